@@ -1,0 +1,49 @@
+# LLVM/MLIR 22 and the rules for targets that use them.
+find_package(MLIR 22 REQUIRED CONFIG PATHS /usr/lib/llvm-22/lib/cmake/mlir)
+message(STATUS "MLIR ${LLVM_PACKAGE_VERSION} in ${MLIR_DIR}")
+list(APPEND CMAKE_MODULE_PATH "${MLIR_CMAKE_DIR}" "${LLVM_CMAKE_DIR}")
+include(TableGen)
+include(AddLLVM)
+include(AddMLIR)
+
+add_library(quern_mlir_flags INTERFACE)
+target_include_directories(quern_mlir_flags SYSTEM INTERFACE
+  ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
+target_compile_options(quern_mlir_flags INTERFACE -fno-exceptions)
+target_link_libraries(quern_mlir_flags INTERFACE quern_flags)
+
+# Header parsing is nearly all of the compile time of MLIR code: one
+# precompiled header serves every target.
+add_library(quern_pch STATIC "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
+target_link_libraries(quern_pch PUBLIC quern_mlir_flags)
+target_precompile_headers(quern_pch PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # Without the time stamp ccache can share the header between build trees.
+  target_compile_options(quern_mlir_flags INTERFACE -Xclang -fno-pch-timestamp)
+endif()
+
+# quern_mlir_library(NAME SOURCES ... LINK ... DEPENDS ...): a static library
+# that uses MLIR; DEPENDS are TableGen targets it needs first.
+function(quern_mlir_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;DEPENDS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC quern_mlir_flags ${ARG_LINK} MLIR LLVM)
+  target_precompile_headers(${name} REUSE_FROM quern_pch)
+  if(ARG_DEPENDS)
+    add_dependencies(${name} ${ARG_DEPENDS})
+  endif()
+endfunction()
+
+# quern_tablegen(TARGET td-file args...): runs mlir-tblgen in the current
+# folder; `args` come in pairs (output generator).
+function(quern_tablegen target td)
+  set(LLVM_TARGET_DEFINITIONS "${CMAKE_CURRENT_SOURCE_DIR}/${td}")
+  set(TABLEGEN_OUTPUT "")
+  set(args ${ARGN})
+  while(args)
+    list(POP_FRONT args output generator)
+    separate_arguments(generator)
+    mlir_tablegen(${output} ${generator} "-I${PROJECT_SOURCE_DIR}")
+  endwhile()
+  add_public_tablegen_target(${target})
+endfunction()

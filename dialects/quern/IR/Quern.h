@@ -1,0 +1,78 @@
+//===- Quern.h - The quern dialect ------------------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// What a layer means: see the description in QuernDialect.td. This header
+// gives the dialect's C++ and the functions for symbolic shapes: a tensor's
+// encoding is an affine map from the layer's symbols to its dimensions.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DIALECTS_QUERN_IR_QUERN_H
+#define QUERN_DIALECTS_QUERN_IR_QUERN_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/AffineExpr.h"
+#include "mlir/IR/AffineMap.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "runtime/core/DType.h"
+#include "runtime/core/Quantizer.h"
+#include "runtime/core/ScaleMap.h"
+
+#include "dialects/quern/IR/QuernDialect.h.inc"
+#include "dialects/quern/IR/QuernEnums.h.inc"
+#include "dialects/quern/IR/QuernInterfaces.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/quern/IR/QuernAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/quern/IR/QuernTypes.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/quern/IR/QuernOps.h.inc"
+
+namespace quern::ir {
+
+/// Names of the attributes a layer carries (see QuernDialect.td).
+inline constexpr llvm::StringLiteral symbolsAttrName = "quern.symbols";
+inline constexpr llvm::StringLiteral numericsAttrName = "quern.numerics";
+inline constexpr llvm::StringLiteral nameAttrName = "quern.name";
+inline constexpr llvm::StringLiteral weightAttrName = "quern.weight";
+
+/// The dimensions of a tensor as affine expressions over the layer's symbols.
+llvm::SmallVector<mlir::AffineExpr> getDims(mlir::RankedTensorType type);
+
+/// The tensor of those dimensions. `numSymbols` is the layer's symbol count;
+/// constant shapes get no encoding. Expressions are simplified, so that equal
+/// shapes are equal types.
+mlir::RankedTensorType getTensorType(llvm::ArrayRef<mlir::AffineExpr> dims,
+                                     mlir::Type elementType,
+                                     unsigned numSymbols);
+
+/// The number of symbols a type's encoding was made with; 0 without encoding.
+unsigned getNumSymbols(mlir::RankedTensorType type);
+
+/// Conversions between the vocabulary of runtime/core and MLIR's types.
+/// u8 is ui8 and i8 is signless.
+DType getDType(mlir::Type elementType);
+mlir::Type getElementType(mlir::MLIRContext *context, DType type);
+
+/// The recipe of a quantize op as the plain value it stands for.
+Quantizer getQuantizer(QuantizerAttr attr, QTensorType type);
+QuantizerAttr getQuantizerAttr(mlir::MLIRContext *context,
+                               const Quantizer &quantizer);
+
+/// The block map of a scale.
+ScaleMap getScaleMap(ScaleAttr attr);
+
+} // namespace quern::ir
+
+#endif // QUERN_DIALECTS_QUERN_IR_QUERN_H

@@ -1,0 +1,121 @@
+//===- QuernDialect.td - The quern dialect, its attributes and types ------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DIALECT
+#define QUERN_DIALECT
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Quern_Dialect : Dialect {
+  let name = "quern";
+  let cppNamespace = "::quern::ir";
+  let summary = "What a quantized layer means, independent of any target";
+  let description = [{
+    A layer is a `func.func` whose body is a list of quern ops on tensors.
+
+    **Symbolic dimensions.** A dimension that is not a number is dynamic in the
+    builtin tensor type, and the type's encoding says which expression it is:
+    an affine map from the layer's symbols to the tensor's dimensions.
+    `tensor<?x4096xf16, affine_map<()[s0] -> (s0, 4096)>>` is the text
+    `f16[M, 4096]` where `M` is the layer's symbol 0. Every value has such a
+    type, so shapes are checked by comparing types, and the size of any buffer
+    is an expression over symbols. A tensor whose dimensions are all numbers
+    has no encoding.
+
+    **Attributes of a layer.** The function carries `quern.symbols` (an array
+    of `#quern.symbol`, in index order) and `quern.numerics` ("strict" or
+    "fast"). Arguments carry `quern.name` and, when constant between calls,
+    the unit attribute `quern.weight`; results carry `quern.name`.
+
+    **Element types.** i8 (signed codes), ui8 (unsigned codes), f8E4M3FN,
+    f8E5M2, f16, bf16, f32, i32 (indices and raw accumulators), i1
+    (comparisons). Arithmetic is done in f32 and rounded once to the type of
+    the op's result.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+class Quern_Attr<string name, string attrMnemonic, list<Trait> traits = []>
+    : AttrDef<Quern_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+def Quern_SymbolAttr : Quern_Attr<"Symbol", "symbol"> {
+  let summary = "A symbolic dimension with its range and divisibility";
+  let description = [{
+    `#quern.symbol<"M", 1, 4096, 1>`: values from 1 to 4096, a multiple of 1.
+  }];
+  let parameters = (ins StringRefParameter<>:$name, "int64_t":$min,
+                        "int64_t":$max, "int64_t":$multiple);
+  let assemblyFormat = "`<` $name `,` $min `,` $max `,` $multiple `>`";
+  let genVerifyDecl = 1;
+}
+
+def Quern_ScaleAttr : Quern_Attr<"Scale", "scale"> {
+  let summary = "The granularity and type of a tensor's scales";
+  let description = [{
+    `#quern.scale<block = [1, 128], type = f32>`: one f32 scale per block of
+    1 x 128 elements; an extent of 0 is the whole axis. See
+    `runtime/core/ScaleMap.h` for the arithmetic.
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$block, "::mlir::Type":$type);
+  let assemblyFormat = "`<` `block` `=` `[` (`]`) : ($block^ `]`)? `,` `type` `=` $type `>`";
+  let genVerifyDecl = 1;
+}
+
+def Quern_RoundingHalfEven : I32EnumAttrCase<"HalfEven", 0, "half_even">;
+def Quern_RoundingHalfAway : I32EnumAttrCase<"HalfAway", 1, "half_away">;
+def Quern_RoundingTowardZero : I32EnumAttrCase<"TowardZero", 2, "toward_zero">;
+def Quern_Rounding : I32EnumAttr<"Rounding", "rounding of a quantizer",
+    [Quern_RoundingHalfEven, Quern_RoundingHalfAway, Quern_RoundingTowardZero]> {
+  let cppNamespace = "::quern::ir";
+  let genSpecializedAttr = 0;
+}
+
+def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
+  let summary = "The complete recipe that turns numbers into codes";
+  let description = [{
+    Mirrors `quern::Quantizer` (`runtime/core/Quantizer.h`), which defines the
+    meaning of every field. The code and scale types are those of the result.
+  }];
+  let parameters = (ins "float":$divisor, "float":$qmin, "float":$qmax,
+                        "::quern::ir::Rounding":$rounding, "float":$floor);
+  let hasCustomAssemblyFormat = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+def Quern_QTensor : TypeDef<Quern_Dialect, "QTensor"> {
+  let mnemonic = "qtensor";
+  let summary = "A quantized tensor: codes and scales in one value";
+  let description = [{
+    `!quern.qtensor<tensor<?x4096xi8, ...>, #quern.scale<block = [1, 0], type = f32>>`
+    is the text `i8[M, 4096] * f32[M, 1]`. Its value is
+    `f32(code) * f32(scale)`, with the scale found by the block map.
+  }];
+  let parameters = (ins "::mlir::RankedTensorType":$codes, "::quern::ir::ScaleAttr":$scale);
+  let assemblyFormat = "`<` $codes `,` $scale `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The tensor type of the scales, derived from the codes' shape.
+    ::mlir::RankedTensorType getScalesType();
+    /// The tensor of real values this stands for, of element type f32.
+    ::mlir::RankedTensorType getValueType();
+    int64_t getRank() { return getCodes().getRank(); }
+  }];
+}
+
+#endif // QUERN_DIALECT

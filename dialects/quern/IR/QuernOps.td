@@ -1,0 +1,426 @@
+//===- QuernOps.td - Operations of the quern dialect ----------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Constraints have labels (`quern_matmul_c3`): the description states the law,
+// the verifier in QuernOps.cpp quotes the label, and a test of that name breaks
+// it. Shape expressions compare as affine expressions after simplification.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_OPS
+#define QUERN_OPS
+
+include "dialects/quern/IR/QuernDialect.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/IR/BuiltinAttributeInterfaces.td"
+
+class Quern_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Quern_Dialect, mnemonic, !listconcat([Pure], traits)>;
+
+def Quern_FloatTensor : RankedTensorOf<[F16, BF16, F32, F8E4M3FN, F8E5M2]>;
+def Quern_Value : AnyTypeOf<[AnyRankedTensor, Quern_QTensor]>;
+
+//===----------------------------------------------------------------------===//
+// Quantization
+//===----------------------------------------------------------------------===//
+
+def Quern_QuantizeOp : Quern_Op<"quantize"> {
+  let summary = "Turns numbers into codes and scales";
+  let description = [{
+    Without `$scale` the quantization is *dynamic*: each block's scale comes
+    from its absolute maximum. With it, *static*: the given scales are used.
+
+    - quern_quantize_c1: input and codes have the same shape.
+    - quern_quantize_c2: the input's element type is f16, bf16 or f32.
+    - quern_quantize_c3: `$scale`, when present, has the shape and type of the
+      result's scales.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$scale,
+                       Quern_QuantizerAttr:$quantizer);
+  let results = (outs Quern_QTensor:$result);
+  let assemblyFormat = [{
+    $input (`scale` $scale^ `:` type($scale))? $quantizer attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_DequantizeOp : Quern_Op<"dequantize"> {
+  let summary = "The real values of a quantized tensor, in f32";
+  let description = [{
+    `f32(code) * f32(scale)`, one rounding.
+    - quern_dequantize_c1: the result is the operand's value type.
+  }];
+  let arguments = (ins Quern_QTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_MakeQTensorOp : Quern_Op<"make_qtensor"> {
+  let summary = "Joins codes and scales into one value";
+  let description = [{
+    - quern_make_qtensor_c1: codes and scales have the result's types.
+  }];
+  let arguments = (ins AnyRankedTensor:$codes, AnyRankedTensor:$scales);
+  let results = (outs Quern_QTensor:$result);
+  let assemblyFormat = "$codes `,` $scales attr-dict `:` type($codes) `,` type($scales) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 0;
+}
+
+def Quern_CodesOp : Quern_Op<"codes"> {
+  let summary = "The codes of a quantized tensor";
+  let description = "- quern_codes_c1: the result is the operand's codes type.";
+  let arguments = (ins Quern_QTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def Quern_ScalesOp : Quern_Op<"scales"> {
+  let summary = "The scales of a quantized tensor";
+  let description = "- quern_scales_c1: the result is the operand's scales type.";
+  let arguments = (ins Quern_QTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+def Quern_MatmulOp : Quern_Op<"matmul"> {
+  let summary = "A product of two tensors, either of which may be quantized";
+  let description = [{
+    `[..., M, K] x [..., K, N] -> [..., M, N]`; with `transpose_rhs` the right
+    operand is `[..., N, K]`. Leading batch dimensions are equal, or the right
+    operand has none (rank 2) and is shared by all batches. The result's
+    element type is f32; a cast follows where the text says `as`.
+
+    Meaning, with both operands quantized to integer codes: the exact integer
+    sum of products of codes per block of K on which both scales are constant,
+    then `acc = fma(f32(part), s_a * s_b, acc)` over those blocks in ascending
+    order; with a single block, `(f32(acc) * s_a) * s_b`. With float codes or
+    float operands the class of the op is *bounded*: the products are summed
+    in f32 in any order. A quantized operand beside a float one is dequantized
+    to f32 and rounded to the float operand's type.
+
+    - quern_matmul_c1: both operands have rank at least 2 and the left one's
+      rank is not less than the right one's.
+    - quern_matmul_c2: the contracted extents are equal.
+    - quern_matmul_c3: batch extents are equal, or the right operand has rank 2.
+    - quern_matmul_c4: the result is f32 of shape [..., M, N].
+    - quern_matmul_c5: codes are both integer or both float.
+    - quern_matmul_c6: a scale that varies per element of the contracted axis
+      (block extent 1 where the axis is longer) is illegal: it can be neither
+      applied after the product nor split off; fold it into the other operand
+      or dequantize first.
+    - quern_matmul_c7: where both scales vary along the contracted axis, the
+      extent of one block is a multiple of the other's.
+    - quern_matmul_c8: float operands have the same element type.
+  }];
+  let arguments = (ins Quern_Value:$lhs, Quern_Value:$rhs, UnitAttr:$transpose_rhs);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $lhs `,` $rhs (`transpose_rhs` $transpose_rhs^)? attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_ContractOp : Quern_Op<"contract"> {
+  let summary = "A product of plain tensors, made from matmul by hoisting scales";
+  let description = [{
+    Codes or floats in, raw accumulators out: i32 for integer operands, f32 for
+    float ones. The shapes are matmul's.
+
+    With `split = g` the contracted axis is cut into blocks of g (the last may
+    be short); `$lhs_scales` and `$rhs_scales` give the factor of each block
+    through their scale maps, and the result is f32:
+    `acc = fma(f32(part), s_a * s_b, acc)`, ascending. Integer products whose
+    sum could exceed 32 bits are split as well, with factors of 1.
+
+    - quern_contract_c1: element types are i8/ui8 both, or one float type.
+    - quern_contract_c2: the result is i32 for an unsplit integer product, f32
+      otherwise.
+    - quern_contract_c3: shapes as quern_matmul_c1 to c4.
+    - quern_contract_c4: scales are given for both operands or for neither,
+      and only with `split`; `lhs_block`/`rhs_block` are their block maps.
+  }];
+  let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs,
+                       Optional<AnyRankedTensor>:$lhs_scales,
+                       Optional<AnyRankedTensor>:$rhs_scales,
+                       UnitAttr:$transpose_rhs,
+                       OptionalAttr<I64Attr>:$split,
+                       OptionalAttr<DenseI64ArrayAttr>:$lhs_block,
+                       OptionalAttr<DenseI64ArrayAttr>:$rhs_block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $lhs `,` $rhs (`scales` $lhs_scales^ `,` $rhs_scales `:` type($lhs_scales) `,` type($rhs_scales))?
+    attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Element-wise operations
+//===----------------------------------------------------------------------===//
+
+def Quern_ElementwiseInterface : OpInterface<"ElementwiseInterface"> {
+  let cppNamespace = "::quern::ir";
+  let description = [{
+    One result element depends on the operands' elements at the same index,
+    where operands broadcast as in NumPy: shapes align at the right, and an
+    extent of 1 or a missing dimension repeats.
+
+    - quern_elementwise_c1: every operand broadcasts to the result's shape.
+    - quern_elementwise_c2: operands have the result's element type (unless the
+      op says otherwise).
+  }];
+  let methods = [];
+}
+
+class Quern_ElementwiseOp<string mnemonic, list<Trait> traits = []>
+    : Quern_Op<mnemonic, !listconcat([Quern_ElementwiseInterface], traits)>;
+
+class Quern_UnaryOp<string mnemonic, string what> : Quern_ElementwiseOp<mnemonic> {
+  let summary = what;
+  let arguments = (ins AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+class Quern_BinaryOp<string mnemonic, string what> : Quern_ElementwiseOp<mnemonic> {
+  let summary = what;
+  let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_AddOp : Quern_BinaryOp<"add", "x + y">;
+def Quern_SubOp : Quern_BinaryOp<"sub", "x - y">;
+def Quern_MulOp : Quern_BinaryOp<"mul", "x * y">;
+def Quern_DivOp : Quern_BinaryOp<"div", "x / y, correctly rounded">;
+def Quern_MaxOp : Quern_BinaryOp<"max", "the larger; NaN when either is NaN; +0 above -0">;
+def Quern_MinOp : Quern_BinaryOp<"min", "the smaller; NaN when either is NaN; -0 below +0">;
+
+def Quern_NegOp : Quern_UnaryOp<"neg", "-x (the sign bit flips)">;
+def Quern_AbsOp : Quern_UnaryOp<"abs", "|x| (the sign bit clears)">;
+def Quern_ReluOp : Quern_UnaryOp<"relu", "max(x, 0)">;
+def Quern_SqrtOp : Quern_UnaryOp<"sqrt", "the correctly rounded square root">;
+def Quern_ExpOp : Quern_UnaryOp<"exp", "e^x by the strict polynomial">;
+def Quern_TanhOp : Quern_UnaryOp<"tanh", "tanh x by the strict polynomial">;
+def Quern_ErfOp : Quern_UnaryOp<"erf", "erf x by the strict polynomial">;
+def Quern_SigmoidOp : Quern_UnaryOp<"sigmoid", "1 / (1 + exp(-x))">;
+def Quern_SiluOp : Quern_UnaryOp<"silu", "x / (1 + exp(-x))">;
+def Quern_GeluErfOp : Quern_UnaryOp<"gelu_erf", "(0.5 * x) * (1 + erf(x * 0.70710678))">;
+def Quern_GeluTanhOp : Quern_UnaryOp<"gelu_tanh",
+    "(0.5 * x) * (1 + tanh(0.79788456 * (x + 0.044715 * x * x * x)))">;
+
+def Quern_CastOp : Quern_UnaryOp<"cast", "rounds (half to even) or widens to the result's element type">;
+
+def Quern_CmpLT : I32EnumAttrCase<"LT", 0, "lt">;
+def Quern_CmpLE : I32EnumAttrCase<"LE", 1, "le">;
+def Quern_CmpGT : I32EnumAttrCase<"GT", 2, "gt">;
+def Quern_CmpGE : I32EnumAttrCase<"GE", 3, "ge">;
+def Quern_CmpEQ : I32EnumAttrCase<"EQ", 4, "eq">;
+def Quern_CmpNE : I32EnumAttrCase<"NE", 5, "ne">;
+def Quern_ComparePredicate : I32EnumAttr<"ComparePredicate", "ordered comparison (ne is true for NaN)",
+    [Quern_CmpLT, Quern_CmpLE, Quern_CmpGT, Quern_CmpGE, Quern_CmpEQ, Quern_CmpNE]> {
+  let cppNamespace = "::quern::ir";
+}
+
+def Quern_CompareOp : Quern_ElementwiseOp<"compare"> {
+  let summary = "Compares two tensors element by element";
+  let description = "- quern_compare_c1: the result's element type is i1.";
+  let arguments = (ins Quern_ComparePredicate:$predicate, AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_SelectOp : Quern_ElementwiseOp<"select"> {
+  let summary = "Takes from the first where the condition holds, else from the second";
+  let description = "- quern_select_c1: the condition's element type is i1.";
+  let arguments = (ins AnyRankedTensor:$condition, AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $condition `,` $lhs `,` $rhs attr-dict `:` type($condition) `,` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_ConstantOp : Quern_Op<"constant"> {
+  let summary = "One number, as a tensor of rank 0";
+  let description = [{
+    The value is already rounded to the result's element type.
+    - quern_constant_c1: the result has rank 0 and the value's type.
+  }];
+  let arguments = (ins TypedAttrInterface:$value);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$value attr-dict `:` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 0;
+}
+
+//===----------------------------------------------------------------------===//
+// Reductions and row operations
+//===----------------------------------------------------------------------===//
+
+def Quern_ReduceSum : I32EnumAttrCase<"Sum", 0, "sum">;
+def Quern_ReduceMean : I32EnumAttrCase<"Mean", 1, "mean">;
+def Quern_ReduceMax : I32EnumAttrCase<"Max", 2, "max">;
+def Quern_ReduceAbsMax : I32EnumAttrCase<"AbsMax", 3, "absmax">;
+def Quern_ReduceKind : I32EnumAttr<"ReduceKind", "what a reduction computes",
+    [Quern_ReduceSum, Quern_ReduceMean, Quern_ReduceMax, Quern_ReduceAbsMax]> {
+  let cppNamespace = "::quern::ir";
+}
+
+def Quern_ReduceOp : Quern_Op<"reduce"> {
+  let summary = "Reduces blocks of a tensor to one element each";
+  let description = [{
+    `block` works as in a scale: an extent per dimension, 0 for the whole
+    axis. The result has the shape of the scales of such a block: reducing the
+    last axis of [M, N] is `block = [1, 0]` and gives [M, 1].
+
+    *sum* and *mean* are f32 sums in the one written order: the block's
+    elements in row-major order are dealt to 256 partial sums by index mod 256,
+    each summed in ascending order starting from +0; then the upper half of the
+    partials is added to the lower, 128, 64, ... 1. *mean* divides by the
+    block's element count. *max* propagates NaN; *absmax* is the unsigned
+    maximum of the f32 bits without the sign.
+
+    - quern_reduce_c1: the result has the block's scale shape and the operand's
+      element type (absmax: f32).
+  }];
+  let arguments = (ins Quern_ReduceKind:$kind, AnyRankedTensor:$input, DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$kind $input `block` $block attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_SoftmaxOp : Quern_Op<"softmax"> {
+  let summary = "exp(x - max) / sum(exp(x - max)) along the last axis";
+  let description = [{
+    Computed in f32 (max exact, sum in the order of reduce), one rounding to
+    the result's element type. A row that is all -inf gives NaN.
+    - quern_softmax_c1: operand and result have the same shape; rank >= 1.
+  }];
+  let arguments = (ins AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_RmsNormOp : Quern_Op<"rmsnorm"> {
+  let summary = "(x * (1 / sqrt(mean(x*x) + eps))) * weight along the last axis";
+  let description = [{
+    - quern_rmsnorm_c1: `weight` has the extent of the last axis.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$weight, F32Attr:$eps);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `,` $weight `eps` $eps attr-dict `:` type($input) `,` type($weight) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_LayerNormOp : Quern_Op<"layernorm"> {
+  let summary = "((x - mean) * (1 / sqrt(mean((x - mean)^2) + eps))) * weight + bias along the last axis";
+  let description = [{
+    - quern_layernorm_c1: `weight` and `bias` have the extent of the last axis.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$weight, AnyRankedTensor:$bias, F32Attr:$eps);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $weight `,` $bias `eps` $eps attr-dict `:` type($input) `,` type($weight) `,` type($bias) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Shape operations
+//===----------------------------------------------------------------------===//
+
+def Quern_ReshapeOp : Quern_Op<"reshape"> {
+  let summary = "The same elements in row-major order under another shape";
+  let description = "- quern_reshape_c1: the element counts are equal as expressions.";
+  let arguments = (ins AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_TransposeOp : Quern_Op<"transpose"> {
+  let summary = "Permutes dimensions: result dimension i is operand dimension permutation[i]";
+  let description = "- quern_transpose_c1: `permutation` is one, and the result's shape follows.";
+  let arguments = (ins AnyRankedTensor:$input, DenseI64ArrayAttr:$permutation);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input $permutation attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_SliceOp : Quern_Op<"slice"> {
+  let summary = "A part of a tensor: from offsets, as long as the result, by strides";
+  let description = [{
+    Offsets are affine expressions of the layer's symbols, one per dimension.
+    - quern_slice_c1: one offset and one stride >= 1 per dimension.
+    - quern_slice_c2: provably within bounds for every value of the symbols.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AffineMapAttr:$offsets, DenseI64ArrayAttr:$strides);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `from` $offsets `by` $strides attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_ConcatOp : Quern_Op<"concat"> {
+  let summary = "Joins tensors along one axis";
+  let description = "- quern_concat_c1: extents agree but along `axis`, where they add up.";
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs, I64Attr:$axis);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$inputs `axis` $axis attr-dict `:` type($inputs) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Quern_GatherOp : Quern_Op<"gather"> {
+  let summary = "Rows of a table by index (an embedding)";
+  let description = [{
+    `table[V, ...] , indices[...] : i32 -> [indices..., table[1:]...]`. An index
+    outside [0, V) is clamped to the nearest row: no read leaves the table.
+    - quern_gather_c1: indices are i32; the result's shape follows.
+  }];
+  let arguments = (ins AnyRankedTensor:$table, AnyRankedTensor:$indices);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$table `,` $indices attr-dict `:` type($table) `,` type($indices) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Grouping
+//===----------------------------------------------------------------------===//
+
+def Quern_KernelOp : Op<Quern_Dialect, "kernel", [SingleBlockImplicitTerminator<"YieldOp">]> {
+  let summary = "Operations that one kernel will do";
+  let description = [{
+    Made by `quern-form-kernels`. The region holds quern ops that use values
+    from above and ends in `quern.yield` of the values others need.
+    `$reason` says in words why these ops are together.
+  }];
+  let arguments = (ins StrAttr:$name, StrAttr:$reason);
+  let results = (outs Variadic<AnyType>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$name `because` $reason attr-dict-with-keyword `:` type($results) $body";
+}
+
+def Quern_YieldOp : Op<Quern_Dialect, "yield", [Terminator, Pure, ReturnLike]> {
+  let summary = "The values a kernel gives to others";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+}
+
+#endif // QUERN_OPS

@@ -1,0 +1,55 @@
+//===- Tile.h - The tile dialect --------------------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// What each kernel does: see the description in TileDialect.td.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DIALECTS_TILE_IR_TILE_H
+#define QUERN_DIALECTS_TILE_IR_TILE_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/AffineExpr.h"
+#include "mlir/IR/AffineMap.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "runtime/core/DType.h"
+#include "runtime/core/SymExpr.h"
+
+#include "dialects/tile/IR/TileDialect.h.inc"
+#include "dialects/tile/IR/TileEnums.h.inc"
+
+#include "dialects/tile/IR/TileAttrInterfaces.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/tile/IR/TileAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/tile/IR/TileTypes.h.inc"
+namespace quern::tile {
+class LoadOp;
+} // namespace quern::tile
+#define GET_OP_CLASSES
+#include "dialects/tile/IR/TileOps.h.inc"
+
+namespace quern::tile {
+
+/// An affine expression over symbols (no dimensions) as the runtime's
+/// expression type.
+SymExpr toSymExpr(mlir::AffineExpr expr);
+
+/// Storage type of a buffer in the vocabulary of runtime/core.
+DType getDType(mlir::Type elementType);
+
+} // namespace quern::tile
+
+#endif // QUERN_DIALECTS_TILE_IR_TILE_H

@@ -1,0 +1,240 @@
+//===- TileOps.td - Operations of the tile dialect ------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef TILE_OPS
+#define TILE_OPS
+
+include "dialects/tile/IR/TileDialect.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/IR/RegionKindInterface.td"
+
+class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
+
+def Tile_ScheduleInterface : AttrInterface<"ScheduleInterface"> {
+  let cppNamespace = "::quern::tile";
+  let description = [{
+    How a target will run a kernel. Each target owns an attribute of its own
+    (`#cpu.schedule`, `#cuda.schedule`) and implements this on it.
+  }];
+  let methods = [
+    InterfaceMethod<"One line for `quern explain`.", "std::string", "describe">,
+  ];
+}
+
+//===----------------------------------------------------------------------===//
+// Program
+//===----------------------------------------------------------------------===//
+
+def Tile_ProgramOp : Tile_Op<"program", [Symbol, IsolatedFromAbove, SingleBlock, NoTerminator, NoRegionArguments]> {
+  let summary = "A layer as buffers and launches";
+  let description = [{
+    The region declares every buffer (`tile.buffer`, in signature order: inputs
+    and weights as declared, then outputs, then temporaries) and lists the
+    launches in order.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Tile_SymbolAttr, "symbols">:$symbols,
+                       StrAttr:$numerics);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name `symbols` $symbols `numerics` $numerics attr-dict-with-keyword $body";
+}
+
+def Tile_BufferOp : Tile_Op<"buffer"> {
+  let summary = "Declares a buffer of the program";
+  let description = [{
+    `$name` is the operand's name in the layer; a quantized operand has several
+    buffers, told apart by `$part` (`codes`, `scales`; `values` for a plain
+    tensor). Temporaries live during one run; packed buffers are written by
+    prepare launches and kept until weights are bound again.
+  }];
+  let arguments = (ins StrAttr:$name, StrAttr:$part, Tile_BufferRole:$role);
+  let results = (outs Tile_Buffer:$result);
+  let assemblyFormat = "$name $part $role attr-dict `:` type($result)";
+}
+
+def Tile_LaunchOp : Tile_Op<"launch"> {
+  let summary = "Runs a kernel on buffers";
+  let description = "- tile_launch_c1: operand types are the kernel's argument types.";
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Tile_Buffer>:$buffers,
+                       DefaultValuedAttr<Tile_LaunchPhase, "LaunchPhase::Run">:$phase);
+  let assemblyFormat = "$kernel `(` $buffers `)` (`phase` $phase^)? attr-dict `:` type($buffers)";
+}
+
+//===----------------------------------------------------------------------===//
+// Kernel
+//===----------------------------------------------------------------------===//
+
+def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "One kernel";
+  let description = [{
+    Block arguments are its buffers. `$writes` tells for each whether the
+    kernel writes it (a buffer is read or written, never both). `$reason` says
+    why these ops are together; `$class` is the weakest class of its ops.
+    - tile_kernel_c1: the body is one `tile.contract` or one `tile.blocks`.
+    - tile_kernel_c2: `$writes` has one entry per argument; only those are
+      stored to.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Tile_SymbolAttr, "symbols">:$symbols,
+                       DenseBoolArrayAttr:$writes, Tile_NumericsClass:$numerics_class,
+                       StrAttr:$reason, OptionalAttr<AnyAttr>:$schedule);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The kernel's only op: a ContractOp or a BlocksOp.
+    ::mlir::Operation *getRoot() { return &getBody().front().front(); }
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// The contraction family
+//===----------------------------------------------------------------------===//
+
+def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
+  let summary = "One or more products over the same left rows, with an epilogue per element";
+  let description = [{
+    `$extents` is `()[symbols] -> (batch..., M, N, K)`; `numBatch` of them are
+    batch dimensions. Term t computes, for every batch index b, m and n,
+
+        acc_t = sum over k of lhs_t(b..., m, k) * rhs_t(b..., n, k)
+
+    The `operands` regions, first the lefts and then the rights, give an element:
+    block arguments (b..., row, k), ending in `tile.yield` of one value of type
+    i8, ui8, f16, bf16 or f32. A plain load is the common case
+    (`getPlainLoad`). `terms` pairs them: [left index, right index, ...] flat.
+    Integer elements accumulate in i32, float elements in f32 (class bounded).
+    `$lhs_unsigned`/`$rhs_unsigned` say that 8-bit elements are unsigned.
+
+    With `split = g` K is cut into blocks of g and the `rescale` region, with
+    arguments (b..., m, n, kb), yields one f32 factor per term:
+    `acc = fma(f32(part), factor, acc)`, kb ascending, from acc = +0;
+    accumulators are then f32.
+
+    `epilogue` has arguments (b..., m, n, acc_0, ..., acc_T-1) and stores
+    whatever the kernel produces for that element. K = 0 gives accumulators 0.
+
+    - tile_contract_c1: region argument counts and types are as above.
+    - tile_contract_c2: `terms` indexes existing operand regions.
+    - tile_contract_c3: left and right of a term yield the same kind (both
+      8-bit integers, or one float type).
+    - tile_contract_c4: `rescale` is present exactly with `split`.
+  }];
+  let arguments = (ins AffineMapAttr:$extents, I64Attr:$num_batch, I64Attr:$num_lhs,
+                       DenseI64ArrayAttr:$terms, UnitAttr:$lhs_unsigned, UnitAttr:$rhs_unsigned,
+                       OptionalAttr<I64Attr>:$split);
+  let regions = (region SizedRegion<1>:$epilogue, AnyRegion:$rescale,
+                        VariadicRegion<SizedRegion<1>>:$operand_regions);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    unsigned getNumTerms() { return getTerms().size() / 2; }
+    unsigned getNumRhs() { return getOperandRegions().size() - getNumLhs(); }
+    ::mlir::Region &getLhsRegion(unsigned i) { return getOperandRegions()[i]; }
+    ::mlir::Region &getRhsRegion(unsigned i) { return getOperandRegions()[getNumLhs() + i]; }
+    /// The type an operand region yields.
+    ::mlir::Type getElementType(::mlir::Region &region);
+    /// The single load an operand region consists of, or null.
+    LoadOp getPlainLoad(::mlir::Region &region);
+    /// i32 or f32.
+    ::mlir::Type getAccumulatorType();
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// The block family
+//===----------------------------------------------------------------------===//
+
+def Tile_BlocksOp : Tile_Op<"blocks", [RecursiveMemoryEffects, SingleBlock, NoTerminator]> {
+  let summary = "Independent blocks, each a sequence of reductions, scalars and maps";
+  let description = [{
+    Runs its region once for each point of `$domain` (`()[symbols] ->
+    (extents...)`, possibly none: one point). Block arguments are the point.
+    The body is a list of `tile.reduce`, `tile.map`, `tile.load`, `tile.store`
+    and scalar ops; they happen in order, and a later op sees what an earlier
+    one of the same point stored. Points may run in any order or at once.
+  }];
+  let arguments = (ins AffineMapAttr:$domain);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+def Tile_ReduceOp : Tile_Op<"reduce", [RecursiveMemoryEffects]> {
+  let summary = "Reduces a box of elements to one scalar";
+  let description = [{
+    The box has extents `min(extents, clamp)` per dimension, both maps of the
+    point's indices (`clamp` may be absent); the region is run for every index
+    in row-major order and yields the element. `addf` sums in the one written
+    order: element number i (row-major within the box) goes to partial i mod
+    256, each summed ascending from +0, then partials p and p+128 are added,
+    p and p+64, ... p and p+1. An empty box gives 0, -inf, +0, 0.
+    - tile_reduce_c1: the result is i32 for umax and addi, f32 otherwise.
+  }];
+  let arguments = (ins Tile_ReduceKind:$kind, Variadic<Index>:$point, AffineMapAttr:$extents,
+                       OptionalAttr<AffineMapAttr>:$clamp);
+  let results = (outs AnyTypeOf<[I32, F32]>:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+def Tile_MapOp : Tile_Op<"map", [RecursiveMemoryEffects]> {
+  let summary = "Runs a body for every element of a box";
+  let description = [{
+    The box is as in `tile.reduce`; the body loads, computes and stores, and
+    ends in an empty `tile.yield`. Elements are independent.
+  }];
+  let arguments = (ins Variadic<Index>:$point, AffineMapAttr:$extents,
+                       OptionalAttr<AffineMapAttr>:$clamp);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Access
+//===----------------------------------------------------------------------===//
+
+def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
+  let summary = "Reads one element";
+  let description = [{
+    The element at `map(indices)`; always within the buffer's shape. Where an
+    index is data (a gather), it is an operand like any other. 8-bit codes
+    load as i8 whatever their sign.
+    - tile_load_c1: the map has one dimension per index and one result per
+      dimension of the buffer.
+    - tile_load_c2: the result is the buffer's element type (i8 for ui8).
+  }];
+  let arguments = (ins Tile_Buffer:$buffer, Variadic<Index>:$indices, AffineMapAttr:$map);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$buffer `at` $map `(` $indices `)` attr-dict `:` type($buffer) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
+  let summary = "Writes one element";
+  let description = "As `tile.load`; - tile_store_c1, tile_store_c2 likewise.";
+  let arguments = (ins AnyType:$value, Tile_Buffer:$buffer, Variadic<Index>:$indices, AffineMapAttr:$map);
+  let assemblyFormat = "$value `to` $buffer `at` $map `(` $indices `)` attr-dict `:` type($value) `,` type($buffer)";
+  let hasVerifier = 1;
+}
+
+def Tile_IndexOp : Tile_Op<"index", [Pure]> {
+  let summary = "An affine expression of indices and symbols, as an index value";
+  let description = "Used where an index takes part in arithmetic: `concat` chooses by it.";
+  let arguments = (ins Variadic<Index>:$indices, AffineMapAttr:$map);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$map `(` $indices `)` attr-dict";
+}
+
+def Tile_YieldOp : Tile_Op<"yield", [Terminator, Pure]> {
+  let summary = "Ends an element body";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+}
+
+#endif // TILE_OPS

@@ -1,0 +1,88 @@
+//===- Quantizer.h - How numbers become codes -------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Deployed systems agree on "int8 symmetric" and differ bit for bit: in the
+// divisor that turns an absolute maximum into a scale, in the clamp, in the
+// rounding, in dividing or multiplying by a reciprocal. A Quantizer is the
+// complete recipe as a value. With amax the block's absolute maximum:
+//
+//     s    = round_to_scale_type(max(amax / divisor, floor))
+//     code = clamp(round(x / s), qmin, qmax)
+//
+// The default for int8 is symmetric: divisor 127, clamp to [-127, 127], round
+// half to even, scales in f32, floor the smallest normal number of the scale
+// type, dividing by the scale as it is stored. The division is correctly
+// rounded.
+//
+// Corner cases are part of the contract. amax is the unsigned maximum of
+// `bits(x) & 0x7fffffff` over the block in f32, so that a NaN anywhere makes
+// the block's scale NaN and nothing else; a NaN's code is 0 for integer codes.
+// An infinity makes amax, hence the scale, infinite: finite elements encode to
+// 0 and the infinity itself (inf/inf = NaN) to 0. With a static scale NaN
+// encodes to 0 and an infinity saturates. A block of zeros has the floor as
+// its scale and codes 0. For float codes NaN encodes to the format's NaN and
+// out-of-range values saturate to its largest finite number.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_CORE_QUANTIZER_H
+#define QUERN_CORE_QUANTIZER_H
+
+#include "runtime/core/DType.h"
+
+namespace quern {
+inline namespace v0 {
+
+enum class Rounding : uint8_t {
+  HalfEven = 0,
+  HalfAway = 1,
+  TowardZero = 2,
+};
+
+struct Quantizer {
+  DType codeType = DType::I8;
+  DType scaleType = DType::F32;
+  /// amax / divisor is the scale: 127 for i8, 255 for u8, 448 for f8e4m3,
+  /// 57344 for f8e5m2.
+  float divisor = 127.0f;
+  /// Codes are clamped to [qmin, qmax].
+  float qmin = -127.0f;
+  float qmax = 127.0f;
+  Rounding rounding = Rounding::HalfEven;
+  /// Lower bound of a scale before it is rounded to its type: the smallest
+  /// normal number of the scale type.
+  float floor = 0x1p-126f;
+
+  /// The default recipe for a pair of types. u8 codes are symmetric without a
+  /// zero point: for data that is never negative (negatives clamp to 0).
+  static constexpr Quantizer defaultFor(DType codes, DType scales) {
+    Quantizer q;
+    q.codeType = codes;
+    q.scaleType = scales;
+    switch (codes) {
+    case DType::U8:
+      q.divisor = 255.0f, q.qmin = 0.0f, q.qmax = 255.0f;
+      break;
+    case DType::F8E4M3:
+      q.divisor = 448.0f, q.qmin = -448.0f, q.qmax = 448.0f;
+      break;
+    case DType::F8E5M2:
+      q.divisor = 57344.0f, q.qmin = -57344.0f, q.qmax = 57344.0f;
+      break;
+    default:
+      break;
+    }
+    // f16's smallest normal number is 2^-14; bf16 shares f32's exponents.
+    q.floor = scales == DType::F16 ? 0x1p-14f : 0x1p-126f;
+    return q;
+  }
+  bool operator==(const Quantizer &) const = default;
+};
+
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_CORE_QUANTIZER_H

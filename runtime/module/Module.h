@@ -1,0 +1,177 @@
+//===- Module.h - Compiled layers as files ----------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A module is one compiled layer: its signature, the plan of launches, and the
+// code for one or more targets, in one self-describing file. The compiler
+// fills a `ModuleDesc` and serialises it; the runtime parses the bytes and
+// runs them. JIT is "make a module and load it"; AOT is "make it today and
+// load it where no compiler is".
+//
+// File layout, little-endian throughout:
+//
+//     magic "QUERNMOD", u16 major, u16 minor, u32 section count,
+//     section table (u32 kind, u32 flags, u64 offset, u64 size, u64 XXH3-64),
+//     sections, 16-byte aligned (code images 4096-byte aligned).
+//
+// The table is validated before any section is touched: in bounds, disjoint,
+// checksummed. An unknown major version is refused, an unknown section is
+// skipped unless flagged as required. Old files stay loadable: golden modules
+// under tests/golden prove it.
+//
+// A plan is a list of buffers and a list of launches for each target variant.
+// Shapes, grids, item counts and scratch sizes are expressions over the
+// layer's symbols (SymExpr).
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_MODULE_MODULE_H
+#define QUERN_MODULE_MODULE_H
+
+#include "runtime/core/DType.h"
+#include "runtime/core/Result.h"
+#include "runtime/core/SymExpr.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace quern {
+inline namespace v0 {
+
+/// How far results are determined. Exact: the same bits on every target.
+/// Ordered: likewise, by one written summation order. Bounded: within a stated
+/// error.
+enum class NumericsClass : uint8_t { Exact = 0, Ordered = 1, Bounded = 2 };
+
+enum class Numerics : uint8_t { Strict = 0, Fast = 1 };
+
+enum class BufferRole : uint8_t {
+  Input = 0,
+  Weight = 1, ///< Constant between calls; packed once by prepare launches.
+  Output = 2,
+  Temporary = 3, ///< Lives during one run, in the context's arena.
+  Packed = 4,    ///< Written by prepare launches, kept until rebinding.
+};
+
+enum class LaunchPhase : uint8_t { Prepare = 0, Run = 1 };
+
+/// A symbolic dimension: min <= value <= max, and a multiple of `multiple`.
+struct SymbolDesc {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+  int64_t multiple = 1;
+  bool operator==(const SymbolDesc &) const = default;
+};
+
+/// A buffer of the plan. Inputs, weights and outputs form the signature, in
+/// declared order; a quantized operand contributes its codes, then its scales.
+struct BufferDesc {
+  std::string name; ///< The operand's name in the layer.
+  std::string part; ///< "values", "codes" or "scales".
+  DType dtype = DType::F32;
+  BufferRole role = BufferRole::Input;
+  std::vector<SymExpr> shape;
+  uint32_t alignment = 64; ///< Bytes; temporaries and packed buffers get it.
+  bool operator==(const BufferDesc &) const = default;
+};
+
+/// What the code generators know of a kernel beside its code.
+struct KernelDesc {
+  std::string name;   ///< The symbol in the code object.
+  std::string reason; ///< Why these operations are one kernel.
+  std::string schedule; ///< One line: tile, stages, threads.
+  NumericsClass numericsClass = NumericsClass::Exact;
+  /// CUDA only; zero on the CPU.
+  uint32_t registers = 0;
+  uint32_t staticSharedBytes = 0;
+  uint32_t spillBytes = 0;
+  bool operator==(const KernelDesc &) const = default;
+};
+
+/// One launch. Kernels receive the buffers' addresses in the order of
+/// `buffers`, then every symbol of the layer as an i64 (see
+/// runtime/device/cpu/KernelAbi.h; CUDA kernels take them as parameters).
+struct LaunchDesc {
+  uint32_t kernel = 0;
+  LaunchPhase phase = LaunchPhase::Run;
+  std::vector<uint32_t> buffers;
+  /// CPU: the kernel is called for ranges [begin, end) of this many items;
+  /// `grain` items at least per call. Zero items is no call at all.
+  SymExpr items;
+  SymExpr grain = SymExpr::constant(1);
+  SymExpr scratchBytes; ///< Per thread, 64-byte aligned.
+  /// CUDA: a zero in the grid is no launch at all.
+  std::array<SymExpr, 3> grid = {SymExpr::constant(1), SymExpr::constant(1),
+                                 SymExpr::constant(1)};
+  std::array<uint32_t, 3> block = {1, 1, 1};
+  SymExpr dynamicSharedBytes;
+  bool operator==(const LaunchDesc &) const = default;
+};
+
+enum class CodeKind : uint8_t {
+  CpuImage = 0, ///< Position-independent bytes, no relocations; see below.
+  Cubin = 1,
+  Ptx = 2,
+  CudaSource = 3, ///< The emitted translation unit, for people.
+};
+
+/// An entry point inside a CpuImage.
+struct CodeSymbol {
+  std::string name;
+  uint64_t offset = 0;
+  bool operator==(const CodeSymbol &) const = default;
+};
+
+/// One code object. A CpuImage is mapped as a whole, read and execute, at any
+/// page-aligned address: [0, textBytes) holds code, constants follow.
+struct CodeDesc {
+  CodeKind kind = CodeKind::CpuImage;
+  std::vector<std::byte> bytes;
+  std::vector<CodeSymbol> symbols; ///< CpuImage only.
+  bool operator==(const CodeDesc &) const = default;
+};
+
+/// A plan with its code for one target.
+struct VariantDesc {
+  std::string target; ///< "cpu:avx512-vnni", "cpu:generic", "cuda:sm_90a", ...
+  /// CPU features the code uses, in LLVM's spelling ("avx512vnni"); the loader
+  /// refuses a module whose features the machine lacks.
+  std::vector<std::string> requiredFeatures;
+  std::vector<BufferDesc> buffers;
+  std::vector<KernelDesc> kernels;
+  std::vector<LaunchDesc> launches;
+  std::vector<CodeDesc> code;
+  bool operator==(const VariantDesc &) const = default;
+};
+
+struct ModuleDesc {
+  static constexpr uint16_t formatMajor = 0;
+  static constexpr uint16_t formatMinor = 1;
+
+  std::string layer; ///< The layer's name.
+  Numerics numerics = Numerics::Strict;
+  std::vector<SymbolDesc> symbols;
+  std::vector<VariantDesc> variants;
+  /// Who made it: "quern 0.1.0", "LLVM 22.1.8", "NVRTC 13.0 <build id>".
+  std::vector<std::string> producers;
+
+  bool operator==(const ModuleDesc &) const = default;
+
+  std::vector<std::byte> serialize() const;
+  /// Validates everything the runtime relies on (indices in range, expressions
+  /// well formed, sizes plausible) so that a damaged or hostile file yields
+  /// InvalidFile, never a crash.
+  static Result<ModuleDesc> parse(std::span<const std::byte> bytes);
+};
+
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_MODULE_MODULE_H
