@@ -1,4 +1,8 @@
-// The headers nearly every MLIR translation unit of Quern includes.
+//===- pch.h - What nearly every MLIR file of Quern includes ----*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/SmallVector.h"
