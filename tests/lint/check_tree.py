@@ -35,6 +35,7 @@ _TILE = ["dialects/tile"]
 LAYERS = {
     "runtime/core": ["runtime/core"],
     "runtime": ["runtime", "quern"],
+    "runtime/include": ["runtime/core", "quern"],  # what is shipped
     "dialects/quern": ["dialects/quern", "runtime/core"],
     "dialects/tile": ["dialects/tile", "runtime/core"],
     "kernels_templates": ["kernels_templates"],
