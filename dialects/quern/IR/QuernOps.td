@@ -134,7 +134,7 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
   let hasVerifier = 1;
 }
 
-def Quern_ContractOp : Quern_Op<"contract"> {
+def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
   let summary = "A product of plain tensors, made from matmul by hoisting scales";
   let description = [{
     Codes or floats in, raw accumulators out: i32 for integer operands, f32 for
@@ -421,6 +421,7 @@ def Quern_YieldOp : Op<Quern_Dialect, "yield", [Terminator, Pure, ReturnLike]> {
   let summary = "The values a kernel gives to others";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+  let builders = [OpBuilder<(ins), [{ build($_builder, $_state, ::mlir::ValueRange()); }]>];
 }
 
 #endif // QUERN_OPS
