@@ -104,6 +104,7 @@ class CheckTreeTest(unittest.TestCase):
     def test_banner(self):
         path = "runtime/core/A.h"
         self.assertEqual([(path, 1, "banner")], self.rules({path: "int a;\n"}))
+        self.assertEqual([], self.rules({"examples/a.cpp": "int a;\n"}))
         self.assertEqual([(path, 1, "banner")], self.rules({path: banner("B.h")}))
         self.assertEqual([(path, 2, "banner")], self.rules({path: banner(path).split("\n")[0] + "\n"}))
 
