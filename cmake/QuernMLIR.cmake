@@ -13,7 +13,7 @@ add_library(quern_mlir_flags INTERFACE)
 target_include_directories(quern_mlir_flags SYSTEM INTERFACE
   ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
 target_compile_options(quern_mlir_flags INTERFACE -fno-exceptions)
-target_link_libraries(quern_mlir_flags INTERFACE quern_flags)
+target_link_libraries(quern_mlir_flags INTERFACE quern_flags fmt::fmt)
 
 # Header parsing is nearly all of the compile time of MLIR code: one
 # precompiled header serves every target.

@@ -13,8 +13,9 @@ Written to the output folder:
 
   x.npy                f32[tokens, 384]  the block's true input
   y.npy                f32[tokens, 384]  its float32 output (gelu by erf)
-  weights.safetensors  w_in  i8[1536, 384]  w_in.scale  f32[1536, 1]  b_in  f32[1536]
-                       w_out i8[384, 1536]  w_out.scale f32[384, 1]   b_out f32[384]
+  weights.safetensors  w_in.codes  i8[1536, 384]  w_in.scales  f32[1536, 1]  b_in  f32[1536]
+                       w_out.codes i8[384, 1536]  w_out.scales f32[384, 1]   b_out f32[384]
+                       (the names that ffn.qn's operands bind to)
   pooling.npz          what compare.py needs to go on to sentence embeddings
 
 Exit codes: 0 done (or nothing to do), 1 the network is not evaluated rightly,
@@ -169,8 +170,8 @@ def prepare(wheel, out):
     np.save(out / "y.npy", y)
     np.savez(out / "pooling.npz", lengths=lengths, norm=norm)
     safetensors.numpy.save_file({
-        "w_in": w_in, "w_in.scale": s_in, "b_in": weights[f"{last}.intermediate.dense.bias"],
-        "w_out": w_out, "w_out.scale": s_out, "b_out": weights[f"{last}.output.dense.bias"],
+        "w_in.codes": w_in, "w_in.scales": s_in, "b_in": weights[f"{last}.intermediate.dense.bias"],
+        "w_out.codes": w_out, "w_out.scales": s_out, "b_out": weights[f"{last}.output.dense.bias"],
     }, out / "weights.safetensors")
     print(f"prepare: {len(x)} tokens of {len(SENTENCES)} sentences in {out}; largest |x| {np.abs(x).max():.1f}, "
           f"typical {np.median(np.abs(x)):.2f}")

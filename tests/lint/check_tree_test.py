@@ -44,6 +44,7 @@ class CheckTreeTest(unittest.TestCase):
             ("runtime/core/A.h", "runtime/module/Module.h"),
             ("runtime/module/A.cpp", "compiler/pipelines/Pipelines.h"),
             ("runtime/jit/A.cpp", "dialects/quern/IR/Quern.h"),
+            ("runtime/include/quern/A.h", "runtime/module/Module.h"),
             ("dialects/quern/IR/A.h", "dialects/tile/IR/Tile.h"),
             ("dialects/tile/IR/A.h", "dialects/quern/IR/Quern.h"),
             ("dialects/tile/IR/A.td", "compiler/select/Model.h"),
@@ -103,6 +104,7 @@ class CheckTreeTest(unittest.TestCase):
     def test_banner(self):
         path = "runtime/core/A.h"
         self.assertEqual([(path, 1, "banner")], self.rules({path: "int a;\n"}))
+        self.assertEqual([], self.rules({"examples/a.cpp": "int a;\n"}))
         self.assertEqual([(path, 1, "banner")], self.rules({path: banner("B.h")}))
         self.assertEqual([(path, 2, "banner")], self.rules({path: banner(path).split("\n")[0] + "\n"}))
 
