@@ -8,4 +8,4 @@ for file in importlib.metadata.files("nvidia-cuda-nvrtc"):
     if file.name.startswith("libnvrtc.so."):
         print(pathlib.Path(file.locate()).resolve())
         sys.exit(0)
-sys.exit("nvrtc-path: the package holds no libnvrtc.so")
+sys.exit("nvrtc_path: the package holds no libnvrtc.so")
