@@ -6,8 +6,9 @@
 
 #include "runtime/jit/LayerState.h"
 
-#include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cpu/CpuProgram.h"
+#include "runtime/device/cuda/CudaProgram.h"
+#include "runtime/jit/VariantChoice.h"
 #include "runtime/module/ModuleVerifier.h"
 
 #include <fmt/format.h>
@@ -45,39 +46,6 @@ std::string detail::describe(const LayerState &layer, uint32_t index) {
     break;
   }
   return fmt::format("{} '{}'", role, layer.bufferNames[index]);
-}
-
-/// The index of the variant to run on this CPU: the named one, or else the one
-/// that uses most of what the machine has.
-static Result<size_t> chooseForCpu(const ModuleDesc &module,
-                                   const Target &target) {
-  std::optional<size_t> best;
-  std::vector<std::string> notes;
-  for (size_t i = 0; i < module.variants.size(); ++i) {
-    const VariantDesc &variant = module.variants[i];
-    Result<Target> made = Target::parse(variant.target);
-    if (!made || made->kind != Target::Kind::Cpu ||
-        (!target.arch.empty() && target.arch != made->arch)) {
-      notes.push_back(fmt::format("it has code for {}", variant.target));
-      continue;
-    }
-    std::string_view missing = cpu::firstMissing(variant.requiredFeatures);
-    if (!missing.empty()) {
-      notes.push_back(fmt::format("its code for {} needs the CPU feature {}, "
-                                  "which this machine lacks",
-                                  variant.target, missing));
-      continue;
-    }
-    if (!best || variant.requiredFeatures.size() >
-                     module.variants[*best].requiredFeatures.size())
-      best = i;
-  }
-  if (best)
-    return *best;
-  return fail(Errc::Unsupported,
-              fmt::format("module '{}' has no code that runs on target {}",
-                          module.layer, target.print()),
-              std::move(notes));
 }
 
 /// Sorts buffers and launches by role and phase, and prints the signature.
@@ -157,7 +125,8 @@ static Result<void> checkSymbolsAreInferable(const ModuleDesc &module,
 
 Result<std::shared_ptr<const LayerState>>
 detail::bindModule(ModuleDesc module, const Target &target,
-                   std::shared_ptr<Executor> executor) {
+                   std::shared_ptr<Executor> executor,
+                   const cuda::DriverTable *driver) {
   if (Result<void> ok = verifyModule(module); !ok)
     return ok.error();
   auto layer = std::make_shared<LayerState>();
@@ -166,18 +135,29 @@ detail::bindModule(ModuleDesc module, const Target &target,
   for (const SymbolDesc &s : module.symbols)
     layer->symbols.push_back({s.name, s.min, s.max, s.multiple});
 
-  if (target.kind != Target::Kind::Cpu)
-    return fail(
-        Errc::Unsupported,
-        fmt::format("target {} is not part of this build", target.print()));
-  Result<size_t> chosen = chooseForCpu(module, target);
+  bool onCpu = target.kind == Target::Kind::Cpu;
+  std::shared_ptr<cuda::CudaDevice> device;
+  if (!onCpu) {
+    if (!driver)
+      return fail(
+          Errc::NoDevice,
+          fmt::format("no driver was given for target {}", target.print()));
+    auto opened = cuda::CudaDevice::open(*driver, 0);
+    if (!opened)
+      return opened.error();
+    device = std::move(*opened);
+  }
+  Result<size_t> chosen =
+      onCpu ? chooseForCpu(module, target)
+            : chooseForCuda(module, target, device->capability());
   if (!chosen)
     return chosen.error();
   layer->variant = std::move(module.variants[*chosen]);
   if (Result<void> ok = checkSymbolsAreInferable(module, *layer); !ok)
     return ok.error();
   Result<std::shared_ptr<Program>> program =
-      cpu::loadProgram(layer->variant, layer->name, std::move(executor));
+      onCpu ? cpu::loadProgram(layer->variant, layer->name, std::move(executor))
+            : cuda::loadProgram(layer->variant, std::move(device));
   if (!program)
     return program.error();
   layer->program = std::move(*program);

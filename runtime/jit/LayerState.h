@@ -14,6 +14,7 @@
 
 #include "quern/quern.h"
 #include "runtime/device/Device.h"
+#include "runtime/device/cuda/DriverApi.h"
 #include "runtime/jit/SymBounds.h"
 #include "runtime/module/Module.h"
 
@@ -45,9 +46,11 @@ struct LayerState {
 };
 
 /// Chooses the variant for a target, loads its code and sorts its plan.
+/// `driver` is for targets other than the CPU, and outlives the layer.
 Result<std::shared_ptr<const LayerState>>
 bindModule(ModuleDesc module, const Target &target,
-           std::shared_ptr<Executor> executor);
+           std::shared_ptr<Executor> executor,
+           const cuda::DriverTable *driver = nullptr);
 
 /// "input 'x'", "weight 'w.codes'".
 std::string describe(const LayerState &layer, uint32_t buffer);

@@ -98,16 +98,18 @@ Result<Interval> quern::boundsOf(const SymExpr &expr,
 
 Result<uint64_t> quern::maxBytes(const BufferDesc &buffer,
                                  std::span<const Interval> symbols) {
-  int64_t bytes = byteWidth(buffer.dtype);
-  bool empty = false;
+  std::vector<int64_t> extents;
   for (const SymExpr &dim : buffer.shape) {
     Result<Interval> bounds = boundsOf(dim, symbols);
     if (!bounds)
       return bounds.error();
-    int64_t extent = std::max<int64_t>(bounds->max, 0);
-    empty |= extent == 0;
-    if (!empty && __builtin_mul_overflow(bytes, extent, &bytes))
-      return tooLarge();
+    if (bounds->max <= 0)
+      return uint64_t{0};
+    extents.push_back(bounds->max);
   }
-  return empty ? uint64_t{0} : static_cast<uint64_t>(bytes);
+  int64_t bytes = byteWidth(buffer.dtype);
+  for (int64_t extent : extents)
+    if (__builtin_mul_overflow(bytes, extent, &bytes))
+      return tooLarge();
+  return static_cast<uint64_t>(bytes);
 }

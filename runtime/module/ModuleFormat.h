@@ -44,6 +44,7 @@ inline constexpr uint32_t maxSections = 4096;
 inline constexpr uint32_t maxExprNodes = 4096;
 inline constexpr uint32_t maxStringBytes = 1u << 20;
 inline constexpr uint32_t maxRank = 6;
+inline constexpr uint32_t maxSymbols = 64;
 inline constexpr uint32_t maxAlignment = 4096;
 
 enum class SectionKind : uint32_t { Layer = 1, Variant = 2, Code = 3 };

@@ -29,6 +29,9 @@ public:
   Result<void> run() {
     if (module.layer.empty())
       return broken("the layer has no name");
+    if (module.symbols.size() > format::maxSymbols)
+      return broken(fmt::format("it has {} symbols, above {}",
+                                module.symbols.size(), format::maxSymbols));
     std::set<std::string_view> names;
     for (const SymbolDesc &s : module.symbols) {
       if (s.name.empty() || !names.insert(s.name).second)

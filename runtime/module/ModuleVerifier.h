@@ -6,7 +6,8 @@
 //
 // The rules the runtime relies on without asking again:
 //
-//  - symbols have distinct names, 0 <= min <= max, multiple >= 1;
+//  - there are at most 64 symbols, with distinct names, 0 <= min <= max and
+//    multiple >= 1;
 //  - every expression uses symbols that exist;
 //  - ranks are at most 6, alignments powers of two from 1 to 4096;
 //  - launches name kernels and buffers that exist; blocks have 1 to 1024

@@ -101,6 +101,14 @@ inline ModuleDesc makeFakeModule(std::vector<std::byte> image) {
   return module;
 }
 
+/// The layer that tests/golden/README.md describes.
+inline ModuleDesc goldenModule(std::vector<std::byte> image) {
+  ModuleDesc module = makeFakeModule(std::move(image));
+  module.layer = "golden";
+  module.producers = {"quern 0.1.0", "by hand"};
+  return module;
+}
+
 } // namespace quern::testing
 
 #endif // QUERN_TESTS_FAKEMODULE_H

@@ -211,6 +211,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Rule{"LayerName", [](ModuleDesc &m) { m.layer.clear(); },
              "has no name"},
+        Rule{"Symbols", [](ModuleDesc &m) { m.symbols.resize(65); },
+             "65 symbols"},
         Rule{"SymbolName", [](ModuleDesc &m) { m.symbols[1].name = "M"; },
              "symbol name 'M'"},
         Rule{"SymbolRange", [](ModuleDesc &m) { m.symbols[0].min = 65; },
