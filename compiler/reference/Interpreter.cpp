@@ -142,6 +142,7 @@ static Result<std::vector<Tensor>> run(func::FuncOp layer,
   machine.threads = options.threads
                         ? options.threads
                         : std::max(1u, std::thread::hardware_concurrency());
+  machine.perturbation = options.perturbation;
   machine.symbols = *symbols;
   Result<std::vector<SymbolAttr>> declared = symbolsOf(layer);
   if (!declared)

@@ -60,6 +60,11 @@ enum class Mode { Exact, Real };
 struct Options {
   /// Threads for products and row operations; 0 for all processors.
   unsigned threads = 0;
+  /// Exact only. Not 0: every part of a product of the class bounded is moved
+  /// up or down, by a coin seeded with this, by the full bound on its error
+  /// (Compare.h). What then happens to the results shows how a layer passes
+  /// such errors on.
+  uint64_t perturbation = 0;
 };
 
 /// A tensor of doubles: what the mode *real* computes.

@@ -23,6 +23,8 @@ namespace quern::reference {
 struct Machine {
   Mode mode = Mode::Exact;
   unsigned threads = 1;
+  /// See Options; advanced by every product so that no two share their coins.
+  uint64_t perturbation = 0;
   /// Values of the layer's symbols, and the largest their ranges allow.
   std::vector<int64_t> symbols, largestSymbols;
   llvm::DenseMap<mlir::Value, Value> values;

@@ -100,6 +100,8 @@ struct Product {
   bool split = false;
   const Factors *lhsScales = nullptr, *rhsScales = nullptr;
   bool real = false;
+  /// Seed of the coins that move bounded parts by their bound; 0: none.
+  uint64_t perturbation = 0;
 
   int64_t rhsBatch(int64_t batch) const { return shared ? 0 : batch; }
   double lhsFactor(int64_t batch, int64_t row, int64_t at) const {
@@ -161,6 +163,19 @@ static void finishSegment(const Product &product, const double *part,
           (static_cast<float>(part[i * width + j]) * fa[i]) * fb[j];
 }
 
+/// +1 or -1 by a hash (splitmix64's finisher) of a part's place.
+static double coin(uint64_t seed, uint64_t place) {
+  uint64_t z = seed + place * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return (z >> 63) ? 1.0 : -1.0;
+}
+
+static void takeMagnitudes(const double *from, int64_t n, double *to) {
+  for (int64_t i = 0; i < n; ++i)
+    to[i] = std::fabs(from[i]);
+}
+
 /// Computes the product with elements of T: float for codes, double for
 /// floats. `raw` stores the parts themselves (a product without scales).
 /// Returns the largest magnitude stored raw.
@@ -170,13 +185,20 @@ static double multiply(const Product &product, unsigned threads, bool raw,
   constexpr int64_t width = panelWidth<T>, panelRows = 126;
   int64_t k = product.k;
   std::vector<T> a(std::min(product.m, panelRows) * k);
+  bool perturb = sizeof(T) == 8 && product.perturbation && !product.real;
+  std::vector<double> magnitudes(perturb ? a.size() : 0);
   std::atomic<double> largest{0.0};
   for (int64_t batch = 0; batch < product.batches; ++batch)
     for (int64_t row = 0; row < product.m; row += panelRows) {
       int64_t rows = std::min(panelRows, product.m - row);
       parallelFor(threads, rows, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i)
-          product.lhs.load(batch * product.m + row + i, 0, k, a.data() + i * k);
+        for (int64_t i = begin; i < end; ++i) {
+          T *target = a.data() + i * k;
+          product.lhs.load(batch * product.m + row + i, 0, k, target);
+          if constexpr (sizeof(T) == 8)
+            if (perturb)
+              takeMagnitudes(target, k, magnitudes.data() + i * k);
+        }
       });
       int64_t panels = (product.n + width - 1) / width;
       parallelFor(threads, panels, 1, [&](int64_t begin, int64_t end) {
@@ -184,6 +206,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
         std::vector<T> c(panelRows * width);
         std::vector<double> part(panelRows * width), out(panelRows * width);
         std::vector<float> acc(panelRows * width);
+        std::vector<double> bound(perturb ? panelRows * width : 0);
         std::vector<double> sa(rows), sb(width, 0.0);
         double most = 0.0;
         for (int64_t panel = begin; panel < end; ++panel) {
@@ -193,6 +216,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
           std::fill(acc.begin(), acc.end(), 0.0f);
           for (auto [from, to] : product.segments) {
             std::fill(part.begin(), part.end(), 0.0);
+            std::fill(bound.begin(), bound.end(), 0.0);
             for (int64_t at = from; at < to; at += panelDepth) {
               int64_t depth = std::min(panelDepth, to - at);
               product.packPanel(batch, column, columns, at, depth,
@@ -200,7 +224,24 @@ static double multiply(const Product &product, unsigned threads, bool raw,
               multiplyPanel(a.data() + at, k, b.data(), depth, rows, c.data());
               for (int64_t i = 0; i < rows * width; ++i)
                 part[i] += c[i];
+              if constexpr (sizeof(T) == 8)
+                if (perturb) {
+                  takeMagnitudes(b.data(), depth * width, b.data());
+                  multiplyPanel(magnitudes.data() + at, k, b.data(), depth,
+                                rows, c.data());
+                  for (int64_t i = 0; i < rows * width; ++i)
+                    bound[i] += c[i] * static_cast<double>(to - from) * 0x1p-24;
+                }
             }
+            for (int64_t i = 0; perturb && i < rows; ++i)
+              for (int64_t j = 0; j < columns; ++j) {
+                uint64_t place =
+                    ((batch * product.m + row + i) * product.n + column + j) *
+                        (k + 1) +
+                    from;
+                part[i * width + j] +=
+                    coin(product.perturbation, place) * bound[i * width + j];
+              }
             if (raw && !product.split) {
               std::copy(part.begin(), part.end(), out.begin());
               continue;
@@ -250,6 +291,12 @@ static Product makeProduct(const Tensor &lhs, const Tensor &rhs,
     product.batches = 1;
   }
   return product;
+}
+
+static uint64_t nextPerturbation(Machine &machine) {
+  if (machine.perturbation)
+    machine.perturbation = machine.perturbation * 0x5851f42d4c957f2dull + 1;
+  return machine.perturbation;
 }
 
 /// Cuts [0, k) every `extent` elements (0: not at all), and blocks longer
@@ -394,6 +441,7 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
     return opError(op, result.error().code, result.error().message);
   Product product = makeProduct(lhs, rhs, op.getTransposeRhs());
   product.real = machine.real();
+  product.perturbation = nextPerturbation(machine);
   DType l = lhs.dtype(), r = rhs.dtype();
   bool codes = isCode(l) && isCode(r);
   std::optional<Factors> lhsScales, rhsScales;
