@@ -70,7 +70,7 @@ def Quern_ScaleAttr : Quern_Attr<"Scale", "scale"> {
     `runtime/core/ScaleMap.h` for the arithmetic.
   }];
   let parameters = (ins ArrayRefParameter<"int64_t">:$block, "::mlir::Type":$type);
-  let assemblyFormat = "`<` `block` `=` `[` (`]`) : ($block^ `]`)? `,` `type` `=` $type `>`";
+  let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }
 
@@ -87,10 +87,11 @@ def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
   let summary = "The complete recipe that turns numbers into codes";
   let description = [{
     Mirrors `quern::Quantizer` (`runtime/core/Quantizer.h`), which defines the
-    meaning of every field. The code and scale types are those of the result.
+    meaning of every field; numbers are f32. The code and scale types are those of the result.
   }];
-  let parameters = (ins "float":$divisor, "float":$qmin, "float":$qmax,
-                        "::quern::ir::Rounding":$rounding, "float":$floor);
+  let parameters = (ins APFloatParameter<"">:$divisor, APFloatParameter<"">:$qmin,
+                        APFloatParameter<"">:$qmax, "::quern::ir::Rounding":$rounding,
+                        APFloatParameter<"">:$floor);
   let hasCustomAssemblyFormat = 1;
 }
 

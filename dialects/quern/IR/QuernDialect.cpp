@@ -1,0 +1,318 @@
+//===- QuernDialect.cpp - The quern dialect, attributes and types ---------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/quern/IR/Quern.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::ir;
+
+#include "dialects/quern/IR/QuernDialect.cpp.inc"
+#include "dialects/quern/IR/QuernEnums.cpp.inc"
+#include "dialects/quern/IR/QuernInterfaces.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/quern/IR/QuernAttrs.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/quern/IR/QuernTypes.cpp.inc"
+
+void QuernDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/quern/IR/QuernAttrs.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/quern/IR/QuernTypes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/quern/IR/QuernOps.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// Symbolic shapes
+//===----------------------------------------------------------------------===//
+
+SmallVector<AffineExpr> ir::getDims(RankedTensorType type) {
+  if (auto map = dyn_cast_or_null<AffineMapAttr>(type.getEncoding()))
+    return llvm::to_vector(map.getValue().getResults());
+  SmallVector<AffineExpr> dims;
+  for (int64_t extent : type.getShape())
+    dims.push_back(getAffineConstantExpr(extent, type.getContext()));
+  return dims;
+}
+
+RankedTensorType ir::getTensorType(ArrayRef<AffineExpr> dims, Type elementType,
+                                   unsigned numSymbols) {
+  SmallVector<int64_t> shape;
+  SmallVector<AffineExpr> simplified;
+  bool isStatic = true;
+  for (AffineExpr dim : dims) {
+    AffineExpr expr = simplifyAffineExpr(dim, 0, numSymbols);
+    simplified.push_back(expr);
+    auto constant = dyn_cast<AffineConstantExpr>(expr);
+    shape.push_back(constant ? constant.getValue() : ShapedType::kDynamic);
+    isStatic &= bool(constant);
+  }
+  if (isStatic)
+    return RankedTensorType::get(shape, elementType);
+  auto map =
+      AffineMap::get(0, numSymbols, simplified, elementType.getContext());
+  return RankedTensorType::get(shape, elementType, AffineMapAttr::get(map));
+}
+
+unsigned ir::getNumSymbols(RankedTensorType type) {
+  auto map = dyn_cast_or_null<AffineMapAttr>(type.getEncoding());
+  return map ? map.getValue().getNumSymbols() : 0;
+}
+
+DType ir::getDType(Type type) {
+  if (type.isUnsignedInteger(8))
+    return DType::U8;
+  if (type.isInteger(8))
+    return DType::I8;
+  if (type.isInteger(32))
+    return DType::I32;
+  if (type.isInteger(64))
+    return DType::I64;
+  if (type.isInteger(1))
+    return DType::Bool;
+  if (type.isF16())
+    return DType::F16;
+  if (type.isBF16())
+    return DType::BF16;
+  if (isa<Float8E4M3FNType>(type))
+    return DType::F8E4M3;
+  if (isa<Float8E5M2Type>(type))
+    return DType::F8E5M2;
+  return DType::F32;
+}
+
+Type ir::getElementType(MLIRContext *context, DType type) {
+  switch (type) {
+  case DType::I8:
+    return IntegerType::get(context, 8);
+  case DType::U8:
+    return IntegerType::get(context, 8, IntegerType::Unsigned);
+  case DType::I32:
+    return IntegerType::get(context, 32);
+  case DType::I64:
+    return IntegerType::get(context, 64);
+  case DType::Bool:
+    return IntegerType::get(context, 1);
+  case DType::F16:
+    return Float16Type::get(context);
+  case DType::BF16:
+    return BFloat16Type::get(context);
+  case DType::F32:
+    return Float32Type::get(context);
+  case DType::F8E4M3:
+    return Float8E4M3FNType::get(context);
+  case DType::F8E5M2:
+    return Float8E5M2Type::get(context);
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+LogicalResult SymbolAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 StringRef name, int64_t min, int64_t max,
+                                 int64_t multiple) {
+  if (name.empty())
+    return emitError() << "quern_symbol_c1: a symbol needs a name";
+  if (min < 0 || max < min)
+    return emitError() << "quern_symbol_c2: the range of " << name << " is "
+                       << min << ".." << max
+                       << "; expected 0 <= min <= max";
+  if (multiple < 1)
+    return emitError() << "quern_symbol_c3: " << name
+                       << " must be a multiple of at least 1, not "
+                       << multiple;
+  return success();
+}
+
+LogicalResult ScaleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                ArrayRef<int64_t> block, Type type) {
+  if (!type.isF32() && !type.isF16() && !type.isBF16())
+    return emitError() << "quern_scale_c1: scales are f32, f16 or bf16, not "
+                       << type;
+  for (int64_t extent : block)
+    if (extent < 0)
+      return emitError() << "quern_scale_c2: a block extent is at least 1, or "
+                            "0 for the whole axis, not "
+                         << extent;
+  return success();
+}
+
+Attribute ScaleAttr::parse(AsmParser &parser, Type) {
+  SmallVector<int64_t> block;
+  Type type;
+  auto loc = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseKeyword("block") ||
+      parser.parseEqual() ||
+      parser.parseCommaSeparatedList(
+          AsmParser::Delimiter::Square,
+          [&] { return parser.parseInteger(block.emplace_back()); }) ||
+      parser.parseComma() || parser.parseKeyword("type") ||
+      parser.parseEqual() || parser.parseType(type) || parser.parseGreater())
+    return {};
+  return getChecked([&] { return parser.emitError(loc); },
+                    parser.getContext(), block, type);
+}
+
+void ScaleAttr::print(AsmPrinter &printer) const {
+  printer << "<block = [";
+  llvm::interleaveComma(getBlock(), printer);
+  printer << "], type = " << getType() << ">";
+}
+
+Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
+  double divisor, qmin, qmax, floor;
+  StringRef rounding;
+  auto loc = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseKeyword("divisor") ||
+      parser.parseEqual() || parser.parseFloat(divisor) ||
+      parser.parseComma() || parser.parseKeyword("range") ||
+      parser.parseEqual() || parser.parseFloat(qmin) || parser.parseComma() ||
+      parser.parseFloat(qmax) || parser.parseComma() ||
+      parser.parseKeyword("rounding") || parser.parseEqual() ||
+      parser.parseKeyword(&rounding) || parser.parseComma() ||
+      parser.parseKeyword("floor") || parser.parseEqual() ||
+      parser.parseFloat(floor) || parser.parseGreater())
+    return {};
+  std::optional<Rounding> mode = symbolizeRounding(rounding);
+  if (!mode) {
+    parser.emitError(loc, "rounding is half_even, half_away or toward_zero");
+    return {};
+  }
+  Quantizer quantizer;
+  quantizer.divisor = divisor;
+  quantizer.qmin = qmin;
+  quantizer.qmax = qmax;
+  quantizer.rounding = static_cast<quern::Rounding>(*mode);
+  quantizer.floor = floor;
+  return getQuantizerAttr(parser.getContext(), quantizer);
+}
+
+void QuantizerAttr::print(AsmPrinter &printer) const {
+  auto number = [&](const APFloat &value) { printer.printFloat(value); };
+  printer << "<divisor = ";
+  number(getDivisor());
+  printer << ", range = ";
+  number(getQmin());
+  printer << ", ";
+  number(getQmax());
+  printer << ", rounding = " << stringifyRounding(getRounding())
+          << ", floor = ";
+  number(getFloor());
+  printer << ">";
+}
+
+Quantizer ir::getQuantizer(QuantizerAttr attr, QTensorType type) {
+  Quantizer q;
+  q.codeType = getDType(type.getCodes().getElementType());
+  q.scaleType = getDType(type.getScale().getType());
+  q.divisor = attr.getDivisor().convertToFloat();
+  q.qmin = attr.getQmin().convertToFloat();
+  q.qmax = attr.getQmax().convertToFloat();
+  q.rounding = static_cast<quern::Rounding>(attr.getRounding());
+  q.floor = attr.getFloor().convertToFloat();
+  return q;
+}
+
+QuantizerAttr ir::getQuantizerAttr(MLIRContext *context,
+                                   const Quantizer &quantizer) {
+  return QuantizerAttr::get(context, APFloat(quantizer.divisor),
+                            APFloat(quantizer.qmin), APFloat(quantizer.qmax),
+                            static_cast<ir::Rounding>(quantizer.rounding),
+                            APFloat(quantizer.floor));
+}
+
+ScaleMap ir::getScaleMap(ScaleAttr attr) {
+  return ScaleMap(
+      std::vector<int64_t>(attr.getBlock().begin(), attr.getBlock().end()));
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+LogicalResult QTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                  RankedTensorType codes, ScaleAttr scale) {
+  Type type = codes.getElementType();
+  if (!type.isSignlessInteger(8) && !type.isUnsignedInteger(8) &&
+      !isa<Float8E4M3FNType, Float8E5M2Type>(type))
+    return emitError() << "quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or "
+                          "f8E5M2, not "
+                       << type;
+  if (static_cast<int64_t>(scale.getBlock().size()) != codes.getRank())
+    return emitError() << "quern_qtensor_c2: a block of "
+                       << scale.getBlock().size()
+                       << " extents for codes of rank " << codes.getRank();
+  return success();
+}
+
+RankedTensorType QTensorType::getScalesType() {
+  return getBlockType(getCodes(), getScale().getBlock(), getScale().getType());
+}
+
+RankedTensorType QTensorType::getValueType() {
+  return getCodes().clone(Float32Type::get(getContext()));
+}
+
+RankedTensorType ir::getBlockType(RankedTensorType type,
+                                  ArrayRef<int64_t> block, Type elementType) {
+  SmallVector<AffineExpr> dims;
+  for (auto [dim, extent] : llvm::zip_equal(getDims(type), block))
+    dims.push_back(extent == 0 ? getAffineConstantExpr(1, type.getContext())
+                               : dim.ceilDiv(extent));
+  return getTensorType(dims, elementType, getNumSymbols(type));
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+int64_t ir::getExactSumBlock(Type lhs, Type rhs) {
+  if (!lhs.isInteger(8) || !rhs.isInteger(8))
+    return 0;
+  auto magnitude = [](Type type) -> int64_t {
+    return type.isUnsignedInteger(8) ? 255 : 128;
+  };
+  int64_t limit = INT32_MAX / (magnitude(lhs) * magnitude(rhs));
+  return limit / 128 * 128;
+}
+
+ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
+                                 unsigned rhsK, int64_t maxK) {
+  unsigned lhsK = lhs.getRank() - 1;
+  auto length = dyn_cast<AffineConstantExpr>(getDims(lhs.getCodes())[lhsK]);
+  auto varying = [&](QTensorType type, unsigned dim) -> int64_t {
+    int64_t extent = type.getScale().getBlock()[dim];
+    return length && extent >= length.getValue() ? 0 : extent;
+  };
+  int64_t l = varying(lhs, lhsK), r = varying(rhs, rhsK);
+  // One is a multiple of the other (quern_matmul_c7), so the smaller serves.
+  int64_t block = l == 0 ? r : r == 0 ? l : std::min(l, r);
+  int64_t limit = getExactSumBlock(lhs.getCodes().getElementType(),
+                                   rhs.getCodes().getElementType());
+  if (block == 0)
+    return {limit != 0 && maxK > limit ? limit : 0, false};
+  int64_t split = block;
+  if (limit != 0 && block > limit)
+    for (split = limit; block % split != 0;)
+      --split;
+  return {split, true};
+}
