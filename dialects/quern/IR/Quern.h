@@ -70,6 +70,10 @@ Quantizer getQuantizer(QuantizerAttr attr, QTensorType type);
 QuantizerAttr getQuantizerAttr(mlir::MLIRContext *context,
                                const Quantizer &quantizer);
 
+/// Whether blocks of that extent are a single one on an axis of that length,
+/// for certain: an extent of 0, or one not shorter than a constant length >= 1.
+bool coversAxis(int64_t extent, mlir::AffineExpr length);
+
 /// The type of one value per block of a tensor shaped like `type`: extents
 /// `ceil(dim / block)`, 1 where the block's extent is 0 (the whole axis).
 mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,

@@ -272,6 +272,13 @@ RankedTensorType QTensorType::getValueType() {
   return getCodes().clone(Float32Type::get(getContext()));
 }
 
+bool ir::coversAxis(int64_t extent, AffineExpr length) {
+  // An axis of length 0 has no blocks, hence no scale to apply.
+  auto constant = dyn_cast<AffineConstantExpr>(length);
+  return extent == 0 || (constant && constant.getValue() >= 1 &&
+                         extent >= constant.getValue());
+}
+
 RankedTensorType ir::getBlockType(RankedTensorType type,
                                   ArrayRef<int64_t> block, Type elementType) {
   SmallVector<AffineExpr> dims;
@@ -298,10 +305,10 @@ int64_t ir::getExactSumBlock(Type lhs, Type rhs) {
 ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
                                  unsigned rhsK, int64_t maxK) {
   unsigned lhsK = lhs.getRank() - 1;
-  auto length = dyn_cast<AffineConstantExpr>(getDims(lhs.getCodes())[lhsK]);
+  AffineExpr length = getDims(lhs.getCodes())[lhsK];
   auto varying = [&](QTensorType type, unsigned dim) -> int64_t {
     int64_t extent = type.getScale().getBlock()[dim];
-    return length && extent >= length.getValue() ? 0 : extent;
+    return coversAxis(extent, length) ? 0 : extent;
   };
   int64_t l = varying(lhs, lhsK), r = varying(rhs, rhsK);
   // One is a multiple of the other (quern_matmul_c7), so the smaller serves.
