@@ -78,7 +78,7 @@ TEST_P(Ops, AgreesWithReference) {
   ASSERT_TRUE(target) << target.error().render();
   bool cuda = target->kind != Target::Kind::Cpu;
   if (cuda)
-    if (auto nvrtc = Nvrtc::get(); !nvrtc)
+    if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
       GTEST_SKIP() << nvrtc.error().message;
 
   std::string text = textOf(run);
