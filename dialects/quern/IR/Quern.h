@@ -70,6 +70,31 @@ Quantizer getQuantizer(QuantizerAttr attr, QTensorType type);
 QuantizerAttr getQuantizerAttr(mlir::MLIRContext *context,
                                const Quantizer &quantizer);
 
+/// Whether blocks of that extent are a single one on an axis of that length,
+/// for certain: an extent of 0, or one not shorter than a constant length >= 1.
+bool coversAxis(int64_t extent, mlir::AffineExpr length);
+
+/// The type of one value per block of a tensor shaped like `type`: extents
+/// `ceil(dim / block)`, 1 where the block's extent is 0 (the whole axis).
+mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,
+                                    llvm::ArrayRef<int64_t> block,
+                                    mlir::Type elementType);
+
+/// How many products of these codes are summed exactly in i32: the limit
+/// rounded down to a multiple of 128, see quern.matmul. 0 means no limit
+/// (float codes).
+int64_t getExactSumBlock(mlir::Type lhs, mlir::Type rhs);
+
+/// How a product of two quantized tensors is summed, by their types alone.
+struct ProductSplit {
+  int64_t split = 0;   ///< Block length along K; 0 sums K in one piece.
+  bool scaled = false; ///< The factors vary along K: they go into the sum.
+};
+/// `rhsK` is the dimension of the right operand that is contracted. `maxK` is
+/// the largest extent K can have (INT64_MAX when unknown).
+ProductSplit getProductSplit(QTensorType lhs, QTensorType rhs, unsigned rhsK,
+                             int64_t maxK);
+
 /// The block map of a scale.
 ScaleMap getScaleMap(ScaleAttr attr);
 

@@ -1,0 +1,91 @@
+//===- BodyText.h - Element bodies as CUDA C++ ------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Turns the scalar ops of a region into statements: one row of a table per op
+// (BodyText.cpp). Values become named constants; names come from locations,
+// else from the buffer or the operation they came from. Constants, casts and
+// loads used once stand inline where they are used.
+//
+// Strict numerics need nothing here: with `--fmad=false` each operator is one
+// IEEE operation, and fma, exp, tanh and erf are calls (math.cuh).
+//
+// Refused, with the op's place: an op, type or 8-bit float the target has no
+// text for.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_EMIT_CUDA_BODYTEXT_H
+#define QUERN_COMPILER_EMIT_CUDA_BODYTEXT_H
+
+#include "compiler/emit/cuda/IndexText.h"
+#include "compiler/emit/cuda/SourceText.h"
+#include "dialects/tile/IR/Tile.h"
+#include "runtime/core/Result.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+namespace quern::emit {
+
+/// How a type is spelled in a unit, empty for one CUDA code cannot hold.
+std::string typeText(mlir::Type type);
+
+/// A diagnostic of kind Unsupported at an op's place.
+Diagnostic refuse(mlir::Location location, std::string message,
+                  std::vector<std::string> notes = {});
+
+class BodyText {
+public:
+  BodyText(Symbols &symbols, NameScope &names, SourceText &out)
+      : symbols(symbols), names(names), out(out) {}
+
+  void bindBuffer(mlir::Value buffer, std::string name, bool written);
+  void bindIndex(mlir::Value value, Index index) { indices[value] = index; }
+  void bindScalar(mlir::Value value, std::string text) {
+    scalars[value] = std::move(text);
+  }
+
+  llvm::StringRef bufferName(mlir::Value buffer) const {
+    return buffers.find(buffer)->second.name;
+  }
+  Index index(mlir::Value value);
+  std::vector<Index> indicesOf(mlir::ValueRange values);
+  /// The text of an already emitted value.
+  std::string scalar(mlir::Value value) const;
+
+  /// While set, stores happen only where this condition holds.
+  void setStoreGuard(std::string condition) { guard = std::move(condition); }
+
+  /// Emits one scalar op, load or store.
+  Result<void> emit(mlir::Operation *op);
+  /// Emits a body up to its tile.yield.
+  Result<void> emitBody(mlir::Block &body);
+
+  Symbols &symbols;
+  NameScope &names;
+  SourceText &out;
+
+private:
+  struct Buffer {
+    std::string name;
+    bool written = false;
+  };
+  Result<void> emitLoad(tile::LoadOp load);
+  Result<void> emitStore(tile::StoreOp store);
+  Result<void> emitConstant(mlir::arith::ConstantOp op);
+  Result<std::string> comparison(mlir::Operation *op);
+  /// Binds a result to its text, inline or as a named constant.
+  void define(mlir::Value value, std::string text, llvm::StringRef stem,
+              bool inlined);
+
+  llvm::DenseMap<mlir::Value, Buffer> buffers;
+  llvm::DenseMap<mlir::Value, Index> indices;
+  llvm::DenseMap<mlir::Value, std::string> scalars;
+  std::string guard;
+};
+
+} // namespace quern::emit
+
+#endif // QUERN_COMPILER_EMIT_CUDA_BODYTEXT_H

@@ -1,0 +1,271 @@
+//===- ContractText.cpp - Products as CUDA kernels ------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/emit/cuda/KernelText.h"
+#include "compiler/emit/cuda/OperandRows.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::emit;
+
+/// The argument's own name, or the default.
+static StringRef nameOr(BlockArgument arg, StringRef otherwise) {
+  StringRef name = nameOf(arg.getLoc());
+  return name.empty() ? otherwise : name;
+}
+
+/// Element type of an operand as the template spells it.
+static std::string elementText(Type type, bool isUnsigned) {
+  return type.isInteger(8) ? (isUnsigned ? "u8" : "s8") : typeText(type);
+}
+
+void KernelWriter::writeConfig(SourceText &declarations,
+                               tile::ContractOp contract,
+                               const GemmProblem &problem,
+                               const GemmSchedule &schedule) {
+  // Only what differs from GemmDefaults is said.
+  GemmSchedule standard;
+  std::vector<std::string> members;
+  auto member = [&](auto... values) {
+    std::string list;
+    (
+        [&](auto &value) {
+          if (value.second.first != value.second.second)
+            list += fmt::format("{}{} = {}", list.empty() ? "" : ", ",
+                                value.first, value.second.first);
+        }(values),
+        ...);
+    if (!list.empty())
+      members.push_back("static constexpr int " + list + ";");
+  };
+  auto pick = [](const char *what, int64_t value, int64_t otherwise) {
+    return std::pair(what, std::pair(value, otherwise));
+  };
+  unsigned lhs = contract.getTerms()[0], rhs = contract.getTerms()[1];
+  std::string left =
+      elementText(contract.getElementType(contract.getLhsRegion(lhs)),
+                  contract.getLhsUnsigned());
+  std::string right =
+      elementText(contract.getElementType(contract.getRhsRegion(rhs)),
+                  contract.getRhsUnsigned());
+  if (left != "s8")
+    members.push_back(fmt::format("using Lhs = {};", left));
+  if (right != "s8")
+    members.push_back(fmt::format("using Rhs = {};", right));
+  member(pick("tileM", schedule.tileM, standard.tileM),
+         pick("tileN", schedule.tileN, standard.tileN),
+         pick("tileK", schedule.tileK, standard.tileK));
+  member(pick("stages", schedule.stages, standard.stages),
+         pick("warpsM", schedule.warpsM, standard.warpsM),
+         pick("warpsN", schedule.warpsN, standard.warpsN));
+  member(pick("lhsCopy", schedule.lhsCopy, standard.lhsCopy),
+         pick("rhsCopy", schedule.rhsCopy, standard.rhsCopy));
+  member(pick("terms", problem.terms, 1), pick("split", problem.split, 0));
+  if (!problem.sharedLhs)
+    members.push_back("static constexpr bool sharedLhs = false;");
+  if (!problem.sharedRhs)
+    members.push_back("static constexpr bool sharedRhs = false;");
+
+  std::string config = identifier(kernel.getSymName()) + "_tile";
+  if (members.empty()) {
+    declarations.add(fmt::format("struct {} : GemmDefaults {{}};", config));
+  } else {
+    declarations.add(fmt::format("struct {} : GemmDefaults {{", config));
+    for (const std::string &line : members)
+      declarations.add("  " + line);
+    declarations.add("};");
+  }
+  declarations.add(fmt::format("static_assert(Gemm<{}>::sharedBytes == {}, "
+                               "\"what the launch provides\");",
+                               config, schedule.sharedBytes));
+  declarations.add("");
+}
+
+/// Binds the batch indices to a region's leading arguments.
+static void bindBatch(BodyText &body, Block &block, ArrayRef<Index> batch) {
+  for (auto [arg, index] :
+       llvm::zip(block.getArguments().take_front(batch.size()), batch))
+    body.bindIndex(arg, index);
+}
+
+Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
+                                        ArrayRef<Index> batch, const Index &M,
+                                        const Index &N) {
+  Block &block = contract.getRescale().front();
+  unsigned at = batch.size();
+  std::string m = names.make(nameOr(block.getArgument(at), "m"));
+  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
+  std::string kb = names.make(nameOr(block.getArgument(at + 2), "kb"));
+  bindBatch(body, block, batch);
+  body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
+  body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
+  body.bindIndex(block.getArgument(at + 2), Index::variable(kb, INT32_MAX));
+  out.add("// The factor of each partial sum.");
+  out.add(fmt::format(
+      "auto rescale = [&](int {}, int {}, int {}, float (&factor)[{}]) {{", m,
+      n, kb, contract.getNumTerms()));
+  out.indent();
+  if (Result<void> done = body.emitBody(block); !done)
+    return done;
+  auto yield = cast<tile::YieldOp>(block.getTerminator());
+  for (auto [t, value] : llvm::enumerate(yield.getValues()))
+    out.add(fmt::format("factor[{}] = {};", t, body.scalar(value)),
+            Place::of(value.getLoc()));
+  out.dedent();
+  out.add("};");
+  return {};
+}
+
+Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
+                                         ArrayRef<Index> batch, const Index &M,
+                                         const Index &N) {
+  Block &block = contract.getEpilogue().front();
+  unsigned at = batch.size();
+  std::string m = names.make(nameOr(block.getArgument(at), "m"));
+  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
+  bindBatch(body, block, batch);
+  body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
+  body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
+  for (unsigned t = 0; t < contract.getNumTerms(); ++t)
+    body.bindScalar(block.getArgument(at + 2 + t), fmt::format("acc[{}]", t));
+  out.add(fmt::format(
+      "auto epilogue = [&](int {}, int {}, bool inside, const {} (&acc)[{}]) {{",
+      m, n, typeText(contract.getAccumulatorType()), contract.getNumTerms()));
+  out.indent();
+  body.setStoreGuard("inside");
+  if (Result<void> done = body.emitBody(block); !done)
+    return done;
+  body.setStoreGuard("");
+  out.dedent();
+  out.add("};");
+  return {};
+}
+
+Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
+  std::vector<Index> extents = symbols.affine(contract.getExtents());
+  unsigned numBatch = contract.getNumBatch();
+  ArrayRef<Index> batchExtents = ArrayRef(extents).take_front(numBatch);
+  const Index &M = extents[numBatch], &N = extents[numBatch + 1],
+              &K = extents[numBatch + 2];
+  for (const Index &extent : extents)
+    if (extent.isWide())
+      return refuse(contract.getLoc(),
+                    fmt::format("an extent of the product, {}, may exceed 2^31",
+                                extent.text),
+                    {"declare smaller maxima for the layer's symbols"});
+
+  // What the product needs.
+  GemmProblem problem;
+  problem.maxM = M.hi;
+  problem.maxN = N.hi;
+  problem.terms = contract.getNumTerms();
+  problem.split = contract.getSplit().value_or(0);
+  ArrayRef<int64_t> terms = contract.getTerms();
+  for (unsigned t = 1; t < problem.terms; ++t) {
+    problem.sharedLhs &= terms[2 * t] == terms[0];
+    problem.sharedRhs &= terms[2 * t + 1] == terms[1];
+  }
+  Type element =
+      contract.getElementType(contract.getLhsRegion(terms[0]));
+  if (element.isF32())
+    return refuse(contract.getLoc(),
+                  "f32/f8 products are not available on CUDA yet: the matrix "
+                  "instructions used take 8-bit integers, f16 and bf16",
+                  {"use --target cpu"});
+  for (unsigned t = 1; t < problem.terms; ++t)
+    if (contract.getElementType(contract.getLhsRegion(terms[2 * t])) != element)
+      return refuse(contract.getLoc(), "products of different element types in "
+                                       "one kernel are not available on CUDA");
+  problem.elementBytes = element.getIntOrFloatBitWidth() / 8;
+
+  // Operands, in the order of terms; one entry where all terms share it.
+  bool hasBatch = numBatch > 0;
+  std::vector<Index> batch(numBatch);
+  SourceText declarations;
+  std::string config = identifier(kernel.getSymName()) + "_tile";
+  out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
+                      M.text, N.text));
+  if (hasBatch) {
+    Block &block = contract.getEpilogue().front();
+    static const StringRef defaults[] = {"b", "h", "g"};
+    Index linear{"tile.batch", 2, 0, INT32_MAX - 1};
+    delinearise(linear, batchExtents, block.getArguments(), defaults);
+    for (unsigned i = 0; i < numBatch; ++i)
+      batch[i] = body.index(block.getArgument(i));
+  }
+  auto rowsOf = [&](bool isLhs, unsigned entries,
+                    int64_t &alignment) -> Result<std::string> {
+    std::string list;
+    bool isUnsigned =
+        isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned();
+    for (unsigned t = 0; t < entries; ++t) {
+      Region &region = isLhs ? contract.getLhsRegion(terms[2 * t])
+                             : contract.getRhsRegion(terms[2 * t + 1]);
+      std::optional<OperandRows> rows = OperandRows::of(contract, region);
+      if (!rows)
+        return refuse(contract.getLoc(),
+                      "an operand of the product is not rows of contiguous K",
+                      {"operands are brought into that form before emission"});
+      alignment = std::min(alignment,
+                           rows->alignment(symbols, problem.elementBytes));
+      Index offset = rows->offset(symbols, batch);
+      std::string pointer = body.bufferName(rows->buffer).str();
+      Type held =
+          cast<tile::BufferType>(rows->buffer.getType()).getElementType();
+      if (elementText(element, isUnsigned) != typeText(held))
+        pointer = fmt::format("(const {} *){}",
+                              elementText(element, isUnsigned), pointer);
+      if (!offset.isConstant() || offset.lo != 0)
+        pointer += " + " + offset.text;
+      list += fmt::format("{}{{{}, {}}}", list.empty() ? "" : ", ", pointer,
+                          symbols.affine(rows->stride).text);
+    }
+    return list;
+  };
+  Result<std::string> lhs = rowsOf(true, problem.sharedLhs ? 1 : problem.terms,
+                                   problem.lhsAlignment);
+  if (!lhs)
+    return lhs.error();
+  Result<std::string> rhs = rowsOf(
+      false, problem.sharedRhs ? 1 : problem.terms, problem.rhsAlignment);
+  if (!rhs)
+    return rhs.error();
+
+  Result<GemmSchedule> schedule = scheduleGemm(problem, target);
+  if (!schedule) {
+    const quern::Diagnostic &why = schedule.error();
+    return refuse(contract.getLoc(), why.message, why.notes);
+  }
+  writeConfig(declarations, contract, problem, *schedule);
+  if (problem.split)
+    if (Result<void> done = writeRescale(contract, batch, M, N); !done)
+      return done.error();
+  if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
+    return done.error();
+  out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
+                      config, M.text, N.text, K.text, *lhs, *rhs,
+                      problem.split ? ", rescale" : ""));
+
+  KernelText result;
+  result.schedule = schedule->describe();
+  result.header = "gemm_mma/gemm_mma.cuh";
+  result.launch.block = {schedule->threads(), 1, 1};
+  result.launch.dynamicSharedBytes =
+      SymExpr::constant(schedule->sharedBytes);
+  AffineMap map = contract.getExtents();
+  SymExpr grid =
+      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
+                       SymExpr::constant(schedule->tileM)) *
+      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
+                       SymExpr::constant(schedule->tileN));
+  for (unsigned i = 0; i < numBatch; ++i)
+    grid = grid * tile::toSymExpr(map.getResult(i));
+  result.launch.grid[0] = grid;
+  finish(result, declarations, fmt::format("Gemm<{}>::threads", config));
+  return result;
+}

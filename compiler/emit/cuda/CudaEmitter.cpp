@@ -1,0 +1,151 @@
+//===- CudaEmitter.cpp - A tile program as one CUDA unit ------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/emit/cuda/CudaEmitter.h"
+
+#include "compiler/emit/cuda/KernelText.h"
+#include "compiler/emit/cuda/Materialise.h"
+
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/xxhash.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::emit;
+
+static Result<tile::ProgramOp> onlyProgram(ModuleOp module) {
+  auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
+  if (programs.size() == 1)
+    return programs[0];
+  return fail(Errc::Internal,
+              fmt::format("a tile module holds one program, not {}",
+                          programs.size()));
+}
+
+/// `x_codes`, or `x` for a plain tensor.
+static std::string bufferName(tile::BufferOp buffer) {
+  std::string name = buffer.getName().str();
+  if (buffer.getPart() != "values")
+    name += "_" + buffer.getPart().str();
+  return identifier(name);
+}
+
+static BufferDesc describe(tile::BufferOp buffer) {
+  auto type = cast<tile::BufferType>(buffer.getResult().getType());
+  BufferDesc desc;
+  desc.name = buffer.getName().str();
+  desc.part = buffer.getPart().str();
+  desc.dtype = tile::getDType(type.getElementType());
+  desc.role = static_cast<BufferRole>(buffer.getRole());
+  for (AffineExpr extent : type.getShape().getResults())
+    desc.shape.push_back(tile::toSymExpr(extent));
+  return desc;
+}
+
+/// Emits a kernel under the name that holds the hash of its text.
+static Result<KernelText> emitHashed(tile::KernelOp kernel, StringRef layer,
+                                     ArrayRef<std::string> buffers,
+                                     const CudaTarget &target,
+                                     std::string &name) {
+  std::string stem = "quern_" + identifier(layer);
+  std::string own = identifier(kernel.getSymName());
+  if (own.starts_with(identifier(layer)))
+    stem = "quern_" + own;
+  else
+    stem += "_" + own;
+  Result<KernelText> draft = emitKernel(kernel, stem, buffers, target);
+  if (!draft)
+    return draft;
+  name = fmt::format("{}_{:08x}", stem,
+                     static_cast<uint32_t>(
+                         llvm::xxh3_64bits(draft->text.str("unit"))));
+  return emitKernel(kernel, name, buffers, target);
+}
+
+Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
+  OwningOpRef<ModuleOp> copy = tileModule.clone();
+  Result<tile::ProgramOp> found = onlyProgram(*copy);
+  if (!found)
+    return found.error();
+  tile::ProgramOp program = *found;
+  if (program.getNumerics() != "strict")
+    return refuse(program.getLoc(),
+                  fmt::format("numerics '{}' are not available on CUDA yet",
+                              program.getNumerics().str()),
+                  {"accepted: strict"});
+  if (Result<void> done = materialiseOperands(program); !done)
+    return done.error();
+
+  CudaUnit unit;
+  StringRef layer = program.getSymName();
+  unit.name = fmt::format("quern_{}.cu", identifier(layer));
+  unit.plan.target = "cuda:" + target.name();
+
+  llvm::DenseMap<Value, uint32_t> bufferNumber;
+  llvm::DenseMap<Value, std::string> bufferNames;
+  for (auto buffer : program.getBody().getOps<tile::BufferOp>()) {
+    bufferNumber[buffer] = unit.plan.buffers.size();
+    bufferNames[buffer] = bufferName(buffer);
+    unit.plan.buffers.push_back(describe(buffer));
+  }
+
+  // Kernels in the order they are first launched.
+  struct Emitted {
+    uint32_t number;
+    KernelText text;
+  };
+  llvm::MapVector<StringRef, Emitted> kernels;
+  std::set<std::string> headers = {"common/math.cuh"};
+  SymbolTable table(*copy);
+  for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
+    auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
+    if (!kernel)
+      return fail(Errc::Internal, fmt::format("launch of '{}', which is no "
+                                              "kernel of the module",
+                                              launch.getKernel().str()));
+    if (!kernels.contains(kernel.getSymName())) {
+      std::vector<std::string> names;
+      for (Value buffer : launch.getBuffers())
+        names.push_back(bufferNames[buffer]);
+      std::string symbol;
+      Result<KernelText> text =
+          emitHashed(kernel, layer, names, target, symbol);
+      if (!text)
+        return text.error();
+      headers.insert(text->header);
+      KernelDesc desc;
+      desc.name = symbol;
+      desc.reason = kernel.getReason().str();
+      desc.schedule = text->schedule;
+      desc.numericsClass =
+          static_cast<NumericsClass>(kernel.getNumericsClass());
+      uint32_t number = unit.plan.kernels.size();
+      unit.plan.kernels.push_back(std::move(desc));
+      kernels.insert({kernel.getSymName(), Emitted{number, std::move(*text)}});
+    }
+    const Emitted &emitted = kernels.find(kernel.getSymName())->second;
+    LaunchDesc desc = emitted.text.launch;
+    desc.kernel = emitted.number;
+    desc.phase = static_cast<LaunchPhase>(launch.getPhase());
+    for (Value buffer : launch.getBuffers())
+      desc.buffers.push_back(bufferNumber[buffer]);
+    unit.plan.launches.push_back(std::move(desc));
+  }
+
+  SourceText text;
+  text.add(fmt::format("// Layer {} for {}, written by Quern.", layer.str(),
+                       target.name()));
+  for (const std::string &header : headers)
+    text.add(fmt::format("#include \"{}\"", header));
+  text.add("");
+  text.add("using namespace quern;");
+  for (auto &[symbol, emitted] : kernels)
+    text.append(emitted.text.text);
+  unit.source = text.str(unit.name);
+  return unit;
+}

@@ -1,0 +1,39 @@
+//===- CudaTarget.h - Which NVIDIA architecture -----------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// An architecture as NVRTC names it: `sm_80`, `sm_90a`. The suffix `a` allows
+// instructions that exist on that very architecture only. Supported: 8.0 and
+// later, which have cp.async, ldmatrix and the integer and 16-bit mma.sync
+// that the templates are made of.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_EMIT_CUDA_CUDATARGET_H
+#define QUERN_COMPILER_EMIT_CUDA_CUDATARGET_H
+
+#include "runtime/core/Result.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace quern::emit {
+
+struct CudaTarget {
+  unsigned arch = 80; ///< 80, 89, 90, 100, 120.
+  bool specific = false; ///< The suffix `a`.
+
+  /// Reads `sm_90a`; InvalidArgument with the accepted spellings otherwise.
+  static Result<CudaTarget> parse(std::string_view text);
+  std::string name() const; ///< "sm_90a"
+
+  /// Shared memory one thread block may use, in bytes, opted in.
+  uint32_t sharedBytesPerBlock() const;
+};
+
+} // namespace quern::emit
+
+#endif // QUERN_COMPILER_EMIT_CUDA_CUDATARGET_H

@@ -1,0 +1,131 @@
+//===- KernelText.cpp - What both families of kernels share ---------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/emit/cuda/KernelText.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::emit;
+
+Index emit::count(ArrayRef<Index> extents) {
+  Index product = Index::constant(1);
+  for (const Index &extent : extents)
+    product = product * extent;
+  return product;
+}
+
+KernelWriter::KernelWriter(tile::KernelOp kernel, std::string name,
+                           ArrayRef<std::string> bufferNames,
+                           const CudaTarget &target)
+    : kernel(kernel), name(std::move(name)), target(target),
+      symbols(kernel.getSymbols().getValue()), body(symbols, names, out) {
+  for (unsigned i = 0; i < symbols.size(); ++i)
+    symbols.rename(i, names.make(symbols.name(i)));
+  for (BlockArgument arg : kernel.getBody().getArguments()) {
+    unsigned i = arg.getArgNumber();
+    this->bufferNames.push_back(names.make(bufferNames[i]));
+    body.bindBuffer(arg, this->bufferNames[i], kernel.getWrites()[i]);
+  }
+  out.indent();
+}
+
+void KernelWriter::finish(KernelText &result, const SourceText &declarations,
+                          StringRef threads) {
+  SourceText &text = result.text;
+  std::string reason = kernel.getReason().str();
+  for (char &c : reason)
+    if (c == '\n' || c == '\\')
+      c = ' ';
+  text.add("");
+  text.add(fmt::format("// {}: {}", kernel.getSymName().str(), reason));
+  text.add(fmt::format("// {}", result.schedule));
+  text.append(declarations);
+  text.add(fmt::format("extern \"C\" __global__ void __launch_bounds__({})",
+                       threads.str()));
+  text.add(fmt::format("{}(", name));
+  std::vector<std::string> parameters;
+  for (BlockArgument arg : kernel.getBody().getArguments()) {
+    unsigned i = arg.getArgNumber();
+    Type element = cast<tile::BufferType>(arg.getType()).getElementType();
+    parameters.push_back(fmt::format(
+        "{}{} *__restrict__ {}", kernel.getWrites()[i] ? "" : "const ",
+        typeText(element), bufferNames[i]));
+  }
+  for (unsigned i = 0; i < symbols.size(); ++i)
+    parameters.push_back(fmt::format("s64 {}_", symbols.name(i).str()));
+  for (size_t i = 0; i < parameters.size(); ++i)
+    text.add(fmt::format("    {}{}", parameters[i],
+                         i + 1 < parameters.size() ? "," : ") {"));
+  if (parameters.empty())
+    text.add("    ) {");
+  for (unsigned i : symbols.used())
+    text.add(fmt::format("  const int {0} = (int){0}_;", symbols.name(i).str()));
+  text.append(out);
+  text.add("}");
+}
+
+void KernelWriter::delinearise(const Index &linear, ArrayRef<Index> extents,
+                               Block::BlockArgListType args,
+                               ArrayRef<StringRef> defaults) {
+  // Dimensions of one element have the index 0; the first of the others needs
+  // no remainder.
+  size_t first = 0;
+  while (first < extents.size() && extents[first].isConstant() &&
+         extents[first].hi <= 1)
+    ++first;
+  Index after = Index::constant(1);
+  std::vector<std::string> lines;
+  for (size_t i = extents.size(); i-- > 0;) {
+    const Index &extent = extents[i];
+    if (extent.isConstant() && extent.hi <= 1) {
+      body.bindIndex(args[i], Index::constant(0));
+      continue;
+    }
+    StringRef wanted = nameOf(args[i].getLoc());
+    if (wanted.empty())
+      wanted = i < defaults.size() ? defaults[i] : StringRef("i");
+    Index value = after.isConstant() && after.lo == 1 ? linear
+                                                      : divide(linear, after);
+    if (i > first)
+      value = modulo(value, extent);
+    if (value.text == linear.text && !linear.isWide()) {
+      body.bindIndex(args[i], linear); // The number is the coordinate.
+    } else {
+      std::string coordinate = names.make(wanted);
+      lines.push_back(
+          fmt::format("const int {} = (int)({});", coordinate, value.text));
+      body.bindIndex(args[i], Index::variable(coordinate, extent.hi));
+    }
+    after = after * extent;
+  }
+  for (size_t i = lines.size(); i-- > 0;)
+    out.add(lines[i]);
+}
+
+Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
+                                    const std::string &name,
+                                    ArrayRef<std::string> bufferNames,
+                                    const CudaTarget &target) {
+  for (BlockArgument arg : kernel.getBody().getArguments()) {
+    Type element = cast<tile::BufferType>(arg.getType()).getElementType();
+    if (!typeText(element).empty())
+      continue;
+    std::string printed;
+    llvm::raw_string_ostream(printed) << element;
+    return refuse(kernel.getLoc(),
+                  fmt::format("'{}' holds {}, and 8-bit floats are not "
+                              "available on CUDA yet: their conversions have "
+                              "no strict form there",
+                              bufferNames[arg.getArgNumber()], printed),
+                  {"use --target cpu"});
+  }
+  KernelWriter writer(kernel, name, bufferNames, target);
+  if (auto contract = dyn_cast<tile::ContractOp>(kernel.getRoot()))
+    return writer.writeContract(contract);
+  return writer.writeBlocks(cast<tile::BlocksOp>(kernel.getRoot()));
+}

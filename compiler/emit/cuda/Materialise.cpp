@@ -1,0 +1,306 @@
+//===- Materialise.cpp - Operands brought into rows of contiguous K -------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/emit/cuda/Materialise.h"
+
+#include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/OperandRows.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/IRMapping.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::emit;
+
+namespace {
+
+/// Rewrites one operand of one launched product.
+class OperandWriter {
+public:
+  OperandWriter(tile::ProgramOp program, tile::LaunchOp launch,
+                tile::KernelOp kernel, tile::ContractOp contract)
+      : program(program), launch(launch), kernel(kernel), contract(contract),
+        builder(program.getContext()) {}
+
+  /// Gives the launch and kernel with the operand in a buffer of its own.
+  void rewrite(unsigned operand, llvm::StringRef name, StringRef label);
+  tile::LaunchOp getLaunch() const { return launch; }
+
+private:
+  tile::KernelOp makeWriter(Region &region, tile::BufferType type,
+                            ArrayRef<unsigned> read,
+                            ArrayRef<unsigned> dims, llvm::StringRef name,
+                            StringRef label);
+
+  tile::ProgramOp program;
+  tile::LaunchOp launch;
+  tile::KernelOp kernel;
+  tile::ContractOp contract;
+  OpBuilder builder;
+};
+
+} // namespace
+
+/// The kernel arguments a region loads from.
+static SmallVector<unsigned> argumentsRead(Region &region) {
+  llvm::SetVector<unsigned> read;
+  region.walk([&](tile::LoadOp load) {
+    read.insert(cast<BlockArgument>(load.getBuffer()).getArgNumber());
+  });
+  return llvm::to_vector(read);
+}
+
+/// The region's index arguments its element depends on: used batch dimensions,
+/// then row and k.
+static SmallVector<unsigned> dimensionsUsed(Region &region, unsigned batch) {
+  SmallVector<unsigned> dims;
+  for (unsigned i = 0; i < batch; ++i)
+    if (!region.getArgument(i).use_empty())
+      dims.push_back(i);
+  dims.push_back(batch);
+  dims.push_back(batch + 1);
+  return dims;
+}
+
+tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
+                                         ArrayRef<unsigned> read,
+                                         ArrayRef<unsigned> dims,
+                                         llvm::StringRef name,
+                                         StringRef label) {
+  Location loc = contract.getLoc();
+  builder.setInsertionPoint(kernel);
+  SmallVector<bool> writes(read.size() + 1, false);
+  writes.back() = true;
+  OperationState state(loc, tile::KernelOp::getOperationName());
+  state.addAttribute("sym_name", builder.getStringAttr(name));
+  state.addAttribute("symbols", kernel.getSymbolsAttr());
+  state.addAttribute("writes", builder.getDenseBoolArrayAttr(writes));
+  state.addAttribute("numerics_class",
+                     tile::NumericsClassAttr::get(builder.getContext(),
+                                                  tile::NumericsClass::Exact));
+  state.addAttribute(
+      "reason",
+      builder.getStringAttr(fmt::format(
+          "the {} operand of {} as rows of contiguous K", label.str(),
+          kernel.getSymName().str())));
+  state.addRegion();
+  auto writer = cast<tile::KernelOp>(builder.create(state));
+  Block *body = builder.createBlock(&writer.getBody());
+  IRMapping mapping;
+  for (unsigned i : read) {
+    BlockArgument arg = kernel.getBody().getArgument(i);
+    mapping.map(arg, body->addArgument(arg.getType(), loc));
+  }
+  Value target = body->addArgument(type, loc);
+
+  // Every point is one row; a map runs along K.
+  AffineMap extents = contract.getExtents();
+  unsigned batch = contract.getNumBatch();
+  bool isLhs = label == "left";
+  SmallVector<AffineExpr> domain;
+  for (unsigned i : dims)
+    if (i < batch)
+      domain.push_back(extents.getResult(i));
+  domain.push_back(extents.getResult(isLhs ? batch : batch + 1));
+  unsigned symbols = extents.getNumSymbols();
+  auto mapOf = [&](unsigned numDims, ArrayRef<AffineExpr> results) {
+    return AffineMap::get(numDims, symbols, results, builder.getContext());
+  };
+  OperationState blocksState(loc, tile::BlocksOp::getOperationName());
+  blocksState.addAttribute("domain", AffineMapAttr::get(mapOf(0, domain)));
+  blocksState.addRegion();
+  builder.setInsertionPointToEnd(body);
+  auto blocks = cast<tile::BlocksOp>(builder.create(blocksState));
+  Block *point = builder.createBlock(&blocks.getBody());
+  for (unsigned i = 0; i < domain.size(); ++i)
+    point->addArgument(builder.getIndexType(), loc);
+
+  OperationState mapState(loc, tile::MapOp::getOperationName());
+  mapState.addOperands(ValueRange(point->getArguments()));
+  mapState.addAttribute(
+      "extents", AffineMapAttr::get(mapOf(domain.size(),
+                                          {extents.getResult(batch + 2)})));
+  mapState.addRegion();
+  builder.setInsertionPointToEnd(point);
+  auto map = cast<tile::MapOp>(builder.create(mapState));
+  Block *element = builder.createBlock(&map.getBody());
+  Value k = element->addArgument(builder.getIndexType(), loc);
+
+  for (auto [at, i] : llvm::enumerate(dims))
+    mapping.map(region.getArgument(i), at < domain.size()
+                                           ? Value(point->getArgument(at))
+                                           : k);
+  builder.setInsertionPointToEnd(element);
+  for (Operation &op : region.front())
+    if (!isa<tile::YieldOp>(op))
+      builder.clone(op, mapping);
+  Value value =
+      mapping.lookup(region.front().getTerminator()->getOperand(0));
+  SmallVector<Value> at(point->getArguments());
+  at.push_back(k);
+  OperationState store(loc, tile::StoreOp::getOperationName());
+  store.addOperands(value);
+  store.addOperands(target);
+  store.addOperands(at);
+  store.addAttribute("map", AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
+                                at.size(), builder.getContext())));
+  builder.create(store);
+  builder.create(OperationState(loc, tile::YieldOp::getOperationName()));
+  return writer;
+}
+
+void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
+                            StringRef label) {
+  Region &region = contract.getOperandRegions()[operand];
+  Location loc = contract.getLoc();
+  unsigned batch = contract.getNumBatch();
+  SmallVector<unsigned> read = argumentsRead(region);
+  SmallVector<unsigned> dims = dimensionsUsed(region, batch);
+  bool isLhs = label == "left";
+
+  // The buffer: K rounded up to 16 bytes.
+  AffineMap extents = contract.getExtents();
+  Type element = contract.getElementType(region);
+  bool isUnsigned =
+      isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned();
+  if (element.isInteger(8) && isUnsigned)
+    element = builder.getIntegerType(8, /*isSigned=*/false);
+  int64_t unit = 16 / (element.getIntOrFloatBitWidth() / 8);
+  SmallVector<AffineExpr> shape;
+  for (unsigned i : dims)
+    if (i < batch)
+      shape.push_back(extents.getResult(i));
+  shape.push_back(extents.getResult(isLhs ? batch : batch + 1));
+  shape.push_back(extents.getResult(batch + 2).ceilDiv(unit) * unit);
+  auto type = tile::BufferType::get(
+      builder.getContext(),
+      AffineMap::get(0, extents.getNumSymbols(), shape, builder.getContext()),
+      element);
+
+  // Made of weights alone?
+  bool isWeight = llvm::all_of(read, [&](unsigned i) {
+    auto buffer = launch.getBuffers()[i].getDefiningOp<tile::BufferOp>();
+    return buffer.getRole() == tile::BufferRole::Weight ||
+           buffer.getRole() == tile::BufferRole::Packed;
+  });
+  bool prepare = isWeight || launch.getPhase() == tile::LaunchPhase::Prepare;
+  tile::BufferOp last;
+  for (auto buffer : program.getBody().getOps<tile::BufferOp>())
+    last = buffer;
+  builder.setInsertionPointAfter(last);
+  OperationState bufferState(loc, tile::BufferOp::getOperationName());
+  bufferState.addAttribute("name", builder.getStringAttr(name));
+  bufferState.addAttribute("part", builder.getStringAttr("rows"));
+  bufferState.addAttribute(
+      "role", tile::BufferRoleAttr::get(builder.getContext(),
+                                        prepare ? tile::BufferRole::Packed
+                                                : tile::BufferRole::Temporary));
+  bufferState.addTypes(type);
+  Value buffer = builder.create(bufferState)->getResult(0);
+
+  tile::KernelOp writer =
+      makeWriter(region, type, read, dims, (name + "_rows").str(), label);
+  builder.setInsertionPoint(launch);
+  SmallVector<Value> sources;
+  for (unsigned i : read)
+    sources.push_back(launch.getBuffers()[i]);
+  sources.push_back(buffer);
+  auto makeLaunch = [&](StringRef symbol, ValueRange buffers,
+                        tile::LaunchPhase phase) {
+    OperationState state(loc, tile::LaunchOp::getOperationName());
+    state.addAttribute("kernel",
+                       FlatSymbolRefAttr::get(builder.getContext(), symbol));
+    state.addAttribute(
+        "phase", tile::LaunchPhaseAttr::get(builder.getContext(), phase));
+    state.addOperands(buffers);
+    return cast<tile::LaunchOp>(builder.create(state));
+  };
+  makeLaunch(writer.getSymName(), sources,
+             prepare ? tile::LaunchPhase::Prepare : tile::LaunchPhase::Run);
+
+  // The product gets the buffer as a further argument and reads it plainly.
+  SmallVector<Value> operands(launch.getBuffers());
+  operands.push_back(buffer);
+  tile::LaunchOp replaced =
+      makeLaunch(launch.getKernel(), operands, launch.getPhase());
+  launch.erase();
+  launch = replaced;
+  BlockArgument rows = kernel.getBody().front().addArgument(type, loc);
+  SmallVector<bool> writes(kernel.getWrites());
+  writes.push_back(false);
+  kernel.setWrites(writes);
+
+  Block &block = region.front();
+  while (!block.empty())
+    block.back().erase();
+  builder.setInsertionPointToEnd(&block);
+  SmallVector<Value> at;
+  for (unsigned i : dims)
+    at.push_back(region.getArgument(i));
+  OperationState load(loc, tile::LoadOp::getOperationName());
+  load.addOperands(rows);
+  load.addOperands(at);
+  load.addAttribute("map", AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
+                               at.size(), builder.getContext())));
+  Type loaded = contract.getContext() && element.isUnsignedInteger(8)
+                    ? builder.getI8Type()
+                    : element;
+  load.addTypes(loaded);
+  Value value = builder.create(load)->getResult(0);
+  OperationState yield(loc, tile::YieldOp::getOperationName());
+  yield.addOperands(value);
+  builder.create(yield);
+}
+
+/// A kernel launched more than once is copied, so that its launches can be
+/// rewritten apart.
+static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
+  llvm::SmallDenseSet<Operation *> seen;
+  for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
+    auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
+    if (!kernel || seen.insert(kernel).second ||
+        !isa<tile::ContractOp>(kernel.getRoot()))
+      continue;
+    auto copy = cast<tile::KernelOp>(kernel->clone());
+    table.insert(copy, std::next(Block::iterator(kernel)));
+    launch.setKernel(copy.getSymName());
+    seen.insert(copy);
+  }
+}
+
+Result<void> emit::materialiseOperands(tile::ProgramOp program) {
+  SymbolTable table(program->getParentOfType<ModuleOp>());
+  separateLaunches(program, table);
+  for (auto launch :
+       llvm::to_vector(program.getBody().getOps<tile::LaunchOp>())) {
+    auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
+    auto contract =
+        kernel ? dyn_cast<tile::ContractOp>(kernel.getRoot()) : nullptr;
+    if (!contract)
+      continue;
+    OperandWriter writer(program, launch, kernel, contract);
+    for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
+      Region &region = contract.getOperandRegions()[i];
+      if (OperandRows::of(contract, region))
+        continue;
+      if (contract.getElementType(region).isF32())
+        return refuse(contract.getLoc(),
+                      "f32/f8 products are not available on CUDA yet: the "
+                      "matrix instructions used take 8-bit integers, f16 and "
+                      "bf16, and this operand yields f32",
+                      {"use --target cpu"});
+      bool isLhs = i < contract.getNumLhs();
+      std::string name = fmt::format(
+          "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
+          isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));
+      writer.rewrite(i, name, isLhs ? "left" : "right");
+    }
+  }
+  return {};
+}

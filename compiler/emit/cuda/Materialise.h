@@ -1,0 +1,37 @@
+//===- Materialise.h - Operands brought into rows of contiguous K *- C++ -*===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The product template reads rows of contiguous K (OperandRows.h). An operand
+// of any other form is written to a buffer of that form first, by a block
+// kernel of its own launched just before: a transposition, the decoding of
+// codes, a gather are one and the same step.
+//
+// The buffer has the operand's batch dimensions where its element depends on
+// them, then its rows, then K rounded up to 16 bytes, so that the product
+// copies 16 bytes at a time; the padding is never read as data. An operand
+// made of weights alone is written once, when weights are bound (a packed
+// buffer and a prepare launch); any other in every run, to a temporary.
+//
+// Refused: operands whose elements are f32, because no product of f32 exists
+// on this target.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_EMIT_CUDA_MATERIALISE_H
+#define QUERN_COMPILER_EMIT_CUDA_MATERIALISE_H
+
+#include "dialects/tile/IR/Tile.h"
+#include "runtime/core/Result.h"
+
+namespace quern::emit {
+
+/// Rewrites every product the program launches; the module is changed in
+/// place.
+Result<void> materialiseOperands(tile::ProgramOp program);
+
+} // namespace quern::emit
+
+#endif // QUERN_COMPILER_EMIT_CUDA_MATERIALISE_H

@@ -1,0 +1,78 @@
+//===- Schedule.h - How a kernel will run on a GPU --------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Schedules are plain structs made by plain functions from what a kernel needs
+// and what the architecture has; `describe` is their line in `quern explain`.
+//
+// Products. The tile follows the largest number of rows M may reach: up to 16,
+// 32 or 64 rows a tile of as many rows, else 128. Two accumulators per element
+// (gated units, partial sums) halve the tile's width, more halve its height,
+// so that no accumulator leaves the registers. Rows of a tile in shared memory
+// are 64 bytes with four stages, 128 bytes for small M, where memory latency
+// and not capacity decides. A split of K into blocks of g bounds the tile's K:
+// one must be a multiple of the other.
+//
+// Blocks. One map over everything and nothing else runs a thread per element;
+// boxes of at most 256 elements run a warp per point; all others a thread
+// block per point.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_EMIT_CUDA_SCHEDULE_H
+#define QUERN_COMPILER_EMIT_CUDA_SCHEDULE_H
+
+#include "compiler/emit/cuda/CudaTarget.h"
+
+#include <cstdint>
+#include <string>
+
+namespace quern::emit {
+
+/// What a product asks for.
+struct GemmProblem {
+  int64_t maxM = 0, maxN = 0; ///< Largest extents.
+  unsigned terms = 1;
+  bool sharedLhs = true, sharedRhs = true;
+  unsigned elementBytes = 1;
+  int64_t split = 0; ///< Elements of K per partial sum; 0: one sum.
+  /// Bytes every row and base of an operand is known to be a multiple of.
+  int64_t lhsAlignment = 16, rhsAlignment = 16;
+};
+
+struct GemmSchedule {
+  unsigned tileM = 128, tileN = 128, tileK = 64, stages = 4;
+  unsigned warpsM = 2, warpsN = 4;
+  unsigned lhsCopy = 16, rhsCopy = 16;
+  uint32_t sharedBytes = 0;
+
+  unsigned threads() const { return warpsM * warpsN * 32; }
+  std::string describe() const;
+};
+
+/// Unsupported, with the reason, when no tile fits the problem.
+Result<GemmSchedule> scheduleGemm(const GemmProblem &problem,
+                                  const CudaTarget &target);
+
+enum class BlocksKind : uint8_t { Elements, Warp, Block };
+
+/// What a block kernel asks for.
+struct BlocksProblem {
+  /// One map whose box does not depend on the point, and no reduction.
+  bool isOneMap = false;
+  int64_t maxBox = 0; ///< Elements of the largest box.
+};
+
+struct BlocksSchedule {
+  BlocksKind kind = BlocksKind::Block;
+  static constexpr unsigned threads = 256;
+  std::string describe() const;
+};
+
+BlocksSchedule scheduleBlocks(const BlocksProblem &problem);
+
+} // namespace quern::emit
+
+#endif // QUERN_COMPILER_EMIT_CUDA_SCHEDULE_H

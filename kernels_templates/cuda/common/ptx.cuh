@@ -1,0 +1,94 @@
+//===- ptx.cuh - Machine instructions by name ----------------------*- CUDA *- CUDA -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Thin wrappers over the PTX that CUDA C++ has no word for: asynchronous
+// copies, matrix loads and matrix products of sm_80 and later.
+//
+// Copies: `copyAsync<Bytes>(dst, src, valid)` starts a copy of `Bytes` bytes
+// (16, 8 or 4, both addresses so aligned) of which the first `valid` are read
+// and the rest written as zero; with valid = 0 nothing is read. Copies end
+// with `copyWait<Pending>`, which leaves at most that many commit groups
+// under way, and are then visible to the thread that started them.
+//
+// Fragments (lane = 4 g + t): `loadMatrix4` gives each lane, from four 8x8
+// matrices of 16-bit elements whose rows start at the addresses of lanes
+// 0-7, 8-15, 16-23 and 24-31, elements (g, 2t) and (g, 2t+1) of each. The
+// products accumulate D(16x8) += A(16x32 bytes, row) B(32 bytes x 8, column);
+// of D a lane holds (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1).
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_CUDA_COMMON_PTX_CUH
+#define QUERN_CUDA_COMMON_PTX_CUH
+
+#include "common/types.cuh"
+
+namespace quern {
+
+QN_DEVICE u32 sharedAddress(const void *p) {
+  return (u32)__cvta_generic_to_shared(p);
+}
+
+template <int Bytes>
+QN_DEVICE void copyAsync(u32 dst, const void *src, u32 valid) {
+  static_assert(Bytes == 16 || Bytes == 8 || Bytes == 4, "cp.async sizes");
+  const u64 from = __cvta_generic_to_global(src);
+  if constexpr (Bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst),
+                 "l"(from), "r"(valid)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(dst),
+                 "l"(from), "n"(Bytes), "r"(valid)
+                 : "memory");
+}
+QN_DEVICE void copyCommit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int Pending> QN_DEVICE void copyWait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// Stores a word to shared memory by its 32-bit address.
+QN_DEVICE void storeShared(u32 dst, u32 word) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(dst), "r"(word) : "memory");
+}
+
+QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
+  asm volatile(
+      "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+      : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+      : "r"(address)
+      : "memory");
+}
+
+// One wrapper per pair of element types; C++ cannot paste types into asm text.
+#define QN_MMA_INTEGER(A, B, TEXT)                                             \
+  QN_DEVICE void mma(A, B, s32(&d)[4], const u32(&a)[4], u32 b0, u32 b1) {     \
+    asm volatile(TEXT " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])              \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),        \
+                   "r"(b1));                                                   \
+  }
+#define QN_MMA_FLOAT(A, TEXT)                                                  \
+  QN_DEVICE void mma(A, A, float(&d)[4], const u32(&a)[4], u32 b0, u32 b1) {   \
+    asm volatile(TEXT " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])              \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),        \
+                   "r"(b1));                                                   \
+  }
+QN_MMA_INTEGER(s8, s8, "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32")
+QN_MMA_INTEGER(s8, u8, "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32")
+QN_MMA_INTEGER(u8, s8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32")
+QN_MMA_INTEGER(u8, u8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32")
+QN_MMA_FLOAT(f16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
+QN_MMA_FLOAT(bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
+#undef QN_MMA_INTEGER
+#undef QN_MMA_FLOAT
+
+} // namespace quern
+
+#endif // QUERN_CUDA_COMMON_PTX_CUH

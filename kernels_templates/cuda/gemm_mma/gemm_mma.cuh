@@ -1,0 +1,380 @@
+//===- gemm_mma.cuh - Products on mma.sync ---------------------*- CUDA -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The contraction family for sm_80 and later: one or more products over tiles
+// of rows, each element handed to an epilogue the caller supplies.
+//
+//     acc_t(m, n) = sum over k of lhs_t(m, k) * rhs_t(n, k)
+//
+// Both operands are rows of contiguous K. 8-bit integers accumulate in s32,
+// f16 and bf16 in f32. M, N and K are any nonnegative numbers: what lies
+// beyond them is filled with zero on the way to shared memory.
+//
+// How it runs. A thread block computes a tileM x tileN tile. Tiles of tileK
+// elements travel through a ring of `stages` buffers in shared memory, copied
+// asynchronously; each row of a tile is 32, 64 or 128 bytes, and its 16-byte
+// chunks are permuted (`swizzle`) so that neither copies nor `ldmatrix` meet a
+// bank conflict. warpsM x warpsN warps each multiply their part. At the end
+// the accumulators pass through shared memory once, so that the epilogue is
+// one short loop in which neighbouring threads own neighbouring columns: its
+// code is compiled once whatever it does, and its stores coalesce.
+//
+// A kernel names its choices in a struct derived from `GemmDefaults`; see
+// there. The launch needs `Gemm<Config>::threads` threads and
+// `Gemm<Config>::sharedBytes` bytes of dynamic shared memory, and
+// batch * ceil(M / tileM) * ceil(N / tileN) blocks along x.
+//
+// Loops have constant trip counts: the compiler unrolls what is worth it and
+// its time halves against open-ended copy loops.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_CUDA_GEMM_MMA_GEMM_MMA_CUH
+#define QUERN_CUDA_GEMM_MMA_GEMM_MMA_CUH
+
+#include "common/ptx.cuh"
+#include "common/types.cuh"
+
+namespace quern {
+
+/// What a configuration may leave unsaid.
+struct GemmDefaults {
+  using Lhs = s8; ///< s8 or u8 on either side, or f16 or bf16 on both.
+  using Rhs = s8;
+  static constexpr int tileM = 128, tileN = 128, tileK = 64; ///< In elements.
+  static constexpr int stages = 4;
+  static constexpr int warpsM = 2, warpsN = 4;
+  /// Products computed side by side. Each has its own left or right operand,
+  /// or all share one.
+  static constexpr int terms = 1;
+  static constexpr bool sharedLhs = true, sharedRhs = true;
+  /// Bytes per asynchronous copy (16, 8 or 4): rows and bases must be multiples
+  /// of it. 0 reads element by element and asks for nothing.
+  static constexpr int lhsCopy = 16, rhsCopy = 16;
+  /// Elements of K per partial sum, or 0 for one sum. A multiple of the 32
+  /// bytes of a matrix instruction, and a multiple or a divisor of tileK.
+  static constexpr int split = 0;
+};
+
+template <class Element> struct Accumulates {
+  using Type = s32;
+};
+template <> struct Accumulates<f16> {
+  using Type = float;
+};
+template <> struct Accumulates<bf16> {
+  using Type = float;
+};
+
+/// The type sums have: partial sums are scaled, so their total is f32.
+template <class Part, bool IsSplit> struct SumType {
+  using Type = Part;
+};
+template <class Part> struct SumType<Part, true> {
+  using Type = float;
+};
+
+/// The numbers that follow from a configuration.
+template <class Config> struct Gemm {
+  using Lhs = typename Config::Lhs;
+  using Rhs = typename Config::Rhs;
+  using Part = typename Accumulates<Lhs>::Type;
+  using Acc = typename SumType<Part, Config::split != 0>::Type;
+  static_assert(sizeof(Lhs) == sizeof(Rhs), "operands of one width");
+
+  static constexpr int threads = Config::warpsM * Config::warpsN * 32;
+  static constexpr int warpM = Config::tileM / Config::warpsM;
+  static constexpr int warpN = Config::tileN / Config::warpsN;
+  static_assert(warpM % 16 == 0 && warpN % 16 == 0, "a warp's tile");
+  static_assert(threads % Config::tileN == 0, "the epilogue's columns");
+
+  static constexpr int rowBytes = Config::tileK * (int)sizeof(Lhs);
+  static_assert(rowBytes == 32 || rowBytes == 64 || rowBytes == 128,
+                "rows the swizzle knows");
+  static constexpr int steps = rowBytes / 32; ///< Matrix steps per tile.
+  static constexpr int lhsCount = Config::sharedLhs ? 1 : Config::terms;
+  static constexpr int rhsCount = Config::sharedRhs ? 1 : Config::terms;
+  static constexpr int lhsBytes = Config::tileM * rowBytes;
+  static constexpr int rhsBytes = Config::tileN * rowBytes;
+  static constexpr int stageBytes = lhsCount * lhsBytes + rhsCount * rhsBytes;
+
+  /// Words per row of the epilogue's tile; 8 more keep its stores apart.
+  static constexpr int pitch = Config::tileN + 8;
+  static constexpr int epilogueBytes = Config::terms * Config::tileM * pitch * 4;
+  static constexpr int pipelineBytes = Config::stages * stageBytes;
+  static constexpr int sharedBytes =
+      pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
+
+  static constexpr int splitSteps = Config::split * (int)sizeof(Lhs) / 32;
+  static_assert(Config::split * (int)sizeof(Lhs) % 32 == 0 &&
+                    (splitSteps == 0 || splitSteps % steps == 0 ||
+                     steps % splitSteps == 0),
+                "partial sums end at a matrix step");
+};
+
+/// Where a block works: one tile of one batch element.
+struct GemmTile {
+  s32 batch, m0, n0;
+};
+
+/// The tile of this thread block. Tiles of one column of the grid follow each
+/// other, so that blocks in flight share the right operand.
+template <class Config> QN_DEVICE GemmTile gemmTile(s32 M, s32 N) {
+  const u32 tilesM = ceilDiv((u32)M, (u32)Config::tileM);
+  const u32 tilesN = ceilDiv((u32)N, (u32)Config::tileN);
+  const u32 column = blockIdx.x / tilesM;
+  return {(s32)(column / tilesN), (s32)(blockIdx.x % tilesM) * Config::tileM,
+          (s32)(column % tilesN) * Config::tileN};
+}
+
+/// An operand: rows of K elements, `stride` elements apart.
+template <class Element> struct GemmRows {
+  const Element *data;
+  s64 stride;
+};
+
+/// Byte offset of byte `b` of row `r` of a tile: the 16-byte chunks of rows
+/// that would meet in the same banks are permuted.
+template <int RowBytes> QN_DEVICE u32 swizzle(u32 r, u32 b) {
+  constexpr u32 chunks = RowBytes / 16;
+  const u32 turn = r / (8 / chunks) % chunks;
+  return r * RowBytes + (((b / 16) ^ turn) * 16) + b % 16;
+}
+
+/// Starts the copy of `Rows` rows of a tile, of which those at or beyond
+/// `rows` and elements at or beyond `K` become zero.
+template <int Rows, int RowBytes, int Copy, int Threads, class Element>
+QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
+                            s32 rows, s32 k0, s32 K) {
+  constexpr int piece = Copy == 0 ? 4 : Copy;
+  constexpr int width = sizeof(Element);
+  constexpr int perRow = RowBytes / piece;
+  constexpr int pieces = Rows * perRow;
+#pragma unroll
+  for (int u = 0; u < (pieces + Threads - 1) / Threads; ++u) {
+    const int i = u * Threads + (int)threadIdx.x;
+    if (pieces % Threads != 0 && i >= pieces)
+      break;
+    const int r = i / perRow, b = i % perRow * piece;
+    const s32 k = k0 + b / width;
+    const bool any = row0 + r < rows && k < K;
+    const Element *src =
+        any ? from.data + (row0 + r) * from.stride + k : from.data;
+    const u32 dst = tile + swizzle<RowBytes>(r, b);
+    const u32 valid = any ? smaller((K - k) * width, piece) : 0;
+    if constexpr (Copy != 0) {
+      copyAsync<Copy>(dst, src, valid);
+    } else {
+      u32 word = 0;
+#pragma unroll
+      for (int e = 0; e < 4 / width; ++e)
+        if ((u32)(e * width) < valid) {
+          if constexpr (width == 1)
+            word |= (u32)(u8)src[e] << (8 * e);
+          else
+            word |= (u32)src[e].bits << (16 * e);
+        }
+      storeShared(dst, word);
+    }
+  }
+}
+
+/// Does nothing, for products in one sum.
+struct NoRescale {
+  template <class... Any> __device__ void operator()(Any &&...) const {}
+};
+
+/// Computes the tile and calls, for every element (m, n) of it,
+///
+///     epilogue(m, n, inside, acc)         acc: array of `terms` sums
+///
+/// where, if not `inside`, the element is beyond M or N: m and n are then
+/// clamped, so that loads are safe, and nothing may be stored. With
+/// Config::split, `rescale(m, n, kb, factor)` fills the `terms` factors of
+/// partial sum kb, and acc = fma(f32(part), factor, acc), kb ascending.
+template <class Config, class Epilogue, class Rescale = NoRescale>
+QN_DEVICE void
+gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
+     const GemmRows<typename Config::Lhs> (&lhs)[Gemm<Config>::lhsCount],
+     const GemmRows<typename Config::Rhs> (&rhs)[Gemm<Config>::rhsCount],
+     const Epilogue &epilogue, const Rescale &rescale = {}) {
+  using G = Gemm<Config>;
+  using Part = typename G::Part;
+  constexpr int T = Config::terms, fragsM = G::warpM / 16,
+                fragsN = G::warpN / 8;
+  extern __shared__ __align__(128) u8 gemmShared[];
+  const u32 shared = sharedAddress(gemmShared);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int warpRow = warp % Config::warpsM * G::warpM;
+  const int warpColumn = warp / Config::warpsM * G::warpN;
+
+  auto load = [&](int kt) {
+    u32 to = shared + kt % Config::stages * G::stageBytes;
+#pragma unroll
+    for (int i = 0; i < G::lhsCount; ++i, to += G::lhsBytes)
+      gemmLoadTile<Config::tileM, G::rowBytes, Config::lhsCopy, G::threads>(
+          to, lhs[i], tile.m0, M, kt * Config::tileK, K);
+#pragma unroll
+    for (int i = 0; i < G::rhsCount; ++i, to += G::rhsBytes)
+      gemmLoadTile<Config::tileN, G::rowBytes, Config::rhsCopy, G::threads>(
+          to, rhs[i], tile.n0, N, kt * Config::tileK, K);
+  };
+
+  Part part[T][fragsM][fragsN][4];
+#pragma unroll
+  for (int t = 0; t < T; ++t)
+#pragma unroll
+    for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+      for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+        for (int q = 0; q < 4; ++q)
+          part[t][i][j][q] = 0;
+
+  // With split accumulation, the sums that partial sums are added to.
+  constexpr bool isSplit = Config::split != 0;
+  float sum[isSplit ? T : 1][isSplit ? fragsM : 1][isSplit ? fragsN : 1][4];
+  if constexpr (isSplit) {
+#pragma unroll
+    for (int t = 0; t < T; ++t)
+#pragma unroll
+      for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+        for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+          for (int q = 0; q < 4; ++q)
+            sum[t][i][j][q] = 0.0f;
+  }
+  // Row and column of element q of fragment (i, j), within the tile.
+  auto rowOf = [&](int i, int q) {
+    return warpRow + i * 16 + q / 2 * 8 + lane / 4;
+  };
+  auto columnOf = [&](int j, int q) {
+    return warpColumn + j * 8 + lane % 4 * 2 + q % 2;
+  };
+  auto addPart = [&](s32 kb) {
+    if constexpr (isSplit) {
+#pragma unroll
+      for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+        for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+          for (int q = 0; q < 4; ++q) {
+            float factor[T];
+            rescale(smaller(tile.m0 + rowOf(i, q), M - 1),
+                    smaller(tile.n0 + columnOf(j, q), N - 1), kb, factor);
+#pragma unroll
+            for (int t = 0; t < T; ++t) {
+              sum[t][i][j][q] = __fmaf_rn((float)part[t][i][j][q], factor[t],
+                                          sum[t][i][j][q]);
+              part[t][i][j][q] = 0;
+            }
+          }
+    }
+  };
+
+  const int tilesK = ceilDiv(K, Config::tileK);
+#pragma unroll
+  for (int s = 0; s < Config::stages - 1; ++s) {
+    if (s < tilesK)
+      load(s);
+    copyCommit();
+  }
+  for (int kt = 0; kt < tilesK; ++kt) {
+    copyWait<Config::stages - 2>();
+    __syncthreads();
+    if (kt + Config::stages - 1 < tilesK)
+      load(kt + Config::stages - 1);
+    copyCommit();
+    const u32 lhsTile = shared + kt % Config::stages * G::stageBytes;
+    const u32 rhsTile = lhsTile + G::lhsCount * G::lhsBytes;
+#pragma unroll
+    for (int step = 0; step < G::steps; ++step) {
+      u32 a[G::lhsCount][fragsM][4], b[G::rhsCount][fragsN / 2][4];
+#pragma unroll
+      for (int t = 0; t < G::lhsCount; ++t)
+#pragma unroll
+        for (int i = 0; i < fragsM; ++i)
+          loadMatrix4(a[t][i], lhsTile + t * G::lhsBytes +
+                                   swizzle<G::rowBytes>(
+                                       warpRow + i * 16 + lane % 16,
+                                       step * 32 + lane / 16 * 16));
+#pragma unroll
+      for (int t = 0; t < G::rhsCount; ++t)
+#pragma unroll
+        for (int j = 0; j < fragsN / 2; ++j)
+          loadMatrix4(b[t][j],
+                      rhsTile + t * G::rhsBytes +
+                          swizzle<G::rowBytes>(warpColumn + j * 16 + lane % 8 +
+                                                   lane / 16 * 8,
+                                               step * 32 + lane / 8 % 2 * 16));
+#pragma unroll
+      for (int t = 0; t < T; ++t)
+#pragma unroll
+        for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+          for (int j = 0; j < fragsN; ++j) {
+            const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i];
+            const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2];
+            mma(typename G::Lhs(), typename G::Rhs(), part[t][i][j], left,
+                right[j % 2 * 2], right[j % 2 * 2 + 1]);
+          }
+      if constexpr (isSplit) {
+        const int done = kt * G::steps + step + 1;
+        const bool last = kt == tilesK - 1 && step == G::steps - 1;
+        if constexpr (G::splitSteps <= G::steps) {
+          if ((step + 1) % G::splitSteps == 0 &&
+              (done - 1) * (Config::tileK / G::steps) < K)
+            addPart((done - 1) / G::splitSteps);
+        } else if (step == G::steps - 1) {
+          if (last || done % G::splitSteps == 0)
+            addPart((done - 1) / G::splitSteps);
+        }
+      }
+    }
+  }
+
+  // Accumulators to shared memory, over the ring: no copy may be under way and
+  // no warp still reading.
+  copyWait<0>();
+  __syncthreads();
+  using Acc = typename G::Acc;
+  Acc *staged = reinterpret_cast<Acc *>(gemmShared);
+#pragma unroll
+  for (int t = 0; t < T; ++t)
+#pragma unroll
+    for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+      for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+        for (int q = 0; q < 4; ++q) {
+          Acc &to = staged[(t * Config::tileM + rowOf(i, q)) * G::pitch +
+                           columnOf(j, q)];
+          if constexpr (isSplit)
+            to = sum[t][i][j][q];
+          else
+            to = part[t][i][j][q];
+        }
+  __syncthreads();
+
+  constexpr int rowsAtOnce = G::threads / Config::tileN;
+  const int column = threadIdx.x % Config::tileN;
+  const s32 n = smaller(tile.n0 + column, N - 1);
+#pragma unroll 2
+  for (int u = 0; u < Config::tileM / rowsAtOnce; ++u) {
+    const int row = u * rowsAtOnce + (int)threadIdx.x / Config::tileN;
+    const s32 m = smaller(tile.m0 + row, M - 1);
+    Acc acc[T];
+#pragma unroll
+    for (int t = 0; t < T; ++t)
+      acc[t] = staged[(t * Config::tileM + row) * G::pitch + column];
+    epilogue(m, n, tile.m0 + row < M && tile.n0 + column < N, acc);
+  }
+}
+
+} // namespace quern
+
+#endif // QUERN_CUDA_GEMM_MMA_GEMM_MMA_CUH

@@ -1,0 +1,177 @@
+//===- AsyncCopyOps.cpp - cp.async ----------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A copy is checked when it is issued and carried out when its thread waits for
+// it, the latest moment the program allows. Until then its destination holds
+// garbage and is marked: any access to it is a fault. When the wait returns,
+// the data counts as written by the waiting warp; others need a barrier.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/MemoryAccess.h"
+#include "runtime/device/sim/Opcodes.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+using namespace quern;
+using namespace quern::sim;
+
+namespace {
+
+/// slots[0]: the source size, or 0 for all; `bytes`: the destination size.
+void copyAsync(Warp &warp, const Instr &instr) {
+  Block &block = *warp.block;
+  LaneAddresses to = computeAddresses(warp, instr.address);
+  LaneAddresses from = computeAddresses(warp, instr.secondAddress);
+  uint32_t full = instr.bytes;
+  uint32_t sizes[32];
+  uint32_t reading = 0;
+  forActiveLanes(warp.mask, [&](int lane) {
+    sizes[lane] =
+        instr.slots[0]
+            ? std::min(warp.lanes<uint32_t>(instr.slots[0])[lane], full)
+            : full;
+    if (sizes[lane])
+      reading |= 1u << lane;
+  });
+  // The hardware may fetch all of the source even if part is ignored only
+  // when it is in bounds; require what is really read.
+  uint32_t readable = 0;
+  std::byte *pointers[32];
+  if (reading) {
+    bool whole = true;
+    forActiveLanes(reading, [&](int lane) { whole &= sizes[lane] == full; });
+    if (whole) {
+      readable = resolveGlobal(warp, instr, from, reading, full, full,
+                               Access::Read, pointers);
+    } else {
+      forActiveLanes(reading, [&](int lane) {
+        readable |= resolveGlobal(warp, instr, from, 1u << lane, sizes[lane],
+                                  full, Access::Read, pointers);
+      });
+    }
+  }
+  bool checks = block.launch->options.checks;
+  uint32_t accepted = 0;
+  forActiveLanes(warp.mask, [&](int lane) {
+    uint64_t offset = to.value[lane];
+    if (offset % full) {
+      block.fault(&warp, &instr, FaultKind::Misaligned, lane,
+                  fmt::format("the destination of cp.async, shared offset {}, "
+                              "is no multiple of {}",
+                              offset, full));
+      return;
+    }
+    if (offset > block.sharedBytes || full > block.sharedBytes - offset) {
+      block.fault(&warp, &instr, FaultKind::OutOfBounds, lane,
+                  fmt::format("cp.async to shared offset {}; the block has {} "
+                              "bytes",
+                              offset, block.sharedBytes));
+      return;
+    }
+    uint32_t at = static_cast<uint32_t>(offset);
+    if (checks)
+      if (auto finding = block.shadow.beginCopy(warp.id, at, full))
+        reportShared(warp, instr, lane, *finding, Access::Write);
+    std::memset(block.shared + at, 0xCD, full);
+    accepted |= 1u << lane;
+    AsyncCopy copy;
+    copy.source = from.value[lane];
+    copy.destination = at;
+    copy.group = warp.asyncGroup[lane];
+    copy.lane = static_cast<uint8_t>(lane);
+    copy.bytes = static_cast<uint8_t>(readable >> lane & 1 ? sizes[lane] : 0);
+    copy.filled = static_cast<uint8_t>(full);
+    warp.asyncCopies.push_back(copy);
+  });
+  if (checks) {
+    ++block.launch->counters.sharedRequests;
+    block.launch->counters.sharedBankConflicts +=
+        bankConflicts(to, accepted, full);
+  }
+}
+
+void commitGroup(Warp &warp, const Instr &) {
+  forActiveLanes(warp.mask, [&](int lane) { ++warp.asyncGroup[lane]; });
+}
+
+/// Completes all but the latest `immediate` groups; with `flags`, everything,
+/// committed or not.
+void waitGroup(Warp &warp, const Instr &instr) {
+  Block &block = *warp.block;
+  bool checks = block.launch->options.checks;
+  bool everything = instr.flags;
+  auto finished = [&](const AsyncCopy &copy) {
+    if (!(warp.mask >> copy.lane & 1))
+      return false;
+    if (!everything &&
+        uint64_t(copy.group) + instr.immediate >= warp.asyncGroup[copy.lane])
+      return false;
+    std::byte *to = block.shared + copy.destination;
+    std::memcpy(to, reinterpret_cast<const void *>(copy.source), copy.bytes);
+    std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
+    if (checks)
+      block.shadow.endCopy(warp.id, copy.destination, copy.filled);
+    return true;
+  };
+  std::erase_if(warp.asyncCopies, finished);
+}
+
+void decodeCopy(InstrBuilder &b) {
+  if (b.take("commit_group")) {
+    b.expectOperands(0, 0);
+    b.instr.exec = commitGroup;
+    return;
+  }
+  if (b.take("wait_group")) {
+    b.expectOperands(1, 1);
+    b.instr.immediate = b.immediate(0);
+    b.instr.exec = waitGroup;
+    return;
+  }
+  if (b.take("wait_all")) {
+    b.expectOperands(0, 0);
+    b.instr.flags = 1;
+    b.instr.exec = waitGroup;
+    return;
+  }
+  int cache = b.takeOneOf({"ca", "cg"});
+  if (cache < 0)
+    return b.refuse("only cp.async.{ca,cg}, commit_group, wait_group and "
+                    "wait_all are supported");
+  bool shared = b.take("shared") || b.take("shared::cta");
+  if (!shared || !b.take("global"))
+    return b.refuse("copies go from global to shared memory");
+  b.ignore({"L2::64B", "L2::128B", "L2::256B"});
+  b.expectOperands(3, 4);
+  b.instr.address = b.address(0);
+  b.instr.secondAddress = b.address(1);
+  uint64_t bytes = b.immediate(2);
+  if (bytes != 16 && (cache == 1 || (bytes != 4 && bytes != 8)))
+    return b.refuse(cache == 1 ? ".cg copies 16 bytes"
+                               : ".ca copies 4, 8 or 16 bytes");
+  b.instr.bytes = static_cast<uint8_t>(bytes);
+  if (b.operandCount() == 4)
+    b.source(3, 4);
+  b.instr.undefRule = UndefRule::Require;
+  b.instr.exec = copyAsync;
+}
+
+void decodeCp(InstrBuilder &b) {
+  if (!b.take("async"))
+    return b.refuse("only cp.async is supported");
+  decodeCopy(b);
+}
+
+} // namespace
+
+std::span<const Opcode> sim::asyncCopyOpcodes() {
+  static const Opcode table[] = {
+      {"cp", InstrClass::AsyncCopy, decodeCp},
+  };
+  return table;
+}

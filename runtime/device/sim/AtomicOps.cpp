@@ -1,0 +1,205 @@
+//===- AtomicOps.cpp - atom and red ---------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Lanes take effect in ascending order, which is one of the orders a device may
+// choose. Fences are accepted: the simulator is sequentially consistent.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/Arithmetic.h"
+#include "runtime/device/sim/MemoryAccess.h"
+#include "runtime/device/sim/Opcodes.h"
+
+using namespace quern;
+using namespace quern::sim;
+
+namespace {
+
+enum class Op : uint8_t { Add, Min, Max, And, Or, Xor, Exch, Cas, Inc, Dec };
+
+template <Op op, typename T> T combine(T old, T value, T second) {
+  if constexpr (op == Op::Add) {
+    if constexpr (std::is_floating_point_v<T>)
+      return canonical(old + value);
+    else
+      return static_cast<T>(static_cast<std::make_unsigned_t<T>>(old) +
+                            static_cast<std::make_unsigned_t<T>>(value));
+  } else if constexpr (op == Op::Min) {
+    return value < old ? value : old;
+  } else if constexpr (op == Op::Max) {
+    return value > old ? value : old;
+  } else if constexpr (op == Op::Exch) {
+    return value;
+  } else if constexpr (op == Op::Cas) {
+    return old == value ? second : old;
+  } else if constexpr (op == Op::Inc) {
+    return old >= value ? T(0) : static_cast<T>(old + 1);
+  } else if constexpr (op == Op::Dec) {
+    return old == 0 || old > value ? value : static_cast<T>(old - 1);
+  } else if constexpr (std::is_integral_v<T>) {
+    return op == Op::And  ? old & value
+           : op == Op::Or ? old | value
+                          : old ^ value;
+  } else {
+    return old;
+  }
+}
+
+/// slots: result (0 for red), value, second value of cas.
+template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  std::byte *pointers[32];
+  uint32_t good = resolve(warp, instr, instr.space, addresses, sizeof(T),
+                          sizeof(T), Access::Atomic, pointers);
+  const T *value = warp.lanes<T>(instr.slots[1]);
+  const T *second = warp.lanes<T>(instr.slots[2]);
+  T *result = instr.slots[0] ? warp.lanes<T>(instr.slots[0]) : nullptr;
+  forActiveLanes(good, [&](int lane) {
+    T old;
+    std::memcpy(&old, pointers[lane], sizeof(T));
+    T updated = combine<op, T>(old, value[lane], second[lane]);
+    std::memcpy(pointers[lane], &updated, sizeof(T));
+    if (result)
+      result[lane] = old;
+  });
+}
+
+template <typename Word, bool bfloat>
+void atomicAddHalf(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  std::byte *pointers[32];
+  uint32_t good = resolve(warp, instr, instr.space, addresses, sizeof(Word),
+                          sizeof(Word), Access::Atomic, pointers);
+  const Word *value = warp.lanes<Word>(instr.slots[1]);
+  Word *result = instr.slots[0] ? warp.lanes<Word>(instr.slots[0]) : nullptr;
+  const Format &format = bfloat ? formatBF16 : formatF16;
+  forActiveLanes(good, [&](int lane) {
+    Word old, updated = 0;
+    std::memcpy(&old, pointers[lane], sizeof(Word));
+    for (unsigned shift = 0; shift < sizeof(Word) * 8; shift += 16)
+      updated = static_cast<Word>(
+          updated |
+          Word(encode(addOdd(decode(old >> shift & 0xffff, format),
+                             decode(value[lane] >> shift & 0xffff, format)),
+                      format))
+              << shift);
+    std::memcpy(pointers[lane], &updated, sizeof(Word));
+    if (result)
+      result[lane] = old;
+  });
+}
+
+template <typename T> ExecFn pickInteger(Op op) {
+  switch (op) {
+  case Op::Add:
+    return atomic<Op::Add, T>;
+  case Op::Min:
+    return atomic<Op::Min, T>;
+  case Op::Max:
+    return atomic<Op::Max, T>;
+  case Op::And:
+    return atomic<Op::And, T>;
+  case Op::Or:
+    return atomic<Op::Or, T>;
+  case Op::Xor:
+    return atomic<Op::Xor, T>;
+  case Op::Exch:
+    return atomic<Op::Exch, T>;
+  case Op::Cas:
+    return atomic<Op::Cas, T>;
+  case Op::Inc:
+    return atomic<Op::Inc, T>;
+  case Op::Dec:
+    return atomic<Op::Dec, T>;
+  }
+  return nullptr;
+}
+
+void decodeAtomic(InstrBuilder &b, bool hasResult) {
+  b.takeOneOf({"relaxed", "acquire", "release", "acq_rel"});
+  b.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  int space = b.takeOneOf({"global", "shared", "shared::cta"});
+  int op = b.takeOneOf(
+      {"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
+  b.take("noftz");
+  if (op < 0)
+    return b.refuse("the operation is missing");
+  Type type = b.type();
+  b.instr.space = space < 0    ? AddressSpace::Generic
+                  : space == 0 ? AddressSpace::Global
+                               : AddressSpace::Shared;
+  size_t at = hasResult ? 1 : 0;
+  bool isCas = op == static_cast<int>(Op::Cas);
+  b.expectOperands(at + 2 + isCas, at + 2 + isCas);
+  if (b.failed())
+    return;
+  uint32_t resultSlot = 0;
+  if (hasResult) {
+    resultSlot = b.result(0, type.bytes);
+  } else {
+    ptx::Operand none;
+    none.name = "_";
+    b.result(none, type.bytes);
+  }
+  b.instr.address = b.address(at);
+  b.source(at + 1, type.bytes);
+  if (isCas)
+    b.source(at + 2, type.bytes);
+  b.instr.slots[0] = resultSlot;
+  b.instr.undefRule = UndefRule::Require;
+  Op how = static_cast<Op>(op);
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (type.bytes == 2 && !type.isInteger()) {
+    if (how == Op::Add)
+      b.instr.exec = bfloat ? atomicAddHalf<uint16_t, true>
+                            : atomicAddHalf<uint16_t, false>;
+  } else if (type.packed) {
+    if (how == Op::Add)
+      b.instr.exec = bfloat ? atomicAddHalf<uint32_t, true>
+                            : atomicAddHalf<uint32_t, false>;
+  } else if (type.kind == Type::Kind::Float) {
+    if (how == Op::Add)
+      b.instr.exec =
+          type.bytes == 8 ? atomic<Op::Add, double> : atomic<Op::Add, float>;
+  } else if (type.bytes == 8) {
+    b.instr.exec = type.isSigned() ? pickInteger<int64_t>(how)
+                                   : pickInteger<uint64_t>(how);
+  } else if (type.bytes == 4) {
+    b.instr.exec = type.isSigned() ? pickInteger<int32_t>(how)
+                                   : pickInteger<uint32_t>(how);
+  } else if (type.bytes == 2 && how == Op::Cas) {
+    b.instr.exec = atomic<Op::Cas, uint16_t>;
+  }
+}
+
+void decodeAtom(InstrBuilder &b) { decodeAtomic(b, true); }
+void decodeRed(InstrBuilder &b) { decodeAtomic(b, false); }
+
+void fence(Warp &warp, const Instr &) {
+  // A good moment for others to run.
+  if (warp.block->launch->random() % 4 == 0)
+    warp.yielded = true;
+}
+
+void decodeFence(InstrBuilder &b) {
+  b.takeOneOf({"sc", "acq_rel", "acquire", "release"});
+  b.takeOneOf({"cta", "gl", "sys", "gpu", "cluster"});
+  b.expectOperands(0, 0);
+  b.instr.exec = fence;
+}
+
+} // namespace
+
+std::span<const Opcode> sim::atomicOpcodes() {
+  constexpr InstrClass c = InstrClass::Atomic;
+  static const Opcode table[] = {
+      {"atom", c, decodeAtom},
+      {"red", c, decodeRed},
+      {"membar", InstrClass::Barrier, decodeFence},
+      {"fence", InstrClass::Barrier, decodeFence},
+  };
+  return table;
+}

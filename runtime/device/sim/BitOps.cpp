@@ -1,0 +1,477 @@
+//===- BitOps.cpp - Logic, shifts and bit fields --------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/Opcodes.h"
+
+#include <algorithm>
+#include <bit>
+
+using namespace quern;
+using namespace quern::sim;
+
+namespace {
+
+struct And {
+  template <typename T> static T apply(T a, T b) { return a & b; }
+};
+struct Or {
+  template <typename T> static T apply(T a, T b) { return a | b; }
+};
+struct Xor {
+  template <typename T> static T apply(T a, T b) { return a ^ b; }
+};
+
+template <typename Op, typename T> void logic(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const T *b = warp.lanes<T>(instr.slots[2]);
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    return static_cast<T>(Op::template apply<T>(a[lane], b[lane]));
+  });
+}
+
+/// Predicates; bit 0 and 1 of `flags` negate the operands.
+template <typename Op> void predicateLogic(Warp &warp, const Instr &instr) {
+  uint32_t a = warp.predicate(instr.slots[1]);
+  uint32_t b = warp.predicate(instr.slots[2]);
+  a = instr.flags & 1 ? ~a : a;
+  b = instr.flags & 2 ? ~b : b;
+  warp.setPredicate(instr.slots[0], Op::template apply<uint32_t>(a, b));
+}
+
+void predicateNot(Warp &warp, const Instr &instr) {
+  warp.setPredicate(instr.slots[0], ~warp.predicate(instr.slots[1]));
+}
+
+template <typename T> void bitNot(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<T>(warp, instr.slots[0],
+                [=](int lane) { return static_cast<T>(~a[lane]); });
+}
+
+/// Logical not: 1 where the source is 0.
+template <typename T> void cnot(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<T>(warp, instr.slots[0],
+                [=](int lane) { return static_cast<T>(a[lane] == 0); });
+}
+
+// Shift amounts beyond the width give 0, or the sign for arithmetic shifts.
+template <typename T> void shiftLeft(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    uint32_t by = b[lane];
+    return by >= sizeof(T) * 8 ? T(0) : static_cast<T>(a[lane] << by);
+  });
+}
+
+template <typename T> void shiftRight(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  constexpr uint32_t width = sizeof(T) * 8;
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    uint32_t by = b[lane];
+    if (by >= width)
+      return static_cast<T>(a[lane] < 0 ? -1 : 0);
+    return static_cast<T>(a[lane] >> by);
+  });
+}
+
+/// The funnel shift of b:a; `flags` bit 0 right, bit 1 clamp.
+void funnelShift(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  bool right = instr.flags & 1, clamp = instr.flags & 2;
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t by = clamp ? std::min(c[lane], 32u) : c[lane] & 31;
+    uint64_t both = uint64_t(b[lane]) << 32 | a[lane];
+    return static_cast<uint32_t>(right ? both >> by : (both << by) >> 32);
+  });
+}
+
+/// Any function of three bits; the table is indexed by a:b:c.
+void lop3(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  uint32_t table = static_cast<uint32_t>(instr.immediate);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t result = 0;
+    for (int i = 0; i < 8; ++i) {
+      uint32_t row = (i & 4 ? a[lane] : ~a[lane]) &
+                     (i & 2 ? b[lane] : ~b[lane]) &
+                     (i & 1 ? c[lane] : ~c[lane]);
+      result |= (table >> i & 1) ? row : 0;
+    }
+    return result;
+  });
+}
+
+template <typename T> void extractField(Warp &warp, const Instr &instr) {
+  using U = std::make_unsigned_t<T>;
+  constexpr uint32_t width = sizeof(T) * 8;
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    uint32_t at = b[lane] & 255, length = c[lane] & 255;
+    if (length == 0)
+      return T(0);
+    // Bits beyond the top are copies of the top bit (signed) or zero.
+    U value = at >= width ? static_cast<U>(a[lane] < 0 ? -1 : 0)
+                          : static_cast<U>(a[lane] >> at);
+    if (length >= width)
+      return static_cast<T>(value);
+    U mask = (U(1) << length) - 1;
+    U field = value & mask;
+    if constexpr (std::is_signed_v<T>) {
+      // The sign is the field's top bit, or the register's if that is beyond.
+      uint32_t top = std::min(at + length - 1, width - 1);
+      if (static_cast<U>(a[lane]) >> top & 1)
+        field |= ~mask;
+    }
+    return static_cast<T>(field);
+  });
+}
+
+template <typename T> void insertField(Warp &warp, const Instr &instr) {
+  constexpr uint32_t width = sizeof(T) * 8;
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const T *b = warp.lanes<T>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  const uint32_t *d = warp.lanes<uint32_t>(instr.slots[4]);
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    uint32_t at = c[lane] & 255, length = d[lane] & 255;
+    if (at >= width || length == 0)
+      return b[lane];
+    T mask = length >= width ? static_cast<T>(~T(0))
+                             : static_cast<T>((T(1) << length) - 1);
+    mask = static_cast<T>(mask << at);
+    return static_cast<T>((b[lane] & ~mask) |
+                          (static_cast<T>(a[lane] << at) & mask));
+  });
+}
+
+/// Picks bytes out of b:a; bit 3 of a selector spreads the byte's sign.
+void permuteBytes(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  unsigned mode = instr.flags;
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint64_t both = uint64_t(b[lane]) << 32 | a[lane];
+    uint32_t result = 0;
+    uint32_t by = c[lane] & 3;
+    for (uint32_t i = 0; i < 4; ++i) {
+      uint32_t selector = 0;
+      switch (mode) {
+      case 0: // No mode: four selectors in c.
+        selector = c[lane] >> (4 * i) & 15;
+        break;
+      case 1: // f4e: forward
+        selector = (by + i) & 7;
+        break;
+      case 2: // b4e: backward
+        selector = (by - i) & 7;
+        break;
+      case 3: // rc8: replicate a byte
+        selector = by;
+        break;
+      case 4: // ecl: edge clamp left
+        selector = std::max(i, by);
+        break;
+      case 5: // ecr: edge clamp right
+        selector = std::min(i, by);
+        break;
+      default: // rc16: replicate a half word
+        selector = (by & 1) * 2 + (i & 1);
+        break;
+      }
+      uint32_t byte = both >> ((selector & 7) * 8) & 255;
+      if (selector & 8)
+        byte = byte & 128 ? 255 : 0;
+      result |= byte << (8 * i);
+    }
+    return result;
+  });
+}
+
+template <typename T> void popc(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    return static_cast<uint32_t>(std::popcount(a[lane]));
+  });
+}
+template <typename T> void clz(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    return static_cast<uint32_t>(std::countl_zero(a[lane]));
+  });
+}
+template <typename T> void bitReverse(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    T result = 0;
+    for (unsigned i = 0; i < sizeof(T) * 8; ++i)
+      result |= (a[lane] >> i & 1) << (sizeof(T) * 8 - 1 - i);
+    return result;
+  });
+}
+/// Position of the most significant bit that is not a copy of the sign.
+template <typename T, bool shiftAmount>
+void findHighest(Warp &warp, const Instr &instr) {
+  using U = std::make_unsigned_t<T>;
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    U value = static_cast<U>(a[lane] < 0 ? ~a[lane] : a[lane]);
+    if (value == 0)
+      return ~uint32_t(0);
+    uint32_t leading = static_cast<uint32_t>(std::countl_zero(value));
+    return shiftAmount ? leading
+                       : static_cast<uint32_t>(sizeof(T) * 8 - 1) - leading;
+  });
+}
+void fieldMask(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  bool clamp = instr.flags;
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t at = clamp ? a[lane] : a[lane] & 31;
+    uint32_t length = clamp ? b[lane] : b[lane] & 31;
+    if (at >= 32)
+      return uint32_t(0);
+    uint32_t mask = length >= 32 ? ~0u : (1u << length) - 1;
+    return mask << at;
+  });
+}
+
+template <typename Op> void decodeLogic(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(3, 3);
+  if (type.kind == Type::Kind::Predicate) {
+    bool first = false, second = false;
+    b.predicateResult(b.operand(0));
+    b.predicateSource(b.operand(1), first);
+    b.predicateSource(b.operand(2), second);
+    b.instr.flags = static_cast<uint8_t>(first | second << 1);
+    b.instr.exec = predicateLogic<Op>;
+    return;
+  }
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.source(2, type.bytes);
+  b.instr.exec = type.bytes == 8   ? logic<Op, uint64_t>
+                 : type.bytes == 4 ? logic<Op, uint32_t>
+                                   : logic<Op, uint16_t>;
+}
+
+void decodeNot(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  if (type.kind == Type::Kind::Predicate) {
+    bool negated = false;
+    b.predicateResult(b.operand(0));
+    b.predicateSource(b.operand(1), negated);
+    if (negated)
+      b.refuse("a negated operand of not.pred");
+    b.instr.exec = predicateNot;
+    return;
+  }
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.instr.exec = type.bytes == 8   ? bitNot<uint64_t>
+                 : type.bytes == 4 ? bitNot<uint32_t>
+                                   : bitNot<uint16_t>;
+}
+
+void decodeCnot(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.instr.exec = type.bytes == 8   ? cnot<uint64_t>
+                 : type.bytes == 4 ? cnot<uint32_t>
+                                   : cnot<uint16_t>;
+}
+
+void decodeShl(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(3, 3);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.source(2, 4);
+  b.instr.exec = type.bytes == 8   ? shiftLeft<uint64_t>
+                 : type.bytes == 4 ? shiftLeft<uint32_t>
+                                   : shiftLeft<uint16_t>;
+}
+
+void decodeShr(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(3, 3);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.source(2, 4);
+  if (type.isSigned())
+    b.instr.exec = type.bytes == 8   ? shiftRight<int64_t>
+                   : type.bytes == 4 ? shiftRight<int32_t>
+                                     : shiftRight<int16_t>;
+  else
+    b.instr.exec = type.bytes == 8   ? shiftRight<uint64_t>
+                   : type.bytes == 4 ? shiftRight<uint32_t>
+                                     : shiftRight<uint16_t>;
+}
+
+void decodeShf(InstrBuilder &b) {
+  int direction = b.takeOneOf({"l", "r"});
+  int mode = b.takeOneOf({"wrap", "clamp"});
+  Type type = b.type();
+  b.expectOperands(4, 4);
+  if (direction < 0 || mode < 0 || type.bytes != 4)
+    return b.refuse("shf.{l,r}.{wrap,clamp}.b32 is expected");
+  b.result(0, 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  b.instr.flags = static_cast<uint8_t>(direction | mode << 1);
+  b.instr.exec = funnelShift;
+}
+
+void decodeLop3(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(5, 5);
+  if (type.bytes != 4)
+    return b.refuse("only .b32 is supported");
+  b.result(0, 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  b.instr.immediate = b.immediate(4);
+  b.instr.exec = lop3;
+}
+
+void decodeBfe(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(4, 4);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.source(2, 4);
+  b.source(3, 4);
+  if (type.bytes < 4)
+    return b.refuse("32 or 64 bits are needed");
+  if (type.isSigned())
+    b.instr.exec =
+        type.bytes == 8 ? extractField<int64_t> : extractField<int32_t>;
+  else
+    b.instr.exec =
+        type.bytes == 8 ? extractField<uint64_t> : extractField<uint32_t>;
+}
+
+void decodeBfi(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(5, 5);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  b.source(2, type.bytes);
+  b.source(3, 4);
+  b.source(4, 4);
+  if (type.bytes < 4)
+    return b.refuse("32 or 64 bits are needed");
+  b.instr.exec =
+      type.bytes == 8 ? insertField<uint64_t> : insertField<uint32_t>;
+}
+
+void decodePrmt(InstrBuilder &b) {
+  Type type = b.type();
+  int mode = b.takeOneOf({"f4e", "b4e", "rc8", "ecl", "ecr", "rc16"});
+  b.expectOperands(4, 4);
+  if (type.bytes != 4)
+    return b.refuse("only .b32 is supported");
+  b.result(0, 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  b.instr.flags = static_cast<uint8_t>(mode + 1);
+  b.instr.exec = permuteBytes;
+}
+
+template <ExecFn narrow, ExecFn wide> void decodeCount(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  b.result(0, 4);
+  b.source(1, type.bytes);
+  if (type.bytes < 4)
+    return b.refuse("32 or 64 bits are needed");
+  b.instr.exec = type.bytes == 8 ? wide : narrow;
+}
+
+void decodeBrev(InstrBuilder &b) {
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  b.result(0, type.bytes);
+  b.source(1, type.bytes);
+  if (type.bytes < 4)
+    return b.refuse("32 or 64 bits are needed");
+  b.instr.exec = type.bytes == 8 ? bitReverse<uint64_t> : bitReverse<uint32_t>;
+}
+
+void decodeBfind(InstrBuilder &b) {
+  bool amount = b.take("shiftamt");
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  b.result(0, 4);
+  b.source(1, type.bytes);
+  if (type.bytes < 4)
+    return b.refuse("32 or 64 bits are needed");
+  auto pick = [&](ExecFn plain, ExecFn shift) {
+    b.instr.exec = amount ? shift : plain;
+  };
+  if (type.isSigned() && type.bytes == 8)
+    pick(findHighest<int64_t, false>, findHighest<int64_t, true>);
+  else if (type.isSigned())
+    pick(findHighest<int32_t, false>, findHighest<int32_t, true>);
+  else if (type.bytes == 8)
+    pick(findHighest<uint64_t, false>, findHighest<uint64_t, true>);
+  else
+    pick(findHighest<uint32_t, false>, findHighest<uint32_t, true>);
+}
+
+void decodeBmsk(InstrBuilder &b) {
+  int mode = b.takeOneOf({"clamp", "wrap"});
+  Type type = b.type();
+  b.expectOperands(3, 3);
+  b.result(0, 4);
+  b.source(1, 4);
+  b.source(2, 4);
+  if (mode < 0 || type.bytes != 4)
+    return b.refuse("bmsk.{clamp,wrap}.b32 is expected");
+  b.instr.flags = mode == 0;
+  b.instr.exec = fieldMask;
+}
+
+} // namespace
+
+std::span<const Opcode> sim::bitOpcodes() {
+  constexpr InstrClass c = InstrClass::Integer;
+  static const Opcode table[] = {
+      {"and", c, decodeLogic<And>},
+      {"or", c, decodeLogic<Or>},
+      {"xor", c, decodeLogic<Xor>},
+      {"not", c, decodeNot},
+      {"cnot", c, decodeCnot},
+      {"shl", c, decodeShl},
+      {"shr", c, decodeShr},
+      {"shf", c, decodeShf},
+      {"lop3", c, decodeLop3},
+      {"bfe", c, decodeBfe},
+      {"bfi", c, decodeBfi},
+      {"prmt", c, decodePrmt},
+      {"popc", c, decodeCount<popc<uint32_t>, popc<uint64_t>>},
+      {"clz", c, decodeCount<clz<uint32_t>, clz<uint64_t>>},
+      {"brev", c, decodeBrev},
+      {"bfind", c, decodeBfind},
+      {"bmsk", c, decodeBmsk},
+  };
+  return table;
+}

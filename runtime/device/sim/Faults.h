@@ -1,0 +1,75 @@
+//===- Faults.h - What the simulator's checks find --------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Every check of the simulator reports here. A fault is told once for each
+// instruction and kind (a missing barrier in a loop would otherwise fill
+// memory); further ones are only counted.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DEVICE_SIM_FAULTS_H
+#define QUERN_DEVICE_SIM_FAULTS_H
+
+#include "runtime/core/Result.h"
+#include "runtime/device/cuda/DriverApi.h"
+
+#include <set>
+#include <string_view>
+#include <utility>
+
+namespace quern {
+inline namespace v0 {
+namespace sim {
+
+enum class FaultKind : uint8_t {
+  OutOfBounds,
+  FreedMemory,
+  Misaligned,
+  ReadOnlyWrite,
+  UninitializedShared,
+  UninitializedRegister,
+  InFlightCopy, ///< Touching the destination of an unfinished async copy.
+  Race,         ///< Two accesses of shared memory that nothing orders.
+  DivergentBarrier,
+  DivergentCollective, ///< mma, ldmatrix or shfl without its whole warp.
+  PendingCopyAtExit,
+  Deadlock,
+  InvalidOperation, ///< An operand value that the instruction does not allow.
+};
+
+/// The word a report starts with: "race", "out of bounds", ...
+std::string_view name(FaultKind kind);
+
+/// What a driver would return for a launch with such a fault.
+cuda::DriverStatus statusOf(FaultKind kind);
+
+/// The faults of one launch.
+class FaultLog {
+public:
+  /// True when a fault at this instruction is news and should be described.
+  bool isNew(uint32_t instruction, FaultKind kind) {
+    ++count;
+    if (firstStatus == cuda::status::Success)
+      firstStatus = statusOf(kind);
+    return reports.size() < maxReports &&
+           seen.emplace(instruction, kind).second;
+  }
+  void add(Diagnostic diagnostic) { reports.push_back(std::move(diagnostic)); }
+
+  static constexpr size_t maxReports = 64;
+  std::vector<Diagnostic> reports;
+  uint64_t count = 0;
+  cuda::DriverStatus firstStatus = cuda::status::Success;
+
+private:
+  std::set<std::pair<uint32_t, FaultKind>> seen;
+};
+
+} // namespace sim
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_DEVICE_SIM_FAULTS_H

@@ -1,0 +1,516 @@
+//===- FloatOps.cpp - Floating-point arithmetic ---------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Everything but the .approx instructions is bit-exact. The latter, whose
+// results NVIDIA only bounds, are evaluated by the host's library and rounded:
+// results that pass through them compare within a tolerance.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/Arithmetic.h"
+#include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/Opcodes.h"
+
+#include <utility>
+
+using namespace quern;
+using namespace quern::sim;
+
+namespace {
+
+// Instr::flags of the general forms: a Rounding in bits 0-1, and these.
+constexpr uint8_t flagFtz = 4;
+constexpr uint8_t flagSat = 8;
+constexpr uint8_t flagNan = 16; ///< min/max: a NaN wins.
+constexpr uint8_t flagRelu = 32;
+
+Rounding roundingOf(uint8_t flags) { return static_cast<Rounding>(flags & 3); }
+
+// Operations: exactly rounded in T, and in double rounded to odd.
+struct Add {
+  static constexpr int arity = 2;
+  template <typename T> static T nearest(T a, T b, T) { return a + b; }
+  static double odd(double a, double b, double) { return addOdd(a, b); }
+};
+struct Sub {
+  static constexpr int arity = 2;
+  template <typename T> static T nearest(T a, T b, T) { return a - b; }
+  static double odd(double a, double b, double) { return addOdd(a, -b); }
+};
+struct Mul {
+  static constexpr int arity = 2;
+  template <typename T> static T nearest(T a, T b, T) { return a * b; }
+  // Exact: no format here has more than 24 bits.
+  static double odd(double a, double b, double) { return a * b; }
+};
+struct Fma {
+  static constexpr int arity = 3;
+  template <typename T> static T nearest(T a, T b, T c) {
+    return std::fma(a, b, c);
+  }
+  static double odd(double a, double b, double c) { return fmaOdd(a, b, c); }
+};
+struct Div {
+  static constexpr int arity = 2;
+  template <typename T> static T nearest(T a, T b, T) { return a / b; }
+  static double odd(double a, double b, double) { return divOdd(a, b); }
+};
+struct Rcp {
+  static constexpr int arity = 1;
+  template <typename T> static T nearest(T a, T, T) { return T(1) / a; }
+  static double odd(double a, double, double) { return divOdd(1, a); }
+};
+struct Sqrt {
+  static constexpr int arity = 1;
+  template <typename T> static T nearest(T a, T, T) { return std::sqrt(a); }
+  static double odd(double a, double, double) { return sqrtOdd(a); }
+};
+
+/// Round to nearest in the host's own arithmetic: the fast and usual case.
+template <typename Op, typename T, bool ftz>
+void nearest(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const T *b = Op::arity > 1 ? warp.lanes<T>(instr.slots[2]) : a;
+  const T *c = Op::arity > 2 ? warp.lanes<T>(instr.slots[3]) : a;
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    T x = a[lane], y = b[lane], z = c[lane];
+    if constexpr (ftz) {
+      x = flush(x);
+      y = flush(y);
+      z = flush(z);
+    }
+    T result = canonical(Op::template nearest<T>(x, y, z));
+    if constexpr (ftz)
+      result = flush(result);
+    return result;
+  });
+}
+
+/// Any rounding, .ftz and .sat, for f32.
+template <typename Op> void general(Warp &warp, const Instr &instr) {
+  const float *a = warp.lanes<float>(instr.slots[1]);
+  const float *b = Op::arity > 1 ? warp.lanes<float>(instr.slots[2]) : a;
+  const float *c = Op::arity > 2 ? warp.lanes<float>(instr.slots[3]) : a;
+  uint8_t flags = instr.flags;
+  writeLanes<float>(warp, instr.slots[0], [=](int lane) {
+    float x = a[lane], y = b[lane], z = c[lane];
+    if (flags & flagFtz) {
+      x = flush(x);
+      y = flush(y);
+      z = flush(z);
+    }
+    float result = std::bit_cast<float>(
+        encode(Op::odd(x, y, z), formatF32, roundingOf(flags)));
+    // x + -x is -0 when rounding down.
+    if (result == 0 && Op::arity > 1 && roundingOf(flags) == Rounding::Down &&
+        (std::is_same_v<Op, Add> || std::is_same_v<Op, Sub> ||
+         std::is_same_v<Op, Fma>)) {
+      double first = std::is_same_v<Op, Fma> ? double(x) * y : double(x);
+      double second = std::is_same_v<Op, Fma>   ? double(z)
+                      : std::is_same_v<Op, Sub> ? -double(y)
+                                                : double(y);
+      if (first == -second && !(std::signbit(first) == std::signbit(second)))
+        result = -0.0f;
+    }
+    if (flags & flagFtz)
+      result = flush(result);
+    if (flags & flagSat)
+      result = result > 0 ? (result < 1 ? result : 1.0f) : 0.0f;
+    return result;
+  });
+}
+
+template <bool bfloat> double halfValue(uint16_t bits) {
+  return bfloat ? bfloatToFloat(bits) : halfToFloat(bits);
+}
+
+template <typename Op, bool bfloat>
+uint16_t halfResult(uint16_t a, uint16_t b, uint16_t c, uint8_t flags) {
+  double result =
+      Op::odd(halfValue<bfloat>(a), halfValue<bfloat>(b), halfValue<bfloat>(c));
+  if (flags & flagSat)
+    result = result > 0 ? (result < 1 ? result : 1.0) : 0.0;
+  if ((flags & flagRelu) && result < 0)
+    result = 0.0;
+  uint16_t bits =
+      static_cast<uint16_t>(encode(result, bfloat ? formatBF16 : formatF16));
+  if ((flags & flagFtz) && !(bits & (bfloat ? 0x7f80 : 0x7c00)))
+    bits &= 0x8000;
+  return bits;
+}
+
+/// f16, bf16 and their packed pairs.
+template <typename Op, bool bfloat, typename Word>
+void half(Warp &warp, const Instr &instr) {
+  const Word *a = warp.lanes<Word>(instr.slots[1]);
+  const Word *b = Op::arity > 1 ? warp.lanes<Word>(instr.slots[2]) : a;
+  const Word *c = Op::arity > 2 ? warp.lanes<Word>(instr.slots[3]) : a;
+  uint8_t flags = instr.flags;
+  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
+    Word result = 0;
+    for (unsigned shift = 0; shift < sizeof(Word) * 8; shift += 16)
+      result = static_cast<Word>(
+          result | Word(halfResult<Op, bfloat>(
+                       static_cast<uint16_t>(a[lane] >> shift),
+                       static_cast<uint16_t>(b[lane] >> shift),
+                       static_cast<uint16_t>(c[lane] >> shift), flags))
+                       << shift);
+    return result;
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Minimum and maximum
+//===----------------------------------------------------------------------===//
+
+/// -0 is less than +0; a NaN loses unless `nanWins`.
+template <bool isMax, typename T> T extremum(T a, T b, bool nanWins) {
+  if (a != a || b != b) {
+    if (nanWins || (a != a && b != b))
+      return canonical(static_cast<T>(NAN));
+    return a != a ? b : a;
+  }
+  if (a == b)
+    return std::signbit(a) == isMax ? b : a;
+  return (a < b) == isMax ? b : a;
+}
+
+template <bool isMax, typename T> void minMax(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  const T *b = warp.lanes<T>(instr.slots[2]);
+  uint8_t flags = instr.flags;
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
+    T x = a[lane], y = b[lane];
+    if constexpr (std::is_same_v<T, float>)
+      if (flags & flagFtz) {
+        x = flush(x);
+        y = flush(y);
+      }
+    return extremum<isMax>(x, y, flags & flagNan);
+  });
+}
+
+template <bool isMax, bool bfloat, typename Word>
+void halfMinMax(Warp &warp, const Instr &instr) {
+  const Word *a = warp.lanes<Word>(instr.slots[1]);
+  const Word *b = warp.lanes<Word>(instr.slots[2]);
+  uint8_t flags = instr.flags;
+  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
+    Word result = 0;
+    for (unsigned shift = 0; shift < sizeof(Word) * 8; shift += 16) {
+      double value = extremum<isMax>(
+          halfValue<bfloat>(static_cast<uint16_t>(a[lane] >> shift)),
+          halfValue<bfloat>(static_cast<uint16_t>(b[lane] >> shift)),
+          flags & flagNan);
+      result = static_cast<Word>(
+          result | Word(encode(value, bfloat ? formatBF16 : formatF16))
+                       << shift);
+    }
+    return result;
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Signs and tests
+//===----------------------------------------------------------------------===//
+
+/// neg and abs work on the sign bits of one or two numbers.
+template <typename Word, bool isNegate>
+void signOp(Warp &warp, const Instr &instr) {
+  const Word *a = warp.lanes<Word>(instr.slots[1]);
+  Word signs = static_cast<Word>(instr.immediate);
+  bool ftz = instr.flags & flagFtz;
+  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
+    Word value = a[lane];
+    if constexpr (sizeof(Word) == 4)
+      if (ftz)
+        value = std::bit_cast<uint32_t>(flush(std::bit_cast<float>(value)));
+    return static_cast<Word>(isNegate ? value ^ signs : value & ~signs);
+  });
+}
+
+template <typename Word> void copysign(Warp &warp, const Instr &instr) {
+  const Word *a = warp.lanes<Word>(instr.slots[1]);
+  const Word *b = warp.lanes<Word>(instr.slots[2]);
+  Word sign = Word(1) << (sizeof(Word) * 8 - 1);
+  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
+    return (a[lane] & sign) | (b[lane] & ~sign);
+  });
+}
+
+template <typename T> void testProperty(Warp &warp, const Instr &instr) {
+  const T *a = warp.lanes<T>(instr.slots[1]);
+  unsigned property = instr.flags;
+  writePredicate(warp, instr.slots[0], [=](int lane) {
+    int kind = std::fpclassify(a[lane]);
+    switch (property) {
+    case 0:
+      return kind != FP_INFINITE && kind != FP_NAN;
+    case 1:
+      return kind == FP_INFINITE;
+    case 2:
+      return kind != FP_NAN;
+    case 3:
+      return kind == FP_NAN;
+    case 4:
+      return kind == FP_NORMAL;
+    default:
+      return kind == FP_SUBNORMAL || kind == FP_ZERO;
+    }
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Approximations
+//===----------------------------------------------------------------------===//
+
+struct ApproxRcp {
+  static float apply(float x) { return 1.0f / x; }
+};
+struct ApproxSqrt {
+  static float apply(float x) { return std::sqrt(x); }
+};
+struct ApproxRsqrt {
+  static float apply(float x) {
+    return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x)));
+  }
+};
+struct ApproxEx2 {
+  static float apply(float x) { return std::exp2(x); }
+};
+struct ApproxLg2 {
+  static float apply(float x) { return std::log2(x); }
+};
+struct ApproxSin {
+  static float apply(float x) { return std::sin(x); }
+};
+struct ApproxCos {
+  static float apply(float x) { return std::cos(x); }
+};
+struct ApproxTanh {
+  static float apply(float x) { return std::tanh(x); }
+};
+
+template <typename Op> void approximate(Warp &warp, const Instr &instr) {
+  const float *a = warp.lanes<float>(instr.slots[1]);
+  bool ftz = instr.flags & flagFtz;
+  writeLanes<float>(warp, instr.slots[0], [=](int lane) {
+    float x = ftz ? flush(a[lane]) : a[lane];
+    float result = canonical(Op::apply(x));
+    return ftz ? flush(result) : result;
+  });
+}
+
+template <typename Op, bool bfloat, typename Word>
+void approximateHalf(Warp &warp, const Instr &instr) {
+  const Word *a = warp.lanes<Word>(instr.slots[1]);
+  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
+    Word result = 0;
+    for (unsigned shift = 0; shift < sizeof(Word) * 8; shift += 16) {
+      float value = Op::apply(static_cast<float>(
+          halfValue<bfloat>(static_cast<uint16_t>(a[lane] >> shift))));
+      result = static_cast<Word>(
+          result | Word(bfloat ? floatToBfloat(value) : floatToHalf(value))
+                       << shift);
+    }
+    return result;
+  });
+}
+
+/// 1/sqrt in double, exact enough for rsqrt.approx.f64.
+void approximateRsqrt64(Warp &warp, const Instr &instr) {
+  const double *a = warp.lanes<double>(instr.slots[1]);
+  writeLanes<double>(warp, instr.slots[0], [=](int lane) {
+    return canonical(1.0 / std::sqrt(a[lane]));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Decoding
+//===----------------------------------------------------------------------===//
+
+uint8_t takeRounding(InstrBuilder &b) {
+  int mode = b.takeOneOf({"rn", "rz", "rm", "rp"});
+  return static_cast<uint8_t>(mode < 0 ? 0 : mode);
+}
+
+void bindOperands(InstrBuilder &b, unsigned arity, unsigned bytes) {
+  b.expectOperands(arity + 1, arity + 1);
+  b.result(0, bytes);
+  for (unsigned i = 1; i <= arity; ++i)
+    b.source(i, bytes);
+}
+
+template <typename Op> ExecFn halfExec(Type type) {
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (type.packed)
+    return bfloat ? half<Op, true, uint32_t> : half<Op, false, uint32_t>;
+  return bfloat ? half<Op, true, uint16_t> : half<Op, false, uint16_t>;
+}
+
+template <typename Op> void decodeArithmetic(InstrBuilder &b) {
+  uint8_t flags = takeRounding(b);
+  if (b.take("ftz"))
+    flags |= flagFtz;
+  if (b.take("sat"))
+    flags |= flagSat;
+  bool relu = b.take("relu");
+  if (relu)
+    flags |= flagRelu;
+  Type type = b.type();
+  bindOperands(b, Op::arity, type.bytes);
+  b.instr.flags = flags;
+  if (type.bytes == 2 || type.packed) {
+    if (flags & 3)
+      return b.refuse("half precision rounds to nearest only");
+    b.instr.exec = halfExec<Op>(type);
+    return;
+  }
+  if (relu || type.kind != Type::Kind::Float)
+    return b.refuse("the type is not supported here");
+  if (type.bytes == 8) {
+    if (flags)
+      return b.refuse("f64 is supported with .rn alone");
+    b.instr.exec = nearest<Op, double, false>;
+  } else if (flags == 0) {
+    b.instr.exec = nearest<Op, float, false>;
+  } else if (flags == flagFtz) {
+    b.instr.exec = nearest<Op, float, true>;
+  } else {
+    b.instr.exec = general<Op>;
+  }
+}
+
+/// div, rcp and sqrt come as .approx, .full or rounded.
+template <typename Op, typename Approx> void decodeRounded(InstrBuilder &b) {
+  if (!b.take("approx")) {
+    if (!b.take("full"))
+      return decodeArithmetic<Op>(b);
+  }
+  bool ftz = b.take("ftz");
+  Type type = b.type();
+  bindOperands(b, Op::arity, type.bytes);
+  if (!type.is(Type::Kind::Float, 4))
+    return b.refuse("only f32 has an approximate form here");
+  b.instr.flags = ftz ? flagFtz : 0;
+  if constexpr (Op::arity == 2)
+    b.instr.exec = ftz ? nearest<Op, float, true> : nearest<Op, float, false>;
+  else
+    b.instr.exec = approximate<Approx>;
+}
+
+template <bool isMax> void decodeMinMax(InstrBuilder &b) {
+  uint8_t flags = 0;
+  if (b.take("ftz"))
+    flags |= flagFtz;
+  if (b.take("NaN"))
+    flags |= flagNan;
+  Type type = b.type();
+  bindOperands(b, 2, type.bytes);
+  b.instr.flags = flags;
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (type.packed)
+    b.instr.exec = bfloat ? halfMinMax<isMax, true, uint32_t>
+                          : halfMinMax<isMax, false, uint32_t>;
+  else if (type.bytes == 2)
+    b.instr.exec = bfloat ? halfMinMax<isMax, true, uint16_t>
+                          : halfMinMax<isMax, false, uint16_t>;
+  else if (type.bytes == 8)
+    b.instr.exec = minMax<isMax, double>;
+  else
+    b.instr.exec = minMax<isMax, float>;
+}
+
+template <bool isNegate> void decodeSign(InstrBuilder &b) {
+  if (b.take("ftz"))
+    b.instr.flags = flagFtz;
+  Type type = b.type();
+  bindOperands(b, 1, type.bytes);
+  if (type.bytes == 8) {
+    b.instr.immediate = uint64_t(1) << 63;
+    b.instr.exec = signOp<uint64_t, isNegate>;
+  } else if (type.bytes == 4) {
+    b.instr.immediate = type.packed ? 0x80008000u : 0x80000000u;
+    if (type.packed)
+      b.instr.flags = 0;
+    b.instr.exec = signOp<uint32_t, isNegate>;
+  } else {
+    b.instr.immediate = 0x8000;
+    b.instr.exec = signOp<uint16_t, isNegate>;
+  }
+}
+
+void decodeCopysign(InstrBuilder &b) {
+  Type type = b.type();
+  bindOperands(b, 2, type.bytes);
+  if (type.bytes < 4 || type.packed)
+    return b.refuse("f32 or f64 is needed");
+  b.instr.exec = type.bytes == 8 ? copysign<uint64_t> : copysign<uint32_t>;
+}
+
+void decodeTestp(InstrBuilder &b) {
+  int property = b.takeOneOf(
+      {"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
+  Type type = b.type();
+  b.expectOperands(2, 2);
+  b.predicateResult(b.operand(0));
+  b.source(1, type.bytes);
+  if (property < 0 || type.bytes < 4 || type.packed)
+    return b.refuse("a property of f32 or f64 is needed");
+  b.instr.flags = static_cast<uint8_t>(property);
+  b.instr.exec = type.bytes == 8 ? testProperty<double> : testProperty<float>;
+}
+
+template <typename Op> void decodeApprox(InstrBuilder &b) {
+  bool approx = b.take("approx");
+  if (b.take("ftz"))
+    b.instr.flags = flagFtz;
+  Type type = b.type();
+  bindOperands(b, 1, type.bytes);
+  if (!approx)
+    return b.refuse("only the .approx form exists");
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (type.packed)
+    b.instr.exec = bfloat ? approximateHalf<Op, true, uint32_t>
+                          : approximateHalf<Op, false, uint32_t>;
+  else if (type.bytes == 2)
+    b.instr.exec = bfloat ? approximateHalf<Op, true, uint16_t>
+                          : approximateHalf<Op, false, uint16_t>;
+  else if (type.bytes == 4)
+    b.instr.exec = approximate<Op>;
+  else if (std::is_same_v<Op, ApproxRsqrt>)
+    b.instr.exec = approximateRsqrt64;
+}
+
+} // namespace
+
+std::span<const Opcode> sim::floatOpcodes() {
+  constexpr auto floating = Opcode::Domain::Float;
+  constexpr InstrClass c = InstrClass::Float;
+  static const Opcode table[] = {
+      {"add", c, decodeArithmetic<Add>, floating},
+      {"sub", c, decodeArithmetic<Sub>, floating},
+      {"mul", c, decodeArithmetic<Mul>, floating},
+      {"mad", c, decodeArithmetic<Fma>, floating},
+      {"fma", c, decodeArithmetic<Fma>, floating},
+      {"div", c, decodeRounded<Div, ApproxRcp>, floating},
+      {"rcp", c, decodeRounded<Rcp, ApproxRcp>, floating},
+      {"sqrt", c, decodeRounded<Sqrt, ApproxSqrt>, floating},
+      {"min", c, decodeMinMax<false>, floating},
+      {"max", c, decodeMinMax<true>, floating},
+      {"neg", c, decodeSign<true>, floating},
+      {"abs", c, decodeSign<false>, floating},
+      {"copysign", c, decodeCopysign, floating},
+      {"testp", c, decodeTestp, floating},
+      {"rsqrt", c, decodeApprox<ApproxRsqrt>, floating},
+      {"ex2", c, decodeApprox<ApproxEx2>, floating},
+      {"lg2", c, decodeApprox<ApproxLg2>, floating},
+      {"sin", c, decodeApprox<ApproxSin>, floating},
+      {"cos", c, decodeApprox<ApproxCos>, floating},
+      {"tanh", c, decodeApprox<ApproxTanh>, floating},
+  };
+  return table;
+}

@@ -1,0 +1,390 @@
+//===- MemoryAccess.cpp - Checked addresses of a warp ---------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/MemoryAccess.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+using namespace quern;
+using namespace quern::sim;
+
+static const char *verb(Access access) {
+  return access == Access::Read ? "read" : "write";
+}
+
+LaneAddresses sim::computeAddresses(Warp &warp, const Address &address) {
+  LaneAddresses result;
+  uint64_t offset = static_cast<uint64_t>(address.offset);
+  if (!address.slot) {
+    for (int lane = 0; lane < 32; ++lane)
+      result.value[lane] = offset;
+  } else if (address.wide) {
+    const uint64_t *base = warp.lanes<uint64_t>(address.slot);
+    for (int lane = 0; lane < 32; ++lane)
+      result.value[lane] = base[lane] + offset;
+  } else {
+    const uint32_t *base = warp.lanes<uint32_t>(address.slot);
+    for (int lane = 0; lane < 32; ++lane)
+      result.value[lane] = base[lane] + offset;
+  }
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Global memory
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+struct Range {
+  uint64_t low = ~uint64_t(0);
+  uint64_t high = 0;
+  uint64_t anyBits = 0; ///< OR of all addresses, for alignment.
+};
+
+Range rangeOf(const LaneAddresses &addresses, uint32_t lanes) {
+  Range range;
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t address = addresses.value[lane];
+    range.low = std::min(range.low, address);
+    range.high = std::max(range.high, address);
+    range.anyBits |= address;
+  });
+  return range;
+}
+
+void reportGlobal(Warp &warp, const Instr &instr, int lane, uint64_t address,
+                  uint32_t bytes, Access access, const Allocation *near) {
+  FaultKind kind =
+      near && near->freed ? FaultKind::FreedMemory : FaultKind::OutOfBounds;
+  std::string where =
+      near ? fmt::format("at offset {} of {} ({} bytes)",
+                         static_cast<int64_t>(address - near->base), near->name,
+                         near->size)
+           : fmt::format("at address {:#x}, near no allocation", address);
+  warp.block->fault(
+      &warp, &instr, kind, lane,
+      fmt::format("global {} of {} bytes {}", verb(access), bytes, where));
+}
+
+uint64_t countSectors(const LaneAddresses &addresses, uint32_t lanes,
+                      uint32_t bytes) {
+  // Mostly neighbouring lanes touch ascending sectors; remember a few.
+  uint64_t recent[8];
+  unsigned filled = 0, oldest = 0;
+  uint64_t count = 0;
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t first = addresses.value[lane] / 32;
+    uint64_t last = (addresses.value[lane] + bytes - 1) / 32;
+    for (uint64_t sector = first; sector <= last; ++sector) {
+      if (std::find(recent, recent + filled, sector) != recent + filled)
+        continue;
+      ++count;
+      recent[oldest] = sector;
+      oldest = (oldest + 1) % 8;
+      filled = std::min(filled + 1, 8u);
+    }
+  });
+  return count;
+}
+
+} // namespace
+
+uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
+                            const LaneAddresses &addresses, uint32_t lanes,
+                            uint32_t bytes, uint32_t alignment, Access access,
+                            std::byte *pointers[32]) {
+  Block &block = *warp.block;
+  Launch &launch = *block.launch;
+  Range range = rangeOf(addresses, lanes);
+  const Allocation *&cached =
+      block.lastAllocation[&instr - block.kernel->code.data()];
+  auto usable = [&](const Allocation *allocation) {
+    return allocation && !allocation->freed &&
+           !(allocation->readOnly && access != Access::Read);
+  };
+  auto holds = [&](const Allocation *allocation) {
+    return usable(allocation) && allocation->contains(range.low, bytes) &&
+           allocation->contains(range.high, bytes);
+  };
+  uint32_t good = 0;
+  bool aligned = range.anyBits % alignment == 0;
+  if (!holds(cached))
+    cached = launch.memory->find(range.low);
+  if (aligned && holds(cached)) {
+    good = lanes;
+  } else {
+    forActiveLanes(lanes, [&](int lane) {
+      uint64_t address = addresses.value[lane];
+      const Allocation *allocation = launch.memory->find(address);
+      if (!allocation || allocation->freed ||
+          !allocation->contains(address, bytes))
+        return reportGlobal(warp, instr, lane, address, bytes, access,
+                            allocation);
+      if (!usable(allocation)) {
+        block.fault(&warp, &instr, FaultKind::ReadOnlyWrite, lane,
+                    fmt::format("write of {} bytes at offset {} of {}, which "
+                                "is read-only",
+                                bytes, address - allocation->base,
+                                allocation->name));
+        return;
+      }
+      if (address % alignment) {
+        block.fault(&warp, &instr, FaultKind::Misaligned, lane,
+                    fmt::format("global {} at offset {} of {} needs an "
+                                "address that is a multiple of {}",
+                                verb(access), address - allocation->base,
+                                allocation->name, alignment));
+        return;
+      }
+      good |= 1u << lane;
+    });
+  }
+  forActiveLanes(good, [&](int lane) {
+    pointers[lane] = reinterpret_cast<std::byte *>(addresses.value[lane]);
+  });
+  Counters &counters = launch.counters;
+  uint64_t moved = uint64_t(bytes) * __builtin_popcount(good);
+  if (access != Access::Write)
+    counters.globalBytesRead += moved;
+  if (access != Access::Read)
+    counters.globalBytesWritten += moved;
+  ++counters.globalRequests;
+  counters.globalSectors += countSectors(addresses, good, bytes);
+  return good;
+}
+
+//===----------------------------------------------------------------------===//
+// Shared memory
+//===----------------------------------------------------------------------===//
+
+void sim::reportShared(Warp &warp, const Instr &instr, int lane,
+                       const ShadowMemory::Finding &finding, Access access) {
+  using Earlier = ShadowMemory::Finding::Earlier;
+  std::string what;
+  switch (finding.kind) {
+  case FaultKind::UninitializedShared:
+    what = fmt::format("shared byte {} is read and was never written",
+                       finding.offset);
+    break;
+  case FaultKind::InFlightCopy:
+    what = fmt::format("shared {} of byte {}, into which an asynchronous copy "
+                       "by warp {} has not been waited for",
+                       verb(access), finding.offset, finding.other);
+    break;
+  default:
+    what = fmt::format("shared {} of byte {} by warp {} is not ordered after "
+                       "the {} by warp {}",
+                       verb(access), finding.offset, warp.id,
+                       finding.earlier == Earlier::Read ? "read" : "write",
+                       finding.other);
+    break;
+  }
+  warp.block->fault(&warp, &instr, finding.kind, lane, what);
+}
+
+bool sim::checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
+                      uint32_t bytes, Access access) {
+  Block &block = *warp.block;
+  if (offset > block.sharedBytes || bytes > block.sharedBytes - offset) {
+    block.fault(&warp, &instr, FaultKind::OutOfBounds, lane,
+                fmt::format("shared {} of {} bytes at offset {}; the block "
+                            "has {} bytes",
+                            verb(access), bytes, static_cast<int64_t>(offset),
+                            block.sharedBytes));
+    return false;
+  }
+  if (!block.launch->options.checks)
+    return true;
+  uint32_t at = static_cast<uint32_t>(offset);
+  std::optional<ShadowMemory::Finding> finding =
+      access == Access::Read    ? block.shadow.read(warp.id, at, bytes)
+      : access == Access::Write ? block.shadow.write(warp.id, at, bytes)
+                                : block.shadow.atomic(warp.id, at, bytes);
+  if (finding)
+    reportShared(warp, instr, lane, *finding, access);
+  return true;
+}
+
+unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
+                            uint32_t bytes) {
+  unsigned lanesPerPhase = bytes >= 16 ? 8 : bytes == 8 ? 16 : 32;
+  unsigned extra = 0;
+  for (unsigned first = 0; first < 32; first += lanesPerPhase) {
+    uint32_t phase = lanesPerPhase == 32
+                         ? lanes
+                         : lanes & (((1u << lanesPerPhase) - 1) << first);
+    if (!phase)
+      continue;
+    // Distinct words in each bank.
+    uint64_t words[32][8];
+    uint8_t count[32] = {};
+    unsigned most = 1;
+    forActiveLanes(phase, [&](int lane) {
+      uint64_t begin = addresses.value[lane] / 4;
+      uint64_t end = (addresses.value[lane] + bytes - 1) / 4;
+      for (uint64_t word = begin; word <= end; ++word) {
+        unsigned bank = word % 32;
+        unsigned known = std::min<unsigned>(count[bank], 8);
+        if (std::find(words[bank], words[bank] + known, word) !=
+            words[bank] + known)
+          continue;
+        if (count[bank] < 8)
+          words[bank][count[bank]] = word;
+        most = std::max<unsigned>(most, ++count[bank]);
+      }
+    });
+    extra += most - 1;
+  }
+  return extra;
+}
+
+namespace {
+
+uint32_t resolveShared(Warp &warp, const Instr &instr,
+                       const LaneAddresses &addresses, uint32_t lanes,
+                       uint32_t bytes, uint32_t alignment, Access access,
+                       std::byte *pointers[32]) {
+  Block &block = *warp.block;
+  uint32_t good = 0;
+  // Lanes that touch consecutive addresses are checked as one range.
+  uint64_t begin = 0;
+  uint32_t length = 0, members = 0;
+  int firstLane = 0;
+  auto flushRange = [&] {
+    if (length && checkShared(warp, instr, firstLane, begin, length, access))
+      good |= members;
+    length = members = 0;
+  };
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t offset = addresses.value[lane];
+    if (offset % alignment) {
+      block.fault(&warp, &instr, FaultKind::Misaligned, lane,
+                  fmt::format("shared {} at offset {} needs a multiple of {}",
+                              verb(access), static_cast<int64_t>(offset),
+                              alignment));
+      return;
+    }
+    bool inBounds =
+        offset <= block.sharedBytes && bytes <= block.sharedBytes - offset;
+    // Many lanes reading one place are one access.
+    if (length && inBounds && access == Access::Read && offset == begin &&
+        length == bytes) {
+      members |= 1u << lane;
+      return;
+    }
+    if (length && inBounds && offset == begin + length) {
+      length += bytes;
+      members |= 1u << lane;
+      return;
+    }
+    flushRange();
+    begin = offset;
+    length = bytes;
+    members = 1u << lane;
+    firstLane = lane;
+  });
+  flushRange();
+  forActiveLanes(good, [&](int lane) {
+    pointers[lane] = block.shared + addresses.value[lane];
+  });
+  if (block.launch->options.checks) {
+    ++block.launch->counters.sharedRequests;
+    block.launch->counters.sharedBankConflicts +=
+        bankConflicts(addresses, good, bytes);
+  }
+  return good;
+}
+
+/// Local memory and parameters: one buffer for each lane, or for all.
+uint32_t resolveFrame(Warp &warp, const Instr &instr,
+                      const LaneAddresses &addresses, uint32_t lanes,
+                      uint32_t bytes, uint32_t alignment, std::byte *base,
+                      uint64_t size, uint64_t stride, const char *what,
+                      std::byte *pointers[32]) {
+  uint32_t good = 0;
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t offset = addresses.value[lane];
+    if (offset > size || bytes > size - offset) {
+      warp.block->fault(
+          &warp, &instr, FaultKind::OutOfBounds, lane,
+          fmt::format("{} access of {} bytes at offset {}; there are {} bytes",
+                      what, bytes, static_cast<int64_t>(offset), size));
+      return;
+    }
+    if (offset % alignment) {
+      warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
+                        fmt::format("{} access at offset {} needs a multiple "
+                                    "of {}",
+                                    what, offset, alignment));
+      return;
+    }
+    pointers[lane] = base + stride * static_cast<uint64_t>(lane) + offset;
+    good |= 1u << lane;
+  });
+  return good;
+}
+
+} // namespace
+
+uint32_t sim::resolve(Warp &warp, const Instr &instr, AddressSpace space,
+                      const LaneAddresses &addresses, uint32_t bytes,
+                      uint32_t alignment, Access access,
+                      std::byte *pointers[32]) {
+  Block &block = *warp.block;
+  auto inSpace = [&](AddressSpace which, const LaneAddresses &at,
+                     uint32_t lanes) -> uint32_t {
+    switch (which) {
+    case AddressSpace::Global:
+      return resolveGlobal(warp, instr, at, lanes, bytes, alignment, access,
+                           pointers);
+    case AddressSpace::Shared:
+      return resolveShared(warp, instr, at, lanes, bytes, alignment, access,
+                           pointers);
+    case AddressSpace::Local:
+      return resolveFrame(warp, instr, at, lanes, bytes, alignment,
+                          warp.local.data(), block.kernel->localBytes,
+                          block.kernel->localBytes, "local", pointers);
+    case AddressSpace::Param:
+      if (access != Access::Read) {
+        block.fault(&warp, &instr, FaultKind::ReadOnlyWrite, -1,
+                    "kernel parameters cannot be written");
+        return 0;
+      }
+      return resolveFrame(warp, instr, at, lanes, bytes, alignment,
+                          block.launch->parameters.data(),
+                          block.launch->parameters.size(), 0, "parameter",
+                          pointers);
+    case AddressSpace::Generic:
+      break;
+    }
+    return 0;
+  };
+  if (space != AddressSpace::Generic)
+    return inSpace(space, addresses, warp.mask);
+  // Generic addresses: sort the lanes by window.
+  uint32_t good = 0, rest = warp.mask;
+  const std::pair<AddressSpace, uint64_t> windows[] = {
+      {AddressSpace::Shared, sharedWindow},
+      {AddressSpace::Local, localWindow},
+      {AddressSpace::Param, paramWindow}};
+  for (auto [which, window] : windows) {
+    uint32_t lanes = 0;
+    LaneAddresses offsets;
+    forActiveLanes(rest, [&](int lane) {
+      offsets.value[lane] = addresses.value[lane] - window;
+      if (offsets.value[lane] < windowBytes)
+        lanes |= 1u << lane;
+    });
+    if (lanes)
+      good |= inSpace(which, offsets, lanes);
+    rest &= ~lanes;
+  }
+  if (rest)
+    good |= inSpace(AddressSpace::Global, addresses, rest);
+  return good;
+}

@@ -1,0 +1,62 @@
+//===- MemoryAccess.h - Checked addresses of a warp -------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Every access to memory goes through resolve(): it turns the addresses of a
+// warp's lanes into host pointers, after checking bounds, alignment,
+// permissions, initialisation and races, and counts sectors and bank
+// conflicts. Lanes that failed get no pointer; the instruction skips them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DEVICE_SIM_MEMORYACCESS_H
+#define QUERN_DEVICE_SIM_MEMORYACCESS_H
+
+#include "runtime/device/sim/Machine.h"
+
+namespace quern {
+inline namespace v0 {
+namespace sim {
+
+enum class Access : uint8_t { Read, Write, Atomic };
+
+struct LaneAddresses {
+  uint64_t value[32];
+};
+
+/// register + offset for every active lane.
+LaneAddresses computeAddresses(Warp &warp, const Address &address);
+
+/// Pointers to `bytes` bytes for the lanes of the returned mask. `alignment`
+/// is what each address must be a multiple of.
+uint32_t resolve(Warp &warp, const Instr &instr, AddressSpace space,
+                 const LaneAddresses &addresses, uint32_t bytes,
+                 uint32_t alignment, Access access, std::byte *pointers[32]);
+
+/// Global memory alone; `instr` is the one to blame.
+uint32_t resolveGlobal(Warp &warp, const Instr &instr,
+                       const LaneAddresses &addresses, uint32_t lanes,
+                       uint32_t bytes, uint32_t alignment, Access access,
+                       std::byte *pointers[32]);
+
+/// Checks a shared access of one lane, or of a range several lanes touch
+/// together; false if it is out of bounds.
+bool checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
+                 uint32_t bytes, Access access);
+
+/// Reports what shadow memory found.
+void reportShared(Warp &warp, const Instr &instr, int lane,
+                  const ShadowMemory::Finding &finding, Access access);
+
+/// How many passes a shared-memory access takes beyond the least possible.
+/// Accesses of 8 and 16 bytes are served by halves and quarters of a warp.
+unsigned bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
+                       uint32_t bytes);
+
+} // namespace sim
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_DEVICE_SIM_MEMORYACCESS_H

@@ -1,0 +1,196 @@
+//===- MemoryOps.cpp - ld and st ------------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The simulator executes one instruction at a time, so every access is
+// sequentially consistent: ordering modifiers are accepted and add nothing.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/Decoder.h"
+#include "runtime/device/sim/MemoryAccess.h"
+#include "runtime/device/sim/Opcodes.h"
+
+#include <fmt/format.h>
+
+using namespace quern;
+using namespace quern::sim;
+
+namespace {
+
+/// Elements of type T into registers of type R.
+template <typename T, typename R> void load(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  std::byte *pointers[32];
+  uint32_t count = instr.vectorCount;
+  uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
+  uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
+                          Access::Read, pointers);
+  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!slots[i])
+      continue;
+    R *result = warp.lanes<R>(slots[i]);
+    forActiveLanes(good, [&](int lane) {
+      T value;
+      std::memcpy(&value, pointers[lane] + i * sizeof(T), sizeof(T));
+      result[lane] = static_cast<R>(value);
+    });
+    // A failed lane continues with zero.
+    forActiveLanes(warp.mask & ~good, [&](int lane) { result[lane] = 0; });
+  }
+}
+
+template <typename T, typename R> void store(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  std::byte *pointers[32];
+  uint32_t count = instr.vectorCount;
+  uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
+  uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
+                          Access::Write, pointers);
+  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
+  for (uint32_t i = 0; i < count; ++i) {
+    const R *source = warp.lanes<R>(slots[i]);
+    forActiveLanes(good, [&](int lane) {
+      T value = static_cast<T>(source[lane]);
+      std::memcpy(pointers[lane] + i * sizeof(T), &value, sizeof(T));
+    });
+  }
+}
+
+template <typename R> ExecFn pickLoad(Type type) {
+  bool isSigned = type.isSigned();
+  switch (type.bytes) {
+  case 1:
+    return isSigned ? load<int8_t, R> : load<uint8_t, R>;
+  case 2:
+    return isSigned ? load<int16_t, R> : load<uint16_t, R>;
+  case 4:
+    return isSigned ? load<int32_t, R> : load<uint32_t, R>;
+  default:
+    return load<uint64_t, R>;
+  }
+}
+
+template <typename R> ExecFn pickStore(Type type) {
+  switch (type.bytes) {
+  case 1:
+    return store<uint8_t, R>;
+  case 2:
+    return store<uint16_t, R>;
+  case 4:
+    return store<uint32_t, R>;
+  default:
+    return store<uint64_t, R>;
+  }
+}
+
+/// Modifiers about order and caches; whether a cache policy operand follows.
+bool takeCacheModifiers(InstrBuilder &b) {
+  b.takeOneOf({"weak", "relaxed", "acquire", "release", "volatile", "mmio"});
+  b.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  b.ignore({"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal",
+            "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
+            "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B",
+            "L2::evict_last", "L2::evict_normal", "L2::evict_first"});
+  return b.take("L2::cache_hint");
+}
+
+AddressSpace takeSpace(InstrBuilder &b, const ptx::Operand &address) {
+  int space = b.takeOneOf({"global", "const", "shared", "shared::cta", "local",
+                           "param", "param::entry", "param::func"});
+  switch (space) {
+  case 0:
+  case 1:
+    return AddressSpace::Global;
+  case 2:
+  case 3:
+    return AddressSpace::Shared;
+  case 4:
+    return AddressSpace::Local;
+  case 5:
+  case 6:
+  case 7:
+    // Parameters of device functions live in local memory.
+    if (!address.elements.empty())
+      if (std::optional<Symbol> symbol =
+              b.decoder.findSymbol(address.elements[0].name))
+        return symbol->space;
+    return AddressSpace::Param;
+  default:
+    return AddressSpace::Generic;
+  }
+}
+
+void decodeAccess(InstrBuilder &b, bool isLoad) {
+  bool policy = takeCacheModifiers(b);
+  size_t dataIndex = isLoad ? 0 : 1, addressIndex = isLoad ? 1 : 0;
+  b.expectOperands(policy ? 3 : 2, policy ? 3 : 2);
+  if (b.failed())
+    return;
+  b.instr.space = takeSpace(b, b.operand(addressIndex));
+  int vector = b.takeOneOf({"v2", "v4", "v8"});
+  unsigned expected = vector < 0 ? 1 : 2u << vector;
+  Type type = b.type();
+  if (b.failed())
+    return;
+  if (type.kind == Type::Kind::Predicate)
+    return b.refuse("predicates cannot be loaded or stored");
+  std::vector<const ptx::Operand *> data = b.elements(dataIndex);
+  if (data.size() != expected || expected * type.bytes > 32)
+    return b.refuse(fmt::format("{} elements of {} bytes do not match the "
+                                "vector size",
+                                data.size(), type.bytes));
+  b.instr.address = b.address(addressIndex);
+  unsigned width = 0;
+  for (const ptx::Operand *element : data) {
+    unsigned elementWidth = 0;
+    if (isLoad)
+      b.addToVector(b.wideResult(*element, type.bytes, elementWidth));
+    else
+      b.addToVector(b.wideSource(*element, type.bytes, elementWidth));
+    if (b.failed())
+      return;
+    bool skipped = isLoad && element->name == "_";
+    if (!skipped && width && elementWidth != width)
+      return b.refuse("the registers have different widths");
+    if (!skipped)
+      width = elementWidth;
+  }
+  // All elements are dropped: any width will do.
+  if (!width)
+    width = std::max<unsigned>(type.bytes, 2);
+  if (policy)
+    b.source(2, 8);
+  if (width == 1)
+    return b.refuse("predicates cannot be loaded or stored");
+  if (isLoad)
+    b.instr.exec = width == 8   ? pickLoad<uint64_t>(type)
+                   : width == 4 ? pickLoad<uint32_t>(type)
+                                : pickLoad<uint16_t>(type);
+  else
+    b.instr.exec = width == 8   ? pickStore<uint64_t>(type)
+                   : width == 4 ? pickStore<uint32_t>(type)
+                                : pickStore<uint16_t>(type);
+  // Stores of undefined values are faults only where others can see them;
+  // compilers spill undefined registers to local memory.
+  bool addressOnly = isLoad || b.instr.space == AddressSpace::Local;
+  if (!addressOnly || isLoad)
+    b.instr.undefRule = UndefRule::Require;
+}
+
+void decodeLoad(InstrBuilder &b) { decodeAccess(b, true); }
+void decodeStore(InstrBuilder &b) { decodeAccess(b, false); }
+
+} // namespace
+
+std::span<const Opcode> sim::memoryOpcodes() {
+  static const Opcode table[] = {
+      {"ld", InstrClass::Memory, decodeLoad},
+      {"ldu", InstrClass::Memory, decodeLoad},
+      {"st", InstrClass::Memory, decodeStore},
+  };
+  return table;
+}
