@@ -56,7 +56,7 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   } else if (problem.maxM <= 64 || sums > 2) {
     schedule.tileM = 64;
     schedule.warpsM = 2;
-    schedule.warpsN = schedule.tileN == 64 && sums <= 4 ? 2 : 4;
+    schedule.warpsN = schedule.tileN == 64 && sums <= 3 ? 2 : 4;
   } else {
     schedule.tileM = 128;
     schedule.warpsM = schedule.tileN == 64 ? 4 : 2;
