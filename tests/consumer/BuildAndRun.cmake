@@ -19,8 +19,8 @@ else()
   set(where "-DQUERN_SOURCE=${QUERN_SOURCE}")
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/project"
-  -B "${FOLDER}/build" "${where}" -DCMAKE_BUILD_TYPE=Debug # Compiles faster.
- 
+  -B "${FOLDER}/build" "${where}"
+  -DCMAKE_BUILD_TYPE=Debug # Compiles faster.
   "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_C_COMPILER=${CC}"
   "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}"
   "-DCMAKE_SHARED_LINKER_FLAGS=${LINK_FLAGS}"
