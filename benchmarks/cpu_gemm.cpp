@@ -133,10 +133,15 @@ int main(int argc, char **argv) {
     program.runLaunch(1);
     std::vector<double> ratios, rates;
     for (unsigned turn = 0; turn < turns; ++turn) {
-      double best = peak();
-      start = seconds();
-      program.runLaunch(1);
-      double rate = 2.0 * m * n * k / (seconds() - start);
+      // The best of three each: a turn disturbed by another process counts
+      // neither for nor against.
+      double best = 0, rate = 0;
+      for (int i = 0; i < 3; ++i) {
+        best = std::max(best, peak());
+        start = seconds();
+        program.runLaunch(1);
+        rate = std::max(rate, 2.0 * m * n * k / (seconds() - start));
+      }
       ratios.push_back(100 * rate / best);
       rates.push_back(rate * 1e-9);
     }

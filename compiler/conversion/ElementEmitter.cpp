@@ -237,18 +237,20 @@ Value ElementEmitter::emitF32(Value value, Index index) {
   return result;
 }
 
-/// The index of a broadcast operand: aligned at the right, 0 where its extent
-/// is 1.
-static Index broadcastIndex(Value operand, const Index &index) {
+/// The index of a broadcast operand: aligned at the right, 0 where an extent
+/// of 1 repeats.
+static Index broadcastIndex(Value operand, Value result, const Index &index) {
   SmallVector<AffineExpr> dims =
       getDims(cast<RankedTensorType>(operand.getType()));
-  Index result(index.end() - dims.size(), index.end());
-  for (auto [dim, expr] : llvm::zip_equal(dims, result)) {
-    auto constant = dyn_cast<AffineConstantExpr>(dim);
-    if (constant && constant.getValue() == 1)
+  SmallVector<AffineExpr> target =
+      getDims(cast<RankedTensorType>(result.getType()));
+  size_t skip = target.size() - dims.size();
+  Index source(index.begin() + skip, index.end());
+  for (auto [d, expr] : llvm::enumerate(source)) {
+    if (dims[d] != target[skip + d])
       expr = getAffineConstantExpr(0, expr.getContext());
   }
-  return result;
+  return source;
 }
 
 Value ElementEmitter::compute(Value value, const Index &index) {
@@ -260,7 +262,7 @@ Value ElementEmitter::compute(Value value, const Index &index) {
   auto numbers = [&](ValueRange operands) {
     SmallVector<Value> scalars;
     for (Value operand : operands)
-      scalars.push_back(emitF32(operand, broadcastIndex(operand, index)));
+      scalars.push_back(emitF32(operand, broadcastIndex(operand, value, index)));
     return scalars;
   };
 
@@ -273,9 +275,9 @@ Value ElementEmitter::compute(Value value, const Index &index) {
       .Case([&](CastOp cast) {
         Value operand = cast.getInput();
         if (cast.getInput().getType().getElementType() == element)
-          return emitStored(operand, broadcastIndex(operand, index));
+          return emitStored(operand, broadcastIndex(operand, value, index));
         return fromF32(builder, loc,
-                       emitF32(operand, broadcastIndex(operand, index)),
+                       emitF32(operand, broadcastIndex(operand, value, index)),
                        element);
       })
       .Case([&](CompareOp compare) {
@@ -286,7 +288,7 @@ Value ElementEmitter::compute(Value value, const Index &index) {
         SmallVector<Value> operands;
         for (Value operand : op->getOperands())
           operands.push_back(
-              emitStored(operand, broadcastIndex(operand, index)));
+              emitStored(operand, broadcastIndex(operand, value, index)));
         return arith::SelectOp::create(builder, loc, operands[0], operands[1],
                                        operands[2]);
       })

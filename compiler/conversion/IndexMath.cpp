@@ -123,8 +123,7 @@ SmallVector<int64_t> conversion::normalizeBlock(RankedTensorType type,
                                                 ArrayRef<int64_t> block) {
   SmallVector<int64_t> result(block);
   for (auto [dim, extent] : llvm::zip_equal(ir::getDims(type), result)) {
-    auto length = dyn_cast<AffineConstantExpr>(dim);
-    if (length && extent >= length.getValue())
+    if (ir::coversAxis(extent, dim))
       extent = 0;
   }
   return result;

@@ -13,6 +13,7 @@
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/QuernPipeline.h"
 #include "dialects/quern/IR/Quern.h"
+#include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -50,7 +51,6 @@ private:
   Result<void> generate();
   Result<void> generateForCpu();
   Result<void> generateForCuda();
-  void describe();
 
   /// Runs the passes that `build` adds, printing after `dumpAfter`.
   template <typename Build>
@@ -109,7 +109,7 @@ Result<void> Compilation::parseSettings() {
 Result<void> Compilation::parse() {
   Clock::time_point start = Clock::now();
   std::vector<quern::Diagnostic> errors;
-  module = frontend::parseLayers(
+  module = parseLayers(
       StringRef(request.source.data(), request.source.size()), request.name,
       context, errors);
   if (!module) {
@@ -122,8 +122,8 @@ Result<void> Compilation::parse() {
   }
 
   // One layer to a module.
-  std::vector<func::FuncOp> layers = llvm::to_vector_of<func::FuncOp>(
-      module->getOps<func::FuncOp>());
+  auto layers =
+      llvm::to_vector_of<func::FuncOp>(module->getOps<func::FuncOp>());
   std::string names;
   for (func::FuncOp layer : layers)
     names += (names.empty() ? "" : ", ") + layer.getName().str();
@@ -203,10 +203,11 @@ static std::vector<ScalePlacement> collectPlacements(ModuleOp module) {
 
 Result<void> Compilation::runQuernPasses() {
   pipelines::PipelineOptions options;
-  options.fuse = settings.fuse;
+  options.fuse = settings.fuse == "all";
   if (auto placed = runPasses("scale placement",
-                              [&](PassManager &manager) {
-                                pipelines::buildPlacementPipeline(manager);
+                              [](PassManager &manager) {
+                                manager.addNestedPass<func::FuncOp>(
+                                    ir::createInferScalePlacement());
                               });
       !placed)
     return placed;
@@ -239,15 +240,15 @@ Result<void> Compilation::generateForCpu() {
   auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
   if (!target)
     return target.error();
+  bool dump = wants(Stage::Llvm) || wants(Stage::Asm);
   cpugen::CpuDumps dumps;
-  dumps.wantLlvm = wants(Stage::Llvm);
-  dumps.wantAsm = wants(Stage::Asm);
-  auto variant = cpugen::compileForCpu(*module, *target, &dumps);
+  auto variant =
+      cpugen::compileForCpu(*module, *target, dump ? &dumps : nullptr);
   if (!variant)
     return variant.error();
-  if (dumps.wantLlvm)
+  if (wants(Stage::Llvm))
     note(Stage::Llvm, std::move(dumps.llvm));
-  if (dumps.wantAsm)
+  if (wants(Stage::Asm))
     note(Stage::Asm, std::move(dumps.assembly));
   output.module.variants.push_back(std::move(*variant));
   return {};
@@ -258,18 +259,21 @@ Result<void> Compilation::generateForCuda() {
     return fail(Errc::InvalidArgument,
                 "compiling for \"cuda\" needs an architecture, as in "
                 "cuda:sm_90a");
-  auto target = cudagen::CudaTarget::parse(request.target.arch);
+  auto target = emit::CudaTarget::parse(request.target.arch);
   if (!target)
     return target.error();
-  cudagen::CudaDumps dumps;
-  auto variant = cudagen::compileForCuda(*module, *target, {}, &dumps);
-  if (!variant)
-    return variant.error();
-  if (wants(Stage::Cuda))
-    note(Stage::Cuda, std::move(dumps.cuda));
-  if (wants(Stage::Ptx))
-    note(Stage::Ptx, std::move(dumps.ptx));
-  output.module.variants.push_back(std::move(*variant));
+  auto compiled = emit::compileTimed(*module, *target, {});
+  if (!compiled)
+    return compiled.error();
+  for (const CodeDesc &code : compiled->variant.code) {
+    std::string text(reinterpret_cast<const char *>(code.bytes.data()),
+                     code.bytes.size());
+    if (code.kind == CodeKind::CudaSource && wants(Stage::Cuda))
+      note(Stage::Cuda, std::move(text));
+    else if (code.kind == CodeKind::Ptx && wants(Stage::Ptx))
+      note(Stage::Ptx, std::move(text));
+  }
+  output.module.variants.push_back(std::move(compiled->variant));
   return {};
 }
 
@@ -306,7 +310,6 @@ Result<CompileOutput> Compilation::run() {
     return done.error();
   DialectRegistry registry;
   registry.insert<ir::QuernDialect, tile::TileDialect, func::FuncDialect>();
-  cpugen::registerDialects(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   for (auto step : {&Compilation::parse, &Compilation::runQuernPasses,

@@ -10,7 +10,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 template <typename OpTy> std::vector<Index> KernelWriter::boxOf(OpTy op) {
   std::vector<Index> point = body.indicesOf(op.getPoint());

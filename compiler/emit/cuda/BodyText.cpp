@@ -12,7 +12,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 //===----------------------------------------------------------------------===//
 // The table
@@ -177,7 +177,7 @@ static StringRef textOf(arith::CmpIPredicate predicate) {
 // Types, values, messages
 //===----------------------------------------------------------------------===//
 
-std::string cuda::typeText(Type type) {
+std::string emit::typeText(Type type) {
   if (type.isUnsignedInteger(8))
     return "u8";
   if (type.isInteger(8))
@@ -203,7 +203,7 @@ static std::string printed(Type type) {
   return text;
 }
 
-quern::Diagnostic cuda::refuse(Location location, std::string message,
+quern::Diagnostic emit::refuse(Location location, std::string message,
                         std::vector<std::string> notes) {
   quern::Diagnostic diagnostic =
       fail(Errc::Unsupported, std::move(message), std::move(notes));

@@ -27,7 +27,7 @@
 
 #include "llvm/ADT/DenseMap.h"
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// How a type is spelled in a unit, empty for one CUDA code cannot hold.
 std::string typeText(mlir::Type type);
@@ -86,6 +86,6 @@ private:
   std::string guard;
 };
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_BODYTEXT_H

@@ -11,7 +11,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 /// The argument's own name, or the default.
 static StringRef nameOr(BlockArgument arg, StringRef otherwise) {

@@ -16,9 +16,9 @@
 #include <cstring>
 
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
-std::vector<std::string> cuda::strictOptions(const CudaTarget &target,
+std::vector<std::string> emit::strictOptions(const CudaTarget &target,
                                              const CudaOptions &options) {
   std::vector<std::string> flags = {
       "--gpu-architecture=" + target.name(),
@@ -52,7 +52,7 @@ static std::optional<uint32_t> numberBefore(std::string_view line,
   return value;
 }
 
-std::vector<KernelFigures> cuda::readFigures(const std::string &log) {
+std::vector<KernelFigures> emit::readFigures(const std::string &log) {
   std::vector<KernelFigures> kernels;
   size_t at = 0;
   while (at < log.size()) {
@@ -115,7 +115,7 @@ static std::vector<std::byte> bytesOf(const std::string &text) {
   return bytes;
 }
 
-Result<CudaCompilation> cuda::compileTimed(mlir::ModuleOp tileModule,
+Result<CudaCompilation> emit::compileTimed(mlir::ModuleOp tileModule,
                                            const CudaTarget &target,
                                            const CudaOptions &options) {
   using Clock = std::chrono::steady_clock;
@@ -166,7 +166,7 @@ Result<CudaCompilation> cuda::compileTimed(mlir::ModuleOp tileModule,
   return result;
 }
 
-Result<VariantDesc> cuda::compileForCuda(mlir::ModuleOp tileModule,
+Result<VariantDesc> emit::compileForCuda(mlir::ModuleOp tileModule,
                                          const CudaTarget &target,
                                          const CudaOptions &options) {
   Result<CudaCompilation> result = compileTimed(tileModule, target, options);

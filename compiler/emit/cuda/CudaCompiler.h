@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 struct CudaOptions {
   /// Line tables in the code, for profilers and the simulator's reports.
@@ -58,6 +58,6 @@ Result<VariantDesc> compileForCuda(mlir::ModuleOp tileModule,
                                    const CudaTarget &target,
                                    const CudaOptions &options = {});
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_CUDACOMPILER_H

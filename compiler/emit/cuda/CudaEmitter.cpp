@@ -16,7 +16,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 static Result<tile::ProgramOp> onlyProgram(ModuleOp module) {
   auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
@@ -67,7 +67,7 @@ static Result<KernelText> emitHashed(tile::KernelOp kernel, StringRef layer,
   return emitKernel(kernel, name, buffers, target);
 }
 
-Result<CudaUnit> cuda::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
+Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
   OwningOpRef<ModuleOp> copy = tileModule.clone();
   Result<tile::ProgramOp> found = onlyProgram(*copy);
   if (!found)

@@ -24,7 +24,7 @@
 
 #include <string>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 struct CudaUnit {
   std::string name;   ///< What the text calls itself: `quern_<layer>.cu`.
@@ -37,6 +37,6 @@ struct CudaUnit {
 /// (Materialise.h).
 Result<CudaUnit> emitCuda(mlir::ModuleOp tileModule, const CudaTarget &target);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_CUDAEMITTER_H

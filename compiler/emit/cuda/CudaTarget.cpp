@@ -11,7 +11,7 @@
 #include <charconv>
 
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 Result<CudaTarget> CudaTarget::parse(std::string_view text) {
   auto refuse = [&](std::string_view why) {

@@ -20,7 +20,7 @@
 #include <string>
 #include <string_view>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 struct CudaTarget {
   unsigned arch = 80; ///< 80, 89, 90, 100, 120.
@@ -34,6 +34,6 @@ struct CudaTarget {
   uint32_t sharedBytesPerBlock() const;
 };
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_CUDATARGET_H

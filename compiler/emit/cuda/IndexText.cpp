@@ -13,7 +13,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 //===----------------------------------------------------------------------===//
 // Saturating interval ends
@@ -81,7 +81,7 @@ static Index combine(const char *op, int strength, const Index &a,
   return out;
 }
 
-Index cuda::operator+(const Index &a, const Index &b) {
+Index emit::operator+(const Index &a, const Index &b) {
   if (a.isConstant() && b.isConstant())
     return Index::constant(clampedAdd(a.lo, b.lo));
   if (a.isConstant() && a.lo == 0)
@@ -94,7 +94,7 @@ Index cuda::operator+(const Index &a, const Index &b) {
   return combine("+", 0, a, b, lo, hi);
 }
 
-Index cuda::operator*(const Index &a, const Index &b) {
+Index emit::operator*(const Index &a, const Index &b) {
   if (a.isConstant() && b.isConstant())
     return Index::constant(clampedMul(a.lo, b.lo));
   if (a.isConstant())
@@ -117,7 +117,7 @@ static Index call(const char *name, const Index &a, const Index &b, int64_t lo,
           2, lo, hi};
 }
 
-Index cuda::divide(const Index &a, const Index &b) {
+Index emit::divide(const Index &a, const Index &b) {
   if (b.isConstant() && b.lo == 1)
     return a;
   if (a.isConstant() && b.isConstant())
@@ -131,7 +131,7 @@ Index cuda::divide(const Index &a, const Index &b) {
   return combine("/", 1, a, b, a.lo / most, a.hi / least);
 }
 
-Index cuda::modulo(const Index &a, const Index &b) {
+Index emit::modulo(const Index &a, const Index &b) {
   if (b.isConstant() && b.lo == 1)
     return Index::constant(0);
   if (a.isConstant() && b.isConstant())
@@ -144,7 +144,7 @@ Index cuda::modulo(const Index &a, const Index &b) {
   return combine("%", 1, a, b, 0, std::min(a.hi, hi));
 }
 
-Index cuda::divideUp(const Index &a, const Index &b) {
+Index emit::divideUp(const Index &a, const Index &b) {
   if (b.isConstant() && b.lo == 1)
     return a;
   int64_t least = std::max<int64_t>(b.lo, 1);
@@ -156,7 +156,7 @@ Index cuda::divideUp(const Index &a, const Index &b) {
   return call("ceilDiv", a, b, std::min<int64_t>(a.lo, 0), up(a.hi, least));
 }
 
-Index cuda::least(const Index &a, const Index &b) {
+Index emit::least(const Index &a, const Index &b) {
   if (a.isConstant() && b.isConstant())
     return a.lo < b.lo ? a : b;
   return call("smaller", a, b, std::min(a.lo, b.lo), std::min(a.hi, b.hi));

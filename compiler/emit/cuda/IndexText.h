@@ -25,7 +25,7 @@
 #include <string>
 #include <vector>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// An integer expression with its range.
 struct Index {
@@ -83,6 +83,6 @@ Index modulo(const Index &a, const Index &b);
 Index divideUp(const Index &a, const Index &b);
 Index least(const Index &a, const Index &b);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_INDEXTEXT_H

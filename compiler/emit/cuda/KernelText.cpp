@@ -10,9 +10,9 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
-Index cuda::count(ArrayRef<Index> extents) {
+Index emit::count(ArrayRef<Index> extents) {
   Index product = Index::constant(1);
   for (const Index &extent : extents)
     product = product * extent;
@@ -107,7 +107,7 @@ void KernelWriter::delinearise(const Index &linear, ArrayRef<Index> extents,
     out.add(lines[i]);
 }
 
-Result<KernelText> cuda::emitKernel(tile::KernelOp kernel,
+Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
                                     const std::string &name,
                                     ArrayRef<std::string> bufferNames,
                                     const CudaTarget &target) {

@@ -21,7 +21,7 @@
 #include "compiler/emit/cuda/Schedule.h"
 #include "runtime/module/Module.h"
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// A kernel's text and launch. `launch.kernel`, `phase` and `buffers` are left
 /// to the caller.
@@ -94,6 +94,6 @@ private:
 /// The product of extents.
 Index count(llvm::ArrayRef<Index> extents);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_KERNELTEXT_H

@@ -16,7 +16,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 namespace {
 
@@ -274,7 +274,7 @@ static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
   }
 }
 
-Result<void> cuda::materialiseOperands(tile::ProgramOp program) {
+Result<void> emit::materialiseOperands(tile::ProgramOp program) {
   SymbolTable table(program->getParentOfType<ModuleOp>());
   separateLaunches(program, table);
   for (auto launch :

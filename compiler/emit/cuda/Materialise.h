@@ -26,12 +26,12 @@
 #include "dialects/tile/IR/Tile.h"
 #include "runtime/core/Result.h"
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// Rewrites every product the program launches; the module is changed in
 /// place.
 Result<void> materialiseOperands(tile::ProgramOp program);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_MATERIALISE_H

@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 /// The functions of nvrtc.h, declared here so that building needs no toolkit.
 struct NvrtcLibrary::Functions {

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 struct NvrtcOutput {
   bool succeeded = false;
@@ -53,6 +53,6 @@ private:
   const Functions *functions = nullptr;
 };
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_NVRTCLIBRARY_H

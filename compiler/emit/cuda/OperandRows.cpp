@@ -10,7 +10,7 @@
 
 using namespace mlir;
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 std::optional<OperandRows> OperandRows::of(tile::ContractOp op,
                                            Region &region) {

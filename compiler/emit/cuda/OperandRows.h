@@ -20,7 +20,7 @@
 
 #include <optional>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 struct OperandRows {
   mlir::Value buffer;
@@ -39,6 +39,6 @@ struct OperandRows {
   Index offset(Symbols &symbols, llvm::ArrayRef<Index> batchIndices) const;
 };
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_OPERANDROWS_H

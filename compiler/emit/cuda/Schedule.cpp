@@ -11,7 +11,7 @@
 #include <algorithm>
 
 using namespace quern;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 /// The widest copy that rows and bases of this alignment allow.
 static unsigned copyBytes(int64_t alignment) {
@@ -34,7 +34,7 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   return std::max(schedule.stages * stage, epilogue);
 }
 
-Result<GemmSchedule> cuda::scheduleGemm(const GemmProblem &problem,
+Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                                         const CudaTarget &target) {
   if (problem.terms > 4)
     return fail(Errc::Unsupported,
@@ -56,7 +56,7 @@ Result<GemmSchedule> cuda::scheduleGemm(const GemmProblem &problem,
   } else if (problem.maxM <= 64 || sums > 2) {
     schedule.tileM = 64;
     schedule.warpsM = 2;
-    schedule.warpsN = schedule.tileN == 64 && sums <= 4 ? 2 : 4;
+    schedule.warpsN = schedule.tileN == 64 && sums <= 3 ? 2 : 4;
   } else {
     schedule.tileM = 128;
     schedule.warpsM = schedule.tileN == 64 ? 4 : 2;
@@ -110,7 +110,7 @@ std::string GemmSchedule::describe() const {
                      copy(rhsCopy), (sharedBytes + 1023) / 1024);
 }
 
-BlocksSchedule cuda::scheduleBlocks(const BlocksProblem &problem) {
+BlocksSchedule emit::scheduleBlocks(const BlocksProblem &problem) {
   if (problem.isOneMap)
     return {BlocksKind::Elements};
   return {problem.maxBox <= 256 ? BlocksKind::Warp : BlocksKind::Block};

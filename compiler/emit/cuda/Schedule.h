@@ -29,7 +29,7 @@
 #include <cstdint>
 #include <string>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// What a product asks for.
 struct GemmProblem {
@@ -73,6 +73,6 @@ struct BlocksSchedule {
 
 BlocksSchedule scheduleBlocks(const BlocksProblem &problem);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_SCHEDULE_H

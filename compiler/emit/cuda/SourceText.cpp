@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 using namespace mlir;
-using namespace quern::cuda;
+using namespace quern::emit;
 
 std::optional<Place> Place::of(Location location) {
   if (auto file = dyn_cast<FileLineColLoc>(location)) {
@@ -31,7 +31,7 @@ std::optional<Place> Place::of(Location location) {
   return std::nullopt;
 }
 
-llvm::StringRef quern::cuda::nameOf(Location location) {
+llvm::StringRef quern::emit::nameOf(Location location) {
   if (auto name = dyn_cast<NameLoc>(location))
     return name.getName().getValue();
   return {};
@@ -87,7 +87,7 @@ std::string SourceText::str(llvm::StringRef unit) const {
   return out;
 }
 
-std::string quern::cuda::identifier(llvm::StringRef text) {
+std::string quern::emit::identifier(llvm::StringRef text) {
   std::string out;
   for (char c : text)
     out += llvm::isAlnum(c) ? c : '_';

@@ -22,7 +22,7 @@
 #include <string>
 #include <vector>
 
-namespace quern::cuda {
+namespace quern::emit {
 
 /// A place in the layer's text.
 struct Place {
@@ -69,6 +69,6 @@ llvm::StringRef nameOf(mlir::Location location);
 /// Letters, digits and underscores only.
 std::string identifier(llvm::StringRef text);
 
-} // namespace quern::cuda
+} // namespace quern::emit
 
 #endif // QUERN_COMPILER_EMIT_CUDA_SOURCETEXT_H

@@ -327,17 +327,25 @@ void ContractLowering::lower() {
 LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                                              tile::ContractOp op,
                                              const std::string &name) {
-  ContractPlan plan(op, e.target);
   LoweredContract lowered;
+  bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
+  for (mlir::Region &region : op.getOperandRegions())
+    if (op.getElementType(region).isInteger(8) != integers) {
+      e.unsupported("a contraction with 8-bit integers in one term and floats "
+                    "in another; give each its own kernel",
+                    e.b.getInt32Ty());
+      return lowered;
+    }
+  ContractPlan plan(op, e.target);
   for (unsigned i = 0; i < op.getNumRhs(); ++i) {
-    std::string packName = fmt::format("{}_pack{}", name, i);
+    std::string packName = fmt::format("{}.pack{}", name, i);
     lowered.packed.push_back(emitPacking(e, kernel, plan, i, packName));
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles;
   for (unsigned rows = 1; rows <= plan.rows; ++rows)
     tiles.push_back(
-        emitRegisterTile(e, plan, rows, fmt::format("{}_tile{}", name, rows)));
+        emitRegisterTile(e, plan, rows, fmt::format("{}.tile{}", name, rows)));
 
   llvm::SmallVector<unsigned> arguments;
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
@@ -354,8 +362,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   // A call should be worth some ten microseconds of multiply-adds, and the
   // copy of the left rows some percent of it.
   constexpr int64_t workPerCall = 1 << 22;
-  SymExpr rows = SymExpr::binary(SymExpr::Op::Min, tile::toSymExpr(plan.m()),
-                                 SymExpr::constant(plan.blockRows));
+  // With few rows the time goes into reading the panel, as with eight.
+  SymExpr rows = SymExpr::binary(
+      SymExpr::Op::Max, SymExpr::constant(8),
+      SymExpr::binary(SymExpr::Op::Min, tile::toSymExpr(plan.m()),
+                      SymExpr::constant(plan.blockRows)));
   SymExpr work =
       rows * SymExpr::constant(plan.columns) * tile::toSymExpr(plan.k());
   out.grain = SymExpr::ceilDiv(

@@ -285,8 +285,7 @@ LogicalResult MatmulOp::verify() {
   AffineExpr k = getDims(lhs).back();
   auto extentAlongK = [&](QTensorType type, unsigned dim) -> int64_t {
     int64_t extent = type.getScale().getBlock()[dim];
-    auto length = dyn_cast<AffineConstantExpr>(k);
-    return length && extent >= length.getValue() ? 0 : extent;
+    return coversAxis(extent, k) ? 0 : extent;
   };
   int64_t extents[2] = {0, 0};
   if (lhsQ && rhsQ) {
@@ -417,35 +416,9 @@ static bool sameElementType(RankedTensorType a, RankedTensorType b) {
 
 LogicalResult ReshapeOp::verify() {
   RankedTensorType from = getInput().getType(), to = getResult().getType();
-  auto count = [&](RankedTensorType type) {
-    AffineExpr product = getAffineConstantExpr(1, getContext());
-    SmallVector<AffineExpr> symbolic;
-    for (AffineExpr dim : getDims(type))
-      if (isa<AffineConstantExpr>(dim))
-        product = product * dim;
-      else
-        symbolic.push_back(dim);
-    // Symbolic extents compare as a multiset beside the constant factor:
-    // products of symbols are not affine.
-    return std::make_pair(product, symbolic);
-  };
-  auto [fromConst, fromSymbols] = count(from);
-  auto [toConst, toSymbols] = count(to);
-  if (fromSymbols.size() == 1 && toSymbols.size() == 1) {
-    fromConst = simplifyAffineExpr(fromConst * fromSymbols[0], 0,
-                                   getNumSymbols(from));
-    toConst =
-        simplifyAffineExpr(toConst * toSymbols[0], 0, getNumSymbols(to));
-    fromSymbols.clear();
-    toSymbols.clear();
-  }
-  bool equal = fromConst == toConst && fromSymbols.size() == toSymbols.size();
-  for (AffineExpr dim : fromSymbols) {
-    auto it = llvm::find(toSymbols, dim);
-    equal &= it != toSymbols.end();
-    if (it != toSymbols.end())
-      toSymbols.erase(it);
-  }
+  bool equal =
+      haveSameCount(getDims(from), getDims(to),
+                    std::max(getNumSymbols(from), getNumSymbols(to)));
   if (!equal || !sameElementType(from, to))
     return emitOpError("quern_reshape_c1: ")
            << from << " and " << to << " hold different elements";

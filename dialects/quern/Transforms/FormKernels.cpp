@@ -59,8 +59,7 @@ struct Blocks {
 Blocks normalize(RankedTensorType shape, ArrayRef<int64_t> extents) {
   Blocks blocks{shape, SmallVector<int64_t>(extents)};
   for (auto [dim, extent] : llvm::zip_equal(getDims(shape), blocks.extents))
-    if (auto length = dyn_cast<AffineConstantExpr>(dim);
-        length && extent >= length.getValue())
+    if (coversAxis(extent, dim))
       extent = 0;
   return blocks;
 }

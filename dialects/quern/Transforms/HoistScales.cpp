@@ -82,8 +82,7 @@ struct Hoist {
     // per axis or one for all of it broadcasts by itself.
     bool repeats = false;
     for (auto [d, extent] : llvm::enumerate(block)) {
-      auto length = dyn_cast<AffineConstantExpr>(dims[d]);
-      if (extent == 0 || (length && extent >= length.getValue())) {
+      if (coversAxis(extent, dims[d])) {
         dims[d] = b.getAffineConstantExpr(1);
         extent = 1;
       }
@@ -127,8 +126,7 @@ struct Hoist {
       // A block that covers a constant K does not vary along it.
       auto normalize = [&](QTensorType type, unsigned dim) {
         SmallVector<int64_t> block(type.getScale().getBlock());
-        auto length = dyn_cast<AffineConstantExpr>(k);
-        if (length && block[dim] >= length.getValue())
+        if (coversAxis(block[dim], k))
           block[dim] = 0;
         return block;
       };

@@ -60,8 +60,7 @@ struct InferScalePlacement
     }
     auto describe = [&](QTensorType type, unsigned dim) -> std::string {
       int64_t extent = type.getScale().getBlock()[dim];
-      auto length = dyn_cast<AffineConstantExpr>(k);
-      bool whole = extent == 0 || (length && extent >= length.getValue());
+      bool whole = coversAxis(extent, k);
       if (split.scaled)
         return whole ? fmt::format("split({}): the other operand's scale "
                                    "splits the sum, and this one's factor "

@@ -32,13 +32,13 @@ int main(int argc, char **argv) {
   auto module = mlir::parseSourceFile<mlir::ModuleOp>(argv[1], &context);
   if (!module)
     return 2;
-  auto target = cuda::CudaTarget::parse(argc > 2 ? argv[2] : "sm_80");
+  auto target = emit::CudaTarget::parse(argc > 2 ? argv[2] : "sm_80");
   if (!target) {
     std::fputs(target.error().render().c_str(), stderr);
     return 2;
   }
   if (argc > 3) {
-    auto result = cuda::compileTimed(*module, *target, {});
+    auto result = emit::compileTimed(*module, *target, {});
     if (!result) {
       std::fputs(result.error().render().c_str(), stdout);
       return 1;
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
     }
     return 0;
   }
-  auto unit = cuda::emitCuda(*module, *target);
+  auto unit = emit::emitCuda(*module, *target);
   if (!unit) {
     std::fputs(unit.error().render().c_str(), stdout);
     return 1;

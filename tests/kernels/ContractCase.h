@@ -1,0 +1,63 @@
+//===- ContractCase.h - Products as tile IR text ----------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A product described by a few choices, written as a tile module. Operands are
+// x (left) and w0, w1, ... (right, one per term); scales are sx[M, blocks] and
+// sw0[N, blocks], ...; the result is y[batch, M, N] in f32:
+//
+//     int, one term:   y = (f32(acc) * sx[m]) * sw0[n]
+//     two terms:       y = silu(that) * (the same of term 1)
+//     float:           y = acc
+//     split:           y = acc, with factors sx[m, kb] * sw[n, kb]
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_TESTS_KERNELS_CONTRACTCASE_H
+#define QUERN_TESTS_KERNELS_CONTRACTCASE_H
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+
+namespace quern::test {
+
+struct ContractCase {
+  std::string lhs = "i8", rhs = "i8"; ///< i8, ui8, f16, bf16, f32.
+  int64_t maxM = 4096;                ///< Of the symbol M; 0: unbounded.
+  int64_t N = 64, K = 64;
+  int64_t batch = 0; ///< 0: no batch dimension.
+  bool rhsHasBatch = true;
+  int terms = 1;
+  int64_t split = 0;
+  bool lhsTransposed = false, rhsTransposed = false; ///< [K, M], [K, N].
+  /// f16 operand decoded from i8 codes and a scale per row.
+  bool decodeRhs = false;
+
+  bool isFloat() const { return lhs != "i8" && lhs != "ui8"; }
+  int64_t blocks() const { return split ? (K + split - 1) / split : 1; }
+  std::string text() const;
+};
+
+inline std::ostream &operator<<(std::ostream &out, const ContractCase &c) {
+  out << c.lhs << "*" << c.rhs << " M<=" << c.maxM << " N" << c.N << " K" << c.K;
+  if (c.batch)
+    out << " batch" << c.batch << (c.rhsHasBatch ? "" : " shared rhs");
+  if (c.terms > 1)
+    out << " terms" << c.terms;
+  if (c.split)
+    out << " split" << c.split;
+  if (c.lhsTransposed)
+    out << " lhsT";
+  if (c.rhsTransposed)
+    out << " rhsT";
+  if (c.decodeRhs)
+    out << " decoded rhs";
+  return out;
+}
+
+} // namespace quern::test
+
+#endif // QUERN_TESTS_KERNELS_CONTRACTCASE_H

@@ -1,0 +1,275 @@
+//===- ContractTest.cpp - Products executed on the simulator --------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Every form of product the CUDA back end takes, at ragged sizes and under
+// several schedules, against plain loops: the same bits for integer operands,
+// a bound for f16 and bf16.
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/kernels/ContractCase.h"
+#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/StrictMath.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+using namespace quern;
+using namespace quern::test;
+
+namespace {
+
+/// Inputs of a case at one M, and what the product must give.
+class Problem {
+public:
+  Problem(const ContractCase &c, int64_t M, uint32_t seed)
+      : c(c), M(M), random(seed) {
+    int64_t B = std::max<int64_t>(c.batch, 1);
+    x = operand("x", c.lhs, B * M * c.K);
+    for (int t = 0; t < c.terms; ++t)
+      w.push_back(operand(fmt::format("w{}", t), c.decodeRhs ? "i8" : c.rhs,
+                          (c.rhsHasBatch ? B : 1) * c.N * c.K));
+    sx = scales("sx", M * c.blocks());
+    for (int t = 0; t < c.terms; ++t)
+      sw.push_back(scales(fmt::format("sw{}", t), c.N * c.blocks()));
+  }
+
+  /// Compares y; the text of the first difference or nothing.
+  std::string compare() const {
+    std::vector<float> y = buffers.get<float>("y");
+    int64_t B = std::max<int64_t>(c.batch, 1);
+    if (y.size() != static_cast<size_t>(B * M * c.N))
+      return fmt::format("{} results", y.size());
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t m = 0; m < M; ++m)
+        for (int64_t n = 0; n < c.N; ++n) {
+          float got = y[(b * M + m) * c.N + n], bound = 0;
+          float want = expected(b, m, n, bound);
+          if (bound ? std::fabs(got - want) <= bound : sameBits(got, want))
+            continue;
+          return fmt::format("y[{}, {}, {}] = {} instead of {}", b, m, n, got,
+                             want);
+        }
+    return {};
+  }
+
+  Buffers buffers;
+
+private:
+  std::vector<float> operand(const std::string &name, const std::string &type,
+                             int64_t count) {
+    std::vector<float> values(count);
+    if (type == "i8" || type == "ui8") {
+      std::vector<int8_t> codes(count);
+      for (int64_t i = 0; i < count; ++i) {
+        uint32_t r = random() & 0xff;
+        codes[i] = static_cast<int8_t>(r);
+        values[i] = type == "ui8" ? static_cast<float>(r) : codes[i];
+      }
+      buffers.set(name, codes);
+      return values;
+    }
+    std::vector<uint16_t> codes(count);
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < count; ++i) {
+      codes[i] = toHalf(normal(random), type == "bf16");
+      values[i] = fromBits(codes[i], type == "bf16");
+    }
+    buffers.set(name, codes);
+    return values;
+  }
+  std::vector<float> scales(const std::string &name, int64_t count) {
+    std::vector<float> values(count);
+    std::uniform_real_distribution<float> uniform(0.001f, 0.02f);
+    for (float &value : values)
+      value = uniform(random);
+    buffers.set(name, values);
+    return values;
+  }
+
+  /// Element (row, k) of an operand.
+  float at(const std::vector<float> &values, int64_t b, int64_t row, int64_t k,
+           int64_t rows, bool transposed) const {
+    return values[b * rows * c.K +
+                  (transposed ? k * rows + row : row * c.K + k)];
+  }
+  float rhsAt(int t, int64_t b, int64_t n, int64_t k) const {
+    float value =
+        at(w[t], c.rhsHasBatch ? b : 0, n, k, c.N, c.rhsTransposed);
+    return c.decodeRhs ? fromBits(toHalf(value * sw[t][n], false), false)
+                       : value;
+  }
+  float expected(int64_t b, int64_t m, int64_t n, float &bound) const {
+    std::vector<float> r(c.terms);
+    for (int t = 0; t < c.terms; ++t) {
+      int64_t g = c.split ? c.split : std::max<int64_t>(c.K, 1);
+      float sum = 0;
+      for (int64_t kb = 0; kb * g < c.K || kb == 0; ++kb) {
+        int32_t exact = 0;
+        double real = 0, absolute = 0;
+        for (int64_t k = kb * g; k < std::min(c.K, (kb + 1) * g); ++k) {
+          float a = at(x, b, m, k, M, c.lhsTransposed), v = rhsAt(t, b, n, k);
+          if (c.isFloat()) {
+            real += static_cast<double>(a) * v;
+            absolute += std::fabs(static_cast<double>(a) * v);
+          } else {
+            exact += static_cast<int32_t>(a) * static_cast<int32_t>(v);
+          }
+        }
+        float part = c.isFloat() ? static_cast<float>(real)
+                                 : static_cast<float>(exact);
+        if (c.isFloat()) // Sums of K terms in any order, each step rounded.
+          bound += static_cast<float>(absolute * (g + 2) * 0x1p-23) + 1e-30f;
+        if (c.split)
+          sum = std::fma(part,
+                         sx[m * c.blocks() + kb] * sw[t][n * c.blocks() + kb],
+                         sum);
+        else
+          sum = c.isFloat() ? part : (part * sx[m]) * sw[t][n];
+      }
+      r[t] = sum;
+    }
+    if (c.terms == 1)
+      return r[0];
+    float y = (r[0] / (1 + strictExp(-r[0]))) * r[1];
+    for (int t = 2; t < c.terms; ++t)
+      y = y + r[t];
+    return y;
+  }
+
+  ContractCase c;
+  int64_t M;
+  std::mt19937 random;
+  std::vector<float> x, sx;
+  std::vector<std::vector<float>> w, sw;
+};
+
+class Contract : public testing::TestWithParam<ContractCase> {};
+
+} // namespace
+
+static void run(const ContractCase &c, const std::string &arch,
+                const std::vector<int64_t> &rows, int seeds) {
+  Result<VariantDesc> variant = compileTile(c.text(), arch);
+  ASSERT_TRUE(variant) << variant.error().render();
+  for (const KernelDesc &kernel : variant->kernels)
+    EXPECT_EQ(kernel.spillBytes, 0u) << kernel.name;
+  for (int64_t M : rows)
+    for (int seed = 1; seed <= seeds; ++seed) {
+      Problem problem(c, M, 100 * seed + static_cast<uint32_t>(M));
+      Result<void> done =
+          runOnSimulator(*variant, {M}, problem.buffers, seed);
+      ASSERT_TRUE(done) << arch << " M=" << M << " seed " << seed << "\n"
+                        << done.error().render();
+      std::string difference = problem.compare();
+      ASSERT_TRUE(difference.empty())
+          << arch << " M=" << M << " seed " << seed << ": " << difference;
+    }
+}
+
+TEST_P(Contract, MatchesPlainLoops) {
+  QUERN_NEEDS_NVRTC();
+  const ContractCase &c = GetParam();
+  std::vector<int64_t> rows;
+  for (int64_t M : {1, 5, 17, 130})
+    if (!c.maxM || M <= c.maxM)
+      rows.push_back(M);
+  // One architecture for each of NVRTC's code generators.
+  run(c, "sm_80", rows, 2);
+  run(c, "sm_120a", {rows.back()}, 1);
+}
+
+static std::vector<ContractCase> cases() {
+  std::vector<ContractCase> list;
+  auto add = [&](auto change) {
+    ContractCase c;
+    change(c);
+    list.push_back(c);
+  };
+  // Alignments of K: 16-, 8- and 4-byte copies, and element loads.
+  for (int64_t K : {64, 80, 72, 68, 33, 1})
+    add([&](ContractCase &c) { c.K = K, c.N = K == 80 ? 136 : 37; });
+  add([](ContractCase &c) { c.K = 0; });
+  // Tiles for few rows.
+  for (int64_t maxM : {16, 32, 64})
+    add([&](ContractCase &c) { c.maxM = maxM, c.N = 136, c.K = 208; });
+  add([](ContractCase &c) { c.maxM = 0, c.N = 8, c.K = 144; });
+  // Signs.
+  for (auto [l, r] : {std::pair("i8", "ui8"), {"ui8", "i8"}, {"ui8", "ui8"}})
+    add([&](ContractCase &c) { c.lhs = l, c.rhs = r, c.K = 96; });
+  // Floats.
+  for (const char *type : {"f16", "bf16"})
+    for (int64_t K : {64, 72, 35})
+      add([&](ContractCase &c) { c.lhs = c.rhs = type, c.K = K, c.N = 40; });
+  // Batches.
+  add([](ContractCase &c) { c.batch = 3, c.K = 48, c.N = 24; });
+  add([](ContractCase &c) {
+    c.batch = 2, c.K = 48, c.N = 24, c.rhsHasBatch = false;
+  });
+  // Several products.
+  for (int terms : {2, 3, 4})
+    add([&](ContractCase &c) { c.terms = terms, c.K = 96, c.N = 72; });
+  add([](ContractCase &c) { c.terms = 2, c.maxM = 16, c.N = 72; });
+  // Split sums.
+  for (int64_t split : {32, 64, 96, 128})
+    add([&](ContractCase &c) { c.split = split, c.K = 272, c.N = 40; });
+  add([](ContractCase &c) { c.split = 128, c.K = 272, c.maxM = 16; });
+  add([](ContractCase &c) { c.split = 64, c.K = 160, c.terms = 2; });
+  // Operands that are written out first.
+  add([](ContractCase &c) { c.rhsTransposed = true, c.K = 75, c.N = 40; });
+  add([](ContractCase &c) { c.lhsTransposed = true, c.K = 75, c.N = 40; });
+  add([](ContractCase &c) {
+    c.rhsTransposed = true, c.K = 40, c.N = 24, c.batch = 2;
+  });
+  add([](ContractCase &c) {
+    c.lhs = c.rhs = "f16", c.decodeRhs = true, c.K = 70, c.N = 40;
+  });
+  return list;
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, Contract, testing::ValuesIn(cases()));
+
+TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
+  QUERN_NEEDS_NVRTC();
+  // Rows of 64 and of 128 bytes; 32 by a split.
+  for (auto [maxM, split] : {std::pair(4096, 0), {16, 0}, {4096, 32}}) {
+    ContractCase c;
+    c.maxM = maxM, c.N = 128, c.K = 256, c.split = split;
+    Result<VariantDesc> variant = compileTile(c.text(), "sm_80");
+    ASSERT_TRUE(variant) << variant.error().render();
+    int64_t M = std::min<int64_t>(maxM, 128);
+    Problem problem(c, M, 1);
+    sim::Counters counters;
+    Result<void> done =
+        runOnSimulator(*variant, {M}, problem.buffers, 1, &counters);
+    ASSERT_TRUE(done) << done.error().render();
+    EXPECT_GT(counters.sharedRequests, 0u);
+    EXPECT_EQ(counters.sharedBankConflicts, 0u) << variant->kernels[0].schedule;
+  }
+}
+
+TEST(ContractRefusals, AreExplained) {
+  ContractCase c;
+  c.split = 16, c.K = 64;
+  Result<VariantDesc> variant = compileTile(c.text(), "sm_80");
+  ASSERT_FALSE(variant);
+  EXPECT_EQ(variant.error().code, Errc::Unsupported);
+  EXPECT_NE(variant.error().message.find("every 16 elements"),
+            std::string::npos);
+  c = ContractCase();
+  c.terms = 5;
+  variant = compileTile(c.text(), "sm_80");
+  ASSERT_FALSE(variant);
+  EXPECT_NE(variant.error().message.find("at most 4"), std::string::npos);
+  c = ContractCase();
+  c.lhs = c.rhs = "f32";
+  variant = compileTile(c.text(), "sm_80");
+  ASSERT_FALSE(variant);
+  EXPECT_NE(variant.error().message.find("f32/f8 products"),
+            std::string::npos);
+}
