@@ -226,7 +226,7 @@ TEST(FrontendErrors, Types) {
        type("~f16[M - 5]"),
        {"M - 5 can be negative", "M in 0..2147483647"}},
       {"unbound",
-       type("f16[2*~Q]"),
+       type("f16[2*~Q + 1]"),
        {"'Q' is bound by no parameter", "x: f16[Q, 64]"}},
       {"result symbol",
        header("(x: f16[Rows, 64]) -> f16[~Row, 64]"),
