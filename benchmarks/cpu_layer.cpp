@@ -44,7 +44,7 @@ int main(int argc, char **argv) {
   request.source = source;
   request.name = argv[1];
   if (std::getenv("QUERN_DUMP"))
-    request.wanted = {Stage::Tile, Stage::Asm};
+    request.wanted = {Stage::Asm};
   double start = milliseconds();
   auto output = compileLayer(request);
   double total = milliseconds() - start;
