@@ -8,7 +8,7 @@
 // nothing before, the figure a user waits for: each measurement runs in a
 // process of its own, and counts opening NVRTC, emission and compilation.
 //
-//     nvrtc_cold [REPETITIONS] [ARCH...]
+//     nvrtc_cold_bench [REPETITIONS] [ARCH...]
 //
 // prints the median and the least of every kernel and architecture. The
 // targets are 300 ms, 350 ms with two accumulators, with NVRTC in the page

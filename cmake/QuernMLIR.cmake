@@ -13,7 +13,7 @@ add_library(quern_mlir_flags INTERFACE)
 target_include_directories(quern_mlir_flags SYSTEM INTERFACE
   ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
 target_compile_options(quern_mlir_flags INTERFACE -fno-exceptions)
-target_link_libraries(quern_mlir_flags INTERFACE quern_flags)
+target_link_libraries(quern_mlir_flags INTERFACE quern_flags fmt::fmt)
 
 # Header parsing is nearly all of the compile time of MLIR code: one
 # precompiled header serves every target.
@@ -50,4 +50,30 @@ function(quern_tablegen target td)
       EXTRA_INCLUDES ${MLIR_INCLUDE_DIRS})
   endwhile()
   add_public_tablegen_target(${target})
+endfunction()
+
+# quern_dialect_doc(DIALECT td-file): docs/dialects/DIALECT.md is generated from
+# the ops' descriptions and committed; the target `docs` writes it again, and a
+# test fails while it is stale.
+function(quern_dialect_doc dialect td)
+  set(committed "${PROJECT_SOURCE_DIR}/docs/dialects/${dialect}.md")
+  set(fresh "${CMAKE_CURRENT_BINARY_DIR}/${dialect}.md")
+  set(includes "-I${PROJECT_SOURCE_DIR}")
+  foreach(folder IN LISTS MLIR_INCLUDE_DIRS)
+    list(APPEND includes "-I${folder}")
+  endforeach()
+  set(generate "$<TARGET_FILE:mlir-tblgen>" -gen-dialect-doc -dialect=${dialect}
+    ${includes} "${CMAKE_CURRENT_SOURCE_DIR}/${td}" -o "${fresh}")
+  add_custom_target(${dialect}-doc
+    COMMAND ${generate}
+    COMMAND "${CMAKE_COMMAND}" -E copy_if_different "${fresh}" "${committed}")
+  if(NOT TARGET docs)
+    add_custom_target(docs)
+  endif()
+  add_dependencies(docs ${dialect}-doc)
+  if(QUERN_BUILD_TESTS)
+    add_test(NAME docs.${dialect}
+      COMMAND sh -c "$<JOIN:${generate}, > && cmp ${fresh} ${committed} || { echo 'stale: build the target docs'; exit 1; }")
+    set_tests_properties(docs.${dialect} PROPERTIES LABELS docs)
+  endif()
 endfunction()

@@ -13,6 +13,8 @@
 #ifndef QUERN_CORE_RESULT_H
 #define QUERN_CORE_RESULT_H
 
+#include "runtime/core/Export.h"
+
 #include <cassert>
 #include <cstdint>
 #include <string>
@@ -40,7 +42,7 @@ enum class Errc : uint8_t {
 
 /// One message, with the place it points at. `line` and `column` count from 1;
 /// 0 means "no place".
-struct Diagnostic {
+struct QUERN_API Diagnostic {
   Errc code = Errc::Internal;
   std::string message;
   std::string file;

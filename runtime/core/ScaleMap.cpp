@@ -23,9 +23,9 @@ ScaleMap::scaleShape(std::span<const SymExpr> shape) const {
   std::vector<SymExpr> result;
   for (unsigned d = 0; d < rank(); ++d)
     result.push_back(
-        wholeAxis(d) ? SymExpr::constant(1)
-                     : SymExpr::ceilDiv(shape[d],
-                                        SymExpr::constant(extents[d])));
+        wholeAxis(d)
+            ? SymExpr::constant(1)
+            : SymExpr::ceilDiv(shape[d], SymExpr::constant(extents[d])));
   return result;
 }
 

@@ -84,8 +84,8 @@ struct BufferDesc {
 
 /// What the code generators know of a kernel beside its code.
 struct KernelDesc {
-  std::string name;   ///< The symbol in the code object.
-  std::string reason; ///< Why these operations are one kernel.
+  std::string name;     ///< The symbol in the code object.
+  std::string reason;   ///< Why these operations are one kernel.
   std::string schedule; ///< One line: tile, stages, threads.
   NumericsClass numericsClass = NumericsClass::Exact;
   /// CUDA only; zero on the CPU.

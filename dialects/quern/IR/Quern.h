@@ -60,6 +60,14 @@ mlir::RankedTensorType getTensorType(llvm::ArrayRef<mlir::AffineExpr> dims,
 /// The number of symbols a type's encoding was made with; 0 without encoding.
 unsigned getNumSymbols(mlir::RankedTensorType type);
 
+/// True when shapes of these extents hold equally many elements for every
+/// value of the symbols. Products of symbols are not affine, so each symbolic
+/// extent is split into its largest constant factor and a rest; the constants
+/// multiply, and the rests must be the same ones: [2*M, N] is [M, 2, N], but
+/// not [M, 2*N/2].
+bool haveSameCount(llvm::ArrayRef<mlir::AffineExpr> a,
+                   llvm::ArrayRef<mlir::AffineExpr> b, unsigned numSymbols);
+
 /// Conversions between the vocabulary of runtime/core and MLIR's types.
 /// u8 is ui8 and i8 is signless.
 DType getDType(mlir::Type elementType);
@@ -69,6 +77,31 @@ mlir::Type getElementType(mlir::MLIRContext *context, DType type);
 Quantizer getQuantizer(QuantizerAttr attr, QTensorType type);
 QuantizerAttr getQuantizerAttr(mlir::MLIRContext *context,
                                const Quantizer &quantizer);
+
+/// Whether blocks of that extent are a single one on an axis of that length,
+/// for certain: an extent of 0, or one not shorter than a constant length >= 1.
+bool coversAxis(int64_t extent, mlir::AffineExpr length);
+
+/// The type of one value per block of a tensor shaped like `type`: extents
+/// `ceil(dim / block)`, 1 where the block's extent is 0 (the whole axis).
+mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,
+                                    llvm::ArrayRef<int64_t> block,
+                                    mlir::Type elementType);
+
+/// How many products of these codes are summed exactly in i32: the limit
+/// rounded down to a multiple of 128, see quern.matmul. 0 means no limit
+/// (float codes).
+int64_t getExactSumBlock(mlir::Type lhs, mlir::Type rhs);
+
+/// How a product of two quantized tensors is summed, by their types alone.
+struct ProductSplit {
+  int64_t split = 0;   ///< Block length along K; 0 sums K in one piece.
+  bool scaled = false; ///< The factors vary along K: they go into the sum.
+};
+/// `rhsK` is the dimension of the right operand that is contracted. `maxK` is
+/// the largest extent K can have (INT64_MAX when unknown).
+ProductSplit getProductSplit(QTensorType lhs, QTensorType rhs, unsigned rhsK,
+                             int64_t maxK);
 
 /// The block map of a scale.
 ScaleMap getScaleMap(ScaleAttr attr);

@@ -75,6 +75,45 @@ unsigned ir::getNumSymbols(RankedTensorType type) {
   return map ? map.getValue().getNumSymbols() : 0;
 }
 
+/// The constant factor of the element count, and the symbolic rests. Nothing
+/// when the factor exceeds what any tensor has.
+static std::optional<int64_t> factorCount(ArrayRef<AffineExpr> dims,
+                                          unsigned numSymbols,
+                                          SmallVector<AffineExpr> &rests) {
+  __int128 product = 1;
+  for (AffineExpr dim : dims) {
+    AffineExpr expr = simplifyAffineExpr(dim, 0, numSymbols);
+    int64_t factor = 0;
+    if (auto constant = dyn_cast<AffineConstantExpr>(expr)) {
+      factor = constant.getValue();
+    } else {
+      factor = expr.getLargestKnownDivisor();
+      rests.push_back(simplifyAffineExpr(expr.floorDiv(factor), 0, numSymbols));
+    }
+    product *= factor;
+    if (product < 0 || product > (__int128(1) << 62))
+      return std::nullopt;
+  }
+  return static_cast<int64_t>(product);
+}
+
+bool ir::haveSameCount(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b,
+                       unsigned numSymbols) {
+  SmallVector<AffineExpr> restsA, restsB;
+  std::optional<int64_t> factorA = factorCount(a, numSymbols, restsA);
+  std::optional<int64_t> factorB = factorCount(b, numSymbols, restsB);
+  if (!factorA || !factorB || *factorA != *factorB ||
+      restsA.size() != restsB.size())
+    return false;
+  for (AffineExpr rest : restsA) {
+    auto it = llvm::find(restsB, rest);
+    if (it == restsB.end())
+      return false;
+    restsB.erase(it);
+  }
+  return true;
+}
+
 DType ir::getDType(Type type) {
   if (type.isUnsignedInteger(8))
     return DType::U8;
@@ -265,15 +304,61 @@ LogicalResult QTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
 }
 
 RankedTensorType QTensorType::getScalesType() {
-  RankedTensorType codes = getCodes();
-  SmallVector<AffineExpr> dims;
-  for (auto [dim, extent] :
-       llvm::zip_equal(getDims(codes), getScale().getBlock()))
-    dims.push_back(extent == 0 ? getAffineConstantExpr(1, getContext())
-                               : dim.ceilDiv(extent));
-  return getTensorType(dims, getScale().getType(), getNumSymbols(codes));
+  return getBlockType(getCodes(), getScale().getBlock(), getScale().getType());
 }
 
 RankedTensorType QTensorType::getValueType() {
   return getCodes().clone(Float32Type::get(getContext()));
+}
+
+bool ir::coversAxis(int64_t extent, AffineExpr length) {
+  // An axis of length 0 has no blocks, hence no scale to apply.
+  auto constant = dyn_cast<AffineConstantExpr>(length);
+  return extent == 0 || (constant && constant.getValue() >= 1 &&
+                         extent >= constant.getValue());
+}
+
+RankedTensorType ir::getBlockType(RankedTensorType type,
+                                  ArrayRef<int64_t> block, Type elementType) {
+  SmallVector<AffineExpr> dims;
+  for (auto [dim, extent] : llvm::zip_equal(getDims(type), block))
+    dims.push_back(extent == 0 ? getAffineConstantExpr(1, type.getContext())
+                               : dim.ceilDiv(extent));
+  return getTensorType(dims, elementType, getNumSymbols(type));
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+int64_t ir::getExactSumBlock(Type lhs, Type rhs) {
+  if (!lhs.isInteger(8) || !rhs.isInteger(8))
+    return 0;
+  auto magnitude = [](Type type) -> int64_t {
+    return type.isUnsignedInteger(8) ? 255 : 128;
+  };
+  int64_t limit = INT32_MAX / (magnitude(lhs) * magnitude(rhs));
+  return limit / 128 * 128;
+}
+
+ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
+                                 unsigned rhsK, int64_t maxK) {
+  unsigned lhsK = lhs.getRank() - 1;
+  AffineExpr length = getDims(lhs.getCodes())[lhsK];
+  auto varying = [&](QTensorType type, unsigned dim) -> int64_t {
+    int64_t extent = type.getScale().getBlock()[dim];
+    return coversAxis(extent, length) ? 0 : extent;
+  };
+  int64_t l = varying(lhs, lhsK), r = varying(rhs, rhsK);
+  // One is a multiple of the other (quern_matmul_c7), so the smaller serves.
+  int64_t block = l == 0 ? r : r == 0 ? l : std::min(l, r);
+  int64_t limit = getExactSumBlock(lhs.getCodes().getElementType(),
+                                   rhs.getCodes().getElementType());
+  if (block == 0)
+    return {limit != 0 && maxK > limit ? limit : 0, false};
+  int64_t split = block;
+  if (limit != 0 && block > limit)
+    for (split = limit; block % split != 0;)
+      --split;
+  return {split, true};
 }

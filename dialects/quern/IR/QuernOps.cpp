@@ -187,6 +187,44 @@ OpFoldResult ScalesOp::fold(FoldAdaptor) {
   return {};
 }
 
+LogicalResult EncodeOp::verify() {
+  RankedTensorType input = getInput().getType(), result = getResult().getType();
+  Type from = input.getElementType(), to = result.getElementType();
+  if (!sameShape(input, result))
+    return emitOpError("quern_encode_c1: input ")
+           << input << " and codes " << result << " differ in shape";
+  if (!from.isF16() && !from.isBF16() && !from.isF32())
+    return emitOpError("quern_encode_c1: the input is f16, bf16 or f32, not ")
+           << from;
+  if (!to.isSignlessInteger(8) && !to.isUnsignedInteger(8) &&
+      !isa<Float8E4M3FNType, Float8E5M2Type>(to))
+    return emitOpError("quern_encode_c1: codes are i8, ui8, f8E4M3FN or "
+                       "f8E5M2, not ")
+           << to;
+  RankedTensorType scales = getScales().getType();
+  Type scale = scales.getElementType();
+  if (static_cast<int64_t>(getBlock().size()) != input.getRank() ||
+      llvm::any_of(getBlock(), [](int64_t b) { return b < 0; }) ||
+      scales != getBlockType(input, getBlock(), scale))
+    return emitOpError("quern_encode_c2: ")
+           << scales << " are not the scales of " << input
+           << " under the given block";
+  if (!scale.isF16() && !scale.isBF16() && !scale.isF32())
+    return emitOpError("quern_encode_c2: scales are f32, f16 or bf16, not ")
+           << scale;
+  return success();
+}
+
+LogicalResult ExpandScalesOp::verify() {
+  RankedTensorType input = getInput().getType(), result = getResult().getType();
+  if (static_cast<int64_t>(getBlock().size()) != result.getRank() ||
+      llvm::any_of(getBlock(), [](int64_t b) { return b < 0; }) ||
+      input != getBlockType(result, getBlock(), result.getElementType()))
+    return emitOpError("quern_expand_scales_c1: ")
+           << input << " does not hold one element per block of " << result;
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
@@ -247,8 +285,7 @@ LogicalResult MatmulOp::verify() {
   AffineExpr k = getDims(lhs).back();
   auto extentAlongK = [&](QTensorType type, unsigned dim) -> int64_t {
     int64_t extent = type.getScale().getBlock()[dim];
-    auto length = dyn_cast<AffineConstantExpr>(k);
-    return length && extent >= length.getValue() ? 0 : extent;
+    return coversAxis(extent, k) ? 0 : extent;
   };
   int64_t extents[2] = {0, 0};
   if (lhsQ && rhsQ) {
@@ -297,6 +334,21 @@ LogicalResult ContractOp::verify() {
                        "both operands or neither, and only with `split`");
   if (getSplit() && *getSplit() < 1)
     return emitOpError("quern_contract_c4: split must be at least 1");
+  if (scaled) {
+    unsigned rhsK = rhs.getRank() - (getTransposeRhs() ? 1 : 2);
+    auto legal = [&](RankedTensorType type, Value scales,
+                     ArrayRef<int64_t> block, unsigned k) {
+      auto given = cast<RankedTensorType>(scales.getType());
+      return static_cast<int64_t>(block.size()) == type.getRank() &&
+             block[k] % *getSplit() == 0 &&
+             given == getBlockType(type, block, given.getElementType());
+    };
+    if (!legal(lhs, getLhsScales(), *getLhsBlock(), lhs.getRank() - 1) ||
+        !legal(rhs, getRhsScales(), *getRhsBlock(), rhsK))
+      return emitOpError("quern_contract_c4: scales have the shape of their "
+                         "block map, whose extent along the contracted axis is "
+                         "0 or a multiple of the split");
+  }
   return success();
 }
 
@@ -310,19 +362,13 @@ LogicalResult ReduceOp::verify() {
     return emitOpError("quern_reduce_c1: ")
            << getBlock().size() << " block extents for rank "
            << input.getRank();
-  SmallVector<AffineExpr> dims;
-  for (auto [dim, extent] : llvm::zip_equal(getDims(input), getBlock())) {
+  for (int64_t extent : getBlock())
     if (extent < 0)
       return emitOpError("quern_reduce_c1: negative block extent ") << extent;
-    dims.push_back(extent == 0 ? getAffineConstantExpr(1, getContext())
-                               : dim.ceilDiv(extent));
-  }
   Type element = getKind() == ReduceKind::AbsMax
                      ? Type(Float32Type::get(getContext()))
                      : input.getElementType();
-  // The number of symbols is the layer's even when the result is constant.
-  RankedTensorType expected =
-      getTensorType(dims, element, getNumSymbols(input));
+  RankedTensorType expected = getBlockType(input, getBlock(), element);
   if (getResult().getType() != expected)
     return emitOpError("quern_reduce_c1: the result must be ") << expected;
   return success();
@@ -370,35 +416,9 @@ static bool sameElementType(RankedTensorType a, RankedTensorType b) {
 
 LogicalResult ReshapeOp::verify() {
   RankedTensorType from = getInput().getType(), to = getResult().getType();
-  auto count = [&](RankedTensorType type) {
-    AffineExpr product = getAffineConstantExpr(1, getContext());
-    SmallVector<AffineExpr> symbolic;
-    for (AffineExpr dim : getDims(type))
-      if (isa<AffineConstantExpr>(dim))
-        product = product * dim;
-      else
-        symbolic.push_back(dim);
-    // Symbolic extents compare as a multiset beside the constant factor:
-    // products of symbols are not affine.
-    return std::make_pair(product, symbolic);
-  };
-  auto [fromConst, fromSymbols] = count(from);
-  auto [toConst, toSymbols] = count(to);
-  if (fromSymbols.size() == 1 && toSymbols.size() == 1) {
-    fromConst = simplifyAffineExpr(fromConst * fromSymbols[0], 0,
-                                   getNumSymbols(from));
-    toConst =
-        simplifyAffineExpr(toConst * toSymbols[0], 0, getNumSymbols(to));
-    fromSymbols.clear();
-    toSymbols.clear();
-  }
-  bool equal = fromConst == toConst && fromSymbols.size() == toSymbols.size();
-  for (AffineExpr dim : fromSymbols) {
-    auto it = llvm::find(toSymbols, dim);
-    equal &= it != toSymbols.end();
-    if (it != toSymbols.end())
-      toSymbols.erase(it);
-  }
+  bool equal =
+      haveSameCount(getDims(from), getDims(to),
+                    std::max(getNumSymbols(from), getNumSymbols(to)));
   if (!equal || !sameElementType(from, to))
     return emitOpError("quern_reshape_c1: ")
            << from << " and " << to << " hold different elements";

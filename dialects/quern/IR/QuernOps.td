@@ -92,6 +92,48 @@ def Quern_ScalesOp : Quern_Op<"scales"> {
   let hasFolder = 1;
 }
 
+def Quern_EncodeOp : Quern_Op<"encode"> {
+  let summary = "Codes of numbers under given scales";
+  let description = [{
+    The last part of a quantization, whose scales are already known. With
+    `s = f32(scales[i0 / block[0], i1 / block[1], ...])` (an extent of 0 gives
+    index 0) and `t = f32(x) / s`, correctly rounded:
+
+        integer codes: t = NaN -> 0, else clamp(round(t), qmin, qmax)
+        float codes:   clamp(t, qmin, qmax) rounded to the code type, NaN kept
+
+    Rounding and range are the quantizer's; its divisor and floor play no part.
+
+    - quern_encode_c1: input and result have the same shape; the input is f16,
+      bf16 or f32, the result i8, ui8, f8E4M3FN or f8E5M2.
+    - quern_encode_c2: `$scales` has the block's scale shape and is f32, f16
+      or bf16.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$scales,
+                       Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $scales $quantizer `block` $block attr-dict `:` type($input) `,` type($scales) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_ExpandScalesOp : Quern_Op<"expand_scales"> {
+  let summary = "Repeats each element over its block";
+  let description = [{
+    `result[i0, i1, ...] = input[i0 / block[0], i1 / block[1], ...]`, where an
+    extent of 0 gives index 0: scales that hold for 128 rows become one factor
+    per row. A pure index map; any element type.
+
+    - quern_expand_scales_c1: the operand has the scale shape of that block
+      over the result's shape, and the result's element type.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `block` $block attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
@@ -107,10 +149,21 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
     Meaning, with both operands quantized to integer codes: the exact integer
     sum of products of codes per block of K on which both scales are constant,
     then `acc = fma(f32(part), s_a * s_b, acc)` over those blocks in ascending
-    order; with a single block, `(f32(acc) * s_a) * s_b`. With float codes or
-    float operands the class of the op is *bounded*: the products are summed
-    in f32 in any order. A quantized operand beside a float one is dequantized
-    to f32 and rounded to the float operand's type.
+    order; where neither scale varies along K, `(f32(acc) * s_a) * s_b`. Which
+    form holds is read off the types: a block extent of 0, or a constant K not
+    longer than the block, does not vary (`getProductSplit`).
+
+    An i32 sum is exact for up to 131,071 products of i8 codes (-128 is a legal
+    code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8. Where K may
+    be longer than G = that limit rounded down to a multiple of 128 (130,944,
+    65,792 and 32,896), it is summed in blocks of G: `acc = fma(f32(part), 1,
+    acc)` ascending, and then `(acc * s_a) * s_b`; a block of scales longer
+    than G is cut into its largest divisor not above G. K <= G gives the same
+    bits either way.
+
+    With float codes or float operands the class of the op is *bounded*: the
+    products are summed in f32 in any order. A quantized operand beside a float
+    one is dequantized to f32 and rounded to the float operand's type.
 
     - quern_matmul_c1: both operands have rank at least 2 and the left one's
       rank is not less than the right one's.
@@ -143,7 +196,8 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     With `split = g` the contracted axis is cut into blocks of g (the last may
     be short); `$lhs_scales` and `$rhs_scales` give the factor of each block
     through their scale maps, and the result is f32:
-    `acc = fma(f32(part), s_a * s_b, acc)`, ascending. Integer products whose
+    `acc = fma(f32(part), s_a * s_b, acc)`, ascending from +0; the scales of
+    block j are those of its first element k = j g. Integer products whose
     sum could exceed 32 bits are split as well, with factors of 1.
 
     - quern_contract_c1: element types are i8/ui8 both, or one float type.
@@ -151,7 +205,8 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
       otherwise.
     - quern_contract_c3: shapes as quern_matmul_c1 to c4.
     - quern_contract_c4: scales are given for both operands or for neither,
-      and only with `split`; `lhs_block`/`rhs_block` are their block maps.
+      and only with `split`; `lhs_block`/`rhs_block` are their block maps, over
+      the operands' shapes; an extent along K is 0 or a multiple of `split`.
   }];
   let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs,
                        Optional<AnyRankedTensor>:$lhs_scales,

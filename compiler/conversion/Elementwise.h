@@ -1,0 +1,45 @@
+//===- Elementwise.h - Element-wise ops on scalars --------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_CONVERSION_ELEMENTWISE_H
+#define QUERN_COMPILER_CONVERSION_ELEMENTWISE_H
+
+#include "dialects/quern/IR/Quern.h"
+
+#include "mlir/IR/Builders.h"
+
+namespace quern::conversion {
+
+/// True for the element-wise ops whose operands and result are numbers
+/// computed in f32 (cast, compare and select, whose types differ, are not).
+bool isArithmetic(mlir::Operation *op);
+
+/// The f32 value of `op` on f32 operands, as docs/numerics.md writes it.
+mlir::Value emitArithmetic(mlir::OpBuilder &b, mlir::Operation *op,
+                           mlir::ValueRange operands);
+
+/// i1 from f32 operands.
+mlir::Value emitCompare(mlir::OpBuilder &b, ir::CompareOp op, mlir::Value lhs,
+                        mlir::Value rhs);
+
+/// An f32 constant.
+mlir::Value emitFloat(mlir::OpBuilder &b, mlir::Location loc, float value);
+
+/// From and to how a value of that element type is stored (i8 for ui8).
+/// Conversion to integers rounds half to even, saturates, and takes NaN to 0.
+mlir::Value toF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value stored,
+                  mlir::Type elementType);
+mlir::Value fromF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value,
+                    mlir::Type elementType);
+
+/// The code of f32 `x` under f32 `scale`, stored as `codeType`.
+mlir::Value emitCode(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                     mlir::Value scale, ir::QuantizerAttr quantizer,
+                     mlir::Type codeType);
+
+} // namespace quern::conversion
+
+#endif // QUERN_COMPILER_CONVERSION_ELEMENTWISE_H

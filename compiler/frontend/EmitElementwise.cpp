@@ -1,0 +1,329 @@
+//===- EmitElementwise.cpp - Element-wise operations ----------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/frontend/ElementTypes.h"
+#include "compiler/frontend/LayerEmitter.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::frontend;
+
+//===----------------------------------------------------------------------===//
+// Element types and shapes of several operands
+//===----------------------------------------------------------------------===//
+
+Type LayerEmitter::commonElement(Place place, llvm::StringRef what,
+                                 llvm::ArrayRef<Operand> operands) {
+  Type common;
+  const Operand *first = nullptr;
+  for (const Operand &operand : operands) {
+    if (operand.isNumber())
+      continue;
+    Type element =
+        cast<RankedTensorType>(operand.value.getType()).getElementType();
+    if (!common || common == element) {
+      common = element;
+      first = &operand;
+      continue;
+    }
+    if (!common.isF32() && !element.isF32()) {
+      error(place,
+            fmt::format("{} mixes f16 and bf16: {}, and {}",
+                        std::string_view(what), show(*first), show(operand)),
+            {"neither holds the other's values; convert one, such as x as "
+             "f32"});
+      return {};
+    }
+    common = Float32Type::get(context);
+  }
+  return common ? common : Type(Float32Type::get(context));
+}
+
+Value LayerEmitter::convert(Place place, const Operand &operand, Type element) {
+  if (operand.isNumber()) {
+    APFloat value(operand.number);
+    bool losesInfo = false;
+    value.convert(cast<FloatType>(element).getFloatSemantics(),
+                  APFloat::rmNearestTiesToEven, &losesInfo);
+    if (!value.isFinite() && std::isfinite(operand.number)) {
+      error(at(operand, place),
+            fmt::format("{} is beyond the range of {}", operand.number,
+                        name(ir::getDType(element))),
+            {"use a wider element type, such as x as f32, or inf"});
+      return {};
+    }
+    return ir::ConstantOp::create(builder, loc(at(operand, place)),
+                                  RankedTensorType::get({}, element),
+                                  FloatAttr::get(element, value));
+  }
+  auto tensor = cast<RankedTensorType>(operand.value.getType());
+  if (tensor.getElementType() == element)
+    return operand.value;
+  return ir::CastOp::create(builder, loc(place), tensor.clone(element),
+                            operand.value);
+}
+
+std::optional<SmallVector<AffineExpr>>
+LayerEmitter::broadcast(Place place, llvm::StringRef what,
+                        llvm::ArrayRef<Operand> operands) {
+  SmallVector<AffineExpr> result; // reversed: aligned at the right
+  SmallVector<const Operand *> from;
+  AffineExpr one = symbols.constant(1);
+  for (const Operand &operand : operands) {
+    if (operand.isNumber())
+      continue;
+    auto dims = ir::getDims(cast<RankedTensorType>(operand.value.getType()));
+    for (size_t i = 0; i < dims.size(); ++i) {
+      AffineExpr dim = dims[dims.size() - 1 - i];
+      if (i >= result.size()) {
+        result.push_back(dim);
+        from.push_back(&operand);
+      } else if (result[i] == one) {
+        result[i] = dim;
+        from[i] = &operand;
+      } else if (dim != one && dim != result[i]) {
+        error(place,
+              fmt::format("the shapes of {} do not broadcast: {}, and {}; "
+                          "extents {} and {} differ",
+                          std::string_view(what), show(*from[i]), show(operand),
+                          symbols.print(result[i]), symbols.print(dim)),
+              {"shapes align at the right; extents must be equal, or one of "
+               "them 1"});
+        return std::nullopt;
+      }
+    }
+  }
+  std::reverse(result.begin(), result.end());
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+template <typename Op>
+static Value createUnary(OpBuilder &builder, Location loc, Value x) {
+  return Op::create(builder, loc, cast<RankedTensorType>(x.getType()), x);
+}
+
+Operand LayerEmitter::unary(Place place, Unary op, llvm::StringRef spelling,
+                            Operand x) {
+  if (x.isNumber() && op == Unary::Neg)
+    return Operand::ofNumber(-x.number, place);
+  std::string what = fmt::format("'{}'", std::string_view(spelling));
+  if (!plainFloat(place, what, x))
+    return {};
+  using Create = Value (*)(OpBuilder &, Location, Value);
+  Create create = nullptr;
+  switch (op) {
+  case Unary::Neg:
+    create = createUnary<ir::NegOp>;
+    break;
+  case Unary::Abs:
+    create = createUnary<ir::AbsOp>;
+    break;
+  case Unary::Relu:
+    create = createUnary<ir::ReluOp>;
+    break;
+  case Unary::Sqrt:
+    create = createUnary<ir::SqrtOp>;
+    break;
+  case Unary::Exp:
+    create = createUnary<ir::ExpOp>;
+    break;
+  case Unary::Tanh:
+    create = createUnary<ir::TanhOp>;
+    break;
+  case Unary::Erf:
+    create = createUnary<ir::ErfOp>;
+    break;
+  case Unary::Sigmoid:
+    create = createUnary<ir::SigmoidOp>;
+    break;
+  case Unary::Silu:
+    create = createUnary<ir::SiluOp>;
+    break;
+  case Unary::GeluErf:
+    create = createUnary<ir::GeluErfOp>;
+    break;
+  case Unary::GeluTanh:
+    create = createUnary<ir::GeluTanhOp>;
+    break;
+  }
+  return Operand::ofValue(create(builder, loc(place), x.value), place);
+}
+
+template <typename Op>
+static Value createBinary(OpBuilder &builder, Location loc, Type type, Value l,
+                          Value r) {
+  return Op::create(builder, loc, cast<RankedTensorType>(type), l, r);
+}
+
+Operand LayerEmitter::binary(Place place, Binary op, llvm::StringRef spelling,
+                             Operand lhs, Operand rhs) {
+  if (lhs.isPoison() || rhs.isPoison())
+    return {};
+  std::string what = fmt::format("'{}'", std::string_view(spelling));
+  if (lhs.isNumber() && rhs.isNumber()) {
+    double a = lhs.number, b = rhs.number, value = 0;
+    switch (op) {
+    case Binary::Add:
+      value = a + b;
+      break;
+    case Binary::Sub:
+      value = a - b;
+      break;
+    case Binary::Mul:
+      value = a * b;
+      break;
+    case Binary::Div:
+      value = a / b;
+      break;
+    case Binary::Max:
+      value = std::max(a, b);
+      break;
+    case Binary::Min:
+      value = std::min(a, b);
+      break;
+    }
+    // Not a number only from numbers that make none, such as 0/0.
+    if (std::isnan(value) ||
+        (std::isinf(value) && std::isfinite(a) && std::isfinite(b)))
+      return error(place, fmt::format("{} {} {} is no finite number", a,
+                                      std::string_view(spelling), b));
+    return Operand::ofNumber(value, place);
+  }
+  for (const Operand &operand : {lhs, rhs})
+    if (!operand.isNumber() && !plainFloat(place, what, operand))
+      return {};
+  Type element = commonElement(place, what, {lhs, rhs});
+  if (!element)
+    return {};
+  auto dims = broadcast(place, what, {lhs, rhs});
+  if (!dims)
+    return {};
+  Value l = convert(place, lhs, element);
+  Value r = l ? convert(place, rhs, element) : Value();
+  if (!l || !r)
+    return {};
+  using Create = Value (*)(OpBuilder &, Location, Type, Value, Value);
+  Create create = nullptr;
+  switch (op) {
+  case Binary::Add:
+    create = createBinary<ir::AddOp>;
+    break;
+  case Binary::Sub:
+    create = createBinary<ir::SubOp>;
+    break;
+  case Binary::Mul:
+    create = createBinary<ir::MulOp>;
+    break;
+  case Binary::Div:
+    create = createBinary<ir::DivOp>;
+    break;
+  case Binary::Max:
+    create = createBinary<ir::MaxOp>;
+    break;
+  case Binary::Min:
+    create = createBinary<ir::MinOp>;
+    break;
+  }
+  return Operand::ofValue(
+      create(builder, loc(place), type(*dims, element), l, r), place);
+}
+
+Operand LayerEmitter::compare(Place place, ir::ComparePredicate predicate,
+                              llvm::StringRef spelling, Operand lhs,
+                              Operand rhs) {
+  if (lhs.isPoison() || rhs.isPoison())
+    return {};
+  std::string what = fmt::format("'{}'", std::string_view(spelling));
+  if (lhs.isNumber() && rhs.isNumber())
+    return error(place, fmt::format("{} compares two numbers", what),
+                 {"one operand must be a tensor"});
+  for (const Operand &operand : {lhs, rhs})
+    if (!operand.isNumber() && !plainFloat(place, what, operand))
+      return {};
+  Type element = commonElement(place, what, {lhs, rhs});
+  if (!element)
+    return {};
+  auto dims = broadcast(place, what, {lhs, rhs});
+  if (!dims)
+    return {};
+  Value l = convert(place, lhs, element);
+  Value r = l ? convert(place, rhs, element) : Value();
+  if (!l || !r)
+    return {};
+  return Operand::ofValue(
+      ir::CompareOp::create(builder, loc(place),
+                            type(*dims, builder.getI1Type()), predicate, l, r),
+      place);
+}
+
+Operand LayerEmitter::where(Place place, Operand condition, Operand lhs,
+                            Operand rhs) {
+  if (condition.isPoison() || lhs.isPoison() || rhs.isPoison())
+    return {};
+  RankedTensorType conditionType =
+      plain(place, "the condition of 'where'", condition);
+  if (!conditionType)
+    return {};
+  if (!conditionType.getElementType().isInteger(1))
+    return error(at(condition, place),
+                 fmt::format("the condition of 'where' must be a comparison, "
+                             "found {}",
+                             show(condition)),
+                 {"such as where(x > 0, x, 0)"});
+  for (const Operand &operand : {lhs, rhs})
+    if (!operand.isNumber() && !plainFloat(place, "'where'", operand))
+      return {};
+  Type element = commonElement(place, "'where'", {lhs, rhs});
+  if (!element)
+    return {};
+  auto dims = broadcast(place, "'where'", {condition, lhs, rhs});
+  if (!dims)
+    return {};
+  Value l = convert(place, lhs, element);
+  Value r = l ? convert(place, rhs, element) : Value();
+  if (!l || !r)
+    return {};
+  return Operand::ofValue(ir::SelectOp::create(builder, loc(place),
+                                               type(*dims, element),
+                                               condition.value, l, r),
+                          place);
+}
+
+Operand LayerEmitter::convertTo(Place place, Operand x, DType type,
+                                Place typePlace) {
+  if (x.isPoison())
+    return {};
+  Type element = ir::getElementType(context, type);
+  if (!isFloat(type))
+    return error(typePlace.line ? typePlace : place,
+                 fmt::format("a conversion to {}", name(type)),
+                 {"'as' converts to f16, bf16, f32, f8e4m3 or f8e5m2; codes "
+                  "are made by quantize(x, i8 per token)"});
+  if (x.isNumber()) {
+    Value value = convert(place, x, element);
+    return value ? Operand::ofValue(value, place) : Operand();
+  }
+  RankedTensorType tensor = plain(place, "'as'", x);
+  if (!tensor)
+    return {};
+  if (tensor.getElementType().isInteger(1))
+    return error(at(x, place),
+                 fmt::format("'as' needs a number tensor, found {}", show(x)),
+                 {"write where(condition, 1, 0)"});
+  if (tensor.getElementType() == element)
+    return x;
+  return Operand::ofValue(
+      ir::CastOp::create(builder, loc(place), tensor.clone(element), x.value),
+      place);
+}

@@ -1,0 +1,322 @@
+//===- LowerTypes.cpp - Symbols, extents and types of a layer -------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/frontend/ElementTypes.h"
+#include "compiler/frontend/Lowering.h"
+
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::frontend;
+
+//===----------------------------------------------------------------------===//
+// Symbols
+//===----------------------------------------------------------------------===//
+
+/// A symbol gets its value from the shape of an argument, hence it must be an
+/// extent of a parameter by itself. Symbols are numbered in the order of their
+/// first such use.
+void Lowering::collectSymbols() {
+  for (const Parameter &parameter : layer.parameters)
+    for (const DimPtr &dim : parameter.type.dims) {
+      if (dim->kind != DimExpr::Kind::Symbol || symbols.find(dim->symbol) >= 0)
+        continue;
+      if (isElementTypeName(dim->symbol)) {
+        errors.add(dim->place,
+                   fmt::format("'{}' is an element type and cannot name a "
+                               "symbol",
+                               dim->symbol));
+        continue;
+      }
+      Symbol symbol;
+      symbol.name = dim->symbol;
+      symbol.place = dim->place;
+      symbols.add(std::move(symbol));
+    }
+}
+
+bool Lowering::applyRules() {
+  bool right = true;
+  llvm::StringMap<bool> ranges, divisors;
+  auto refuse = [&](Place place, std::string message, std::string note) {
+    errors.add(place, std::move(message), {std::move(note)});
+    right = false;
+  };
+  for (const SymbolRule &rule : layer.rules) {
+    int index = symbols.find(rule.symbol);
+    if (index < 0) {
+      std::vector<llvm::StringRef> names;
+      for (unsigned i = 0; i < symbols.size(); ++i)
+        names.push_back(symbols[i].name);
+      llvm::StringRef near = nearestName(rule.symbol, names);
+      refuse(rule.place,
+             fmt::format("no parameter has the extent '{}'", rule.symbol),
+             near.empty()
+                 ? std::string("rules are about the symbols in the "
+                               "parameters' shapes")
+                 : fmt::format("did you mean '{}'?", std::string_view(near)));
+      continue;
+    }
+    bool first = rule.isRange ? ranges.try_emplace(rule.symbol, true).second
+                              : divisors.try_emplace(rule.symbol, true).second;
+    if (!first) {
+      refuse(rule.place,
+             fmt::format("a second {} for '{}'",
+                         rule.isRange ? "range" : "divisor", rule.symbol),
+             "give each symbol one range and one divisor");
+      continue;
+    }
+    Symbol changed = symbols[index];
+    if (rule.isRange) {
+      changed.min = rule.min;
+      changed.max = rule.max;
+    } else {
+      changed.multiple = rule.multiple;
+    }
+    std::string problem = SymbolSpace::checkRange(changed);
+    if (!problem.empty()) {
+      refuse(rule.valuePlace, problem,
+             "a range is smallest..largest, both included, such as M in "
+             "1..4096; a divisor such as K % 64 == 0");
+      continue;
+    }
+    symbols[index] = std::move(changed);
+  }
+  return right;
+}
+
+//===----------------------------------------------------------------------===//
+// Extents
+//===----------------------------------------------------------------------===//
+
+AffineExpr Lowering::resolveDim(const DimExpr &dim) {
+  auto refuse = [&](std::string message, std::string note) {
+    errors.add(dim.place, std::move(message), {std::move(note)});
+    return AffineExpr();
+  };
+  AffineExpr lhs = dim.lhs ? resolveDim(*dim.lhs) : AffineExpr();
+  if (dim.lhs && !lhs)
+    return {};
+  AffineExpr rhs = dim.rhs ? resolveDim(*dim.rhs) : AffineExpr();
+  if (dim.rhs && !rhs)
+    return {};
+  AffineExpr result;
+  switch (dim.kind) {
+  case DimExpr::Kind::Number:
+    if (dim.number > maxExtent)
+      return refuse(fmt::format("the extent {} is too large", dim.number),
+                    fmt::format("extents are at most {}", maxExtent));
+    return symbols.constant(dim.number);
+  case DimExpr::Kind::Symbol: {
+    int index = symbols.find(dim.symbol);
+    if (index >= 0)
+      return symbols.symbol(static_cast<unsigned>(index));
+    std::string shown = dim.symbol.substr(0, 60);
+    if (values.count(dim.symbol))
+      return refuse(fmt::format("'{}' is a value, not an extent", shown),
+                    "extents are numbers, symbols and expressions of them");
+    std::vector<llvm::StringRef> names;
+    for (unsigned i = 0; i < symbols.size(); ++i)
+      names.push_back(symbols[i].name);
+    llvm::StringRef near = nearestName(dim.symbol, names);
+    return refuse(
+        fmt::format("the symbol '{}' is bound by no parameter", shown),
+        fmt::format("{}a symbol gets its value from a parameter that has it "
+                    "as an extent by itself, such as x: f16[{}, 64]",
+                    near.empty() ? std::string()
+                                 : fmt::format("did you mean '{}'? ",
+                                               std::string_view(near)),
+                    shown));
+  }
+  case DimExpr::Kind::Neg:
+    result = -lhs;
+    break;
+  case DimExpr::Kind::Add:
+    result = lhs + rhs;
+    break;
+  case DimExpr::Kind::Sub:
+    result = lhs - rhs;
+    break;
+  case DimExpr::Kind::Mul:
+    if (!isa<AffineConstantExpr>(lhs) && !isa<AffineConstantExpr>(rhs))
+      return refuse(fmt::format("the product of {} and {}", symbols.print(lhs),
+                                symbols.print(rhs)),
+                    "extents are linear: a symbol is multiplied by numbers "
+                    "only; declare a symbol for the product");
+    result = isa<AffineConstantExpr>(rhs) ? lhs * rhs : rhs * lhs;
+    break;
+  case DimExpr::Kind::CeilDiv: {
+    auto divisor = dyn_cast<AffineConstantExpr>(rhs);
+    if (!divisor || divisor.getValue() < 1)
+      return refuse(fmt::format("division by {}", symbols.print(rhs)),
+                    "an extent is divided by a number of at least 1; K/128 "
+                    "rounds up");
+    result = lhs.ceilDiv(rhs);
+    break;
+  }
+  }
+  if (!symbols.isSmall(result))
+    return refuse("this extent is too large to compute with",
+                  fmt::format("extents are at most {}", maxExtent));
+  return symbols.simplify(result);
+}
+
+std::optional<Lowering::Dims>
+Lowering::resolveDims(const std::vector<DimPtr> &dims) {
+  Dims result;
+  bool right = true;
+  for (const DimPtr &dim : dims) {
+    result.push_back(resolveDim(*dim));
+    right &= bool(result.back());
+  }
+  if (!right)
+    return std::nullopt;
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+/// The block extent that gives one axis of the codes that axis of the scales.
+std::optional<int64_t> Lowering::inferBlock(const DimExpr &scale,
+                                            AffineExpr code, int axis) {
+  auto refuse = [&](std::string message,
+                    std::string note) -> std::optional<int64_t> {
+    errors.add(scale.place, std::move(message), {std::move(note)});
+    return std::nullopt;
+  };
+  // `K/128` under codes of K: the block is written, and the last one may be
+  // short.
+  if (scale.kind == DimExpr::Kind::CeilDiv) {
+    AffineExpr whole = resolveDim(*scale.lhs);
+    AffineExpr part = resolveDim(*scale.rhs);
+    if (!whole || !part)
+      return std::nullopt;
+    auto extent = dyn_cast<AffineConstantExpr>(part);
+    if (whole == code && extent && extent.getValue() >= 1)
+      return extent.getValue();
+  }
+  AffineExpr count = resolveDim(scale);
+  if (!count)
+    return std::nullopt;
+  if (count == code)
+    return 1;
+  auto blocks = dyn_cast<AffineConstantExpr>(count);
+  if (blocks && blocks.getValue() == 1)
+    return 0;
+  std::string shown = symbols.print(code);
+  auto length = dyn_cast<AffineConstantExpr>(code);
+  if (blocks && length && blocks.getValue() > 0) {
+    if (blocks.getValue() < length.getValue() &&
+        length.getValue() % blocks.getValue() == 0)
+      return length.getValue() / blocks.getValue();
+    if (blocks.getValue() < length.getValue())
+      return refuse(fmt::format("{} scales do not divide an axis of {} "
+                                "elements evenly",
+                                blocks.getValue(), length.getValue()),
+                    fmt::format("write the block, whose last may be short, "
+                                "such as {}/{}",
+                                length.getValue(),
+                                (length.getValue() + blocks.getValue() - 1) /
+                                    blocks.getValue()));
+  }
+  return refuse(
+      fmt::format("axis {} of the scales is {}, of the codes {}", axis,
+                  symbols.print(count), shown),
+      fmt::format("write {} for a scale per element, 1 for one over the whole "
+                  "axis, or {}/128 for blocks of 128",
+                  shown,
+                  isa<AffineBinaryOpExpr>(code) ? "(" + shown + ")" : shown));
+}
+
+std::optional<LayerEmitter::Blocks> Lowering::inferBlocks(const TypeExpr &type,
+                                                          const Dims &dims) {
+  if (type.scaleDims.size() != dims.size()) {
+    errors.add(type.scalePlace,
+               fmt::format("scales of rank {} for codes of rank {}",
+                           type.scaleDims.size(), dims.size()),
+               {"the scales have an axis for each axis of the codes; 1 is one "
+                "scale over the whole axis"});
+    return std::nullopt;
+  }
+  LayerEmitter::Blocks block;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    std::optional<int64_t> extent =
+        inferBlock(*type.scaleDims[i], dims[i], static_cast<int>(i));
+    if (!extent)
+      return std::nullopt;
+    block.push_back(*extent);
+  }
+  return block;
+}
+
+Type Lowering::resolveType(const TypeExpr &type, const Dims *implied) {
+  std::optional<DType> element =
+      resolveElementType(type.element, type.place, errors);
+  if (!element)
+    return {};
+  Dims dims;
+  if (type.hasShape) {
+    auto resolved = resolveDims(type.dims);
+    if (!resolved)
+      return {};
+    dims = std::move(*resolved);
+  } else if (implied) {
+    dims = *implied;
+  } else {
+    errors.add(type.place,
+               fmt::format("the type '{}' has no shape", type.element),
+               {fmt::format("write {}[M, 64]; {}[] is a single number",
+                            type.element, type.element)});
+    return {};
+  }
+  if (!type.granularity && !type.hasScale) {
+    if (type.hasShape)
+      return emitter->tensorType(type.place, dims, *element);
+    errors.add(
+        type.place,
+        fmt::format("'{}' names codes without a granularity", type.element),
+        {fmt::format("write {} per token, per channel, per tensor, per "
+                     "group(128) or per block(128, 128)",
+                     type.element)});
+    return {};
+  }
+  DType scale = DType::F32;
+  Place scalePlace = type.hasScale ? type.scalePlace : type.place;
+  if (type.hasScale) {
+    std::optional<DType> resolved =
+        resolveElementType(type.scaleElement, type.scalePlace, errors);
+    if (!resolved)
+      return {};
+    scale = *resolved;
+  }
+  std::optional<LayerEmitter::Blocks> block;
+  if (type.granularity) {
+    if (type.scaleHasShape) {
+      errors.add(type.scalePlace,
+                 "a granularity in words and a shape of scales",
+                 {"write one of them: i8[M, K] per token * f16, or i8[M, K] * "
+                  "f16[M, 1]"});
+      return {};
+    }
+    block =
+        emitter->granularity(type.granularity->place, type.granularity->word,
+                             type.granularity->extents, dims);
+  } else if (!type.scaleHasShape) {
+    errors.add(type.scalePlace, "scales without a shape",
+               {"the shape of the scales is the granularity: i8[N, K] * "
+                "f32[N, 1]; or name it: i8[N, K] per channel * f32"});
+    return {};
+  } else {
+    block = inferBlocks(type, dims);
+  }
+  if (!block)
+    return {};
+  return emitter->quantizedType(type.place, dims, *element, std::move(*block),
+                                scalePlace, scale);
+}

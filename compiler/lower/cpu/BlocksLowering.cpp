@@ -1,0 +1,380 @@
+//===- BlocksLowering.cpp - Independent blocks ----------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// tile.blocks: an item is a point of the domain, last dimension fastest. The
+// reductions and maps of a point follow one another, each a loop nest over its
+// box with the lanes along the last dimension whose extent is not 1. What does
+// not fill all lanes at the end of a row runs masked where the machine has
+// masks, and one by one elsewhere.
+//
+// The ordered f32 sum keeps its 256 partials in memory (L1) as an array, so
+// that any box can be summed: element number i (row-major in the box) goes to
+// partial i mod 256. While element numbers stay multiples of the lane count a
+// vector of elements meets a vector of partials; otherwise elements are added
+// one at a time. A partial is never -0 (it starts at +0 and rounding to nearest
+// gives +0 for exact cancellation), hence adding +0 for absent elements
+// changes nothing, and a box known to be short uses fewer partials.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Lowering.h"
+
+using namespace quern;
+using namespace quern::cpugen;
+using llvm::Value;
+using tile::ReduceKind;
+
+namespace {
+
+class BlocksLowering {
+public:
+  BlocksLowering(KernelFunction &function)
+      : function(function), e(function.scope.e), b(e.b),
+        lanes(e.target.lanes()) {}
+
+  void lowerPoint(tile::BlocksOp blocks, llvm::ArrayRef<Value *> point);
+
+private:
+  using Values = Emitter::Values;
+
+  struct Box {
+    mlir::Region *region;
+    llvm::SmallVector<Value *> extents;
+    /// The dimension lanes run along; the rank where there is none.
+    unsigned laneDim;
+  };
+  /// What happens for up to `lanes` elements: their body (already bound and
+  /// emitted), the number of the first element in the box, the carried values.
+  using Chunk = llvm::function_ref<Values(
+      ElementBody &, Value *number, Value *mask, llvm::ArrayRef<Value *>)>;
+
+  template <typename OpTy> Box boxOf(OpTy op, ElementBody &outer);
+  Values forEach(const Box &box, ElementBody &outer, Values inits, Chunk chunk);
+  Values forRow(const Box &box, ElementBody &outer,
+                llvm::SmallVector<Value *> &index, Value *rowNumber,
+                Values inits, Chunk chunk);
+  Values runChunk(const Box &box, ElementBody &outer,
+                  llvm::ArrayRef<Value *> index, Value *position,
+                  unsigned width, Value *mask, Value *number,
+                  llvm::ArrayRef<Value *> carried, Chunk chunk);
+  Value *reduce(tile::ReduceOp op, ElementBody &outer);
+  Value *orderedSum(const Box &box, ElementBody &outer);
+  Value *combine(ReduceKind kind, Value *x, Value *y);
+
+  KernelFunction &function;
+  Emitter &e;
+  llvm::IRBuilder<> &b;
+  const unsigned lanes;
+};
+
+} // namespace
+
+static std::optional<int64_t> constantOf(Value *value) {
+  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
+    return constant->getSExtValue();
+  return std::nullopt;
+}
+
+template <typename OpTy>
+BlocksLowering::Box BlocksLowering::boxOf(OpTy op, ElementBody &outer) {
+  Box box;
+  box.region = &op.getBody();
+  llvm::SmallVector<Lane> point;
+  for (mlir::Value index : op.getPoint())
+    point.push_back(outer.lookup(index));
+  mlir::AffineMap extents = op.getExtents();
+  for (auto [dim, expr] : llvm::enumerate(extents.getResults())) {
+    Value *extent = outer.affine(expr, point).value;
+    if (std::optional<mlir::AffineMap> clamp = op.getClamp())
+      extent = e.min(extent, outer.affine(clamp->getResult(dim), point).value);
+    box.extents.push_back(extent);
+  }
+  unsigned rank = box.extents.size();
+  box.laneDim = rank;
+  for (unsigned dim = rank; dim-- > 0 && box.laneDim == rank;)
+    if (constantOf(box.extents[dim]) != 1)
+      box.laneDim = dim;
+  return box;
+}
+
+BlocksLowering::Values
+BlocksLowering::runChunk(const Box &box, ElementBody &outer,
+                         llvm::ArrayRef<Value *> index, Value *position,
+                         unsigned width, Value *mask, Value *number,
+                         llvm::ArrayRef<Value *> carried, Chunk chunk) {
+  ElementBody body(function.scope, width, mask, &outer);
+  mlir::Block &block = box.region->front();
+  for (auto [dim, argument] : llvm::enumerate(block.getArguments())) {
+    if (dim == box.laneDim)
+      body.bind(argument, body.laneIndex(position, width));
+    else
+      body.bind(argument, ElementBody::uniform(index[dim]));
+  }
+  body.emit(block);
+  return chunk(body, number, mask, carried);
+}
+
+/// The elements along the lane dimension, with all other indices given.
+BlocksLowering::Values BlocksLowering::forRow(const Box &box,
+                                              ElementBody &outer,
+                                              llvm::SmallVector<Value *> &index,
+                                              Value *rowNumber, Values carried,
+                                              Chunk chunk) {
+  Value *zero = e.i64(0);
+  if (box.laneDim == box.extents.size())
+    return runChunk(box, outer, index, zero, 1, nullptr, rowNumber, carried,
+                    chunk);
+  Value *extent = box.extents[box.laneDim];
+  Value *full = b.CreateAnd(extent, e.i64(-int64_t(lanes)));
+  auto chunkAt = [&](Value *position, unsigned width, Value *mask,
+                     llvm::ArrayRef<Value *> values) {
+    return runChunk(box, outer, index, position, width, mask,
+                    e.add(rowNumber, position), values, chunk);
+  };
+  if (constantOf(full) != 0)
+    carried = e.loop(zero, full, e.i64(lanes), carried,
+                     [&](Value *position, llvm::ArrayRef<Value *> values) {
+                       return chunkAt(position, lanes, nullptr, values);
+                     });
+  if (auto constant = constantOf(extent); constant && *constant % lanes == 0)
+    return carried;
+  if (!e.target.hasMasks())
+    return e.loop(full, extent, e.i64(1), carried,
+                  [&](Value *position, llvm::ArrayRef<Value *> values) {
+                    return chunkAt(position, 1, nullptr, values);
+                  });
+  return e.branch(
+      b.CreateICmpSLT(full, extent),
+      [&] {
+        Value *mask = e.maskBelow(b.CreateSub(extent, full), lanes);
+        return chunkAt(full, lanes, mask, carried);
+      },
+      [&] { return carried; });
+}
+
+BlocksLowering::Values BlocksLowering::forEach(const Box &box,
+                                               ElementBody &outer, Values inits,
+                                               Chunk chunk) {
+  llvm::SmallVector<Value *> index(box.extents.size(), e.i64(0));
+  // Dimensions outside the lane dimension become loops; those inside it have
+  // extent 1.
+  auto nest = [&](auto &&self, unsigned dim, Value *row,
+                  Values carried) -> Values {
+    if (dim >= box.laneDim) {
+      Value *number = box.laneDim == box.extents.size()
+                          ? row
+                          : e.mul(row, box.extents[box.laneDim]);
+      return forRow(box, outer, index, number, carried, chunk);
+    }
+    return e.loop(e.i64(0), box.extents[dim], e.i64(1), carried,
+                  [&](Value *iv, llvm::ArrayRef<Value *> values) {
+                    index[dim] = iv;
+                    return self(self, dim + 1,
+                                e.add(e.mul(row, box.extents[dim]), iv),
+                                Values(values));
+                  });
+  };
+  return nest(nest, 0, e.i64(0), inits);
+}
+
+//===----------------------------------------------------------------------===//
+// Reductions
+//===----------------------------------------------------------------------===//
+
+Value *BlocksLowering::combine(ReduceKind kind, Value *x, Value *y) {
+  switch (kind) {
+  case ReduceKind::UMax:
+    return b.CreateBinaryIntrinsic(llvm::Intrinsic::umax, x, y);
+  case ReduceKind::MaximumF:
+    return e.maximum(x, y);
+  case ReduceKind::AddI:
+    return b.CreateAdd(x, y);
+  case ReduceKind::AddF:
+    return b.CreateFAdd(x, y);
+  }
+  return x;
+}
+
+static Lane yielded(ElementBody &body, mlir::Region &region) {
+  return body.lookup(region.front().getTerminator()->getOperand(0));
+}
+
+Value *BlocksLowering::reduce(tile::ReduceOp op, ElementBody &outer) {
+  Box box = boxOf(op, outer);
+  ReduceKind kind = op.getKind();
+  if (kind == ReduceKind::AddF)
+    return orderedSum(box, outer);
+  llvm::Constant *neutral =
+      kind == ReduceKind::MaximumF
+          ? static_cast<llvm::Constant *>(
+                llvm::ConstantFP::getInfinity(b.getFloatTy(), true))
+          : b.getInt32(0);
+  // One vector of partial results, and a scalar for what runs one by one.
+  Values inits = {e.splat(neutral, lanes), neutral};
+  Values results =
+      forEach(box, outer, inits,
+              [&](ElementBody &body, Value *, Value *mask,
+                  llvm::ArrayRef<Value *> carried) -> Values {
+                Value *element = body.spread(yielded(body, *box.region));
+                if (body.lanes == 1)
+                  return {carried[0], combine(kind, carried[1], element)};
+                if (mask)
+                  element = b.CreateSelect(mask, element, inits[0]);
+                return {combine(kind, carried[0], element), carried[1]};
+              });
+  Value *vector = results[0];
+  for (unsigned half = lanes / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 16> low, high;
+    for (unsigned i = 0; i < half; ++i) {
+      low.push_back(i);
+      high.push_back(half + i);
+    }
+    vector = combine(kind, b.CreateShuffleVector(vector, low),
+                     b.CreateShuffleVector(vector, high));
+  }
+  return combine(kind, b.CreateExtractElement(vector, uint64_t(0)), results[1]);
+}
+
+Value *BlocksLowering::orderedSum(const Box &box, ElementBody &outer) {
+  // How many elements there are, and whether rows start at multiples of the
+  // lane count.
+  std::optional<int64_t> count = 1;
+  bool oneRow = true;
+  for (auto [dim, extent] : llvm::enumerate(box.extents)) {
+    std::optional<int64_t> constant = constantOf(extent);
+    count =
+        count && constant ? std::optional(*count * *constant) : std::nullopt;
+    if (dim < box.laneDim)
+      oneRow &= constant == 1;
+  }
+  bool aligned = oneRow;
+  if (!aligned && box.laneDim < box.extents.size())
+    if (auto row = constantOf(box.extents[box.laneDim]))
+      aligned = *row % lanes == 0;
+  unsigned partials = 256;
+  while (count && partials > lanes && *count <= partials / 2)
+    partials /= 2;
+
+  llvm::Type *f32Type = b.getFloatTy();
+  auto *array = llvm::ArrayType::get(f32Type, partials);
+  Value *sums = e.stack(array, llvm::Align(64));
+  llvm::Type *vectorType = e.vectorType(f32Type, lanes);
+  auto slot = [&](Value *number) { return b.CreateGEP(f32Type, sums, number); };
+  Value *zero = llvm::Constant::getNullValue(vectorType);
+  e.loop(e.i64(0), e.i64(partials), e.i64(lanes),
+         [&](Value *i) { e.store(zero, slot(i), Memory::Scratch, 4 * lanes); });
+  auto addOne = [&](Value *element, Value *number) {
+    Value *at = slot(b.CreateAnd(number, e.i64(partials - 1)));
+    Value *sum = b.CreateFAdd(e.load(f32Type, at, Memory::Scratch, 4), element);
+    e.store(sum, at, Memory::Scratch, 4);
+  };
+  forEach(box, outer, {},
+          [&](ElementBody &body, Value *number, Value *mask,
+              llvm::ArrayRef<Value *>) -> Values {
+            Value *element = body.spread(yielded(body, *box.region));
+            if (body.lanes == 1) {
+              addOne(element, number);
+              return {};
+            }
+            if (mask)
+              element = b.CreateSelect(mask, element, zero);
+            if (aligned) {
+              Value *at = slot(b.CreateAnd(number, e.i64(partials - 1)));
+              Value *sum = b.CreateFAdd(
+                  e.load(vectorType, at, Memory::Scratch, 4 * lanes), element);
+              e.store(sum, at, Memory::Scratch, 4 * lanes);
+              return {};
+            }
+            for (unsigned lane = 0; lane < lanes; ++lane)
+              addOne(b.CreateExtractElement(element, lane),
+                     e.add(number, e.i64(lane)));
+            return {};
+          });
+
+  // The tree: halves of the array while it is wider than a vector, then of
+  // the vector.
+  for (unsigned half = partials / 2; half >= lanes; half /= 2)
+    e.loop(e.i64(0), e.i64(half), e.i64(lanes), [&](Value *i) {
+      Value *low = e.load(vectorType, slot(i), Memory::Scratch, 4 * lanes);
+      Value *high = e.load(vectorType, slot(e.add(i, e.i64(half))),
+                           Memory::Scratch, 4 * lanes);
+      e.store(b.CreateFAdd(low, high), slot(i), Memory::Scratch, 4 * lanes);
+    });
+  Value *vector = e.load(vectorType, sums, Memory::Scratch, 4 * lanes);
+  for (unsigned half = lanes / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 16> low, high;
+    for (unsigned i = 0; i < half; ++i) {
+      low.push_back(i);
+      high.push_back(half + i);
+    }
+    vector = b.CreateFAdd(b.CreateShuffleVector(vector, low),
+                          b.CreateShuffleVector(vector, high));
+  }
+  return b.CreateExtractElement(vector, uint64_t(0));
+}
+
+void BlocksLowering::lowerPoint(tile::BlocksOp blocks,
+                                llvm::ArrayRef<Value *> point) {
+  ElementBody body(function.scope, 1, nullptr);
+  mlir::Block &block = blocks.getBody().front();
+  for (auto [argument, index] : llvm::zip(block.getArguments(), point))
+    body.bind(argument, ElementBody::uniform(index));
+  for (mlir::Operation &op : block) {
+    if (auto reduceOp = llvm::dyn_cast<tile::ReduceOp>(op)) {
+      body.bind(reduceOp.getResult(), {reduce(reduceOp, body)});
+    } else if (auto map = llvm::dyn_cast<tile::MapOp>(op)) {
+      Box box = boxOf(map, body);
+      forEach(box, body, {},
+              [](ElementBody &, Value *, Value *, llvm::ArrayRef<Value *>) {
+                return Values();
+              });
+    } else {
+      body.emit(op);
+    }
+  }
+}
+
+LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
+                                         tile::BlocksOp blocks,
+                                         const std::string &name) {
+  llvm::SmallVector<unsigned> arguments;
+  for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
+    arguments.push_back(i);
+  KernelFunction function(e, name, kernel, arguments, 0);
+  llvm::SmallVector<Value *> extents = function.scope.sizes(blocks.getDomain());
+  e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
+    BlocksLowering(function).lowerPoint(blocks, pointOf(e, item, extents));
+  });
+  e.b.CreateRetVoid();
+
+  LoweredKernel lowered;
+  lowered.name = name;
+  lowered.items = productOf(blocks.getDomain(), 1);
+  // A call should be worth some ten microseconds: elements per item, counted
+  // over all boxes.
+  constexpr int64_t elementsPerCall = 1 << 15;
+  SymExpr perItem = SymExpr::constant(1);
+  unsigned boxes = 0;
+  auto count = [&](mlir::AffineMap map) {
+    perItem = perItem + productOf(map, 32);
+    ++boxes;
+  };
+  blocks.walk([&](mlir::Operation *op) {
+    if (auto reduce = llvm::dyn_cast<tile::ReduceOp>(op))
+      count(reduce.getExtents());
+    if (auto map = llvm::dyn_cast<tile::MapOp>(op))
+      count(map.getExtents());
+  });
+  if (blocks.getDomain().getNumResults() != 0)
+    lowered.grain = SymExpr::ceilDiv(
+        SymExpr::constant(elementsPerCall),
+        SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), perItem));
+  lowered.schedule =
+      fmt::format("item = one point, {} loop nest{}, {} lanes, {} tails", boxes,
+                  boxes == 1 ? "" : "s", e.target.lanes(),
+                  e.target.hasMasks() ? "masked" : "scalar");
+  return lowered;
+}

@@ -1,0 +1,119 @@
+//===- Contract.h - How contractions run on a CPU ---------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// One scheme for every element type. The unit along K is a *step* of four
+// bytes per operand element, what one 32-bit lane consumes:
+//
+//     kind     a step holds   multiply-add per lane                 accumulator
+//     Quads    4 x 8 bits     vpdpbusd (unsigned x signed)          i32
+//     Pairs    2 x i16        pmaddwd, add                          i32
+//     Singles  1 x f32        fma                                   f32
+//
+// 8-bit integers are Quads with VNNI (unless both operands are unsigned) and
+// Pairs elsewhere, where codes are widened while packing; both are exact. Every
+// float type is decoded to f32 while packing (class bounded).
+//
+// *Right operands* are packed, once for weights and in every run for other
+// data, into panels of NR columns, step by step:
+//
+//     [batch][ceil(N / NR)][group][header rows + steps of a group][NR] x 4
+//     bytes
+//
+// Absent columns and elements are zero, so tails need no code in the inner
+// loop. Without `split` there is one group of ceil(K / elements per step)
+// steps. With split = g a group is g elements; its last step is padded where g
+// is no multiple of a step, and what the left operand reads there belongs to
+// the next group but meets a zero.
+//
+// vpdpbusd wants unsigned times signed. With signed codes on both sides the
+// left ones are shifted by 128 and the product corrected: sum (a + 128) b =
+// sum a b + 128 sum b. The header row of a group holds -128 sum b for each
+// column; accumulators start there instead of at zero. With only the right side
+// unsigned the instruction's operands trade places. All this is modulo 2^32,
+// as the accumulator is.
+//
+// *Left operands* are copied into scratch by whoever computes a block of MC
+// rows: shifted, widened or decoded, rows padded so that eight of them do not
+// fall on the same cache sets. The copy costs about K bytes per row against
+// K * N / NR steps.
+//
+// An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
+// neighbouring items share the copied rows, and the panel (NR * K bytes) stays
+// in L2 while all row tiles of the block pass over it. A tile is MR rows by two
+// vectors of accumulators in registers; it is stored to scratch (1 KiB, L1)
+// for the epilogue, which runs once per tile, row by row, on vectors along N.
+// Several terms use the same copied rows one after the other.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_LOWER_CPU_CONTRACT_H
+#define QUERN_COMPILER_LOWER_CPU_CONTRACT_H
+
+#include "compiler/lower/cpu/Lowering.h"
+
+namespace quern::cpugen {
+
+enum class StepKind : uint8_t { Quads, Pairs, Singles };
+
+/// The fixed choices for one contraction.
+struct ContractPlan {
+  ContractPlan(tile::ContractOp op, const CpuTarget &target);
+
+  mutable tile::ContractOp op; ///< A handle; MLIR's are not const-correct.
+  StepKind kind;
+  bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
+  bool leftUnsigned, rightUnsigned;
+  /// The right operand is the instruction's unsigned one.
+  bool swapped;
+  unsigned lanes;     ///< 32-bit lanes of a vector.
+  unsigned rows;      ///< MR.
+  unsigned columns;   ///< NR, two vectors.
+  unsigned blockRows; ///< MC.
+  unsigned numBatch;
+  std::optional<int64_t> split;
+
+  unsigned elementsPerStep() const {
+    return kind == StepKind::Quads ? 4 : kind == StepKind::Pairs ? 2 : 1;
+  }
+  unsigned elementBytes() const { return 4 / elementsPerStep(); }
+  unsigned headerRows() const { return shiftLeft ? 1 : 0; }
+  unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
+
+  mlir::AffineExpr extent(unsigned i) const {
+    return op.getExtents().getResult(i);
+  }
+  mlir::AffineExpr m() const { return extent(numBatch); }
+  mlir::AffineExpr n() const { return extent(numBatch + 1); }
+  mlir::AffineExpr k() const { return extent(numBatch + 2); }
+  mlir::AffineExpr groups() const;
+  /// Steps of a whole group.
+  mlir::AffineExpr groupSteps() const;
+  /// Bytes of one panel.
+  mlir::AffineExpr panelBytes() const;
+  /// Bytes from one copied left row to the next.
+  mlir::AffineExpr leftStride() const;
+  mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
+  mlir::AffineExpr rowBlocks() const { return m().ceilDiv(blockRows); }
+};
+
+/// Writes the kernel that packs right operand `index`.
+PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
+                          const ContractPlan &plan, unsigned index,
+                          const std::string &name);
+
+/// Copies `count` rows of left operand `index` from row `first` to `target`.
+void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
+                  llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
+                  llvm::Value *count, llvm::Value *target);
+
+/// void tile(left, left stride, panel, steps, accumulators): the register tile
+/// of that many rows; stores rows of NR accumulators.
+llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
+                                 unsigned rows, const std::string &name);
+
+} // namespace quern::cpugen
+
+#endif // QUERN_COMPILER_LOWER_CPU_CONTRACT_H

@@ -1,0 +1,390 @@
+//===- ContractLowering.cpp - Products and what is fused around them ------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The kernel around the register tile; Contract.h describes the scheme.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Contract.h"
+
+using namespace quern;
+using namespace quern::cpugen;
+using llvm::Value;
+
+//===----------------------------------------------------------------------===//
+// Plan
+//===----------------------------------------------------------------------===//
+
+ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
+    : op(op), lanes(target.lanes()), numBatch(op.getNumBatch()) {
+  leftUnsigned = op.getLhsUnsigned();
+  rightUnsigned = op.getRhsUnsigned();
+  bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
+  bool vnni = target.level == CpuLevel::Avx512Vnni;
+  kind = !integers                                  ? StepKind::Singles
+         : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
+                                                    : StepKind::Pairs;
+  swapped = kind == StepKind::Quads && rightUnsigned;
+  shiftLeft = kind == StepKind::Quads && !leftUnsigned && !rightUnsigned;
+  columns = 2 * lanes;
+  rows = vnni ? 8 : 4;
+
+  // Copied rows of a block should fit L2 or nearly so; more rows per block
+  // mean fewer passes over the panels.
+  constexpr int64_t blockBytes = 1 << 20;
+  blockRows = 128;
+  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
+  if (constantK && constantK.getValue() > 0)
+    blockRows = std::clamp<int64_t>(
+        blockBytes / (constantK.getValue() * elementBytes()) / rows * rows, 64,
+        256);
+  if (std::optional<uint64_t> g = op.getSplit()) {
+    split = *g;
+    if (constantK && constantK.getValue() > 0)
+      split = std::min(*split, constantK.getValue());
+  }
+}
+
+mlir::AffineExpr ContractPlan::groups() const {
+  if (split)
+    return k().ceilDiv(*split);
+  return mlir::getAffineConstantExpr(1, op.getContext());
+}
+
+mlir::AffineExpr ContractPlan::groupSteps() const {
+  if (split)
+    return mlir::getAffineConstantExpr(
+        (*split + elementsPerStep() - 1) / elementsPerStep(), op.getContext());
+  return k().ceilDiv(elementsPerStep());
+}
+
+mlir::AffineExpr ContractPlan::panelBytes() const {
+  return groups() * (groupSteps() + headerRows()) * rowBytes();
+}
+
+mlir::AffineExpr ContractPlan::leftStride() const {
+  return (k() * elementBytes()).ceilDiv(64) * 64 + 64;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernel
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class ContractLowering {
+public:
+  ContractLowering(KernelFunction &function, const ContractPlan &plan,
+                   llvm::ArrayRef<llvm::Function *> tiles)
+      : function(function), plan(plan), op(plan.op), e(function.scope.e),
+        b(e.b), tiles(tiles), sizes(function.scope, 1, nullptr) {}
+
+  void lower();
+  /// Scratch before the copied left rows.
+  static unsigned tileBytes(const ContractPlan &plan) {
+    return plan.rows * plan.rowBytes();
+  }
+  static unsigned fixedScratch(const ContractPlan &plan) {
+    unsigned perTerm = plan.split ? 2 : 1;
+    return perTerm * plan.op.getNumTerms() * tileBytes(plan);
+  }
+
+private:
+  struct TilePosition {
+    llvm::SmallVector<Value *> batch;
+    Value *row;    ///< First row, in the whole product.
+    Value *rows;   ///< How many.
+    Value *column; ///< First column.
+  };
+  using ColumnsFn =
+      llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
+
+  Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
+  void lowerTile(const TilePosition &at, Value *panelIndex, Value *tileRow);
+  void runRegisterTile(Value *rows, Value *left, Value *panel, Value *steps,
+                       Value *out);
+  void rescale(const TilePosition &at, Value *group);
+  void epilogue(const TilePosition &at);
+  void forColumns(Value *first, ColumnsFn fn);
+  Value *cell(Value *tile, Value *row, Value *column) {
+    return e.offset(tile, e.add(e.mul(row, e.i64(plan.rowBytes())),
+                                e.mul(column, e.i64(4))));
+  }
+  Value *sums(unsigned term) {
+    return e.offset(function.scratch, e.i64(term * tileBytes(plan)));
+  }
+  Value *parts(unsigned term) {
+    return sums(plan.split ? op.getNumTerms() + term : term);
+  }
+  Value *leftRows(unsigned operand) {
+    return e.offset(
+        function.scratch,
+        e.add(e.i64(fixedScratch(plan)),
+              e.mul(leftStride, e.i64(int64_t(operand) * plan.blockRows))));
+  }
+
+  KernelFunction &function;
+  const ContractPlan &plan;
+  tile::ContractOp op;
+  Emitter &e;
+  llvm::IRBuilder<> &b;
+  llvm::ArrayRef<llvm::Function *> tiles; ///< [rows - 1]
+  ElementBody sizes;
+  Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
+  Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
+};
+
+} // namespace
+
+static std::optional<int64_t> constantOf(Value *value) {
+  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
+    return constant->getSExtValue();
+  return std::nullopt;
+}
+
+/// Vectors of existing columns among a panel's.
+void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
+  unsigned lanes = plan.lanes;
+  Value *count = e.min(b.CreateSub(n, first), e.i64(plan.columns));
+  auto fixed = constantOf(n);
+  bool ragged = !fixed || *fixed % lanes != 0;
+  if (!ragged || e.target.hasMasks()) {
+    e.loop(e.i64(0), count, e.i64(lanes), [&](Value *column) {
+      fn(column, lanes,
+         ragged ? e.maskBelow(b.CreateSub(count, column), lanes) : nullptr);
+    });
+    return;
+  }
+  Value *full = b.CreateAnd(count, e.i64(-int64_t(lanes)));
+  e.loop(e.i64(0), full, e.i64(lanes),
+         [&](Value *column) { fn(column, lanes, nullptr); });
+  e.loop(full, count, e.i64(1), [&](Value *column) { fn(column, 1, nullptr); });
+}
+
+void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
+                                       Value *steps, Value *out) {
+  Value *args[] = {left, leftStride, panel, steps, out};
+  llvm::Function *current = b.GetInsertBlock()->getParent();
+  auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
+  auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
+  llvm::SwitchInst *choice = b.CreateSwitch(rows, full, plan.rows - 1);
+  for (unsigned count = 1; count <= plan.rows; ++count) {
+    llvm::BasicBlock *block = full;
+    if (count < plan.rows) {
+      block = llvm::BasicBlock::Create(e.context, "tile", current);
+      choice->addCase(b.getInt64(count), block);
+    }
+    b.SetInsertPoint(block);
+    b.CreateCall(tiles[count - 1], args);
+    b.CreateBr(join);
+  }
+  b.SetInsertPoint(join);
+}
+
+/// acc = fma(f32(part), factor, acc) for the group just multiplied.
+void ContractLowering::rescale(const TilePosition &at, Value *group) {
+  mlir::Block &block = op.getRescale().front();
+  forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
+    e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
+      ElementBody body(function.scope, width, mask);
+      for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
+        body.bind(argument, ElementBody::uniform(value));
+      unsigned next = plan.numBatch;
+      body.bind(block.getArgument(next),
+                ElementBody::uniform(e.add(at.row, row)));
+      body.bind(block.getArgument(next + 1),
+                body.laneIndex(e.add(at.column, column), width));
+      body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
+      body.emit(block);
+      llvm::Type *f32Type = e.vectorType(b.getFloatTy(), width);
+      llvm::Type *partType = plan.kind == StepKind::Singles
+                                 ? f32Type
+                                 : e.vectorType(b.getInt32Ty(), width);
+      for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+        Value *factor =
+            body.spread(body.lookup(block.getTerminator()->getOperand(term)));
+        Value *part = e.load(partType, cell(parts(term), row, column),
+                             Memory::Scratch, 4);
+        if (plan.kind != StepKind::Singles)
+          part = b.CreateSIToFP(part, f32Type);
+        Value *slot = cell(sums(term), row, column);
+        Value *sum = e.load(f32Type, slot, Memory::Scratch, 4);
+        e.store(e.fma(part, factor, sum), slot, Memory::Scratch, 4);
+      }
+    });
+  });
+}
+
+void ContractLowering::epilogue(const TilePosition &at) {
+  mlir::Block &block = op.getEpilogue().front();
+  llvm::Type *scalar = op.getAccumulatorType().isF32()
+                           ? b.getFloatTy()
+                           : static_cast<llvm::Type *>(b.getInt32Ty());
+  forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
+    e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
+      ElementBody body(function.scope, width, mask);
+      for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
+        body.bind(argument, ElementBody::uniform(value));
+      unsigned next = plan.numBatch;
+      body.bind(block.getArgument(next),
+                ElementBody::uniform(e.add(at.row, row)));
+      body.bind(block.getArgument(next + 1),
+                body.laneIndex(e.add(at.column, column), width));
+      for (unsigned term = 0; term < op.getNumTerms(); ++term)
+        body.bind(block.getArgument(next + 2 + term),
+                  {e.load(e.vectorType(scalar, width),
+                          cell(sums(term), row, column), Memory::Scratch, 4)});
+      body.emit(block);
+    });
+  });
+}
+
+/// One tile: all terms, all groups, the epilogue.
+void ContractLowering::lowerTile(const TilePosition &at, Value *panelIndex,
+                                 Value *tileRow) {
+  llvm::ArrayRef<int64_t> terms = op.getTerms();
+  Value *rowOffset = e.mul(tileRow, leftStride);
+  Value *panelOffset = e.mul(panelIndex, panelBytes);
+  auto left = [&](unsigned term) {
+    return e.offset(leftRows(terms[2 * term]), rowOffset);
+  };
+  auto panel = [&](unsigned term) {
+    return e.offset(function.extra[terms[2 * term + 1]], panelOffset);
+  };
+  if (!plan.split) {
+    for (unsigned term = 0; term < op.getNumTerms(); ++term)
+      runRegisterTile(at.rows, left(term), panel(term), groupSteps, sums(term));
+    epilogue(at);
+    return;
+  }
+  Value *zero = e.splat(llvm::ConstantFP::get(b.getFloatTy(), 0.0), plan.lanes);
+  e.loop(e.i64(0), e.i64(op.getNumTerms() * tileBytes(plan)),
+         e.i64(4 * plan.lanes), [&](Value *at) {
+           e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
+                   4 * plan.lanes);
+         });
+  Value *groupBytes = e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
+                            e.i64(plan.rowBytes()));
+  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+    Value *first = e.mul(group, e.i64(*plan.split));
+    Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
+    Value *steps = e.ceilDiv(length, e.i64(plan.elementsPerStep()));
+    for (unsigned term = 0; term < op.getNumTerms(); ++term)
+      runRegisterTile(
+          at.rows,
+          e.offset(left(term), e.mul(first, e.i64(plan.elementBytes()))),
+          e.offset(panel(term), e.mul(group, groupBytes)), steps, parts(term));
+    rescale(at, group);
+  });
+  epilogue(at);
+}
+
+void ContractLowering::lower() {
+  n = size(plan.n());
+  k = size(plan.k());
+  leftStride = size(plan.leftStride());
+  groups = size(plan.groups());
+  groupSteps = size(plan.groupSteps());
+  panelBytes = size(plan.panelBytes());
+  Value *m = size(plan.m());
+  Value *panels = size(plan.panels()), *blocks = size(plan.rowBlocks());
+  llvm::SmallVector<Value *> domain;
+  for (unsigned i = 0; i < plan.numBatch; ++i)
+    domain.push_back(size(plan.extent(i)));
+  domain.push_back(blocks);
+
+  e.loop(function.begin, function.end, e.i64(1), {e.i64(-1)},
+         [&](Value *item, llvm::ArrayRef<Value *> carried) {
+           Value *blockNumber = b.CreateUDiv(item, panels);
+           Value *panel = b.CreateSub(item, e.mul(blockNumber, panels));
+           llvm::SmallVector<Value *> point = pointOf(e, blockNumber, domain);
+           llvm::SmallVector<Value *> batch(point.begin(), point.end() - 1);
+           Value *firstRow = e.mul(point.back(), e.i64(plan.blockRows));
+           Value *rows = e.min(b.CreateSub(m, firstRow), e.i64(plan.blockRows));
+           e.when(b.CreateICmpNE(blockNumber, carried[0]), [&] {
+             for (unsigned i = 0; i < op.getNumLhs(); ++i)
+               emitLeftCopy(function.scope, plan, i, batch, firstRow, rows,
+                            leftRows(i));
+           });
+           Value *batchNumber =
+               plan.numBatch ? b.CreateUDiv(blockNumber, blocks) : e.i64(0);
+           Value *panelIndex = e.add(e.mul(batchNumber, panels), panel);
+           e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
+             TilePosition at{
+                 batch, e.add(firstRow, tileRow),
+                 e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows)),
+                 e.mul(panel, e.i64(plan.columns))};
+             lowerTile(at, panelIndex, tileRow);
+           });
+           return Emitter::Values{blockNumber};
+         });
+  b.CreateRetVoid();
+}
+
+LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
+                                             tile::ContractOp op,
+                                             const std::string &name) {
+  LoweredContract lowered;
+  bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
+  for (mlir::Region &region : op.getOperandRegions())
+    if (op.getElementType(region).isInteger(8) != integers) {
+      e.unsupported("a contraction with 8-bit integers in one term and floats "
+                    "in another; give each its own kernel",
+                    e.b.getInt32Ty());
+      return lowered;
+    }
+  ContractPlan plan(op, e.target);
+  for (unsigned i = 0; i < op.getNumRhs(); ++i) {
+    std::string packName = fmt::format("{}.pack{}", name, i);
+    lowered.packed.push_back(emitPacking(e, kernel, plan, i, packName));
+    lowered.packed.back().bufferName = packName;
+  }
+  llvm::SmallVector<llvm::Function *> tiles;
+  for (unsigned rows = 1; rows <= plan.rows; ++rows)
+    tiles.push_back(
+        emitRegisterTile(e, plan, rows, fmt::format("{}.tile{}", name, rows)));
+
+  llvm::SmallVector<unsigned> arguments;
+  for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
+    arguments.push_back(i);
+  KernelFunction function(e, name, kernel, arguments, op.getNumRhs());
+  ContractLowering(function, plan, tiles).lower();
+
+  LoweredKernel &out = lowered.kernel;
+  out.name = name;
+  out.items =
+      tile::toSymExpr(plan.rowBlocks()) * tile::toSymExpr(plan.panels());
+  for (unsigned i = 0; i < plan.numBatch; ++i)
+    out.items = tile::toSymExpr(plan.extent(i)) * out.items;
+  // A call should be worth some ten microseconds of multiply-adds, and the
+  // copy of the left rows some percent of it.
+  constexpr int64_t workPerCall = 1 << 22;
+  // With few rows the time goes into reading the panel, as with eight.
+  SymExpr rows = SymExpr::binary(
+      SymExpr::Op::Max, SymExpr::constant(8),
+      SymExpr::binary(SymExpr::Op::Min, tile::toSymExpr(plan.m()),
+                      SymExpr::constant(plan.blockRows)));
+  SymExpr work =
+      rows * SymExpr::constant(plan.columns) * tile::toSymExpr(plan.k());
+  out.grain = SymExpr::ceilDiv(
+      SymExpr::constant(workPerCall),
+      SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), work));
+  out.scratchBytes =
+      SymExpr::constant(ContractLowering::fixedScratch(plan)) +
+      tile::toSymExpr(plan.leftStride()) *
+          SymExpr::constant(int64_t(plan.blockRows) * op.getNumLhs());
+  llvm::StringRef instruction = plan.kind == StepKind::Quads   ? "vpdpbusd"
+                                : plan.kind == StepKind::Pairs ? "pmaddwd"
+                                : e.target.hasFma()            ? "fma"
+                                                               : "mulps+addps";
+  out.schedule = fmt::format(
+      "tile {}x{} ({}), blocks of {} rows, item = one block x one panel of {} "
+      "columns, {} term{}{}",
+      plan.rows, plan.columns, instruction.str(), plan.blockRows, plan.columns,
+      op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
+      plan.split ? fmt::format(", split every {}", *plan.split) : "");
+  return lowered;
+}

@@ -1,0 +1,63 @@
+//===- CpuTarget.h - What a CPU variant may use -----------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// CPU code is generated for one of three levels. A level is a fixed set of
+// instruction-set features, so that a module made on one machine runs on every
+// machine of that level, and the bits and the code are the same wherever it
+// was made; the machine at hand only steers instruction scheduling.
+//
+//     generic       x86-64 baseline (SSE2)            4 lanes of 32 bits
+//     avx2          x86-64-v3 (AVX2, FMA, F16C)        8 lanes
+//     avx512-vnni   x86-64-v4 and AVX-512 VNNI        16 lanes, vpdpbusd
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_LOWER_CPU_CPUTARGET_H
+#define QUERN_COMPILER_LOWER_CPU_CPUTARGET_H
+
+#include "runtime/core/Result.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quern::cpugen {
+
+enum class CpuLevel : uint8_t { Generic, Avx2, Avx512Vnni };
+
+struct CpuTarget {
+  CpuLevel level = CpuLevel::Generic;
+  std::string triple = "x86_64-unknown-linux-gnu";
+  /// The instruction set: an LLVM CPU name of the level.
+  std::string cpu = "x86-64";
+  /// What to schedule for; any LLVM CPU name.
+  std::string tuneCpu = "generic";
+  /// Features beyond the baseline that code may use, in LLVM's spelling; what
+  /// a module records as required.
+  std::vector<std::string> features;
+
+  unsigned lanes() const {
+    return level == CpuLevel::Avx512Vnni ? 16 : level == CpuLevel::Avx2 ? 8 : 4;
+  }
+  bool hasFma() const { return level != CpuLevel::Generic; }
+  bool hasF16C() const { return level != CpuLevel::Generic; }
+  bool hasSse41() const { return level != CpuLevel::Generic; }
+  /// Lanes can be switched off per instruction at no cost.
+  bool hasMasks() const { return level == CpuLevel::Avx512Vnni; }
+
+  /// "cpu:avx512-vnni", "cpu:avx2", "cpu:generic".
+  std::string name() const;
+
+  static CpuTarget forLevel(CpuLevel level);
+  /// The highest level this machine supports.
+  static CpuTarget host();
+  /// "cpu" is the host; "cpu:LEVEL" names a level.
+  static Result<CpuTarget> parse(std::string_view text);
+};
+
+} // namespace quern::cpugen
+
+#endif // QUERN_COMPILER_LOWER_CPU_CPUTARGET_H

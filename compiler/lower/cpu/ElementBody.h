@@ -1,0 +1,111 @@
+//===- ElementBody.h - Element bodies as LLVM values ------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A body of the tile dialect computes one element. Here it becomes code for
+// `lanes` elements at once: neighbours along one of its index arguments, the
+// lane dimension. A value that is the same for every lane stays a scalar, and
+// an index that grows by the same step from lane to lane stays a pair (first
+// lane, step), because what matters about an access is its step between lanes:
+//
+//     step 1   one vector load or store
+//     step 0   a scalar load, used by all lanes
+//     other    lane by lane (gather, scatter)
+//
+// Division of a lane index by a multiple of the lane count, when the first
+// lane is known to be a multiple too, is the same for all lanes: this is how
+// the scales of groups and blocks become scalar loads.
+//
+// With a mask, lanes switched off touch no memory; lane 0 must be on.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_LOWER_CPU_ELEMENTBODY_H
+#define QUERN_COMPILER_LOWER_CPU_ELEMENTBODY_H
+
+#include "compiler/lower/cpu/Emitter.h"
+#include "dialects/tile/IR/Tile.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+namespace quern::cpugen {
+
+/// A value of an element body.
+struct Lane {
+  /// A scalar (all lanes the same), or one value per lane. For an index with a
+  /// step: its value in lane 0.
+  llvm::Value *value = nullptr;
+  /// For index values: what the next lane has more; null is 0.
+  llvm::Value *step = nullptr;
+  /// For index values: lane 0's value is a multiple of this.
+  int64_t multiple = 1;
+
+  bool isVector() const { return Emitter::width(value) > 1; }
+};
+
+/// A buffer as a kernel sees it.
+struct BufferView {
+  llvm::Value *address = nullptr;
+  DType dtype = DType::F32;
+  llvm::SmallVector<llvm::Value *, 6> strides; ///< In elements.
+  Memory memory = Memory::Read;
+};
+
+/// What all bodies of one kernel share.
+struct KernelScope {
+  Emitter &e;
+  llvm::SmallVector<llvm::Value *> symbols; ///< i64 each.
+  llvm::DenseMap<mlir::Value, BufferView> buffers;
+  /// Extents of a map of symbols.
+  llvm::SmallVector<llvm::Value *> sizes(mlir::AffineMap map);
+};
+
+class ElementBody {
+public:
+  /// `outer` holds the values of enclosing bodies; null at the top.
+  ElementBody(KernelScope &scope, unsigned lanes, llvm::Value *mask,
+              const ElementBody *outer = nullptr)
+      : scope(scope), e(scope.e), lanes(lanes), mask(mask), outer(outer) {}
+
+  void bind(mlir::Value value, Lane lane) { values[value] = lane; }
+  Lane lookup(mlir::Value value) const;
+  /// Emits one op that is neither a terminator nor holds a region.
+  void emit(mlir::Operation &op);
+  /// Emits all of a block but its terminator.
+  void emit(mlir::Block &block);
+  Lane affine(mlir::AffineExpr expr, llvm::ArrayRef<Lane> dims);
+  /// One value per lane (or the scalar, with one lane).
+  llvm::Value *spread(Lane lane);
+
+  /// The index `base + lane`, base being a multiple of `multiple`.
+  Lane laneIndex(llvm::Value *base, int64_t multiple);
+  static Lane uniform(llvm::Value *value, int64_t multiple = 1) {
+    return {value, nullptr, multiple};
+  }
+
+  KernelScope &scope;
+  Emitter &e;
+  const unsigned lanes;
+  llvm::Value *const mask;
+
+private:
+  Lane element(const BufferView &view, mlir::AffineMap map,
+               mlir::ValueRange indices);
+  void emitLoad(tile::LoadOp op);
+  void emitStore(tile::StoreOp op);
+  void emitIndexArithmetic(mlir::Operation &op);
+  llvm::Value *emitArithmetic(mlir::Operation &op,
+                              llvm::ArrayRef<llvm::Value *> in);
+  llvm::Value *emitConversion(mlir::Operation &op, llvm::Value *in);
+  llvm::Type *typeOf(mlir::Type type, llvm::Value *like);
+  Lane constant(mlir::arith::ConstantOp op);
+
+  const ElementBody *outer;
+  llvm::DenseMap<mlir::Value, Lane> values;
+};
+
+} // namespace quern::cpugen
+
+#endif // QUERN_COMPILER_LOWER_CPU_ELEMENTBODY_H

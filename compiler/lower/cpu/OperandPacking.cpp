@@ -1,0 +1,339 @@
+//===- OperandPacking.cpp - Operands in the order they are used -----------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Packing right operands into panels and copying left rows; Contract.h has the
+// layouts.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Contract.h"
+
+#include "llvm/IR/IntrinsicsX86.h"
+
+using namespace quern;
+using namespace quern::cpugen;
+using llvm::Value;
+
+/// The stored form of one element in an i32 lane: the code, or f32 bits.
+static Value *widen(Emitter &e, Value *element, mlir::Type type,
+                    bool isUnsigned) {
+  llvm::Type *i32Type = e.typeLike(element, e.b.getInt32Ty());
+  if (type.isInteger(8))
+    return isUnsigned ? e.b.CreateZExt(element, i32Type)
+                      : e.b.CreateSExt(element, i32Type);
+  return e.bits(e.decode(element, tile::getDType(type)));
+}
+
+namespace {
+
+/// Packs one step of one vector of columns.
+struct PanelWriter {
+  KernelScope &scope;
+  const ContractPlan &plan;
+  mlir::Region &region;
+  llvm::SmallVector<Value *> batch;
+  Value *firstColumn;
+  Value *mask; ///< Null: all columns exist.
+
+  Emitter &e = scope.e;
+
+  Value *element(Value *k) {
+    ElementBody body(scope, plan.lanes, mask);
+    mlir::Block &block = region.front();
+    for (auto [argument, value] : llvm::zip(block.getArguments(), batch))
+      body.bind(argument, ElementBody::uniform(value));
+    body.bind(block.getArgument(plan.numBatch),
+              body.laneIndex(firstColumn, plan.lanes));
+    body.bind(block.getArgument(plan.numBatch + 1), ElementBody::uniform(k));
+    body.emit(block);
+    mlir::Value yielded = block.getTerminator()->getOperand(0);
+    Value *wide = widen(e, body.spread(body.lookup(yielded)), yielded.getType(),
+                        plan.rightUnsigned);
+    if (mask)
+      wide = e.b.CreateSelect(mask, wide,
+                              llvm::Constant::getNullValue(wide->getType()));
+    return wide;
+  }
+
+  /// Where K runs contiguously in memory a step is one 32-bit gather.
+  Value *gatheredQuad(Value *k) {
+    tile::LoadOp load = plan.op.getPlainLoad(region);
+    if (plan.kind != StepKind::Quads || !load)
+      return nullptr;
+    auto it = scope.buffers.find(load.getBuffer());
+    unsigned rank = load.getBuffer().getType().getRank();
+    // The last index of the access is k itself, and no other uses it.
+    mlir::Value kArgument = region.front().getArgument(plan.numBatch + 1);
+    if (it == scope.buffers.end() || rank == 0)
+      return nullptr;
+    llvm::SmallVector<Lane> dims;
+    ElementBody body(scope, plan.lanes, mask);
+    std::optional<unsigned> kDim;
+    for (auto [position, index] : llvm::enumerate(load.getIndices())) {
+      if (index == kArgument) {
+        if (kDim)
+          return nullptr;
+        kDim = position;
+        dims.push_back(ElementBody::uniform(k));
+      } else {
+        unsigned number = llvm::cast<mlir::BlockArgument>(index).getArgNumber();
+        dims.push_back(number == plan.numBatch
+                           ? body.laneIndex(firstColumn, plan.lanes)
+                           : ElementBody::uniform(batch[number]));
+      }
+    }
+    mlir::AffineMap map = load.getMap();
+    if (!kDim || map.getResult(rank - 1) !=
+                     mlir::getAffineDimExpr(*kDim, load.getContext()))
+      return nullptr;
+    for (unsigned i = 0; i + 1 < rank; ++i)
+      if (map.getResult(i).isFunctionOfDim(*kDim))
+        return nullptr;
+    Value *number = e.splat(e.i64(0), plan.lanes);
+    for (auto [expr, stride] : llvm::zip(map.getResults(), it->second.strides))
+      number = e.b.CreateAdd(number,
+                             e.b.CreateMul(body.spread(body.affine(expr, dims)),
+                                           e.splat(stride, plan.lanes)));
+    Value *addresses = e.offset(it->second.address, number);
+    Value *quad = e.gather(e.vectorType(e.b.getInt32Ty(), plan.lanes),
+                           addresses, mask, it->second.memory);
+    if (mask)
+      quad = e.b.CreateSelect(mask, quad,
+                              llvm::Constant::getNullValue(quad->getType()));
+    return quad;
+  }
+
+  /// The step that starts at element k; `last` elements end before `limit`,
+  /// null when all of them do.
+  Value *step(Value *k, Value *limit) {
+    unsigned count = plan.elementsPerStep();
+    if (!limit)
+      if (Value *quad = gatheredQuad(k))
+        return quad;
+    unsigned bits = 32 / count;
+    Value *packed = nullptr;
+    for (unsigned i = 0; i < count; ++i) {
+      Value *at = e.add(k, e.i64(i));
+      Value *part;
+      if (limit) {
+        llvm::Type *type = e.vectorType(e.b.getInt32Ty(), plan.lanes);
+        part = e.branch(
+            e.b.CreateICmpSLT(at, limit),
+            [&] { return Emitter::Values{element(at)}; },
+            [&] {
+              return Emitter::Values{llvm::Constant::getNullValue(type)};
+            })[0];
+      } else {
+        part = element(at);
+      }
+      if (count > 1) {
+        part = e.b.CreateAnd(part, e.i32((int64_t(1) << bits) - 1, part));
+        part = e.b.CreateShl(part, e.i32(bits * i, part));
+      }
+      packed = packed ? e.b.CreateOr(packed, part) : part;
+    }
+    return packed;
+  }
+};
+
+} // namespace
+
+/// Packs the steps of one group for one vector of columns at `target`.
+static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
+                      Value *allSteps, Value *target) {
+  Emitter &e = writer.e;
+  const ContractPlan &plan = writer.plan;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
+  Value *zero = llvm::Constant::getNullValue(vector);
+  unsigned perStep = plan.elementsPerStep();
+  Value *data = e.offset(target, e.i64(plan.headerRows() * plan.rowBytes()));
+  auto put = [&](Value *step, Value *packed) {
+    e.store(packed, e.offset(data, e.mul(step, e.i64(plan.rowBytes()))),
+            Memory::Written, 4 * plan.lanes);
+  };
+  // sum + 128 * the step's elements, which the header subtracts.
+  auto correct = [&](Value *sum, Value *packed) -> Value * {
+    if (!plan.headerRows())
+      return sum;
+    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * plan.lanes);
+    Value *all128 = llvm::ConstantInt::get(bytes, 128);
+    return b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
+                             {sum, all128, b.CreateBitCast(packed, bytes)});
+  };
+  Value *length = b.CreateSub(kEnd, kBegin);
+  Value *full = e.floorDiv(length, e.i64(perStep));
+  Value *used = e.ceilDiv(length, e.i64(perStep));
+  Value *sum = e.loop(e.i64(0), full, e.i64(1), {zero},
+                      [&](Value *step, llvm::ArrayRef<Value *> carried) {
+                        Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
+                        Value *packed = writer.step(k, nullptr);
+                        put(step, packed);
+                        return Emitter::Values{correct(carried[0], packed)};
+                      })[0];
+  if (perStep > 1)
+    sum = e.branch(
+        b.CreateICmpSLT(full, used),
+        [&] {
+          Value *k = e.add(kBegin, e.mul(full, e.i64(perStep)));
+          Value *packed = writer.step(k, kEnd);
+          put(full, packed);
+          return Emitter::Values{correct(sum, packed)};
+        },
+        [&] { return Emitter::Values{sum}; })[0];
+  e.loop(used, allSteps, e.i64(1), [&](Value *step) { put(step, zero); });
+  if (plan.headerRows())
+    e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
+}
+
+PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
+                                         const ContractPlan &plan,
+                                         unsigned index,
+                                         const std::string &name) {
+  tile::ContractOp op = plan.op;
+  mlir::Region &region = op.getRhsRegion(index);
+  PackedOperand packed;
+  region.walk([&](tile::LoadOp load) {
+    if (auto argument = llvm::dyn_cast<mlir::BlockArgument>(load.getBuffer()))
+      if (!llvm::is_contained(packed.sources, argument.getArgNumber()))
+        packed.sources.push_back(argument.getArgNumber());
+  });
+  KernelFunction function(e, name, kernel, packed.sources, 1);
+  KernelScope &scope = function.scope;
+  ElementBody sizes(scope, 1, nullptr);
+  auto size = [&](mlir::AffineExpr expr) {
+    return sizes.affine(expr, {}).value;
+  };
+  llvm::SmallVector<Value *> domain;
+  for (unsigned i = 0; i < plan.numBatch; ++i)
+    domain.push_back(size(plan.extent(i)));
+  domain.push_back(size(plan.panels()));
+  Value *n = size(plan.n()), *k = size(plan.k());
+  Value *groups = size(plan.groups()), *steps = size(plan.groupSteps());
+  Value *panelBytes = size(plan.panelBytes());
+  Value *groupBytes =
+      e.mul(e.add(steps, e.i64(plan.headerRows())), e.i64(plan.rowBytes()));
+  Value *groupElements = plan.split ? e.i64(*plan.split) : k;
+
+  e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
+    llvm::SmallVector<Value *> point = pointOf(e, item, domain);
+    Value *panel = e.offset(function.extra[0], e.mul(item, panelBytes));
+    Value *panelColumn = e.mul(point.back(), e.i64(plan.columns));
+    llvm::SmallVector<Value *> batch(point.begin(), point.end() - 1);
+    e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+      Value *kBegin = e.mul(group, groupElements);
+      Value *kEnd = e.min(e.add(kBegin, groupElements), k);
+      e.loop(
+          e.i64(0), e.i64(plan.columns), e.i64(plan.lanes), [&](Value *column) {
+            Value *first = e.add(panelColumn, column);
+            Value *target = e.offset(panel, e.add(e.mul(group, groupBytes),
+                                                  e.mul(column, e.i64(4))));
+            Value *left = e.b.CreateSub(n, first);
+            auto pack = [&](Value *mask) {
+              PanelWriter writer{scope, plan, region, batch, first, mask};
+              packGroup(writer, kBegin, kEnd, steps, target);
+              return Emitter::Values();
+            };
+            e.branch(
+                e.b.CreateICmpSGE(left, e.i64(plan.lanes)),
+                [&] { return pack(nullptr); },
+                [&] {
+                  e.branch(
+                      e.b.CreateICmpSGT(left, e.i64(0)),
+                      [&] { return pack(e.maskBelow(left, plan.lanes)); },
+                      [&] {
+                        Value *rows = e.add(steps, e.i64(plan.headerRows()));
+                        e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
+                          e.store(e.splat(e.b.getInt32(0), plan.lanes),
+                                  e.offset(target,
+                                           e.mul(row, e.i64(plan.rowBytes()))),
+                                  Memory::Written, 4 * plan.lanes);
+                        });
+                        return Emitter::Values();
+                      });
+                  return Emitter::Values();
+                });
+          });
+    });
+  });
+  e.b.CreateRetVoid();
+
+  for (unsigned i = 0; i < plan.numBatch; ++i)
+    packed.shape.push_back(tile::toSymExpr(plan.extent(i)));
+  packed.shape.push_back(tile::toSymExpr(plan.panels()));
+  SymExpr bytes = tile::toSymExpr(plan.panelBytes());
+  packed.kernel.name = name;
+  packed.kernel.items = SymExpr::constant(1);
+  for (const SymExpr &extent : packed.shape)
+    packed.kernel.items = packed.kernel.items * extent;
+  packed.kernel.grain = SymExpr::ceilDiv(
+      SymExpr::constant(1 << 16),
+      SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), bytes));
+  packed.shape.push_back(bytes);
+  packed.kernel.schedule =
+      fmt::format("item = one panel of {} columns, {}{}", plan.columns,
+                  plan.kind == StepKind::Quads   ? "8-bit quads"
+                  : plan.kind == StepKind::Pairs ? "16-bit pairs"
+                                                 : "f32",
+                  plan.headerRows() ? " with a row of corrections" : "");
+  return packed;
+}
+
+void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
+                                 unsigned index, llvm::ArrayRef<Value *> batch,
+                                 Value *first, Value *count, Value *target) {
+  Emitter &e = scope.e;
+  llvm::IRBuilder<> &b = e.b;
+  tile::ContractOp op = plan.op;
+  mlir::Region &region = op.getLhsRegion(index);
+  mlir::Block &block = region.front();
+  mlir::Value yielded = block.getTerminator()->getOperand(0);
+  // Copies of codes go by whole vectors of bytes, everything else by lanes of
+  // 32 bits.
+  bool bytes = op.getPlainLoad(region) && plan.kind == StepKind::Quads;
+  unsigned width = bytes ? 4 * plan.lanes : plan.lanes;
+  ElementBody sizes(scope, 1, nullptr);
+  Value *k = sizes.affine(plan.k(), {}).value;
+  Value *stride = sizes.affine(plan.leftStride(), {}).value;
+
+  auto chunk = [&](Value *row, Value *position, unsigned lanes, Value *mask) {
+    ElementBody body(scope, lanes, mask);
+    for (auto [argument, value] : llvm::zip(block.getArguments(), batch))
+      body.bind(argument, ElementBody::uniform(value));
+    body.bind(block.getArgument(plan.numBatch),
+              ElementBody::uniform(e.add(first, row)));
+    body.bind(block.getArgument(plan.numBatch + 1),
+              body.laneIndex(position, lanes));
+    body.emit(block);
+    Value *element = body.spread(body.lookup(yielded));
+    if (plan.kind == StepKind::Quads) {
+      if (plan.shiftLeft)
+        element = b.CreateXor(element,
+                              llvm::ConstantInt::get(element->getType(), 128));
+    } else {
+      element = widen(e, element, yielded.getType(), plan.leftUnsigned);
+      if (plan.kind == StepKind::Pairs)
+        element = b.CreateTrunc(element, e.typeLike(element, b.getInt16Ty()));
+    }
+    // Rows are padded to whole vectors: no mask is needed here.
+    e.store(
+        element,
+        e.offset(target, e.add(e.mul(row, stride),
+                               e.mul(position, e.i64(plan.elementBytes())))),
+        Memory::Scratch, plan.elementBytes());
+  };
+  e.loop(e.i64(0), count, e.i64(1), [&](Value *row) {
+    Value *full = b.CreateAnd(k, e.i64(-int64_t(width)));
+    e.loop(e.i64(0), full, e.i64(width),
+           [&](Value *at) { chunk(row, at, width, nullptr); });
+    if (e.target.hasMasks())
+      e.when(b.CreateICmpSLT(full, k), [&] {
+        chunk(row, full, width, e.maskBelow(b.CreateSub(k, full), width));
+      });
+    else
+      e.loop(full, k, e.i64(1), [&](Value *at) { chunk(row, at, 1, nullptr); });
+  });
+}

@@ -1,0 +1,325 @@
+//===- Compiler.cpp - From a layer's text to a module ---------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/pipelines/Compiler.h"
+
+#include "compiler/conversion/QuernToTile.h"
+#include "compiler/diagnostics/Diagnostics.h"
+#include "compiler/emit/cuda/CudaCompiler.h"
+#include "compiler/frontend/Frontend.h"
+#include "compiler/lower/cpu/CpuCompiler.h"
+#include "compiler/pipelines/QuernPipeline.h"
+#include "dialects/quern/IR/Quern.h"
+#include "dialects/quern/Transforms/Passes.h"
+#include "dialects/tile/IR/Tile.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <chrono>
+
+using namespace mlir;
+using namespace quern;
+
+namespace {
+
+struct Settings {
+  std::string fuse = "all";
+  std::string layer;
+};
+
+/// One compilation: the context, the module on its way, and what is noted
+/// along it.
+class Compilation {
+public:
+  explicit Compilation(const CompileRequest &request)
+      : request(request), context(MLIRContext::Threading::DISABLED),
+        collector(context, request.name,
+                  StringRef(request.source.data(), request.source.size())) {}
+
+  Result<CompileOutput> run();
+
+private:
+  Result<void> parseSettings();
+  Result<void> parse();
+  Result<void> runQuernPasses();
+  Result<void> convert();
+  Result<void> generate();
+  Result<void> generateForCpu();
+  Result<void> generateForCuda();
+
+  /// Runs the passes that `build` adds, printing after `dumpAfter`.
+  template <typename Build>
+  Result<void> runPasses(StringRef phase, Build build);
+  bool wants(Stage stage) const {
+    return llvm::is_contained(request.wanted, stage);
+  }
+  void note(Stage stage, std::string text) {
+    output.texts.push_back({stage, std::move(text)});
+  }
+  std::string print() {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    module->print(stream);
+    return text;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  void time(std::string phase, Clock::time_point start) {
+    output.times.push_back(
+        {std::move(phase),
+         std::chrono::duration<double, std::milli>(Clock::now() - start)
+             .count()});
+  }
+
+  const CompileRequest &request;
+  Settings settings;
+  MLIRContext context;
+  DiagnosticCollector collector;
+  OwningOpRef<ModuleOp> module;
+  CompileOutput output;
+};
+
+} // namespace
+
+Result<void> Compilation::parseSettings() {
+  for (const std::string &setting : request.settings) {
+    StringRef name, value;
+    std::tie(name, value) = StringRef(setting).split('=');
+    if (name == "fuse" && (value == "all" || value == "none"))
+      settings.fuse = value.str();
+    else if (name == "layer" && !value.empty())
+      settings.layer = value.str();
+    else if (name == "numerics" && value == "fast")
+      return fail(Errc::Unsupported,
+                  "numerics \"fast\" is not supported; accepted is \"strict\"");
+    else if (!(name == "numerics" && value == "strict"))
+      return fail(Errc::InvalidArgument,
+                  fmt::format("unknown setting \"{}\"", setting),
+                  {"accepted are fuse=all, fuse=none, numerics=strict and "
+                   "layer=NAME"});
+  }
+  return {};
+}
+
+Result<void> Compilation::parse() {
+  Clock::time_point start = Clock::now();
+  std::vector<quern::Diagnostic> errors;
+  module = parseLayers(
+      StringRef(request.source.data(), request.source.size()), request.name,
+      context, errors);
+  if (!module) {
+    if (errors.empty())
+      return collector.takeError("the frontend");
+    quern::Diagnostic first = errors.front();
+    for (const quern::Diagnostic &other : llvm::drop_begin(errors))
+      first.notes.push_back(other.render());
+    return first;
+  }
+
+  // One layer to a module.
+  auto layers =
+      llvm::to_vector_of<func::FuncOp>(module->getOps<func::FuncOp>());
+  std::string names;
+  for (func::FuncOp layer : layers)
+    names += (names.empty() ? "" : ", ") + layer.getName().str();
+  if (settings.layer.empty() && layers.size() != 1)
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} has {} layers; choose one", request.name,
+                            layers.size()),
+                {layers.empty() ? "a layer is written as in docs/language.md"
+                                : "its layers are " + names});
+  bool found = settings.layer.empty();
+  for (func::FuncOp layer : layers) {
+    if (settings.layer.empty() || layer.getName() == settings.layer)
+      found = true;
+    else
+      layer.erase();
+  }
+  if (!found)
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} has no layer {}", request.name,
+                            settings.layer),
+                {"its layers are " + names});
+  func::FuncOp layer = *module->getOps<func::FuncOp>().begin();
+  output.module.layer = layer.getName().str();
+  for (Attribute attr :
+       layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
+    auto symbol = cast<ir::SymbolAttr>(attr);
+    output.module.symbols.push_back({symbol.getName().str(), symbol.getMin(),
+                                     symbol.getMax(), symbol.getMultiple()});
+  }
+  time("frontend", start);
+  if (wants(Stage::Quern))
+    note(Stage::Quern, print());
+  return {};
+}
+
+template <typename Build>
+Result<void> Compilation::runPasses(StringRef phase, Build build) {
+  Clock::time_point start = Clock::now();
+  PassManager manager(&context);
+  if (!request.dumpAfter.empty()) {
+    llvm::raw_string_ostream stream(output.passDump);
+    auto isWanted = [this](Pass *pass, Operation *) {
+      return pass->getArgument() == request.dumpAfter;
+    };
+    manager.enableIRPrinting([](Pass *, Operation *) { return false; },
+                             isWanted, /*printModuleScope=*/true,
+                             /*printAfterOnlyOnChange=*/false,
+                             /*printAfterOnlyOnFailure=*/false, stream);
+    build(manager);
+    if (failed(manager.run(*module)))
+      return collector.takeError(phase);
+  } else {
+    build(manager);
+    if (failed(manager.run(*module)))
+      return collector.takeError(phase);
+  }
+  time(phase.str(), start);
+  return {};
+}
+
+/// Collects what quern-infer-scale-placement wrote on the products.
+static std::vector<ScalePlacement> collectPlacements(ModuleOp module) {
+  std::vector<ScalePlacement> placements;
+  module.walk([&](ir::MatmulOp product) {
+    unsigned line = 0;
+    if (FileLineColLoc place = findFileLocation(product.getLoc()))
+      line = place.getLine();
+    for (auto [side, attr] : {std::pair("left", "quern.lhs_placement"),
+                              std::pair("right", "quern.rhs_placement")})
+      if (auto text = product->getAttrOfType<StringAttr>(attr))
+        placements.push_back(
+            {line, fmt::format("{} operand: {}", side,
+                               text.getValue().str())});
+  });
+  return placements;
+}
+
+Result<void> Compilation::runQuernPasses() {
+  pipelines::PipelineOptions options;
+  options.fuse = settings.fuse == "all";
+  if (auto placed = runPasses("scale placement",
+                              [](PassManager &manager) {
+                                manager.addNestedPass<func::FuncOp>(
+                                    ir::createInferScalePlacement());
+                              });
+      !placed)
+    return placed;
+  output.placements = collectPlacements(*module);
+  if (auto done = runPasses("quern passes",
+                            [&](PassManager &manager) {
+                              pipelines::buildQuernPipeline(manager, options);
+                            });
+      !done)
+    return done;
+  if (wants(Stage::Kernels))
+    note(Stage::Kernels, print());
+  return {};
+}
+
+Result<void> Compilation::convert() {
+  if (auto done = runPasses("conversion",
+                            [](PassManager &manager) {
+                              manager.addPass(
+                                  conversion::createConvertQuernToTilePass());
+                            });
+      !done)
+    return done;
+  if (wants(Stage::Tile))
+    note(Stage::Tile, print());
+  return {};
+}
+
+Result<void> Compilation::generateForCpu() {
+  auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
+  if (!target)
+    return target.error();
+  bool dump = wants(Stage::Llvm) || wants(Stage::Asm);
+  cpugen::CpuDumps dumps;
+  auto variant =
+      cpugen::compileForCpu(*module, *target, dump ? &dumps : nullptr);
+  if (!variant)
+    return variant.error();
+  if (wants(Stage::Llvm))
+    note(Stage::Llvm, std::move(dumps.llvm));
+  if (wants(Stage::Asm))
+    note(Stage::Asm, std::move(dumps.assembly));
+  output.module.variants.push_back(std::move(*variant));
+  return {};
+}
+
+Result<void> Compilation::generateForCuda() {
+  if (request.target.arch.empty())
+    return fail(Errc::InvalidArgument,
+                "compiling for \"cuda\" needs an architecture, as in "
+                "cuda:sm_90a");
+  auto target = emit::CudaTarget::parse(request.target.arch);
+  if (!target)
+    return target.error();
+  auto compiled = emit::compileTimed(*module, *target, {});
+  if (!compiled)
+    return compiled.error();
+  for (const CodeDesc &code : compiled->variant.code) {
+    std::string text(reinterpret_cast<const char *>(code.bytes.data()),
+                     code.bytes.size());
+    if (code.kind == CodeKind::CudaSource && wants(Stage::Cuda))
+      note(Stage::Cuda, std::move(text));
+    else if (code.kind == CodeKind::Ptx && wants(Stage::Ptx))
+      note(Stage::Ptx, std::move(text));
+  }
+  output.module.variants.push_back(std::move(compiled->variant));
+  return {};
+}
+
+Result<void> Compilation::generate() {
+  Clock::time_point start = Clock::now();
+  bool cpu = request.target.kind == Target::Kind::Cpu;
+  for (Stage stage : request.wanted) {
+    bool cpuStage = stage == Stage::Llvm || stage == Stage::Asm;
+    bool cudaStage = stage == Stage::Cuda || stage == Stage::Ptx;
+    if ((cpuStage && !cpu) || (cudaStage && cpu))
+      return fail(Errc::InvalidArgument,
+                  fmt::format("target {} has no such stage",
+                              request.target.print()),
+                  {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
+                   "cuda and sim"});
+  }
+  auto done = cpu ? generateForCpu() : generateForCuda();
+  if (!done) {
+    // A back end that reported through MLIR left the better message.
+    if (!collector.getErrors().empty() &&
+        done.error().code == Errc::Unsupported && done.error().file.empty()) {
+      quern::Diagnostic located = collector.takeError("code generation");
+      located.code = Errc::Unsupported;
+      return located;
+    }
+    return done;
+  }
+  time(cpu ? "code for the CPU" : "CUDA C++ and NVRTC", start);
+  return {};
+}
+
+Result<CompileOutput> Compilation::run() {
+  if (auto done = parseSettings(); !done)
+    return done.error();
+  DialectRegistry registry;
+  registry.insert<ir::QuernDialect, tile::TileDialect, func::FuncDialect>();
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+  for (auto step : {&Compilation::parse, &Compilation::runQuernPasses,
+                    &Compilation::convert, &Compilation::generate})
+    if (auto done = (this->*step)(); !done)
+      return done.error();
+  output.module.producers.push_back(std::string(compilerBuildId()));
+  return std::move(output);
+}
+
+Result<CompileOutput> quern::compileLayer(const CompileRequest &request) {
+  return Compilation(request).run();
+}

@@ -1,0 +1,92 @@
+//===- Compiler.h - From a layer's text to a module -------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The compiler as one function, in plain C++: no header of MLIR or LLVM is
+// needed to call it. It runs the stages in their order
+//
+//     frontend -> quern passes -> conversion -> tile -> code for the target
+//
+// and returns a module with the text of whatever stages were asked for. The
+// same call serves the command line and the shared library that the runtime
+// opens on a cache miss.
+//
+// Settings a caller may give, each "name=value":
+//
+//     fuse=all|none        form kernels around products, or one per operation
+//     numerics=strict      the only mode there is
+//     layer=NAME           which layer of a file with several
+//
+// Thread-safety: calls are independent of each other.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_PIPELINES_COMPILER_H
+#define QUERN_COMPILER_PIPELINES_COMPILER_H
+
+#include "runtime/core/Target.h"
+#include "runtime/module/Module.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quern {
+
+/// A stage whose text can be asked for.
+enum class Stage : uint8_t {
+  Quern,   ///< the layer as the frontend understood it
+  Kernels, ///< after the quern passes: operations grouped into kernels
+  Tile,    ///< one tile.program and its kernels
+  Llvm,    ///< CPU: LLVM IR
+  Asm,     ///< CPU: assembly
+  Cuda,    ///< CUDA: the emitted translation units
+  Ptx,     ///< CUDA: what NVRTC made of them
+};
+
+struct CompileRequest {
+  std::string_view source;
+  /// What messages call the source: usually its path.
+  std::string name = "<text>";
+  /// A simulator target compiles the CUDA code it will execute.
+  Target target;
+  std::vector<std::string> settings;
+  std::vector<Stage> wanted;
+  /// The pass after which to print the IR, by its command-line name; empty for
+  /// none.
+  std::string dumpAfter;
+};
+
+/// Where the scales of one product are applied, and why.
+struct ScalePlacement {
+  unsigned line = 0;
+  std::string text;
+};
+
+struct CompileOutput {
+  ModuleDesc module;
+  struct Text {
+    Stage stage;
+    std::string text;
+  };
+  std::vector<Text> texts; ///< In the order of `wanted`.
+  std::string passDump;
+  struct Time {
+    std::string phase;
+    double milliseconds = 0;
+  };
+  std::vector<Time> times;
+  std::vector<ScalePlacement> placements;
+};
+
+Result<CompileOutput> compileLayer(const CompileRequest &request);
+
+/// Identifies this build of the compiler: cached modules made by another build
+/// are not used.
+std::string_view compilerBuildId();
+
+} // namespace quern
+
+#endif // QUERN_COMPILER_PIPELINES_COMPILER_H

@@ -1,0 +1,198 @@
+//===- Oracle.cpp - The reference's answer for a layer --------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/pipelines/Oracle.h"
+
+#include "compiler/frontend/Frontend.h"
+#include "compiler/reference/Compare.h"
+#include "compiler/reference/Interpreter.h"
+#include "compiler/reference/RandomInputs.h"
+#include "dialects/quern/IR/Quern.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+#include <cstring>
+
+using namespace mlir;
+using namespace quern;
+
+struct Oracle::State {
+  State() : context(MLIRContext::Threading::DISABLED) {}
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  func::FuncOp layer;
+  std::vector<SymbolDesc> symbols;
+  /// Names of the flat operands and results, as the runtime spells them.
+  std::vector<std::string> operands, results;
+};
+
+Oracle::Oracle(std::unique_ptr<State> state) : state(std::move(state)) {}
+Oracle::Oracle(Oracle &&) noexcept = default;
+Oracle &Oracle::operator=(Oracle &&) noexcept = default;
+Oracle::~Oracle() = default;
+
+const std::vector<SymbolDesc> &Oracle::symbols() const {
+  return state->symbols;
+}
+
+/// One name for a plain tensor, two for a quantized one.
+static void addNames(std::vector<std::string> &names, Type type,
+                     StringAttr attr, const std::string &fallback) {
+  std::string name = attr ? attr.getValue().str() : fallback;
+  if (isa<ir::QTensorType>(type)) {
+    names.push_back(name + ".codes");
+    names.push_back(name + ".scales");
+  } else {
+    names.push_back(name);
+  }
+}
+
+Result<Oracle> Oracle::create(std::string_view source, std::string_view name,
+                              std::string_view layerName) {
+  auto state = std::make_unique<State>();
+  std::vector<quern::Diagnostic> errors;
+  state->module =
+      parseLayers(StringRef(source.data(), source.size()),
+                  StringRef(name.data(), name.size()), state->context, errors);
+  if (!state->module)
+    return errors.empty() ? fail(Errc::Internal, "the frontend failed silently")
+                          : errors.front();
+  for (func::FuncOp layer : state->module->getOps<func::FuncOp>())
+    if (layerName.empty() || layer.getName() == StringRef(layerName.data(),
+                                                          layerName.size())) {
+      if (state->layer)
+        return fail(Errc::InvalidArgument,
+                    "the text has several layers; name one");
+      state->layer = layer;
+    }
+  if (!state->layer)
+    return fail(Errc::InvalidArgument, "the text has no such layer");
+
+  func::FuncOp layer = state->layer;
+  for (Attribute attr : layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
+    auto symbol = cast<ir::SymbolAttr>(attr);
+    state->symbols.push_back({symbol.getName().str(), symbol.getMin(),
+                              symbol.getMax(), symbol.getMultiple()});
+  }
+  for (unsigned i = 0; i < layer.getNumArguments(); ++i)
+    addNames(state->operands, layer.getArgumentTypes()[i],
+             layer.getArgAttrOfType<StringAttr>(i, ir::nameAttrName),
+             fmt::format("arg{}", i));
+  for (unsigned i = 0; i < layer.getNumResults(); ++i)
+    addNames(state->results, layer.getResultTypes()[i],
+             layer.getResultAttrOfType<StringAttr>(i, ir::nameAttrName),
+             fmt::format("out{}", i));
+  return Oracle(std::move(state));
+}
+
+static reference::HostTensor toHost(const TensorView &view) {
+  std::vector<int64_t> shape(view.shape.extents().begin(),
+                             view.shape.extents().end());
+  reference::HostTensor tensor(view.dtype, std::move(shape));
+  if (!tensor.bytes.empty())
+    std::memcpy(tensor.bytes.data(), view.data, tensor.bytes.size());
+  return tensor;
+}
+
+static Result<Tensor> fromHost(const reference::HostTensor &host,
+                               const std::string &name) {
+  auto tensor = Tensor::zeros(
+      host.dtype, Shape(std::span<const int64_t>(host.shape)), name);
+  if (!tensor)
+    return tensor.error();
+  if (!host.bytes.empty())
+    std::memcpy(tensor->data(), host.bytes.data(), host.bytes.size());
+  return tensor;
+}
+
+static std::vector<reference::HostTensor>
+toHost(std::span<const TensorView> views) {
+  std::vector<reference::HostTensor> tensors;
+  for (const TensorView &view : views)
+    tensors.push_back(toHost(view));
+  return tensors;
+}
+
+static Result<std::vector<Tensor>>
+fromHost(const std::vector<reference::HostTensor> &hosts,
+         const std::vector<std::string> &names,
+         std::span<const std::string> skipped = {}) {
+  std::vector<Tensor> tensors;
+  for (size_t i = 0; i < hosts.size(); ++i) {
+    if (llvm::is_contained(skipped, names[i]))
+      continue;
+    auto tensor = fromHost(hosts[i], names[i]);
+    if (!tensor)
+      return tensor.error();
+    tensors.push_back(std::move(*tensor));
+  }
+  return tensors;
+}
+
+Result<std::vector<Tensor>>
+Oracle::drawInputs(std::span<const int64_t> symbols, uint64_t seed,
+                   std::span<const std::string> given) const {
+  auto drawn = reference::randomInputs(
+      state->layer, ArrayRef<int64_t>(symbols.data(), symbols.size()), seed);
+  if (!drawn)
+    return drawn.error();
+  return fromHost(*drawn, state->operands, given);
+}
+
+Result<std::vector<Tensor>>
+Oracle::evaluate(std::span<const TensorView> operands, unsigned threads) const {
+  auto results = reference::interpret(state->layer, toHost(operands),
+                                      reference::Mode::Exact, {threads});
+  if (!results)
+    return results.error();
+  return fromHost(*results, state->results);
+}
+
+Result<std::vector<OutputCheck>>
+Oracle::check(std::span<const TensorView> operands,
+              std::span<const TensorView> outputs, unsigned threads) const {
+  std::vector<reference::HostTensor> inputs = toHost(operands);
+  reference::Options options{threads};
+  auto expected = reference::interpret(state->layer, inputs,
+                                       reference::Mode::Exact, options);
+  if (!expected)
+    return expected.error();
+  if (expected->size() != outputs.size())
+    return fail(Errc::InvalidArgument,
+                fmt::format("the layer has {} results, not {}",
+                            expected->size(), outputs.size()));
+  auto tolerance =
+      reference::deriveTolerance(state->layer, inputs, *expected, options);
+  if (!tolerance)
+    return tolerance.error();
+
+  std::vector<OutputCheck> checks;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    reference::Tolerance own = *tolerance;
+    if (i < own.rows.size())
+      own.rows = {own.rows[i]};
+    if (i < own.codeShare.size())
+      own.codeShare = {own.codeShare[i]};
+    reference::HostTensor actual = toHost(outputs[i]);
+    auto compared = reference::compare({(*expected)[i]}, {actual}, own);
+    if (!compared)
+      return compared.error();
+    OutputCheck check;
+    check.name = state->results[i];
+    check.numericsClass =
+        static_cast<quern::NumericsClass>(compared->numericsClass);
+    check.passed = compared->passed();
+    check.requirement =
+        compared->numericsClass == reference::NumericsClass::Bounded
+            ? "bounded: within the error its sums allow"
+            : fmt::format("{}: equal bits",
+                          reference::name(compared->numericsClass));
+    check.worst = compared->render();
+    checks.push_back(std::move(check));
+  }
+  return checks;
+}

@@ -1,0 +1,75 @@
+//===- Oracle.h - The reference's answer for a layer ------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Runs the interpreters of compiler/reference on a layer's text, without
+// asking the caller to know MLIR: what `--check` compares with, and where
+// inputs that were not given come from.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_PIPELINES_ORACLE_H
+#define QUERN_COMPILER_PIPELINES_ORACLE_H
+
+#include "quern/tensor.h"
+#include "runtime/module/Module.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quern {
+
+/// How one output compares with the reference.
+struct OutputCheck {
+  std::string name;
+  NumericsClass numericsClass = NumericsClass::Exact;
+  bool passed = false;
+  /// What was required: "equal bits", "|error| <= 1.2e-3".
+  std::string requirement;
+  /// The worst element with both values, and how many are outside.
+  std::string worst;
+};
+
+class Oracle {
+public:
+  /// Parses the text and picks the layer (`layerName` empty: the only one).
+  static Result<Oracle> create(std::string_view source, std::string_view name,
+                               std::string_view layerName = {});
+  Oracle(Oracle &&) noexcept;
+  Oracle &operator=(Oracle &&) noexcept;
+  ~Oracle();
+
+  /// Inputs and weights (quantized ones as codes, then scales) for the given
+  /// symbol values, in declared order and named as the runtime names operands:
+  /// normal numbers with a few outlier channels, and plausible codes and
+  /// scales. Those whose name is in `given` are left out.
+  Result<std::vector<Tensor>>
+  drawInputs(std::span<const int64_t> symbols, uint64_t seed,
+             std::span<const std::string> given) const;
+
+  /// Evaluates the layer on operands in declared order.
+  Result<std::vector<Tensor>> evaluate(std::span<const TensorView> operands,
+                                       unsigned threads) const;
+
+  /// Compares outputs with the reference's by the classes of the layer's
+  /// operations.
+  Result<std::vector<OutputCheck>>
+  check(std::span<const TensorView> operands,
+        std::span<const TensorView> outputs, unsigned threads) const;
+
+  /// Symbols of the layer, in index order.
+  const std::vector<SymbolDesc> &symbols() const;
+
+private:
+  struct State;
+  explicit Oracle(std::unique_ptr<State> state);
+  std::unique_ptr<State> state;
+};
+
+} // namespace quern
+
+#endif // QUERN_COMPILER_PIPELINES_ORACLE_H

@@ -1,0 +1,206 @@
+//===- Compare.cpp - Are these results right? -----------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/reference/Compare.h"
+
+#include "compiler/reference/Floats.h"
+
+#include <bit>
+#include <cmath>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace quern::reference {
+
+static uint32_t bitsOf(const HostTensor &tensor, int64_t index) {
+  switch (byteWidth(tensor.dtype)) {
+  case 1:
+    return tensor.as<uint8_t>()[index];
+  case 2:
+    return tensor.as<uint16_t>()[index];
+  default:
+    return tensor.as<uint32_t>()[index];
+  }
+}
+
+/// Consecutive numbers of a type have consecutive positions.
+static int64_t positionOf(const HostTensor &tensor, int64_t index) {
+  if (isFloat(tensor.dtype))
+    return orderedIndex(tensor.dtype, bitsOf(tensor, index));
+  return static_cast<int64_t>(tensor.get(index));
+}
+
+/// The codes of a quantized tensor, or values of so few bits that steps are
+/// the only sensible measure.
+static bool countsInSteps(DType type) {
+  return !isFloat(type) || byteWidth(type) == 1;
+}
+
+static int64_t rowLength(const HostTensor &tensor) {
+  return tensor.shape.empty() ? 1 : std::max<int64_t>(tensor.shape.back(), 1);
+}
+
+static Result<void> checkLike(llvm::ArrayRef<HostTensor> expected,
+                              llvm::ArrayRef<HostTensor> actual) {
+  if (expected.size() != actual.size())
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} tensors to compare with {} expected ones",
+                            actual.size(), expected.size()));
+  for (size_t i = 0; i < expected.size(); ++i)
+    if (expected[i].dtype != actual[i].dtype ||
+        expected[i].shape != actual[i].shape ||
+        expected[i].bytes.size() != actual[i].bytes.size())
+      return fail(Errc::InvalidArgument,
+                  fmt::format("result {} is {}[{}], expected {}[{}]", i,
+                              name(actual[i].dtype),
+                              fmt::join(actual[i].shape, ", "),
+                              name(expected[i].dtype),
+                              fmt::join(expected[i].shape, ", ")));
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Tolerance
+//===----------------------------------------------------------------------===//
+
+/// Runs with moved parts, and what their largest change is multiplied by.
+static constexpr unsigned trials = 4;
+static constexpr double safety = 4.0;
+/// Codes differ in single places even where no trial moved one.
+static constexpr double leastCodeShare = 1e-3;
+
+Result<Tolerance> deriveTolerance(mlir::func::FuncOp layer,
+                                  llvm::ArrayRef<HostTensor> inputs,
+                                  llvm::ArrayRef<HostTensor> expected,
+                                  const Options &options) {
+  Tolerance tolerance;
+  tolerance.numericsClass = classify(layer);
+  if (tolerance.numericsClass != NumericsClass::Bounded)
+    return tolerance;
+  for (const HostTensor &tensor : expected) {
+    tolerance.rows.emplace_back(tensor.elements() / rowLength(tensor), 0.0);
+    tolerance.codeShare.push_back(leastCodeShare);
+  }
+  for (unsigned trial = 0; trial < trials; ++trial) {
+    Options moved = options;
+    moved.perturbation = trial + 1;
+    Result<std::vector<HostTensor>> results =
+        interpret(layer, inputs, Mode::Exact, moved);
+    if (!results)
+      return results.error();
+    if (Result<void> alike = checkLike(expected, *results); !alike)
+      return alike.error();
+    for (size_t t = 0; t < expected.size(); ++t) {
+      int64_t length = rowLength(expected[t]), different = 0;
+      for (int64_t i = 0; i < expected[t].elements(); ++i) {
+        double change = std::fabs(expected[t].get(i) - (*results)[t].get(i));
+        different += bitsOf(expected[t], i) != bitsOf((*results)[t], i);
+        double &row = tolerance.rows[t][i / length];
+        // A NaN or infinity on either side says nothing about size.
+        if (std::isfinite(change))
+          row = std::max(row, safety * change);
+      }
+      if (expected[t].elements())
+        tolerance.codeShare[t] =
+            std::max(tolerance.codeShare[t],
+                     std::min(1.0, safety * static_cast<double>(different) /
+                                       expected[t].elements()));
+    }
+  }
+  return tolerance;
+}
+
+//===----------------------------------------------------------------------===//
+// Comparison
+//===----------------------------------------------------------------------===//
+
+Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
+                           llvm::ArrayRef<HostTensor> actual,
+                           const Tolerance &tolerance) {
+  if (Result<void> alike = checkLike(expected, actual); !alike)
+    return alike.error();
+  bool bounded = tolerance.numericsClass == NumericsClass::Bounded;
+  if (bounded && (tolerance.rows.size() != expected.size() ||
+                  tolerance.codeShare.size() != expected.size()))
+    return fail(Errc::InvalidArgument,
+                "the tolerance was derived for another number of results");
+  Comparison comparison;
+  comparison.numericsClass = tolerance.numericsClass;
+  bool worstFails = false;
+  double worstExcess = -1;
+  for (size_t t = 0; t < expected.size(); ++t) {
+    const HostTensor &e = expected[t], &a = actual[t];
+    int64_t length = rowLength(e), steps = 0;
+    if (bounded &&
+        static_cast<int64_t>(tolerance.rows[t].size()) != e.elements() / length)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("the tolerance of result {} was derived for "
+                              "another shape",
+                              t));
+    comparison.elements += e.elements();
+    for (int64_t i = 0; i < e.elements(); ++i) {
+      if (bitsOf(e, i) == bitsOf(a, i))
+        continue;
+      double x = e.get(i), y = a.get(i);
+      if (x != x && y != y)
+        continue;
+      ++comparison.different;
+      int64_t ulps = std::abs(positionOf(e, i) - positionOf(a, i));
+      double allowed = 0, excess = static_cast<double>(ulps);
+      bool fails = true;
+      if (bounded && x == x && y == y) {
+        if (countsInSteps(e.dtype)) {
+          allowed = 1;
+          fails = ulps > 1;
+          steps += !fails;
+        } else {
+          allowed = tolerance.rows[t][i / length] +
+                    tolerance.extraRelative * std::fabs(x);
+          double error = std::fabs(x - y);
+          fails = ulps > 1 && !(error <= allowed);
+          // How many times over; anything but a number is the worst.
+          excess = allowed > 0 ? error / allowed : error * HUGE_VAL;
+          if (!(excess < HUGE_VAL))
+            excess = HUGE_VAL;
+        }
+      } else if (x != x || y != y) {
+        excess = HUGE_VAL;
+      }
+      comparison.mismatches += fails;
+      if (std::pair(fails, excess) <= std::pair(worstFails, worstExcess))
+        continue;
+      worstFails = fails;
+      worstExcess = excess;
+      std::vector<int64_t> index(e.shape.size());
+      int64_t rest = i;
+      for (size_t d = index.size(); d-- > 0; rest /= e.shape[d])
+        index[d] = rest % e.shape[d];
+      comparison.worst = WorstElement{t, std::move(index), x, y, ulps, allowed};
+    }
+    if (bounded && static_cast<double>(steps) >
+                       std::max(1.0, tolerance.codeShare[t] * e.elements()))
+      comparison.mismatches += steps;
+  }
+  return comparison;
+}
+
+std::string Comparison::render() const {
+  if (!worst)
+    return fmt::format("{} elements, class {}: all bits equal", elements,
+                       name(numericsClass));
+  std::string text =
+      fmt::format("{} elements, class {}: {} differ, {} beyond what is allowed",
+                  elements, name(numericsClass), different, mismatches);
+  text += fmt::format("; worst: result {} at [{}]: expected {:.9g}, found "
+                      "{:.9g}, {} ulp apart",
+                      worst->tensor, fmt::join(worst->index, ", "),
+                      worst->expected, worst->actual, worst->ulps);
+  if (worst->allowed > 0)
+    text += fmt::format(", {:.3g} allowed", worst->allowed);
+  return text;
+}
+
+} // namespace quern::reference

@@ -1,0 +1,60 @@
+//===- HostTensor.h - A tensor that owns its bytes --------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// What goes into and comes out of the interpreters: an element type, a shape
+// with all extents known, and the elements in row-major order without padding,
+// little-endian, exactly as a runtime buffer holds them. A quantized operand
+// is two of these, codes then scales, in the order of the layer's signature.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_REFERENCE_HOSTTENSOR_H
+#define QUERN_REFERENCE_HOSTTENSOR_H
+
+#include "runtime/core/DType.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace quern::reference {
+
+struct HostTensor {
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;
+
+  HostTensor() = default;
+  /// All elements zero.
+  HostTensor(DType dtype, std::vector<int64_t> shape)
+      : dtype(dtype), shape(std::move(shape)),
+        bytes(static_cast<size_t>(elements()) * byteWidth(dtype)) {}
+
+  int64_t elements() const {
+    int64_t count = 1;
+    for (int64_t extent : shape)
+      count *= extent;
+    return count;
+  }
+  /// The elements as an array of T, which must have the element's width.
+  template <typename T> std::span<T> as() {
+    return {reinterpret_cast<T *>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+  template <typename T> std::span<const T> as() const {
+    return {reinterpret_cast<const T *>(bytes.data()),
+            bytes.size() / sizeof(T)};
+  }
+  /// Element `index` as a number; codes as their plain value, not scaled.
+  double get(int64_t index) const;
+  /// Rounds a number (half to even; f8 saturates) to element `index`. Integer
+  /// types take integers in range.
+  void set(int64_t index, double value);
+};
+
+} // namespace quern::reference
+
+#endif // QUERN_REFERENCE_HOSTTENSOR_H

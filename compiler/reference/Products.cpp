@@ -1,0 +1,511 @@
+//===- Products.cpp - matmul and contract ---------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A product is cut along the contracted axis into segments on which both
+// scales are constant. Each segment's sum, the part, is made exactly (integer
+// codes) or in double (floats); then the scales are applied in the order
+// docs/numerics.md writes.
+//
+// Whether a product counts as one block or as split is decided by the types,
+// not by the extents of a run: a block of 128 along a symbolic axis is split
+// also when the axis happens to have 100 elements.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/reference/Floats.h"
+#include "compiler/reference/Machine.h"
+#include "compiler/reference/Parallel.h"
+#include "compiler/reference/ProductKernel.h"
+
+#include <atomic>
+#include <cmath>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+using namespace mlir;
+using namespace quern::ir;
+
+namespace quern::reference {
+
+//===----------------------------------------------------------------------===//
+// Operands
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Scales with the map that finds them.
+struct Factors {
+  ScaleIndexer indexer;
+  std::vector<double> values; ///< f32 values in the mode exact.
+
+  Factors(ArrayRef<int64_t> block, const Tensor &codes, const Tensor &scales)
+      : indexer(block, codes.shape()), values(scales.elements()) {
+    scales.load(0, scales.elements(), values.data());
+  }
+  double at(int64_t row, int64_t column) const {
+    return values[indexer.base(row) + column / indexer.lastExtent()];
+  }
+};
+
+/// An operand as rows of numbers; optionally dequantized on the way, and then
+/// rounded to the other operand's type.
+class Operand {
+public:
+  explicit Operand(const Tensor &tensor) : tensor(tensor) {}
+  void dequantize(const Factors *scales, std::optional<DType> rounded) {
+    factors = scales;
+    type = rounded;
+  }
+  int64_t rowLength() const { return tensor.rowLength(); }
+
+  template <typename T>
+  void load(int64_t row, int64_t column, int64_t n, T *out) const {
+    tensor.load(row * tensor.rowLength() + column, n, out);
+    if (!factors)
+      return;
+    int64_t base = factors->indexer.base(row);
+    int64_t extent = factors->indexer.lastExtent();
+    for (int64_t i = 0; i < n; ++i) {
+      double scale = factors->values[base + (column + i) / extent];
+      if (!type) {
+        out[i] = static_cast<T>(out[i] * scale);
+        continue;
+      }
+      float value = static_cast<float>(out[i]) * static_cast<float>(scale);
+      out[i] = *type == DType::F32
+                   ? value
+                   : decodeFloat(*type, encodeFloat(*type, value));
+    }
+  }
+
+private:
+  const Tensor &tensor;
+  const Factors *factors = nullptr;
+  std::optional<DType> type;
+};
+
+/// Everything a product needs beside its kind of arithmetic.
+struct Product {
+  Product(const Tensor &lhs, const Tensor &rhs) : lhs(lhs), rhs(rhs) {}
+
+  Operand lhs, rhs;
+  int64_t batches = 1, m = 0, n = 0, k = 0;
+  bool shared = false; ///< The right operand has no batch dimensions.
+  bool transposed = false;
+  /// Bounds of the segments; a product of one block has one, maybe empty.
+  std::vector<std::pair<int64_t, int64_t>> segments;
+  /// Split: the parts are accumulated by fma with the factors' product.
+  bool split = false;
+  const Factors *lhsScales = nullptr, *rhsScales = nullptr;
+  bool real = false;
+  /// Seed of the coins that move bounded parts by their bound; 0: none.
+  uint64_t perturbation = 0;
+
+  int64_t rhsBatch(int64_t batch) const { return shared ? 0 : batch; }
+  double lhsFactor(int64_t batch, int64_t row, int64_t at) const {
+    return lhsScales ? lhsScales->at(batch * m + row, at) : 1.0;
+  }
+  double rhsFactor(int64_t batch, int64_t column, int64_t at) const {
+    if (!rhsScales)
+      return 1.0;
+    return transposed ? rhsScales->at(rhsBatch(batch) * n + column, at)
+                      : rhsScales->at(rhsBatch(batch) * k + at, column);
+  }
+  /// Writes b[k][j] for a chunk of a panel; missing columns are zero.
+  template <typename T>
+  void packPanel(int64_t batch, int64_t column, int64_t columns, int64_t begin,
+                 int64_t depth, T *scratch, T *out) const {
+    constexpr int64_t width = panelWidth<T>;
+    if (columns < width)
+      std::fill(out, out + depth * width, T(0));
+    if (!transposed) {
+      for (int64_t i = 0; i < depth; ++i)
+        rhs.load(rhsBatch(batch) * k + begin + i, column, columns,
+                 out + i * width);
+      return;
+    }
+    for (int64_t j = 0; j < columns; ++j) {
+      rhs.load(rhsBatch(batch) * n + column + j, begin, depth, scratch);
+      for (int64_t i = 0; i < depth; ++i)
+        out[i * width + j] = scratch[i];
+    }
+  }
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// The loops
+//===----------------------------------------------------------------------===//
+
+/// Scales the parts of one segment into the accumulators. All arrays have
+/// `width` columns.
+static void finishSegment(const Product &product, const double *part,
+                          const std::vector<double> &sa,
+                          const std::vector<double> &sb, int64_t rows,
+                          int64_t width, std::vector<float> &acc, double *out) {
+  if (product.real) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < width; ++j)
+        out[i * width + j] += part[i * width + j] * sa[i] * sb[j];
+    return;
+  }
+  std::vector<float> fa(sa.begin(), sa.end()), fb(sb.begin(), sb.end());
+  if (product.split) {
+    accumulateScaled(part, fa.data(), fb.data(), rows, width, acc.data());
+    std::copy(acc.begin(), acc.begin() + rows * width, out);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < width; ++j)
+      out[i * width + j] =
+          (static_cast<float>(part[i * width + j]) * fa[i]) * fb[j];
+}
+
+/// +1 or -1 by a hash (splitmix64's finisher) of a part's place.
+static double coin(uint64_t seed, uint64_t place) {
+  uint64_t z = seed + place * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return (z >> 63) ? 1.0 : -1.0;
+}
+
+static void takeMagnitudes(const double *from, int64_t n, double *to) {
+  for (int64_t i = 0; i < n; ++i)
+    to[i] = std::fabs(from[i]);
+}
+
+/// Computes the product with elements of T: float for codes, double for
+/// floats. `raw` stores the parts themselves (a product without scales).
+/// Returns the largest magnitude stored raw.
+template <typename T>
+static double multiply(const Product &product, unsigned threads, bool raw,
+                       Tensor &result) {
+  constexpr int64_t width = panelWidth<T>, panelRows = 126;
+  int64_t k = product.k;
+  std::vector<T> a(std::min(product.m, panelRows) * k);
+  bool perturb = sizeof(T) == 8 && product.perturbation && !product.real;
+  std::vector<double> magnitudes(perturb ? a.size() : 0);
+  std::atomic<double> largest{0.0};
+  for (int64_t batch = 0; batch < product.batches; ++batch)
+    for (int64_t row = 0; row < product.m; row += panelRows) {
+      int64_t rows = std::min(panelRows, product.m - row);
+      parallelFor(threads, rows, 16, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          T *target = a.data() + i * k;
+          product.lhs.load(batch * product.m + row + i, 0, k, target);
+          if constexpr (sizeof(T) == 8)
+            if (perturb)
+              takeMagnitudes(target, k, magnitudes.data() + i * k);
+        }
+      });
+      int64_t panels = (product.n + width - 1) / width;
+      parallelFor(threads, panels, 1, [&](int64_t begin, int64_t end) {
+        std::vector<T> b(panelDepth * width), scratch(panelDepth);
+        std::vector<T> c(panelRows * width);
+        std::vector<double> part(panelRows * width), out(panelRows * width);
+        std::vector<float> acc(panelRows * width);
+        std::vector<double> bound(perturb ? panelRows * width : 0);
+        std::vector<double> sa(rows), sb(width, 0.0);
+        double most = 0.0;
+        for (int64_t panel = begin; panel < end; ++panel) {
+          int64_t column = panel * width;
+          int64_t columns = std::min(width, product.n - column);
+          std::fill(out.begin(), out.end(), 0.0);
+          std::fill(acc.begin(), acc.end(), 0.0f);
+          for (auto [from, to] : product.segments) {
+            std::fill(part.begin(), part.end(), 0.0);
+            std::fill(bound.begin(), bound.end(), 0.0);
+            for (int64_t at = from; at < to; at += panelDepth) {
+              int64_t depth = std::min(panelDepth, to - at);
+              product.packPanel(batch, column, columns, at, depth,
+                                scratch.data(), b.data());
+              multiplyPanel(a.data() + at, k, b.data(), depth, rows, c.data());
+              for (int64_t i = 0; i < rows * width; ++i)
+                part[i] += c[i];
+              if constexpr (sizeof(T) == 8)
+                if (perturb) {
+                  takeMagnitudes(b.data(), depth * width, b.data());
+                  multiplyPanel(magnitudes.data() + at, k, b.data(), depth,
+                                rows, c.data());
+                  for (int64_t i = 0; i < rows * width; ++i)
+                    bound[i] += c[i] * static_cast<double>(to - from) * 0x1p-24;
+                }
+            }
+            for (int64_t i = 0; perturb && i < rows; ++i)
+              for (int64_t j = 0; j < columns; ++j) {
+                uint64_t place =
+                    ((batch * product.m + row + i) * product.n + column + j) *
+                        (k + 1) +
+                    from;
+                part[i * width + j] +=
+                    coin(product.perturbation, place) * bound[i * width + j];
+              }
+            if (raw && !product.split) {
+              std::copy(part.begin(), part.end(), out.begin());
+              continue;
+            }
+            for (int64_t i = 0; i < rows; ++i)
+              sa[i] = product.lhsFactor(batch, row + i, from);
+            for (int64_t j = 0; j < columns; ++j)
+              sb[j] = product.rhsFactor(batch, column + j, from);
+            finishSegment(product, part.data(), sa, sb, rows, width, acc,
+                          out.data());
+          }
+          for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t j = 0; j < columns; ++j) {
+              double &value = out[i * width + j];
+              most = std::max(most, std::fabs(value));
+              // The caller refuses sums out of range; until then they are
+              // kept storable.
+              if (result.dtype() == DType::I32 && !product.real)
+                value = std::clamp<double>(value, INT32_MIN, INT32_MAX);
+            }
+            result.store((batch * product.m + row + i) * product.n + column,
+                         columns, out.data() + i * width);
+          }
+        }
+        double seen = largest.load();
+        while (seen < most && !largest.compare_exchange_weak(seen, most)) {
+        }
+      });
+    }
+  return largest;
+}
+
+/// Extents of a product from its operands' shapes.
+static Product makeProduct(const Tensor &lhs, const Tensor &rhs,
+                           bool transposed) {
+  Product product(lhs, rhs);
+  ArrayRef<int64_t> l = lhs.shape(), r = rhs.shape();
+  for (int64_t extent : l.drop_back(2))
+    product.batches *= extent;
+  product.m = l[l.size() - 2];
+  product.k = l.back();
+  product.n = transposed ? r[r.size() - 2] : r.back();
+  product.transposed = transposed;
+  product.shared = r.size() == 2;
+  if (product.shared) { // One tall product instead of many small ones.
+    product.m *= product.batches;
+    product.batches = 1;
+  }
+  return product;
+}
+
+static uint64_t nextPerturbation(Machine &machine) {
+  if (machine.perturbation)
+    machine.perturbation = machine.perturbation * 0x5851f42d4c957f2dull + 1;
+  return machine.perturbation;
+}
+
+/// Cuts [0, k) every `extent` elements (0: not at all), and blocks longer
+/// than `limit` further every `piece`.
+static void cut(Product &product, int64_t extent, int64_t limit,
+                int64_t piece) {
+  int64_t k = product.k;
+  for (int64_t begin = 0; extent && begin < k; begin += extent) {
+    int64_t end = std::min(begin + extent, k);
+    int64_t step = extent > limit ? piece : extent;
+    for (int64_t at = begin; at < end; at += step)
+      product.segments.push_back({at, std::min(at + step, end)});
+  }
+  if (!extent && k <= limit)
+    product.segments.push_back({0, k});
+  for (int64_t at = 0; !extent && k > limit && at < k; at += piece)
+    product.segments.push_back({at, std::min(at + piece, k)});
+}
+
+static int64_t largestMagnitude(DType type) {
+  return type == DType::U8 ? 255 : 128;
+}
+
+/// The most products of these codes whose sum stays within 32 bits whatever
+/// the codes are.
+static int64_t longestSum(DType a, DType b) {
+  return INT32_MAX / (largestMagnitude(a) * largestMagnitude(b));
+}
+
+/// Integer parts longer than `longestSum` are cut into pieces of this many
+/// elements, the largest power of two legal for every pair of code types.
+static constexpr int64_t integerPiece = 32768;
+
+static bool isCode(DType type) {
+  return type == DType::I8 || type == DType::U8;
+}
+
+//===----------------------------------------------------------------------===//
+// matmul
+//===----------------------------------------------------------------------===//
+
+Result<void> evaluate(Machine &machine, MatmulOp op) {
+  const Value &lhs = machine.get(op.getLhs()), &rhs = machine.get(op.getRhs());
+  Result<Tensor> result = machine.make(op.getResult().getType());
+  if (!result)
+    return opError(op, result.error().code, result.error().message);
+  Product product = makeProduct(lhs.tensor, rhs.tensor, op.getTransposeRhs());
+  product.real = machine.real();
+  product.perturbation = nextPerturbation(machine);
+  std::optional<Factors> lhsScales, rhsScales;
+  if (lhs.quantized())
+    lhsScales.emplace(lhs.block, lhs.tensor, *lhs.scales);
+  if (rhs.quantized())
+    rhsScales.emplace(rhs.block, rhs.tensor, *rhs.scales);
+  auto finish = [&]() -> Result<void> {
+    machine.set(op.getResult(), std::move(*result));
+    return {};
+  };
+
+  DType l = lhs.tensor.dtype(), r = rhs.tensor.dtype();
+  if (machine.real()) {
+    if (lhsScales)
+      product.lhs.dequantize(&*lhsScales, std::nullopt);
+    if (rhsScales)
+      product.rhs.dequantize(&*rhsScales, std::nullopt);
+    product.segments = {{0, product.k}};
+    multiply<double>(product, machine.threads, true, *result);
+    return finish();
+  }
+  bool codes = isCode(l) && isCode(r);
+  if (lhs.quantized() != rhs.quantized()) {
+    if (!isFloat(lhs.quantized() ? r : l))
+      return opError(op, Errc::Unsupported,
+                     "a quantized operand is multiplied with a quantized or a "
+                     "float one");
+    if (lhsScales)
+      product.lhs.dequantize(&*lhsScales, r);
+    else
+      product.rhs.dequantize(&*rhsScales, l);
+    product.segments = {{0, product.k}};
+    multiply<double>(product, machine.threads, true, *result);
+    return finish();
+  }
+  if (!codes && (!isFloat(l) || !isFloat(r)))
+    return opError(op, Errc::Unsupported,
+                   fmt::format("products of {} and {} have no meaning; "
+                               "operands are floats or 8-bit codes",
+                               name(l), name(r)));
+
+  // Blocks along the contracted axis, as the types tell.
+  auto lhsType = dyn_cast<QTensorType>(op.getLhs().getType());
+  auto rhsType = dyn_cast<QTensorType>(op.getRhs().getType());
+  AffineExpr kExpr =
+      getDims(lhsType ? lhsType.getCodes()
+                      : cast<RankedTensorType>(op.getLhs().getType()))
+          .back();
+  auto alongK = [&](QTensorType type, bool last) -> int64_t {
+    if (!type)
+      return 0;
+    ArrayRef<int64_t> block = type.getScale().getBlock();
+    int64_t extent = last ? block.back() : block[block.size() - 2];
+    auto length = dyn_cast<AffineConstantExpr>(kExpr);
+    return length && extent >= length.getValue() && length.getValue() != 0
+               ? 0
+               : extent;
+  };
+  int64_t el = alongK(lhsType, true);
+  int64_t er = alongK(rhsType, op.getTransposeRhs());
+  int64_t extent = el && er ? std::min(el, er) : std::max(el, er);
+  int64_t limit = INT64_MAX;
+  product.split = extent != 0;
+  if (codes) {
+    limit = longestSum(l, r);
+    std::optional<int64_t> longest =
+        evaluateExpr(kExpr, machine.largestSymbols);
+    int64_t part = extent ? extent : longest.value_or(INT64_MAX);
+    product.split |= part > limit;
+    if (part > limit)
+      limit = 0; // Cut by the types even when this run's K is short.
+  }
+  cut(product, extent, limit, integerPiece);
+  if (lhsScales)
+    product.lhsScales = &*lhsScales;
+  if (rhsScales)
+    product.rhsScales = &*rhsScales;
+  bool raw = !lhsScales;
+  if (codes)
+    multiply<float>(product, machine.threads, raw, *result);
+  else
+    multiply<double>(product, machine.threads, raw, *result);
+  return finish();
+}
+
+//===----------------------------------------------------------------------===//
+// contract
+//===----------------------------------------------------------------------===//
+
+Result<void> evaluate(Machine &machine, ContractOp op) {
+  const Tensor &lhs = machine.tensor(op.getLhs());
+  const Tensor &rhs = machine.tensor(op.getRhs());
+  Result<Tensor> result = machine.make(op.getResult().getType());
+  if (!result)
+    return opError(op, result.error().code, result.error().message);
+  Product product = makeProduct(lhs, rhs, op.getTransposeRhs());
+  product.real = machine.real();
+  product.perturbation = nextPerturbation(machine);
+  DType l = lhs.dtype(), r = rhs.dtype();
+  bool codes = isCode(l) && isCode(r);
+  std::optional<Factors> lhsScales, rhsScales;
+  auto bind = [&](mlir::Value scales, ArrayRef<int64_t> block,
+                  const Tensor &tensor, std::optional<Factors> &factors,
+                  int64_t along) -> Result<void> {
+    if (block.size() != tensor.shape().size())
+      return opError(op, Errc::InvalidSource,
+                     "quern_contract_c4: a block map has one extent per "
+                     "dimension of its operand");
+    factors.emplace(block, tensor, machine.tensor(scales));
+    if (factors->indexer.scaleShape() !=
+        ArrayRef(machine.tensor(scales).shape()))
+      return opError(
+          op, Errc::InvalidArgument,
+          fmt::format("quern_contract_c4: scales of shape [{}], the block map "
+                      "[{}] needs [{}]",
+                      fmt::join(machine.tensor(scales).shape(), ", "),
+                      fmt::join(block, ", "),
+                      fmt::join(factors->indexer.scaleShape(), ", ")));
+    int64_t g = *op.getSplit(), extent = block[along];
+    if (extent != 0 && extent < product.k && extent % g != 0)
+      return opError(op, Errc::InvalidSource,
+                     fmt::format("quern_contract_c4: scale blocks of {} are "
+                                 "not whole splits of {}",
+                                 extent, g));
+    return {};
+  };
+  if (op.getLhsScales()) {
+    if (Result<void> done = bind(op.getLhsScales(), *op.getLhsBlock(), lhs,
+                                 lhsScales, lhs.rank() - 1);
+        !done)
+      return done;
+    if (Result<void> done =
+            bind(op.getRhsScales(), *op.getRhsBlock(), rhs, rhsScales,
+                 rhs.rank() - (op.getTransposeRhs() ? 1 : 2));
+        !done)
+      return done;
+    product.lhsScales = &*lhsScales;
+    product.rhsScales = &*rhsScales;
+  }
+  product.split = op.getSplit().has_value();
+  if (product.split && codes &&
+      static_cast<int64_t>(*op.getSplit()) > longestSum(l, r) &&
+      product.k > longestSum(l, r))
+    return opError(op, Errc::InvalidSource,
+                   fmt::format("sums of {} products of {} and {} may exceed 32 "
+                               "bits; split at most every {}",
+                               *op.getSplit(), name(l), name(r),
+                               longestSum(l, r)));
+  cut(product, op.getSplit().value_or(0), INT64_MAX, INT64_MAX);
+  double largest;
+  if (codes && !machine.real())
+    largest = multiply<float>(product, machine.threads, true, *result);
+  else
+    largest = multiply<double>(product, machine.threads, true, *result);
+  if (codes && !product.split && !machine.real() && largest > INT32_MAX)
+    return opError(op, Errc::InvalidArgument,
+                   fmt::format("a sum of {} products of {} and {} leaves 32 "
+                               "bits; the product must be split",
+                               product.k, name(l), name(r)));
+  machine.set(op.getResult(), std::move(*result));
+  return {};
+}
+
+} // namespace quern::reference

@@ -1,0 +1,210 @@
+//===- Quantization.cpp - quantize and dequantize -------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The recipe of runtime/core/Quantizer.h, with a true division per element:
+// the forms without one, which targets use, are proven against this.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/reference/Floats.h"
+#include "compiler/reference/Machine.h"
+#include "compiler/reference/Math.h"
+#include "compiler/reference/Parallel.h"
+
+#include <bit>
+#include <cmath>
+#include <fmt/format.h>
+
+using namespace mlir;
+using namespace quern::ir;
+
+namespace quern::reference {
+
+/// Calls `work(row, begin row's scale base)` for all rows, on threads that
+/// never share a scale: the first axis is cut at block boundaries only.
+static void forEachRow(Machine &machine, const Tensor &tensor,
+                       ArrayRef<int64_t> block,
+                       llvm::function_ref<void(int64_t, int64_t)> work) {
+  ScaleIndexer indexer(block, tensor.shape());
+  int64_t rows = tensor.rows();
+  if (tensor.rank() < 2 || tensor.elements() == 0) {
+    for (int64_t row = 0; row < rows; ++row)
+      work(row, indexer.base(row));
+    return;
+  }
+  int64_t first = tensor.shape().front();
+  int64_t perIndex = rows / first;
+  int64_t extent = block.front() == 0 ? first : block.front();
+  int64_t panels = (first + extent - 1) / extent;
+  parallelFor(machine.threads, panels, 1, [&](int64_t begin, int64_t end) {
+    int64_t last = std::min(end * extent, first) * perIndex;
+    for (int64_t row = begin * extent * perIndex; row < last; ++row)
+      work(row, indexer.base(row));
+  });
+}
+
+/// Calls `work(begin, n, scale)` for the runs of a row under one scale.
+template <typename Work>
+static void forEachRun(int64_t length, int64_t extent, int64_t base,
+                       Work work) {
+  for (int64_t begin = 0, scale = base; begin < length;
+       begin += extent, ++scale)
+    work(begin, std::min(extent, length - begin), scale);
+}
+
+static float roundTo(quern::Rounding rounding, float t) {
+  switch (rounding) {
+  case quern::Rounding::HalfEven:
+    return std::nearbyint(t);
+  case quern::Rounding::HalfAway:
+    return std::round(t);
+  case quern::Rounding::TowardZero:
+    return std::trunc(t);
+  }
+  return t;
+}
+
+/// The code of one element as a number; stored without further rounding for
+/// integers, with one for float codes.
+static float encode(const Quantizer &q, float x, float s) {
+  float t = x / s;
+  if (isFloat(q.codeType)) {
+    if (t < q.qmin)
+      return q.qmin;
+    return t > q.qmax ? q.qmax : t; // NaN compares false and stays.
+  }
+  if (t != t)
+    return 0.0f;
+  t = roundTo(q.rounding, t);
+  return t < q.qmin ? q.qmin : t > q.qmax ? q.qmax : t;
+}
+
+/// The scales of a dynamic quantization.
+static Result<void> computeScales(Machine &machine, const Tensor &input,
+                                  ArrayRef<int64_t> block, const Quantizer &q,
+                                  Tensor &scales) {
+  int64_t length = input.rowLength();
+  int64_t extent = ScaleIndexer(block, input.shape()).lastExtent();
+  if (machine.real()) {
+    std::vector<double> amax(scales.elements(), 0.0);
+    forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
+      std::vector<double> x(length);
+      input.load(row * length, length, x.data());
+      forEachRun(length, extent, base,
+                 [&](int64_t begin, int64_t n, int64_t scale) {
+                   for (int64_t i = begin; i < begin + n; ++i)
+                     amax[scale] = strictMax(amax[scale], std::fabs(x[i]));
+                 });
+    });
+    for (double &a : amax)
+      a = std::isfinite(a) ? std::max(a / static_cast<double>(q.divisor),
+                                      static_cast<double>(q.floor))
+                           : 1.0;
+    scales.store(0, scales.elements(), amax.data());
+    return {};
+  }
+  std::vector<uint32_t> amax(scales.elements(), 0);
+  forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
+    std::vector<float> x(length);
+    input.load(row * length, length, x.data());
+    forEachRun(
+        length, extent, base, [&](int64_t begin, int64_t n, int64_t scale) {
+          uint32_t largest = amax[scale];
+          for (int64_t i = begin; i < begin + n; ++i)
+            largest =
+                std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
+          amax[scale] = largest;
+        });
+  });
+  std::vector<float> s(amax.size());
+  for (size_t i = 0; i < amax.size(); ++i)
+    s[i] = strictMax(std::bit_cast<float>(amax[i]) / q.divisor, q.floor);
+  scales.store(0, scales.elements(), s.data());
+  return {};
+}
+
+Result<void> evaluate(Machine &machine, QuantizeOp op) {
+  QTensorType type = op.getResult().getType();
+  Quantizer q = getQuantizer(op.getQuantizer(), type);
+  if (!isFloat(q.codeType) &&
+      (q.qmin != std::trunc(q.qmin) || q.qmax != std::trunc(q.qmax) ||
+       q.qmin < (q.codeType == DType::U8 ? 0 : -128) ||
+       q.qmax > (q.codeType == DType::U8 ? 255 : 127) || q.qmin > q.qmax))
+    return opError(op, Errc::InvalidSource,
+                   fmt::format("codes of type {} cannot be clamped to [{}, {}]",
+                               name(q.codeType), q.qmin, q.qmax));
+  const Tensor &input = machine.tensor(op.getInput());
+  ArrayRef<int64_t> block = type.getScale().getBlock();
+  Result<Tensor> codes = machine.make(type.getCodes());
+  if (!codes)
+    return opError(op, codes.error().code, codes.error().message);
+  Result<Tensor> scales = machine.make(type.getScalesType());
+  if (!scales)
+    return opError(op, scales.error().code, scales.error().message);
+  if (op.getScale())
+    *scales = machine.tensor(op.getScale());
+  else if (Result<void> done = computeScales(machine, input, block, q, *scales);
+           !done)
+    return done;
+
+  int64_t length = input.rowLength();
+  int64_t extent = ScaleIndexer(block, input.shape()).lastExtent();
+  auto encodeRows = [&](auto zero, auto code) {
+    using T = decltype(zero);
+    std::vector<T> s(scales->elements());
+    scales->load(0, scales->elements(), s.data());
+    forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
+      std::vector<T> x(length);
+      input.load(row * length, length, x.data());
+      forEachRun(length, extent, base,
+                 [&](int64_t begin, int64_t n, int64_t scale) {
+                   for (int64_t i = begin; i < begin + n; ++i)
+                     x[i] = code(x[i], s[scale]);
+                 });
+      codes->store(row * length, length, x.data());
+    });
+  };
+  if (machine.real())
+    encodeRows(0.0, [](double x, double s) { return x / s; });
+  else
+    encodeRows(0.0f, [&](float x, float s) { return encode(q, x, s); });
+  machine.values[op.getResult()] =
+      Value{*codes, *scales, {block.begin(), block.end()}};
+  return {};
+}
+
+Result<void> evaluate(Machine &machine, DequantizeOp op) {
+  const Value &input = machine.get(op.getInput());
+  Result<Tensor> result = machine.make(op.getResult().getType());
+  if (!result)
+    return opError(op, result.error().code, result.error().message);
+  int64_t length = input.tensor.rowLength();
+  int64_t extent = ScaleIndexer(input.block, input.tensor.shape()).lastExtent();
+  auto decodeRows = [&](auto zero) {
+    using T = decltype(zero);
+    std::vector<T> s(input.scales->elements());
+    input.scales->load(0, input.scales->elements(), s.data());
+    forEachRow(machine, input.tensor, input.block,
+               [&](int64_t row, int64_t base) {
+                 std::vector<T> x(length);
+                 input.tensor.load(row * length, length, x.data());
+                 forEachRun(length, extent, base,
+                            [&](int64_t begin, int64_t n, int64_t scale) {
+                              for (int64_t i = begin; i < begin + n; ++i)
+                                x[i] = x[i] * s[scale];
+                            });
+                 result->store(row * length, length, x.data());
+               });
+  };
+  if (machine.real())
+    decodeRows(0.0);
+  else
+    decodeRows(0.0f);
+  machine.set(op.getResult(), std::move(*result));
+  return {};
+}
+
+} // namespace quern::reference

@@ -1,0 +1,69 @@
+//===- CacheCommand.cpp - quern cache -------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/quern/Commands.h"
+#include "runtime/cache/ModuleCache.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+using namespace quern;
+using namespace quern::tool;
+
+static int clearCache(const ModuleCache &cache, const CacheOptions &options) {
+  auto removed = cache.clear();
+  if (!removed)
+    return report(removed.error());
+  if (options.json)
+    fmt::print("{}\n", nlohmann::ordered_json({{"folder", cache.folder()},
+                                               {"removed", *removed}})
+                           .dump(2));
+  else
+    fmt::print("removed {} files from {}\n", *removed, cache.folder());
+  return Right;
+}
+
+int quern::tool::cache(const CacheOptions &options) {
+  ModuleCache cache(options.folder.empty() ? ModuleCache::defaultFolder()
+                                           : options.folder);
+  if (cache.folder().empty())
+    return report(fail(Errc::InvalidArgument,
+                       "there is no cache folder",
+                       {"set QUERN_CACHE or HOME, or give --folder"}));
+  if (options.action == "clear")
+    return clearCache(cache, options);
+
+  auto entries = cache.list();
+  if (!entries)
+    return report(entries.error());
+  bool damaged =
+      std::any_of(entries->begin(), entries->end(),
+                  [](const CacheEntry &entry) { return !entry.fault.empty(); });
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["folder"] = cache.folder();
+    json["entries"] = nlohmann::ordered_json::array();
+    for (const CacheEntry &entry : *entries)
+      json["entries"].push_back({{"file", entry.fileName},
+                                 {"bytes", entry.bytes},
+                                 {"layer", entry.layer},
+                                 {"targets", entry.targets},
+                                 {"fault", entry.fault}});
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{}: {} entries\n", cache.folder(), entries->size());
+    for (const CacheEntry &entry : *entries)
+      fmt::print("  {} {:>9} B  {}\n", entry.fileName, entry.bytes,
+                 entry.fault.empty()
+                     ? fmt::format("{} for {}", entry.layer,
+                                   fmt::join(entry.targets, ", "))
+                     : "damaged: " + entry.fault);
+  }
+  return options.action == "verify" && damaged ? Mismatch : Right;
+}

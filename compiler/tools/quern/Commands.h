@@ -1,0 +1,89 @@
+//===- Commands.h - What the quern tool can do ------------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Each command is a struct of options, filled by Main.cpp from the command
+// line, and a function that returns the exit code:
+//
+//     0  right
+//     1  a mismatch, a failed check or a fault found by the simulator
+//     2  wrong input: a bad argument, layer, file or machine
+//
+// Results go to standard output, in words or as JSON; messages to standard
+// error.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_TOOLS_QUERN_COMMANDS_H
+#define QUERN_TOOLS_QUERN_COMMANDS_H
+
+#include "runtime/core/Result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace quern::tool {
+
+enum ExitCode : int { Right = 0, Mismatch = 1, WrongInput = 2 };
+
+/// What every command that compiles a layer takes.
+struct LayerOptions {
+  std::string file;
+  std::string target = "cpu";
+  std::string layer;
+  std::string fuse = "all";
+  std::string numerics = "strict";
+  std::vector<std::string> set; ///< "M=8"
+  bool json = false;
+};
+
+struct RunOptions : LayerOptions {
+  std::vector<std::string> inputs;  ///< "x=x.npy"
+  std::vector<std::string> weights; ///< .safetensors files
+  std::vector<std::string> bind;    ///< "w.codes=model.layers.0.weight"
+  std::vector<std::string> outputs; ///< "y.npy" or "y=y.npy"
+  bool check = false;
+  uint64_t seed = 0;
+  unsigned threads = 0;
+  unsigned repeat = 1;
+};
+int run(const RunOptions &options);
+
+struct CompileCommandOptions : LayerOptions {
+  std::string output;    ///< A module file.
+  std::string emit;      ///< A stage to print instead.
+  std::string dumpAfter; ///< A pass.
+};
+int compile(const CompileCommandOptions &options);
+
+int explain(const LayerOptions &options);
+
+struct DoctorOptions {
+  bool json = false;
+};
+int doctor(const DoctorOptions &options);
+
+struct CacheOptions {
+  std::string action;
+  std::string folder;
+  bool json = false;
+};
+int cache(const CacheOptions &options);
+
+/// Prints the diagnostic to standard error and gives the exit code its kind
+/// asks for.
+int report(const Diagnostic &diagnostic);
+
+/// The text of a file, or a message with the reason it cannot be read.
+Result<std::string> readTextFile(const std::string &path);
+
+/// `NAME=VALUE` into its halves; `what` names the option in the message.
+Result<std::pair<std::string, std::string>>
+splitAssignment(const std::string &text, const std::string &what);
+
+} // namespace quern::tool
+
+#endif // QUERN_TOOLS_QUERN_COMMANDS_H

@@ -1,0 +1,167 @@
+//===- ExplainCommand.cpp - quern explain ---------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/quern/Operands.h"
+#include "compiler/tools/quern/Request.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+using namespace quern;
+using namespace quern::tool;
+
+static const char *describe(NumericsClass numericsClass) {
+  switch (numericsClass) {
+  case NumericsClass::Exact:
+    return "exact";
+  case NumericsClass::Ordered:
+    return "ordered";
+  case NumericsClass::Bounded:
+    return "bounded";
+  }
+  return "?";
+}
+
+static const char *describe(BufferRole role) {
+  switch (role) {
+  case BufferRole::Input:
+    return "input";
+  case BufferRole::Weight:
+    return "weight";
+  case BufferRole::Output:
+    return "output";
+  case BufferRole::Temporary:
+    return "temporary";
+  case BufferRole::Packed:
+    return "packed";
+  }
+  return "?";
+}
+
+static std::string bufferName(const BufferDesc &buffer) {
+  return buffer.part == "values" || buffer.part.empty()
+             ? buffer.name
+             : buffer.name + "." + buffer.part;
+}
+
+/// `f16[M, 4096]`
+static std::string bufferType(const BufferDesc &buffer,
+                              const std::vector<std::string> &names) {
+  std::vector<std::string> shape;
+  for (const SymExpr &extent : buffer.shape)
+    shape.push_back(extent.print(names));
+  return fmt::format("{}[{}]", name(buffer.dtype), fmt::join(shape, ", "));
+}
+
+/// The buffer's size for these symbol values, in bytes.
+static Result<int64_t> bufferBytes(const BufferDesc &buffer,
+                                   const std::vector<int64_t> &symbols) {
+  SymExpr bytes = SymExpr::constant(byteWidth(buffer.dtype));
+  for (const SymExpr &extent : buffer.shape)
+    bytes = bytes * extent;
+  return bytes.evaluate(symbols);
+}
+
+int quern::tool::explain(const LayerOptions &options) {
+  auto request = makeRequest(options);
+  if (!request)
+    return report(request.error());
+  auto output = compileLayer(request->compile);
+  if (!output)
+    return report(output.error());
+  const ModuleDesc &module = output->module;
+  const VariantDesc &variant = module.variants.front();
+  auto given = parseSymbolValues(module.symbols, options.set);
+  if (!given)
+    return report(given.error());
+
+  std::vector<std::string> names;
+  std::vector<int64_t> values;
+  bool known = true;
+  for (size_t s = 0; s < module.symbols.size(); ++s) {
+    names.push_back(module.symbols[s].name);
+    known &= (*given)[s].has_value();
+    values.push_back((*given)[s].value_or(0));
+  }
+  auto bytesText = [&](const BufferDesc &buffer) -> std::string {
+    if (!known)
+      return {};
+    auto bytes = bufferBytes(buffer, values);
+    return bytes ? fmt::format(", {} bytes", *bytes) : std::string();
+  };
+
+  if (options.json) {
+    nlohmann::ordered_json json;
+    json["layer"] = module.layer;
+    json["target"] = variant.target;
+    for (const ScalePlacement &placement : output->placements)
+      json["scales"].push_back(
+          {{"line", placement.line}, {"placement", placement.text}});
+    for (const LaunchDesc &launch : variant.launches) {
+      const KernelDesc &kernel = variant.kernels[launch.kernel];
+      nlohmann::ordered_json entry;
+      entry["kernel"] = kernel.name;
+      entry["phase"] =
+          launch.phase == LaunchPhase::Prepare ? "prepare" : "run";
+      entry["reason"] = kernel.reason;
+      entry["class"] = describe(kernel.numericsClass);
+      entry["schedule"] = kernel.schedule;
+      for (uint32_t buffer : launch.buffers)
+        entry["buffers"].push_back(bufferName(variant.buffers[buffer]));
+      json["launches"].push_back(entry);
+    }
+    for (const BufferDesc &buffer : variant.buffers)
+      json["buffers"].push_back({{"name", bufferName(buffer)},
+                                 {"role", describe(buffer.role)},
+                                 {"type", bufferType(buffer, names)}});
+    fmt::print("{}\n", json.dump(2));
+    return Right;
+  }
+
+  size_t perRun = 0;
+  for (const LaunchDesc &launch : variant.launches)
+    perRun += launch.phase == LaunchPhase::Run;
+  fmt::print("{} for {}: {} kernels in each run\n", module.layer,
+             variant.target, perRun);
+  if (!output->placements.empty())
+    fmt::print("\nWhere scales are applied\n");
+  for (const ScalePlacement &placement : output->placements)
+    fmt::print("  {}:{}: {}\n", options.file, placement.line, placement.text);
+  for (LaunchPhase phase : {LaunchPhase::Prepare, LaunchPhase::Run}) {
+    bool first = true;
+    unsigned index = 0;
+    for (const LaunchDesc &launch : variant.launches) {
+      if (launch.phase != phase)
+        continue;
+      if (first)
+        fmt::print("\n{}\n", phase == LaunchPhase::Prepare
+                                 ? "Once, when weights are bound"
+                                 : "In every run");
+      first = false;
+      const KernelDesc &kernel = variant.kernels[launch.kernel];
+      std::vector<std::string> buffers;
+      for (uint32_t buffer : launch.buffers)
+        buffers.push_back(bufferName(variant.buffers[buffer]));
+      fmt::print("  {}. {} [{}]\n     why: {}\n", ++index, kernel.name,
+                 describe(kernel.numericsClass), kernel.reason);
+      if (!kernel.schedule.empty())
+        fmt::print("     how: {}\n", kernel.schedule);
+      if (kernel.registers)
+        fmt::print("     {} registers, {} B static shared memory, {} B "
+                   "spilled\n",
+                   kernel.registers, kernel.staticSharedBytes,
+                   kernel.spillBytes);
+      fmt::print("     on:  {}\n", fmt::join(buffers, ", "));
+    }
+  }
+  fmt::print("\nBuffers\n");
+  for (const BufferDesc &buffer : variant.buffers)
+    fmt::print("  {:<10} {:<24} {}{}\n", describe(buffer.role),
+               bufferName(buffer), bufferType(buffer, names),
+               bytesText(buffer));
+  return Right;
+}

@@ -1,0 +1,162 @@
+//===- Main.cpp - The quern tool's command line ---------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/quern/Commands.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+using namespace quern;
+using namespace quern::tool;
+
+int quern::tool::report(const Diagnostic &diagnostic) {
+  fmt::print(stderr, "{}", diagnostic.render());
+  return diagnostic.code == Errc::CheckFailed ? Mismatch : WrongInput;
+}
+
+Result<std::string> quern::tool::readTextFile(const std::string &path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    return fail(Errc::InvalidFile, fmt::format("{} is a folder", path));
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf()))
+    return fail(Errc::InvalidFile,
+                fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  return text.str();
+}
+
+Result<std::pair<std::string, std::string>>
+quern::tool::splitAssignment(const std::string &text,
+                             const std::string &what) {
+  size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} takes NAME=VALUE, not \"{}\"", what, text));
+  return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+/// The options of every command that compiles a layer.
+static void addLayerOptions(CLI::App &command, LayerOptions &options) {
+  command.add_option("FILE", options.file, "the layer, a .qn file")->required();
+  command
+      .add_option("--target", options.target,
+                  "cpu, cpu:generic, cuda:sm_90a, sim:sm_80, ...")
+      ->capture_default_str();
+  command.add_option("--layer", options.layer,
+                     "which layer of a file with several");
+  command
+      .add_option("--fuse", options.fuse,
+                  "all, or none: one kernel for each operation")
+      ->check(CLI::IsMember({"all", "none"}))
+      ->capture_default_str();
+  command
+      .add_option("--numerics", options.numerics,
+                  "strict: the bits docs/numerics.md defines")
+      ->capture_default_str();
+  command.add_option("--set", options.set, "the value of a symbol, as in M=8");
+  command.add_flag("--json", options.json, "print JSON");
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("Compiles and runs quantized neural-network layers.", "quern");
+  app.set_version_flag("--version", "quern " QUERN_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 right, 1 a mismatch or failed check, 2 wrong "
+             "input.\n'quern COMMAND --help' has examples.");
+
+  RunOptions runOptions;
+  CLI::App *runCommand = app.add_subcommand("run", "run a layer");
+  addLayerOptions(*runCommand, runOptions);
+  runCommand->add_option("--input", runOptions.inputs,
+                         "an operand from a file, as in x=x.npy");
+  runCommand->add_option("--weights", runOptions.weights,
+                         "a .safetensors file; operands bind by name");
+  runCommand->add_option("--bind", runOptions.bind,
+                         "an operand's name in the weights file, as in "
+                         "w_up.codes=model.layers.0.up.weight");
+  runCommand->add_option("--output", runOptions.outputs,
+                         "where to write an output: y.npy, or NAME=y.npy");
+  runCommand->add_flag("--check", runOptions.check,
+                       "compare with the reference interpreter");
+  runCommand->add_option("--seed", runOptions.seed,
+                         "seed of the operands not given")
+      ->capture_default_str();
+  runCommand->add_option("--threads", runOptions.threads,
+                         "CPU threads; 0 for all");
+  runCommand->add_option("--repeat", runOptions.repeat,
+                         "run so many times and print the median")
+      ->check(CLI::Range(1u, 1000000u));
+  runCommand->footer(
+      "Examples:\n"
+      "  quern run examples/hello/hello.qn --set M=8 --check\n"
+      "  quern run layer.qn --input x=x.npy --weights model.safetensors "
+      "--output y.npy\n"
+      "  quern run layer.qn --set M=5 --target sim:sm_80 --check");
+
+  CompileCommandOptions compileOptions;
+  CLI::App *compileCommand =
+      app.add_subcommand("compile", "compile a layer to a module, or print a "
+                                    "stage on the way");
+  addLayerOptions(*compileCommand, compileOptions);
+  compileCommand->add_option("-o,--output", compileOptions.output,
+                             "the module file to write (.qnm)");
+  compileCommand
+      ->add_option("--emit", compileOptions.emit, "print a stage instead")
+      ->check(CLI::IsMember(
+          {"quern", "kernels", "tile", "llvm", "asm", "cuda", "ptx", "cubin"}));
+  compileCommand->add_option("--dump-after", compileOptions.dumpAfter,
+                             "print the IR after this pass");
+  compileCommand->footer(
+      "Examples:\n"
+      "  quern compile layer.qn -o layer.qnm\n"
+      "  quern compile layer.qn --target cuda:sm_90a --emit cuda\n"
+      "  quern compile layer.qn --dump-after quern-form-kernels");
+
+  LayerOptions explainOptions;
+  CLI::App *explainCommand = app.add_subcommand(
+      "explain", "say what was fused, where each scale goes, and why");
+  addLayerOptions(*explainCommand, explainOptions);
+  explainCommand->footer("Example:\n"
+                         "  quern explain examples/swiglu_mlp.qn --set M=64");
+
+  DoctorOptions doctorOptions;
+  CLI::App *doctorCommand = app.add_subcommand(
+      "doctor", "say what was found on this machine and what is missing");
+  doctorCommand->add_flag("--json", doctorOptions.json, "print JSON");
+
+  CacheOptions cacheOptions;
+  CLI::App *cacheCommand =
+      app.add_subcommand("cache", "list, verify or clear compiled layers");
+  cacheCommand->add_option("ACTION", cacheOptions.action, "what to do")
+      ->required()
+      ->check(CLI::IsMember({"list", "verify", "clear"}));
+  cacheCommand->add_option("--folder", cacheOptions.folder,
+                           "the cache folder, when not the default");
+  cacheCommand->add_flag("--json", cacheOptions.json, "print JSON");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? Right : WrongInput;
+  }
+  if (runCommand->parsed())
+    return run(runOptions);
+  if (compileCommand->parsed())
+    return compile(compileOptions);
+  if (explainCommand->parsed())
+    return explain(explainOptions);
+  if (doctorCommand->parsed())
+    return doctor(doctorOptions);
+  return cache(cacheOptions);
+}

@@ -1,0 +1,41 @@
+//===- CpuFeatures.h - What this machine can execute ------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The instruction-set extensions of the running machine, in LLVM's spelling. A
+// feature counts only when the operating system saves the registers it needs:
+// an AVX-512 instruction faults on a processor that has it under a kernel that
+// does not enable it. AMX is not reported: a process must ask for it first.
+//
+// Bits: Intel SDM volume 2A, CPUID leaves 1, 7 (subleaves 0 and 1) and
+// 0x80000001; register state from XCR0 (XGETBV), volume 1 chapter 13.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DEVICE_CPU_CPUFEATURES_H
+#define QUERN_DEVICE_CPU_CPUFEATURES_H
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quern {
+inline namespace v0 {
+namespace cpu {
+
+/// Sorted; detected once. Empty on processors other than x86-64.
+std::span<const std::string> hostFeatures();
+
+bool hostHas(std::string_view feature);
+
+/// The first of `required` that the machine lacks; empty if it has all.
+std::string_view firstMissing(std::span<const std::string> required);
+
+} // namespace cpu
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_DEVICE_CPU_CPUFEATURES_H

@@ -1,0 +1,212 @@
+//===- quern.h - Compile, load and run quantized layers ---------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The embedded runtime. A layer comes from its text (`compileFile`) or from a
+// module made earlier (`load`):
+//
+//     auto layer = quern::compileFile("swiglu.qn", {.target = "cpu"});
+//     auto weights = layer->bindWeights({gate, up, down});
+//     auto context = layer->makeContext(*weights, {{"M", 1, 512}});
+//     auto done = context->run({x}, {y});
+//
+// or, for a single call that binds, allocates and runs: `layer->call({...})`.
+//
+// Four kinds of object, in the order of their lifetimes:
+//
+//   Layer    compiled code bound to a device. Immutable; copies share it; any
+//            number of threads may use it at once.
+//   Weights  one set of weights in the layout the code wants, packed once.
+//            Immutable; shared by any number of contexts. One layer may have
+//            many (the blocks of a network share one code).
+//   Context  the memory of one run in flight, sized for ranges of the layer's
+//            symbols. One run at a time; contexts are independent.
+//   run      launches only. It does not compile, allocate, or wait for a
+//            device (see `Context::run`), and refuses symbol values the
+//            context was not prepared for.
+//
+// Symbols (`M`) get their values from the shapes passed in. Operands are named
+// as in the layer's text; a quantized one has two parts, `w.codes` and
+// `w.scales`. Views with a name are matched by it, views without by position
+// among the inputs (weights, outputs).
+//
+// Errors are values (`Result<T>`): nothing throws, prints or aborts.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_QUERN_H
+#define QUERN_QUERN_H
+
+#include "quern/executor.h"
+#include "quern/tensor.h"
+#include "runtime/core/Target.h"
+
+#include <string>
+#include <vector>
+
+namespace quern {
+inline namespace v0 {
+
+/// A symbol of a layer and what values it accepts.
+struct Symbol {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = 0;
+  int64_t multiple = 1;
+};
+
+/// A range of a symbol's values, both ends included.
+struct SymbolRange {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = 0;
+};
+
+/// One buffer of a layer's signature.
+struct Operand {
+  enum class Role : uint8_t { Input, Weight, Output };
+  std::string name; ///< "x", "w.codes", "w.scales".
+  Role role = Role::Input;
+  DType dtype = DType::F32;
+  std::vector<std::string> shape; ///< "4096", "M", "ceildiv(M, 128)".
+  unsigned deviceAlignment = 0;   ///< Of addresses with Memory::Device.
+};
+
+enum class WeightMemory : uint8_t {
+  Copy,   ///< What runs still read of the weights is copied.
+  Borrow, ///< The caller keeps the elements alive and unchanged.
+};
+
+namespace detail {
+struct LayerState;
+struct WeightsState;
+struct ContextState;
+} // namespace detail
+
+class QUERN_API Weights {
+public:
+  Weights() = default; ///< None: for layers without weights.
+
+private:
+  friend class Layer;
+  friend class Context;
+  std::shared_ptr<const detail::WeightsState> state;
+};
+
+class QUERN_API Context {
+public:
+  Context(Context &&) noexcept;
+  Context &operator=(Context &&) noexcept;
+  ~Context();
+
+  /// Runs the layer. On the CPU it returns when the outputs are written. On
+  /// CUDA with device addresses it only enqueues on `stream` (a CUstream; null
+  /// for the context's own, see `synchronize`); operands in host memory are
+  /// copied and the call then waits.
+  ///
+  /// Outputs must not overlap each other or any input. A second call while one
+  /// is in flight on another thread is refused.
+  Result<void> run(TensorList inputs, TensorList outputs,
+                   void *stream = nullptr);
+
+  /// Waits for what this context enqueued on its own stream.
+  Result<void> synchronize();
+
+  /// Uses other weights from the next run on; allocates nothing.
+  Result<void> setWeights(const Weights &weights);
+
+  /// Memory held for intermediates and per-thread scratch.
+  uint64_t arenaBytes() const;
+  uint64_t scratchBytes() const;
+
+private:
+  friend class Layer;
+  explicit Context(std::unique_ptr<detail::ContextState> state);
+  std::unique_ptr<detail::ContextState> state;
+};
+
+class QUERN_API Layer {
+public:
+  const std::string &name() const;
+  /// The code in use, such as "cpu:avx512-vnni".
+  const std::string &target() const;
+  const std::vector<Symbol> &symbols() const;
+  /// Inputs, weights and outputs in declared order.
+  const std::vector<Operand> &operands() const;
+
+  /// Packs a set of weights.
+  Result<Weights> bindWeights(TensorList weights,
+                              WeightMemory memory = WeightMemory::Copy) const;
+
+  /// Allocates for every value in `ranges`; a symbol without a range gets its
+  /// declared one, which must then be finite.
+  Result<Context> makeContext(const Weights &weights = {},
+                              std::span<const SymbolRange> ranges = {}) const;
+  Result<Context> makeContext(const Weights &weights,
+                              std::initializer_list<SymbolRange> ranges) const {
+    return makeContext(weights, std::span(ranges.begin(), ranges.size()));
+  }
+
+  /// The shape of an operand for these symbol values (min == max).
+  Result<Shape> shapeOf(std::string_view operand,
+                        std::span<const SymbolRange> values) const;
+
+  /// Binds the weights, allocates the outputs and runs, once. `operands` are
+  /// inputs and weights together, by name or in declared order.
+  Result<std::vector<Tensor>> call(TensorList operands) const;
+
+  /// The inner handle; for the parts of the runtime.
+  explicit Layer(std::shared_ptr<const detail::LayerState> state);
+  const std::shared_ptr<const detail::LayerState> &inner() const {
+    return state;
+  }
+
+private:
+  std::shared_ptr<const detail::LayerState> state;
+};
+
+struct LoadOptions {
+  std::string target = "cpu";
+  /// CPU threads; null for one shared default executor.
+  std::shared_ptr<Executor> executor;
+};
+
+/// A module from bytes or a file.
+QUERN_API Result<Layer> load(std::span<const std::byte> module,
+                             const LoadOptions &options = {});
+QUERN_API Result<Layer> loadFile(const std::string &path,
+                                 const LoadOptions &options = {});
+
+struct CompileOptions {
+  std::string target = "cpu";
+  std::shared_ptr<Executor> executor;
+  /// Numerics "strict" or "fast" and other settings of the compiler, each
+  /// "name=value"; unknown ones are refused by the compiler.
+  std::vector<std::string> settings;
+  /// Folder of compiled modules; empty for the default ($QUERN_CACHE, else
+  /// $XDG_CACHE_HOME/quern, else ~/.cache/quern).
+  std::string cacheFolder;
+  bool useCache = true;
+  /// Path of libquern_compiler.so; empty for $QUERN_COMPILER, then beside this
+  /// library and beside the executable, then the loader's search path.
+  std::string compiler;
+};
+
+/// Compiles a layer, or takes it from the cache. CompilerMissing when it is not
+/// cached and no compiler is installed. `name` appears in messages.
+QUERN_API Result<Layer> compile(std::string_view source,
+                                const CompileOptions &options = {},
+                                std::string_view name = "<text>");
+QUERN_API Result<Layer> compileFile(const std::string &path,
+                                    const CompileOptions &options = {});
+/// The same, but gives the module's bytes, to be stored and loaded later.
+QUERN_API Result<std::vector<std::byte>>
+compileModule(std::string_view source, const CompileOptions &options = {},
+              std::string_view name = "<text>");
+
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_QUERN_H

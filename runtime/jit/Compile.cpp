@@ -1,0 +1,108 @@
+//===- Compile.cpp - From a layer's text to a module ----------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A module is looked up by everything its code depends on: the text, the
+// settings, the exact target (for the machine at hand: its features), the
+// module format and the compiler. Only a miss opens the compiler.
+//
+//===----------------------------------------------------------------------===//
+
+#include "quern/quern.h"
+
+#include "runtime/cache/ModuleCache.h"
+#include "runtime/device/cpu/CpuFeatures.h"
+#include "runtime/io/FileBytes.h"
+#include "runtime/jit/CompilerLibrary.h"
+#include "runtime/jit/Drivers.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+using namespace quern;
+
+/// What to ask of the compiler for this target on this machine.
+static Result<CompilerLibrary::Request>
+makeRequest(std::string_view source, const CompileOptions &options,
+            std::string_view name) {
+  Result<Target> target = Target::parse(options.target);
+  if (!target)
+    return target.error();
+  CompilerLibrary::Request request;
+  request.source = source;
+  request.name = name;
+  request.target = target->codeTarget();
+  if (target->kind == Target::Kind::Cpu && target->arch.empty())
+    request.features = fmt::format("{}", fmt::join(cpu::hostFeatures(), ","));
+  if (target->kind == Target::Kind::Cuda && target->arch.empty()) {
+    Result<std::string> arch = detail::nativeArchitecture();
+    if (!arch)
+      return arch.error();
+    request.target = "cuda:" + *arch;
+  }
+  // The order of settings means nothing.
+  request.settings = options.settings;
+  std::sort(request.settings.begin(), request.settings.end());
+  return request;
+}
+
+static CacheKey keyOf(const CompilerLibrary::Request &request,
+                      uint64_t compiler) {
+  std::string format = fmt::format("module {}.{}", ModuleDesc::formatMajor,
+                                   ModuleDesc::formatMinor);
+  std::vector<std::string_view> texts = {format, request.source, request.target,
+                                         request.features};
+  texts.insert(texts.end(), request.settings.begin(), request.settings.end());
+  return CacheKey::make(texts, compiler);
+}
+
+Result<std::vector<std::byte>>
+quern::compileModule(std::string_view source, const CompileOptions &options,
+                     std::string_view name) {
+  Result<CompilerLibrary::Request> request = makeRequest(source, options, name);
+  if (!request)
+    return request.error();
+  Result<CompilerLibrary> compiler = CompilerLibrary::find(options.compiler);
+  CacheKey key = keyOf(*request, compiler ? compiler->identity() : 0);
+  ModuleCache cache(options.cacheFolder.empty() ? ModuleCache::defaultFolder()
+                                                : options.cacheFolder);
+  if (options.useCache)
+    if (auto found = cache.find(key))
+      return std::move(*found);
+  if (!compiler)
+    return compiler.error();
+  Result<std::vector<std::byte>> bytes = compiler->compile(*request);
+  if (!bytes)
+    return bytes;
+  if (Result<ModuleDesc> parsed = ModuleDesc::parse(*bytes); !parsed)
+    return fail(Errc::Internal,
+                fmt::format("the compiler {} made something that is {}",
+                            compiler->path(), parsed.error().message));
+  // Without a cache the layer still runs.
+  if (options.useCache)
+    (void)cache.publish(key, *bytes);
+  return bytes;
+}
+
+Result<Layer> quern::compile(std::string_view source,
+                             const CompileOptions &options,
+                             std::string_view name) {
+  Result<std::vector<std::byte>> bytes = compileModule(source, options, name);
+  if (!bytes)
+    return bytes.error();
+  return load(*bytes, {options.target, options.executor});
+}
+
+Result<Layer> quern::compileFile(const std::string &path,
+                                 const CompileOptions &options) {
+  Result<FileBytes> file = FileBytes::map(path);
+  if (!file)
+    return file.error();
+  std::span<const std::byte> bytes = file->bytes();
+  return compile({reinterpret_cast<const char *>(bytes.data()), bytes.size()},
+                 options, path);
+}

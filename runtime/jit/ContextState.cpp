@@ -1,0 +1,325 @@
+//===- ContextState.cpp - The memory of one run in flight -----------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/jit/ContextState.h"
+
+#include "runtime/jit/ArenaPlanner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+using namespace quern;
+using namespace quern::detail;
+
+ContextState::~ContextState() {
+  if (stream) {
+    // Memory must outlive what still uses it.
+    (void)layer->program->synchronize(stream);
+    layer->program->destroyStream(stream);
+  }
+}
+
+/// The ranges to prepare for: the given ones within the declared ones, and
+/// exactly the values that the weights give.
+static Result<std::vector<Interval>>
+resolveRanges(const LayerState &layer, const WeightsState *weights,
+              std::span<const SymbolRange> ranges) {
+  std::vector<Interval> out;
+  for (const SymbolDesc &symbol : layer.symbolDescs)
+    out.push_back({symbol.min, symbol.max});
+  for (const SymbolRange &range : ranges) {
+    size_t i = 0;
+    while (i < out.size() && layer.symbolDescs[i].name != range.name)
+      ++i;
+    if (i == out.size()) {
+      std::string names;
+      for (const SymbolDesc &symbol : layer.symbolDescs)
+        names += (names.empty() ? "" : ", ") + symbol.name;
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("layer '{}' has no symbol '{}'", layer.name, range.name),
+          {"its symbols: " + (names.empty() ? "none" : names)});
+    }
+    const SymbolDesc &symbol = layer.symbolDescs[i];
+    if (range.min > range.max || range.min < symbol.min ||
+        range.max > symbol.max)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("the range {}..{} for {} is not a range within "
+                              "{}..{}",
+                              range.min, range.max, symbol.name, symbol.min,
+                              symbol.max));
+    out[i] = {range.min, range.max};
+  }
+  for (size_t i = 0; weights && i < out.size(); ++i) {
+    if (!weights->symbols.known[i])
+      continue;
+    int64_t value = weights->symbols.value[i];
+    if (value < out[i].min || value > out[i].max)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("the weights give {} = {}, outside the range "
+                              "{}..{}",
+                              layer.symbolDescs[i].name, value, out[i].min,
+                              out[i].max));
+    out[i] = {value, value};
+  }
+  return out;
+}
+
+Result<std::unique_ptr<ContextState>>
+ContextState::make(std::shared_ptr<const LayerState> layer,
+                   std::shared_ptr<const WeightsState> weights,
+                   std::span<const SymbolRange> ranges) {
+  auto context = std::make_unique<ContextState>();
+  context->layer = layer;
+  context->address.assign(layer->variant.buffers.size(), nullptr);
+  context->inputs.resize(layer->inputs.size());
+  context->outputs.resize(layer->outputs.size());
+  context->staging.resize(layer->variant.buffers.size());
+  context->symbols = SymbolValues(layer->symbolDescs.size());
+
+  Result<std::vector<Interval>> resolved =
+      resolveRanges(*layer, weights.get(), ranges);
+  if (!resolved)
+    return resolved.error();
+  context->prepared = std::move(*resolved);
+  if (Result<void> ok = context->useWeights(std::move(weights)); !ok)
+    return ok.error();
+  if (Result<void> ok = context->planTemporaries(); !ok)
+    return ok.error();
+  Result<LaunchSequence> launches =
+      LaunchSequence::make(layer, layer->runLaunches, context->prepared);
+  if (!launches)
+    return launches.error();
+  context->launches.emplace(std::move(*launches));
+  Result<void *> stream = layer->program->makeStream();
+  if (!stream)
+    return stream.error();
+  context->stream = *stream;
+  return context;
+}
+
+Result<void>
+ContextState::useWeights(std::shared_ptr<const WeightsState> other) {
+  if (!other && !layer->weights.empty())
+    return fail(
+        Errc::InvalidArgument,
+        fmt::format("layer '{}' has weights, and none are bound", layer->name),
+        {"bind them with Layer::bindWeights"});
+  if (other && other->layer != layer)
+    return fail(Errc::InvalidArgument,
+                fmt::format("these weights were bound by another layer ('{}')",
+                            other->layer->name));
+  if (other)
+    for (size_t i = 0; i < prepared.size(); ++i)
+      if (other->symbols.known[i] &&
+          (other->symbols.value[i] < prepared[i].min ||
+           other->symbols.value[i] > prepared[i].max))
+        return fail(Errc::InvalidArgument,
+                    fmt::format("the weights give {} = {}; the context was "
+                                "prepared for {}..{}",
+                                layer->symbolDescs[i].name,
+                                other->symbols.value[i], prepared[i].min,
+                                prepared[i].max));
+  weights = std::move(other);
+  for (uint32_t i = 0; weights && i < address.size(); ++i) {
+    BufferRole role = layer->buffer(i).role;
+    if (role == BufferRole::Weight || role == BufferRole::Packed)
+      address[i] = weights->address[i];
+  }
+  return {};
+}
+
+Result<void> ContextState::planTemporaries() {
+  std::vector<ArenaItem> items;
+  for (uint32_t buffer : layer->temporaries) {
+    Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), prepared);
+    if (!bytes)
+      return fail(bytes.error().code,
+                  fmt::format("{}: {}", describe(*layer, buffer),
+                              bytes.error().message),
+                  bytes.error().notes);
+    // Never used so far: the first use lies behind the last.
+    ArenaItem item{*bytes, std::max(layer->buffer(buffer).alignment, 64u), 1,
+                   0};
+    for (uint32_t i = 0; i < layer->runLaunches.size(); ++i) {
+      const LaunchDesc &launch = layer->variant.launches[layer->runLaunches[i]];
+      if (std::ranges::find(launch.buffers, buffer) == launch.buffers.end())
+        continue;
+      if (item.first > item.last)
+        item.first = i;
+      item.last = i;
+    }
+    items.push_back(item);
+  }
+  ArenaPlan plan = planArena(items);
+  Result<DeviceMemory> memory =
+      DeviceMemory::allocate(layer->program, plan.bytes);
+  if (!memory)
+    return fail(memory.error().code,
+                fmt::format("the intermediates of layer '{}' need {} bytes: {}",
+                            layer->name, plan.bytes, memory.error().message),
+                {"prepare the context for smaller ranges"});
+  arena = std::move(*memory);
+  for (size_t i = 0; i < items.size(); ++i)
+    address[layer->temporaries[i]] =
+        arena.data() ? arena.data() + plan.offsets[i] : nullptr;
+  return {};
+}
+
+Result<void> ContextState::checkOperands(TensorList in, TensorList out) {
+  const LayerState &l = *layer;
+  if (Result<void> ok = matchViews(l, in, l.inputs, inputs); !ok)
+    return ok;
+  if (Result<void> ok = matchViews(l, out, l.outputs, outputs); !ok)
+    return ok;
+  symbols.reset(weights ? &weights->symbols : nullptr);
+  if (Result<void> ok = solveSymbols(l, l.inputs, inputs, symbols); !ok)
+    return ok;
+  if (Result<void> ok = solveSymbols(l, l.outputs, outputs, symbols); !ok)
+    return ok;
+  if (Result<void> ok = checkSymbols(l, symbols, /*all=*/true); !ok)
+    return ok;
+  if (Result<void> ok = checkShapes(l, l.inputs, inputs, symbols); !ok)
+    return ok;
+  if (Result<void> ok = checkShapes(l, l.outputs, outputs, symbols); !ok)
+    return ok;
+  for (size_t i = 0; i < prepared.size(); ++i)
+    if (symbols.value[i] < prepared[i].min ||
+        symbols.value[i] > prepared[i].max)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("{} = {} is outside {}..{}, for which the "
+                              "context was prepared",
+                              l.symbolDescs[i].name, symbols.value[i],
+                              prepared[i].min, prepared[i].max),
+                  {"make a context for the larger range"});
+  if (Result<void> ok = checkStorage(l, l.inputs, inputs); !ok)
+    return ok;
+  if (Result<void> ok = checkStorage(l, l.outputs, outputs); !ok)
+    return ok;
+  return checkOverlap();
+}
+
+static uint64_t bytesOf(const TensorView &view) {
+  return static_cast<uint64_t>(*view.shape.elements()) * byteWidth(view.dtype);
+}
+
+Result<void> ContextState::checkOverlap() const {
+  auto overlaps = [](const TensorView &a, uintptr_t begin, uint64_t bytes) {
+    auto at = reinterpret_cast<uintptr_t>(a.data);
+    return bytes && bytesOf(a) && at < begin + bytes && begin < at + bytesOf(a);
+  };
+  auto viewsOverlap = [&](const TensorView &a, const TensorView &b) {
+    return a.memory == b.memory &&
+           overlaps(a, reinterpret_cast<uintptr_t>(b.data), bytesOf(b));
+  };
+  auto refusal = [&](size_t output, std::string with) {
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} overlaps {} in memory",
+                            describe(*layer, layer->outputs[output]), with),
+                {"outputs may overlap nothing else that the run touches"});
+  };
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    for (size_t i = 0; i < inputs.size(); ++i)
+      if (viewsOverlap(*outputs[o], *inputs[i]))
+        return refusal(o, describe(*layer, layer->inputs[i]));
+    for (size_t other = 0; other < o; ++other)
+      if (viewsOverlap(*outputs[o], *outputs[other]))
+        return refusal(o, describe(*layer, layer->outputs[other]));
+    Memory home =
+        layer->program->usesHostMemory() ? Memory::Host : Memory::Device;
+    if (weights && outputs[o]->memory == home)
+      for (std::span<const std::byte> b : weights->borrowed)
+        if (overlaps(*outputs[o], reinterpret_cast<uintptr_t>(b.data()),
+                     b.size()))
+          return refusal(o, "a borrowed weight");
+  }
+  return {};
+}
+
+/// The address kernels get for an operand: its own, or that of a device copy.
+Result<void *> ContextState::place(uint32_t buffer, const TensorView &view) {
+  if (layer->program->usesHostMemory() || view.memory == Memory::Device)
+    return view.data;
+  DeviceMemory &copy = staging[buffer];
+  if (copy.size() < bytesOf(view)) {
+    Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), prepared);
+    if (!bytes)
+      return bytes.error();
+    Result<DeviceMemory> memory =
+        DeviceMemory::allocate(layer->program, *bytes);
+    if (!memory)
+      return memory.error();
+    copy = std::move(*memory);
+  }
+  return static_cast<void *>(copy.data());
+}
+
+/// Fills in the operands' addresses and copies inputs that lie elsewhere; true
+/// when an operand is in host memory of which kernels see a copy.
+Result<bool> ContextState::stageInputs(void *queue) {
+  bool copied = false;
+  for (size_t i = 0; i < inputs.size() + outputs.size(); ++i) {
+    bool isInput = i < inputs.size();
+    size_t k = isInput ? i : i - inputs.size();
+    uint32_t buffer = isInput ? layer->inputs[k] : layer->outputs[k];
+    const TensorView &view = isInput ? *inputs[k] : *outputs[k];
+    Result<void *> to = place(buffer, view);
+    if (!to)
+      return to.error();
+    address[buffer] = *to;
+    if (*to == view.data || bytesOf(view) == 0)
+      continue;
+    copied = true;
+    if (isInput)
+      if (Result<void> ok =
+              layer->program->copyIn(*to, view.data, bytesOf(view), queue);
+          !ok)
+        return ok.error();
+  }
+  return copied;
+}
+
+Result<void> ContextState::collectOutputs(void *queue) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    void *from = address[layer->outputs[i]];
+    if (from == outputs[i]->data || bytesOf(*outputs[i]) == 0)
+      continue;
+    if (Result<void> ok = layer->program->copyOut(outputs[i]->data, from,
+                                                  bytesOf(*outputs[i]), queue);
+        !ok)
+      return ok;
+  }
+  return {};
+}
+
+Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
+  if (busy.test_and_set(std::memory_order_acquire))
+    return fail(Errc::InvalidArgument,
+                fmt::format("a run of layer '{}' is in flight in this context",
+                            layer->name),
+                {"make one context for each run in flight"});
+  struct Clear {
+    std::atomic_flag &flag;
+    ~Clear() { flag.clear(std::memory_order_release); }
+  } clear{busy};
+
+  if (Result<void> ok = checkOperands(in, out); !ok)
+    return ok;
+  if (!queue)
+    queue = stream;
+  Result<bool> copied = stageInputs(queue);
+  if (!copied)
+    return copied.error();
+  Result<void> done = launches->issue(address, symbols.value, queue);
+  if (!*copied)
+    return done;
+  if (done)
+    done = collectOutputs(queue);
+  // The caller's memory is its own again when this returns, whatever happened.
+  Result<void> waited = layer->program->synchronize(queue);
+  return done ? waited : done;
+}

@@ -1,0 +1,131 @@
+//===- ModuleFormat.h - The byte level of module files ----------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Constants of the module file and the one description of its records, shared
+// by writer and reader. Each record is a list of fields in a fixed order:
+//
+//     integer     little-endian, of the width of its C++ type
+//     enum        one byte
+//     string      u32 length, bytes (UTF-8 by convention, not checked)
+//     list        u32 count, elements
+//     expression  u32 count, nodes: u8 operator, i64 value for leaves only
+//
+// Sections of a version-0 file, in this order: one `Layer`, one `Variant` per
+// variant, then the `Code` sections the variants refer to by their position in
+// the section table. A section is consumed to its last byte; later minor
+// versions add what they need in new sections, flagged as required only when
+// an old reader would misunderstand the file without them.
+//
+// The checksums find accidents, not attacks: a module carries machine code
+// and must come from a source as trusted as a shared library.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_MODULE_MODULEFORMAT_H
+#define QUERN_MODULE_MODULEFORMAT_H
+
+#include "runtime/module/Module.h"
+
+namespace quern {
+inline namespace v0 {
+namespace format {
+
+inline constexpr char magic[8] = {'Q', 'U', 'E', 'R', 'N', 'M', 'O', 'D'};
+inline constexpr uint64_t headerBytes = 16;
+inline constexpr uint64_t tableEntryBytes = 32;
+inline constexpr uint64_t sectionAlignment = 16;
+inline constexpr uint64_t codeAlignment = 4096;
+
+/// Plausibility limits; far above anything the compiler makes.
+inline constexpr uint32_t maxSections = 4096;
+inline constexpr uint32_t maxExprNodes = 4096;
+inline constexpr uint32_t maxStringBytes = 1u << 20;
+inline constexpr uint32_t maxRank = 6;
+inline constexpr uint32_t maxSymbols = 64;
+inline constexpr uint32_t maxAlignment = 4096;
+
+enum class SectionKind : uint32_t { Layer = 1, Variant = 2, Code = 3 };
+
+/// A reader that does not know this section must refuse the file.
+inline constexpr uint32_t flagRequired = 1;
+
+/// A code object as its variant's section describes it.
+struct CodeReference {
+  CodeKind kind = CodeKind::CpuImage;
+  std::vector<CodeSymbol> symbols;
+  uint32_t section = 0; ///< Position in the section table.
+};
+
+/// The section `Layer`: everything of a ModuleDesc but the variants.
+template <typename Archive, typename Module>
+void layerFields(Archive &a, Module &m) {
+  a(m.layer), a(m.numerics), a(m.symbols), a(m.producers);
+}
+
+/// The section `Variant`, the code objects by reference.
+template <typename Archive, typename Variant, typename References>
+void variantFields(Archive &a, Variant &v, References &code) {
+  a(v.target), a(v.requiredFeatures), a(v.buffers), a(v.kernels);
+  a(v.launches), a(code);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, SymbolDesc>
+{
+  a(r.name), a(r.min), a(r.max), a(r.multiple);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, BufferDesc>
+{
+  a(r.name), a(r.part), a(r.dtype), a(r.role), a(r.shape), a(r.alignment);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, KernelDesc>
+{
+  a(r.name), a(r.reason), a(r.schedule), a(r.numericsClass);
+  a(r.registers), a(r.staticSharedBytes), a(r.spillBytes);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, LaunchDesc>
+{
+  a(r.kernel), a(r.phase), a(r.buffers), a(r.items), a(r.grain);
+  a(r.scratchBytes);
+  for (auto &extent : r.grid)
+    a(extent);
+  for (auto &extent : r.block)
+    a(extent);
+  a(r.dynamicSharedBytes);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, CodeSymbol>
+{
+  a(r.name), a(r.offset);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, CodeReference>
+{
+  a(r.kind), a(r.symbols), a(r.section);
+}
+
+/// XXH3-64 of the bytes.
+uint64_t checksum(std::span<const std::byte> bytes);
+
+} // namespace format
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_MODULE_MODULEFORMAT_H

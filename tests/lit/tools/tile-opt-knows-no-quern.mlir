@@ -1,0 +1,14 @@
+// An operation of the quern dialect that leaks into the kernel layer fails to
+// parse there: tile-opt knows tile alone, quern-opt knows both.
+//
+// REQUIRES: quern-opt, tile-opt
+// RUN: not tile-opt %s 2>&1 | FileCheck %s
+// RUN: quern-opt %s | FileCheck %s --check-prefix=BOTH
+
+// CHECK: error: Dialect `quern' not found for custom op 'quern.relu'
+// BOTH: quern.relu
+
+func.func @leak(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %y = quern.relu %x : tensor<4xf32> -> tensor<4xf32>
+  return %y : tensor<4xf32>
+}

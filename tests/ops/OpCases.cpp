@@ -1,0 +1,227 @@
+//===- OpCases.cpp - Every operation as a small layer ---------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/ops/OpCases.h"
+
+using namespace quern::test;
+
+/// Row counts that meet no block, one, and the edges of tiles.
+static const std::vector<std::vector<int64_t>> rows = {{0}, {1}, {7}, {33}};
+
+const std::vector<OpCase> &quern::test::opCases() {
+  static const std::vector<OpCase> cases = {
+      // Element-wise.
+      {"add", "layer t(a: {T}[M, 37], b: {T}[37]) -> {T}[M, 37] {\n"
+              "  return a + b\n}",
+       rows},
+      {"sub_mul", "layer t(a: {T}[M, 37], b: {T}[M, 1]) -> {T}[M, 37] {\n"
+                  "  return (a - b) * a\n}",
+       rows},
+      {"div", "layer t(a: {T}[M, 19], b: {T}[M, 19]) -> {T}[M, 19] {\n"
+              "  return a / b\n}",
+       rows},
+      {"max_min", "layer t(a: {T}[M, 37], b: {T}[M, 37]) -> {T}[M, 37] {\n"
+                  "  return max(a, b) - min(a, b)\n}",
+       rows},
+      {"neg_abs", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+                  "  return -a + abs(a)\n}",
+       rows},
+      {"relu", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return relu(a)\n}",
+       rows},
+      {"sqrt", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+               "  return sqrt(abs(a))\n}",
+       rows},
+      {"exp", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return exp(a)\n}",
+       rows},
+      {"tanh", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return tanh(a)\n}",
+       rows},
+      {"erf", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return erf(a)\n}",
+       rows},
+      {"sigmoid",
+       "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return sigmoid(a)\n}", rows},
+      {"silu", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return silu(a)\n}",
+       rows},
+      {"gelu", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return gelu(a)\n}",
+       rows},
+      {"gelu_tanh",
+       "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return gelu(a, tanh)\n}",
+       rows},
+      {"cast", "layer t(a: {T}[M, 37]) -> f32[M, 37] {\n"
+               "  return (a as f16) as f32\n}",
+       rows},
+      {"constant", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+                   "  return a * 0.5 + 2\n}",
+       rows},
+      {"compare_select",
+       "layer t(a: {T}[M, 37], b: {T}[M, 37]) -> {T}[M, 37] {\n"
+       "  return where(a < b, a, b * 2)\n}",
+       rows},
+      // Reductions and rows.
+      {"sum", "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
+              "  return sum(a, axis=-1)\n}",
+       rows},
+      {"mean_center", "layer t(a: {T}[M, 300]) -> {T}[M, 300] {\n"
+                      "  return a - mean(a, axis=-1)\n}",
+       rows},
+      {"amax", "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
+               "  return amax(a, axis=-1)\n}",
+       rows},
+      {"absmax_columns", "layer t(a: {T}[M, 30]) -> f32[1, 30] {\n"
+                         "  return absmax(a, axis=0)\n}",
+       {{1}, {7}, {33}}},
+      {"softmax",
+       "layer t(a: {T}[M, 300]) -> {T}[M, 300] {\n  return softmax(a)\n}",
+       rows},
+      {"rmsnorm", "layer t(a: {T}[M, 300], w: {T}[300]) -> {T}[M, 300] {\n"
+                  "  return rmsnorm(a, w, eps=1e-5)\n}",
+       rows},
+      {"layernorm",
+       "layer t(a: {T}[M, 300], w: {T}[300], b: {T}[300]) -> {T}[M, 300] {\n"
+       "  return layernorm(a, w, b, eps=1e-5)\n}",
+       rows},
+      // Shapes.
+      {"reshape", "layer t(a: {T}[M, 24]) -> {T}[M, 4, 6] {\n"
+                  "  return reshape(a, [M, 4, 6]) + 1\n}",
+       rows},
+      {"transpose", "layer t(a: {T}[M, 24]) -> {T}[24, M] {\n"
+                    "  return transpose(a, [1, 0])\n}",
+       rows},
+      {"slice", "layer t(a: {T}[M, 24]) -> {T}[M, 5] {\n"
+                "  return a[0:M, 3:13:2]\n}",
+       rows},
+      {"concat", "layer t(a: {T}[M, 24], b: {T}[M, 9]) -> {T}[M, 33] {\n"
+                 "  return concat(a, b, axis=1)\n}",
+       rows},
+      {"concat_symbols",
+       "layer t(a: {T}[M, 5], b: {T}[N, 5]) -> {T}[M + N, 5] {\n"
+       "  return concat(a, b, axis=0)\n}",
+       {{0, 3}, {4, 0}, {7, 9}}},
+      {"gather", "layer t(table: {T}[50, 24], i: i32[M]) -> {T}[M, 24] {\n"
+                 "  return gather(table, i)\n}",
+       rows},
+      // Quantization: any block, any length.
+      {"quantize_token",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, i8 per token)\n}",
+       rows},
+      {"quantize_u8", "layer t(a: {T}[M, 300]) -> u8[M, 300] * f32[M, 1] {\n"
+                      "  return quantize(relu(a), u8 per token)\n}",
+       rows},
+      {"quantize_tensor",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[1, 1] {\n"
+       "  return quantize(a, i8 per tensor)\n}",
+       {{1}, {7}, {33}}},
+      {"quantize_group",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 300/128] {\n"
+       "  return quantize(a, i8 per group(128))\n}",
+       rows},
+      {"quantize_block",
+       "layer t(a: {T}[M, 50]) -> i8[M, 50] * f32[M/4, 50/7] {\n"
+       "  return quantize(a, i8 per block(4, 7))\n}",
+       rows},
+      {"quantize_static",
+       "layer t(a: {T}[M, 300], s: f32[1, 1]) -> i8[M, 300] * f32[1, 1] {\n"
+       "  return quantize(a, i8 per tensor, scale = s)\n}",
+       rows},
+      {"quantize_away",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f16[M, 1] {\n"
+       "  return quantize(a, i8 per token * f16, rounding = half_away)\n}",
+       rows},
+      {"quantize_f8",
+       "layer t(a: {T}[M, 300]) -> f8e4m3[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, f8e4m3 per token)\n}",
+       rows,
+       {"f32", "f16", "bf16"},
+       "f8"},
+      {"dequantize",
+       "layer t(q: i8[M, 300] * f32[M, 300/128]) -> f32[M, 300] {\n"
+       "  return dequantize(q)\n}",
+       rows,
+       {""}},
+      // Products.
+      {"linear_i8",
+       "layer t(x: {T}[M, 70], weight w: i8[45, 70] * f32[45, 1]) -> f32[M, "
+       "45] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       rows},
+      {"linear_i8_bias_gelu",
+       "layer t(x: {T}[M, 64], weight w: i8[48, 64] * f32[48, 1], weight b: "
+       "f32[48]) -> {T}[M, 48] {\n"
+       "  return gelu(quantize(x, i8 per token) @ w.T + b)\n}",
+       rows},
+      {"linear_i8_per_tensor",
+       "layer t(x: {T}[M, 64], s: f32[1, 1], weight w: i8[48, 64] * f32[1, "
+       "1]) -> f32[M, 48] {\n"
+       "  return quantize(x, i8 per tensor, scale = s) @ w.T\n}",
+       rows},
+      {"linear_i8_groups",
+       "layer t(x: {T}[M, 256], weight w: i8[40, 256] * f32[40, 256/64]) -> "
+       "f32[M, 40] {\n  return quantize(x, i8 per group(128)) @ w.T\n}",
+       rows},
+      {"linear_i8_blocks",
+       "layer t(x: {T}[M, 256], weight w: i8[80, 256] * f32[80/32, 256/128]) "
+       "-> f32[M, 80] {\n  return quantize(x, i8 per group(128)) @ w.T\n}",
+       rows},
+      {"linear_u8",
+       "layer t(x: {T}[M, 70], weight w: i8[45, 70] * f32[45, 1]) -> f32[M, "
+       "45] {\n  return quantize(relu(x), u8 per token) @ w.T\n}",
+       rows},
+      {"linear_untransposed",
+       "layer t(x: {T}[M, 64], weight w: i8[64, 48] * f32[1, 48]) -> f32[M, "
+       "48] {\n  return quantize(x, i8 per token) @ w\n}",
+       rows},
+      {"gated",
+       "layer t(x: f16[M, 64], weight a: i8[48, 64] * f32[48, 1], weight b: "
+       "i8[48, 64] * f32[48, 1]) -> f16[M, 48] {\n"
+       "  q = quantize(x, i8 per token)\n"
+       "  return silu(q @ a.T) * (q @ b.T) as f16\n}",
+       rows,
+       {""}},
+      {"matmul_float",
+       "layer t(a: {T}[M, 64], b: {T}[40, 64]) -> f32[M, 40] {\n"
+       "  return a @ b.T\n}",
+       rows,
+       {"f16", "bf16"}},
+      {"matmul_f32",
+       "layer t(a: f32[M, 64], b: f32[40, 64]) -> f32[M, 40] {\n"
+       "  return a @ b.T\n}",
+       rows,
+       {""},
+       "f32"},
+      {"matmul_batch",
+       "layer t(a: f16[3, M, 64], b: f16[3, N, 64]) -> f32[3, M, N] {\n"
+       "  return a @ b.T\n}",
+       {{1, 1}, {7, 33}, {0, 4}},
+       {""}},
+      {"matmul_i8_activations",
+       "layer t(a: f16[M, 64], b: f16[N, 64]) -> f32[M, N] {\n"
+       "  return quantize(a, i8 per token) @ quantize(b, i8 per token).T\n}",
+       {{1, 1}, {7, 33}, {33, 130}},
+       {""}},
+      {"weight_only",
+       "layer t(x: f16[M, 64], weight w: i8[40, 64] * f32[40, 1]) -> f32[M, "
+       "40] {\n  return x @ w.T\n}",
+       rows,
+       {""}},
+      {"linear_f8",
+       "layer t(x: f16[M, 256], weight w: f8e4m3[40, 256] * f32[40/16, "
+       "256/128]) -> f32[M, 40] {\n"
+       "  return quantize(x, f8e4m3 per group(128)) @ w.T\n}",
+       rows,
+       {""},
+       "f8"},
+      // Several results, and chains.
+      {"several_results",
+       "layer t(a: {T}[M, 64]) -> (y: {T}[M, 64], q: i8[M, 64] * f32[M, 1]) "
+       "{\n  b = silu(a)\n  return b, quantize(b, i8 per token)\n}",
+       rows},
+      {"norm_quantize_linear",
+       "layer t(x: {T}[M, 64], weight n: {T}[64], weight w: i8[48, 64] * "
+       "f32[48, 1]) -> {T}[M, 48] {\n"
+       "  return quantize(rmsnorm(x, n, eps=1e-6), i8 per token) @ w.T\n}",
+       rows},
+  };
+  return cases;
+}

@@ -1,0 +1,119 @@
+//===- OpsTest.cpp - Every operation on every target ----------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/pipelines/Compiler.h"
+#include "compiler/pipelines/Oracle.h"
+#include "quern/quern.h"
+#include "runtime/device/cuda/Nvrtc.h"
+#include "tests/ops/OpCases.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+using namespace quern;
+using namespace quern::test;
+
+namespace {
+struct OpRun {
+  const OpCase *row;
+  std::string type, target, fuse;
+};
+
+std::string caseName(const testing::TestParamInfo<OpRun> &info) {
+  std::string text = fmt::format("{}_{}_{}_{}", info.param.row->name,
+                                 info.param.type, info.param.target,
+                                 info.param.fuse);
+  for (char &c : text)
+    if (!std::isalnum(static_cast<unsigned char>(c)))
+      c = '_';
+  return text;
+}
+
+std::vector<OpRun> allRuns(const std::vector<std::string> &targets) {
+  std::vector<OpRun> runs;
+  for (const OpCase &row : opCases())
+    for (const char *type : row.types)
+      for (const std::string &target : targets)
+        for (const char *fuse : {"all", "none"})
+          runs.push_back({&row, type, target, fuse});
+  return runs;
+}
+
+class Ops : public testing::TestWithParam<OpRun> {
+protected:
+  static std::string textOf(const OpRun &run) {
+    std::string text = run.row->text;
+    for (size_t at; (at = text.find("{T}")) != std::string::npos;)
+      text.replace(at, 3, run.type);
+    return text;
+  }
+
+  static void runAt(const Layer &layer, const Oracle &oracle,
+                    const std::vector<int64_t> &symbols, uint64_t seed) {
+    SCOPED_TRACE(fmt::format("symbols [{}], seed {}", fmt::join(symbols, ", "),
+                             seed));
+    auto operands = oracle.drawInputs(symbols, seed, {});
+    ASSERT_TRUE(operands) << operands.error().render();
+    std::vector<TensorView> views(operands->begin(), operands->end());
+    auto outputs = layer.call(views);
+    ASSERT_TRUE(outputs) << outputs.error().render();
+    std::vector<TensorView> results(outputs->begin(), outputs->end());
+    auto checks = oracle.check(views, results, 1);
+    ASSERT_TRUE(checks) << checks.error().render();
+    ASSERT_FALSE(checks->empty());
+    for (const OutputCheck &check : *checks)
+      EXPECT_TRUE(check.passed) << check.name << ": " << check.requirement
+                                << "; " << check.worst;
+  }
+};
+} // namespace
+
+TEST_P(Ops, AgreesWithReference) {
+  const OpRun &run = GetParam();
+  auto target = Target::parse(run.target);
+  ASSERT_TRUE(target) << target.error().render();
+  bool cuda = target->kind != Target::Kind::Cpu;
+  if (cuda)
+    if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
+      GTEST_SKIP() << nvrtc.error().message;
+
+  std::string text = textOf(run);
+  CompileRequest request;
+  request.source = text;
+  request.name = "case.qn";
+  request.target = *target;
+  request.settings = {"fuse=" + run.fuse};
+  auto compiled = compileLayer(request);
+  if (cuda && *run.row->cudaRefusal) {
+    ASSERT_FALSE(compiled);
+    EXPECT_EQ(compiled.error().code, Errc::Unsupported);
+    EXPECT_NE(compiled.error().message.find(run.row->cudaRefusal),
+              std::string::npos)
+        << compiled.error().render();
+    EXPECT_EQ(compiled.error().file, "case.qn");
+    return;
+  }
+  ASSERT_TRUE(compiled) << text << "\n" << compiled.error().render();
+
+  LoadOptions loading;
+  loading.target = run.target;
+  loading.executor = makeExecutor(2);
+  auto layer = load(compiled->module.serialize(), loading);
+  ASSERT_TRUE(layer) << layer.error().render();
+  auto oracle = Oracle::create(text, "case.qn");
+  ASSERT_TRUE(oracle) << oracle.error().render();
+  for (size_t i = 0; i < run.row->sizes.size(); ++i)
+    runAt(*layer, *oracle, run.row->sizes[i], 100 + i);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Ops,
+                         testing::ValuesIn(allRuns({"cpu", "cpu:generic"})),
+                         caseName);
+INSTANTIATE_TEST_SUITE_P(Sim, Ops,
+                         testing::ValuesIn(allRuns({"sim:sm_80",
+                                                    "sim:sm_120a"})),
+                         caseName);

@@ -1,0 +1,48 @@
+//===- GoldenTest.cpp - Old modules keep loading and running --------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "FakeModule.h"
+
+#include "quern/quern.h"
+
+#include <gtest/gtest.h>
+
+using namespace quern;
+using namespace quern::testing;
+
+namespace {
+
+TEST(Golden, Version0LoadsAndRuns) {
+#if !defined(__x86_64__)
+  GTEST_SKIP() << "the golden module holds x86-64 code";
+#endif
+  Result<Layer> layer =
+      loadFile(QUERN_GOLDEN "/v0.qnm", {"cpu:generic", makeSerialExecutor()});
+  ASSERT_TRUE(layer) << layer.error().render();
+  EXPECT_EQ(layer->name(), "golden");
+  Tensor x = *Tensor::zeros(DType::F32, {3, 4});
+  Tensor w = *Tensor::zeros(DType::F32, {4});
+  for (int i = 0; i < 12; ++i)
+    x.as<float>()[i] = float(i) - 2.5f;
+  for (int i = 0; i < 4; ++i)
+    w.as<float>()[i] = float(i) + 1;
+  Result<std::vector<Tensor>> y = layer->call({x, w});
+  ASSERT_TRUE(y) << y.error().render();
+  for (int i = 0; i < 12; ++i)
+    EXPECT_EQ((*y)[0].as<float>()[i],
+              fakeExpected(x.as<float>()[i], w.as<float>()[i % 4], i / 4));
+}
+
+TEST(Golden, Version0ParsesToTheSame) {
+  std::vector<std::byte> bytes = readBytes(QUERN_GOLDEN "/v0.qnm");
+  Result<ModuleDesc> module = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(module) << module.error().render();
+  EXPECT_EQ(*module, goldenModule(module->variants[0].code[0].bytes));
+  // While the format is the same, so are the bytes.
+  EXPECT_EQ(module->serialize(), bytes);
+}
+
+} // namespace

@@ -1,0 +1,317 @@
+//===- ModuleTest.cpp - Module files --------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "FakeModule.h"
+
+#include "runtime/module/ModuleFormat.h"
+#include "runtime/module/ModuleVerifier.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+
+using namespace quern;
+using namespace quern::testing;
+using ::testing::HasSubstr;
+
+namespace {
+
+ModuleDesc sample() {
+  // The code need not run here.
+  return makeFakeModule(std::vector<std::byte>(0x1900, std::byte{0xc3}));
+}
+
+/// The sample's bytes with small code, so that byte-wise tests stay short.
+ModuleDesc smallSample() {
+  ModuleDesc module = sample();
+  CodeDesc &code = module.variants[0].code[0];
+  code.bytes.resize(16);
+  for (size_t i = 0; i < code.symbols.size(); ++i)
+    code.symbols[i].offset = 4 * i;
+  return module;
+}
+
+template <typename T> void put(std::vector<std::byte> &to, size_t at, T value) {
+  std::memcpy(to.data() + at, &value, sizeof(value));
+}
+template <typename T> T get(const std::vector<std::byte> &from, size_t at) {
+  T value;
+  std::memcpy(&value, from.data() + at, sizeof(value));
+  return value;
+}
+
+size_t entry(unsigned section) { return 16 + 32 * section; }
+
+/// Makes the table's checksum fit the section's bytes again.
+void reseal(std::vector<std::byte> &file, unsigned section) {
+  auto offset = get<uint64_t>(file, entry(section) + 8);
+  auto size = get<uint64_t>(file, entry(section) + 16);
+  put(file, entry(section) + 24,
+      format::checksum(std::span(file).subspan(offset, size)));
+}
+
+TEST(Module, RoundTrip) {
+  ModuleDesc module = sample();
+  module.numerics = Numerics::Fast;
+  VariantDesc second = module.variants[0];
+  second.target = "cuda:sm_90a";
+  second.requiredFeatures = {"avx512f", "avx512vnni"};
+  second.buffers[0].alignment = 16;
+  second.kernels[1].registers = 168;
+  second.kernels[1].numericsClass = NumericsClass::Bounded;
+  second.launches[1].grid[1] =
+      SymExpr::ceilDiv(SymExpr::symbol(0), SymExpr::constant(128));
+  second.launches[1].block = {128, 2, 1};
+  second.launches[1].dynamicSharedBytes = SymExpr::constant(-1);
+  second.code = {{CodeKind::Ptx, {std::byte{'x'}}, {}},
+                 {CodeKind::CudaSource, {std::byte{'y'}, std::byte{0}}, {}}};
+  module.variants.push_back(second);
+  std::vector<std::byte> bytes = module.serialize();
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+  EXPECT_EQ(parsed->serialize(), bytes);
+}
+
+TEST(Module, CodeIsPageAligned) {
+  std::vector<std::byte> bytes = sample().serialize();
+  EXPECT_EQ(get<uint64_t>(bytes, entry(2) + 8) % 4096, 0u);
+}
+
+TEST(Module, EveryTruncationIsRefused) {
+  std::vector<std::byte> bytes = smallSample().serialize();
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    Result<ModuleDesc> parsed = ModuleDesc::parse(std::span(bytes).first(size));
+    ASSERT_FALSE(parsed) << "at " << size;
+    ASSERT_EQ(parsed.error().code, Errc::InvalidFile);
+  }
+}
+
+TEST(Module, TrailingBytesAreRefused) {
+  std::vector<std::byte> bytes = smallSample().serialize();
+  bytes.push_back(std::byte{0});
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("1 bytes follow"));
+}
+
+TEST(Module, NoBitFlipGoesUnnoticed) {
+  // A flip is refused, or changes nothing of what is read (the minor version,
+  // the "required" flag of a known section).
+  ModuleDesc module = smallSample();
+  std::vector<std::byte> bytes = module.serialize();
+  size_t accepted = 0;
+  for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    bytes[bit / 8] ^= std::byte(1u << (bit % 8));
+    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+    if (parsed) {
+      ++accepted;
+      EXPECT_EQ(*parsed, module) << "bit " << bit;
+    }
+    bytes[bit / 8] ^= std::byte(1u << (bit % 8));
+  }
+  EXPECT_EQ(accepted, 16u + 3 * 32u);
+}
+
+TEST(Module, ResealedDamageNeverCrashes) {
+  // With checksums made to fit, the reader's own checks stand alone.
+  std::vector<std::byte> clean = smallSample().serialize();
+  for (unsigned section : {0u, 1u}) {
+    auto offset = get<uint64_t>(clean, entry(section) + 8);
+    auto size = get<uint64_t>(clean, entry(section) + 16);
+    for (uint64_t at = offset; at < offset + size; ++at)
+      for (unsigned value : {0x00u, 0x01u, 0x7fu, 0x80u, 0xffu}) {
+        std::vector<std::byte> bytes = clean;
+        bytes[at] = std::byte(value);
+        reseal(bytes, section);
+        if (Result<ModuleDesc> parsed = ModuleDesc::parse(bytes))
+          EXPECT_EQ(ModuleDesc::parse(parsed->serialize()).operator bool(),
+                    true);
+      }
+  }
+}
+
+TEST(Module, UnknownMajorIsRefused) {
+  std::vector<std::byte> bytes = smallSample().serialize();
+  put<uint16_t>(bytes, 8, 1);
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("format 1."));
+}
+
+/// The sample with one more section at the end.
+std::vector<std::byte> withExtraSection(uint32_t kind, uint32_t flags) {
+  std::vector<std::byte> old = smallSample().serialize();
+  // The gaps before the sections leave no room for a fourth entry: move all.
+  std::vector<std::byte> bytes(old.size() + 4096 + 32);
+  std::memcpy(bytes.data(), old.data(), entry(3));
+  for (unsigned i = 0; i < 3; ++i) {
+    auto offset = get<uint64_t>(old, entry(i) + 8);
+    std::memcpy(bytes.data() + offset + 4096, old.data() + offset,
+                get<uint64_t>(old, entry(i) + 16));
+    put<uint64_t>(bytes, entry(i) + 8, offset + 4096);
+  }
+  uint64_t at = (old.size() + 4096 + 15) / 16 * 16;
+  bytes.resize(at + 8, std::byte{0});
+  put<uint64_t>(bytes, at, 0x1234);
+  put<uint32_t>(bytes, 12, 4);
+  put<uint32_t>(bytes, entry(3), kind);
+  put<uint32_t>(bytes, entry(3) + 4, flags);
+  put<uint64_t>(bytes, entry(3) + 8, at);
+  put<uint64_t>(bytes, entry(3) + 16, 8);
+  reseal(bytes, 3);
+  return bytes;
+}
+
+TEST(Module, UnknownOptionalSectionIsSkipped) {
+  Result<ModuleDesc> parsed = ModuleDesc::parse(withExtraSection(77, 0));
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, smallSample());
+}
+
+TEST(Module, UnknownRequiredSectionIsRefused) {
+  Result<ModuleDesc> parsed = ModuleDesc::parse(withExtraSection(77, 1));
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("section kind 77"));
+}
+
+TEST(Module, StrayCodeSectionIsRefused) {
+  Result<ModuleDesc> parsed = ModuleDesc::parse(withExtraSection(3, 1));
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("belongs to no variant"));
+}
+
+struct Rule {
+  const char *name;
+  std::function<void(ModuleDesc &)> breakIt;
+  const char *message;
+};
+
+class ModuleRules : public ::testing::TestWithParam<Rule> {};
+
+TEST_P(ModuleRules, IsChecked) {
+  ModuleDesc module = sample();
+  ASSERT_TRUE(verifyModule(module));
+  GetParam().breakIt(module);
+  Result<ModuleDesc> parsed = ModuleDesc::parse(module.serialize());
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().code, Errc::InvalidFile);
+  EXPECT_THAT(parsed.error().message, HasSubstr(GetParam().message));
+}
+
+VariantDesc &variant(ModuleDesc &m) { return m.variants[0]; }
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ModuleRules,
+    ::testing::Values(
+        Rule{"LayerName", [](ModuleDesc &m) { m.layer.clear(); },
+             "has no name"},
+        Rule{"Symbols", [](ModuleDesc &m) { m.symbols.resize(65); },
+             "65 symbols"},
+        Rule{"SymbolName", [](ModuleDesc &m) { m.symbols[1].name = "M"; },
+             "symbol name 'M'"},
+        Rule{"SymbolRange", [](ModuleDesc &m) { m.symbols[0].min = 65; },
+             "range 65..64"},
+        Rule{"NegativeSymbol", [](ModuleDesc &m) { m.symbols[0].min = -1; },
+             "range -1..64"},
+        Rule{"SymbolMultiple", [](ModuleDesc &m) { m.symbols[0].multiple = 0; },
+             "multiple 0"},
+        Rule{"Target", [](ModuleDesc &m) { variant(m).target.clear(); },
+             "has no target"},
+        Rule{"BufferName",
+             [](ModuleDesc &m) { variant(m).buffers[0].name.clear(); },
+             "buffer has no name"},
+        Rule{"Rank",
+             [](ModuleDesc &m) { variant(m).buffers[4].shape.resize(7); },
+             "rank 7"},
+        Rule{"Alignment",
+             [](ModuleDesc &m) { variant(m).buffers[0].alignment = 48; },
+             "alignment 48"},
+        Rule{"ShapeSymbol",
+             [](ModuleDesc &m) {
+               variant(m).buffers[4].shape[0] = SymExpr::symbol(2);
+             },
+             "uses a symbol that does not exist"},
+        Rule{"OperandNames",
+             [](ModuleDesc &m) { variant(m).buffers[1].name = "x"; },
+             "two operands are named 'x.values'"},
+        Rule{"Signature",
+             [](ModuleDesc &m) {
+               m.variants.push_back(variant(m));
+               m.variants[1].buffers[0].dtype = DType::F16;
+             },
+             "signature differs"},
+        Rule{"PackedShape",
+             [](ModuleDesc &m) {
+               variant(m).buffers[3].shape[0] = SymExpr::symbol(0);
+             },
+             "depends on more than the weights"},
+        Rule{"LaunchKernel",
+             [](ModuleDesc &m) { variant(m).launches[0].kernel = 3; },
+             "kernel 3 of 3"},
+        Rule{"LaunchBuffer",
+             [](ModuleDesc &m) { variant(m).launches[1].buffers[0] = 7; },
+             "buffer 7 of 7"},
+        Rule{"PrepareBuffer",
+             [](ModuleDesc &m) { variant(m).launches[0].buffers[0] = 0; },
+             "'x', which exists in runs only"},
+        Rule{"PrepareSize",
+             [](ModuleDesc &m) {
+               variant(m).launches[0].items = SymExpr::symbol(0);
+             },
+             "the weights do not fix"},
+        Rule{"LaunchSize",
+             [](ModuleDesc &m) {
+               variant(m).launches[1].grid[2] = SymExpr::symbol(9);
+             },
+             "a symbol that does not exist"},
+        Rule{"BlockExtent",
+             [](ModuleDesc &m) { variant(m).launches[1].block[0] = 0; },
+             "block extent of 0"},
+        Rule{"BlockThreads",
+             [](ModuleDesc &m) { variant(m).launches[1].block = {512, 4, 1}; },
+             "2048 threads"},
+        Rule{"UnpackedWeight",
+             [](ModuleDesc &m) { variant(m).launches[0].buffers[1] = 1; },
+             "no prepare launch writes"},
+        Rule{"EmptyCode",
+             [](ModuleDesc &m) { variant(m).code[0].bytes.clear(); },
+             "code object is empty"},
+        Rule{"CodeKind",
+             [](ModuleDesc &m) {
+               variant(m).code[0].kind = CodeKind::Ptx;
+               variant(m).code[0].symbols.clear();
+             },
+             "another target's kind"},
+        Rule{"EntryPoint",
+             [](ModuleDesc &m) {
+               variant(m).code[0].symbols[1].offset = 0x1900;
+             },
+             "lies outside its image"},
+        Rule{"EntryNames",
+             [](ModuleDesc &m) { variant(m).code[0].symbols[1].name = "pack"; },
+             "two entry points are named 'pack'"},
+        Rule{"KernelNames",
+             [](ModuleDesc &m) { variant(m).kernels[1].name = "pack"; },
+             "kernel name 'pack'"},
+        Rule{"KernelEntry",
+             [](ModuleDesc &m) { variant(m).kernels[1].name = "other"; },
+             "'other' has no entry point"}),
+    [](const auto &info) { return std::string(info.param.name); });
+
+TEST(Module, HugeCountsAreRefusedWithoutAllocating) {
+  std::vector<std::byte> bytes = smallSample().serialize();
+  auto offset = get<uint64_t>(bytes, entry(0) + 8);
+  put<uint32_t>(bytes, offset, 0xffffffffu); // The length of the layer's name.
+  reseal(bytes, 0);
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("4294967295 elements"));
+}
+
+} // namespace
