@@ -260,7 +260,7 @@ TEST(FrontendRobustness, ManyStatements) {
 }
 
 TEST(FrontendRobustness, LineEnds) {
-  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello.qn");
+  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn");
   std::string windows;
   for (char c : text)
     windows += c == '\n' ? std::string("\r\n") : std::string(1, c);
