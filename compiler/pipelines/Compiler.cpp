@@ -259,10 +259,10 @@ Result<void> Compilation::generateForCuda() {
     return fail(Errc::InvalidArgument,
                 "compiling for \"cuda\" needs an architecture, as in "
                 "cuda:sm_90a");
-  auto target = cuda::CudaTarget::parse(request.target.arch);
+  auto target = emit::CudaTarget::parse(request.target.arch);
   if (!target)
     return target.error();
-  auto compiled = cuda::compileTimed(*module, *target, {});
+  auto compiled = emit::compileTimed(*module, *target, {});
   if (!compiled)
     return compiled.error();
   for (const CodeDesc &code : compiled->variant.code) {

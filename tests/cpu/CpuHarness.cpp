@@ -54,6 +54,15 @@ CompiledProgram::CompiledProgram(const std::string &text,
     return;
   }
   variant = std::move(*result);
+  mapImage();
+}
+
+CompiledProgram::CompiledProgram(VariantDesc compiled)
+    : variant(std::move(compiled)) {
+  mapImage();
+}
+
+void CompiledProgram::mapImage() {
   const CodeDesc &code = variant.code[0];
   imageSize = (code.bytes.size() + 4095) / 4096 * 4096;
   image = mmap(nullptr, imageSize, PROT_READ | PROT_WRITE,

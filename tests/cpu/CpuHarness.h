@@ -44,6 +44,7 @@ public:
   /// Compiles; `error` holds the message when that fails.
   CompiledProgram(const std::string &text, const cpugen::CpuTarget &target,
                   bool dump = false);
+  explicit CompiledProgram(VariantDesc compiled);
   ~CompiledProgram();
   CompiledProgram(const CompiledProgram &) = delete;
 
@@ -77,6 +78,7 @@ public:
 
 private:
   size_t indexOf(const std::string &name) const;
+  void mapImage();
   void call(const LaunchDesc &launch, int64_t begin, int64_t end,
             void *scratch);
 
