@@ -16,43 +16,6 @@ using namespace quern::frontend;
 // Reshape
 //===----------------------------------------------------------------------===//
 
-/// True when both shapes hold equally many elements, by the rule of
-/// quern_reshape_c1: products of symbols are not affine, so symbolic extents
-/// compare one to one beside the product of the constant ones.
-static bool sameCount(ArrayRef<AffineExpr> from, ArrayRef<AffineExpr> to,
-                      const SymbolSpace &symbols) {
-  auto split = [&](ArrayRef<AffineExpr> dims, SmallVector<AffineExpr> &rest) {
-    __int128 product = 1;
-    for (AffineExpr dim : dims)
-      if (auto constant = dyn_cast<AffineConstantExpr>(dim))
-        product = std::min<__int128>(product * constant.getValue(), __int128(1)
-                                                                        << 62);
-      else
-        rest.push_back(dim);
-    return static_cast<int64_t>(product);
-  };
-  SmallVector<AffineExpr> a, b;
-  int64_t fromConstant = split(from, a), toConstant = split(to, b);
-  // Beyond this no tensor exists, and comparing clamped products would lie.
-  constexpr int64_t limit = int64_t(1) << 48;
-  if (fromConstant > limit || toConstant > limit)
-    return false;
-  if (a.size() == 1 && b.size() == 1) {
-    AffineExpr x = a[0] * fromConstant, y = b[0] * toConstant;
-    return symbols.isSmall(x) && symbols.isSmall(y) &&
-           symbols.simplify(x) == symbols.simplify(y);
-  }
-  if (fromConstant != toConstant || a.size() != b.size())
-    return false;
-  for (AffineExpr dim : a) {
-    auto it = llvm::find(b, dim);
-    if (it == b.end())
-      return false;
-    b.erase(it);
-  }
-  return true;
-}
-
 Operand LayerEmitter::reshape(Place place, Operand x, Dims dims,
                               Place dimsPlace) {
   RankedTensorType tensor = plain(place, "'reshape'", x);
@@ -62,7 +25,8 @@ Operand LayerEmitter::reshape(Place place, Operand x, Dims dims,
       tensorType(dimsPlace, dims, ir::getDType(tensor.getElementType())));
   if (!target)
     return {};
-  if (!sameCount(ir::getDims(tensor), ir::getDims(target), symbols))
+  if (!ir::haveSameCount(ir::getDims(tensor), ir::getDims(target),
+                         symbols.size()))
     return error(dimsPlace.line ? dimsPlace : place,
                  fmt::format("reshape to {} does not keep the element count "
                              "of {}",

@@ -25,6 +25,11 @@ Type LayerEmitter::tensorType(Place place, Dims dims, DType element) {
   if (!checkRank(place, dims.size()))
     return {};
   for (AffineExpr dim : dims) {
+    if (!symbols.isSmall(dim)) {
+      error(place, "an extent that is too large to compute with",
+            {fmt::format("extents are at most {}", maxExtent)});
+      return {};
+    }
     AffineExpr expr = symbols.simplify(dim);
     auto constant = dyn_cast<AffineConstantExpr>(expr);
     if (constant &&

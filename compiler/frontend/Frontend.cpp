@@ -40,7 +40,8 @@ OwningOpRef<ModuleOp> quern::parseLayers(llvm::StringRef text,
     if (!layer.broken)
       Lowering(layer, *module, errors).run();
   }
-  if (errors.any() || !verifyLayers(*module, errors))
-    return {};
-  return module;
+  if (!errors.any() && verifyLayers(*module, errors))
+    return module;
+  errors.sortByPlace();
+  return {};
 }

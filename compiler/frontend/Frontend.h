@@ -31,9 +31,8 @@ namespace quern {
 inline namespace v0 {
 
 /// A module with one function for each layer of the text, or null and what is
-/// wrong: several errors per run, in the order of the text within a layer's
-/// header and body. `fileName` is for messages and locations only. Loads the
-/// dialects it needs into the context.
+/// wrong: several errors per run, in the order of the text. `fileName` is for
+/// messages and locations only. Loads the dialects it needs into the context.
 mlir::OwningOpRef<mlir::ModuleOp>
 parseLayers(llvm::StringRef text, llvm::StringRef fileName,
             mlir::MLIRContext &context, std::vector<Diagnostic> &diagnostics);

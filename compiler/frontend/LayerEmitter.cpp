@@ -185,10 +185,21 @@ void LayerEmitter::finish(Place place, llvm::ArrayRef<Operand> values,
   function.setFunctionType(
       builder.getFunctionType(function.front().getArgumentTypes(), types));
   function.setAllArgAttrs(argumentAttrs);
-  for (auto [i, declared] : llvm::enumerate(results))
-    if (!declared.name.empty())
-      function.setResultAttr(static_cast<unsigned>(i), ir::nameAttrName,
-                             builder.getStringAttr(declared.name));
+  // The runtime addresses every buffer by name, so unnamed results get one
+  // that no other buffer has.
+  SmallVector<std::string> taken(parameterNames);
+  for (const DeclaredResult &declared : results)
+    taken.push_back(declared.name);
+  for (auto [i, declared] : llvm::enumerate(results)) {
+    std::string name = declared.name;
+    if (name.empty()) {
+      name = results.size() == 1 ? "result" : fmt::format("result{}", i);
+      while (llvm::is_contained(taken, name))
+        name += "_";
+    }
+    function.setResultAttr(static_cast<unsigned>(i), ir::nameAttrName,
+                           builder.getStringAttr(name));
+  }
 }
 
 //===----------------------------------------------------------------------===//

@@ -234,7 +234,8 @@ private:
             ? fmt::format("unexpected character '{}'", static_cast<char>(c))
             : fmt::format("unexpected byte 0x{:02x}", c),
         {"outside comments a layer is written in ASCII"});
-    pos += length;
+    // The parser meets it at the same place, where no second error is made.
+    push(TokenKind::Unknown, length);
   }
 };
 

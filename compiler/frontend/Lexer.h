@@ -24,6 +24,7 @@ namespace quern::frontend {
 
 enum class TokenKind {
   End,
+  Unknown, ///< reported by the lexer; no grammar takes it
   Name,    ///< letters, digits and `_`, not starting with a digit
   Integer, ///< digits
   Float,   ///< digits with a point, an exponent or both

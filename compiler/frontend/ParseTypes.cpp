@@ -137,6 +137,7 @@ bool Parser::parseGranularity(TypeExpr &type) {
   if (!at(TokenKind::Name))
     return fail("a granularity", accepted);
   granularity.word = take().text.str();
+  bool right = true;
   if (accept(TokenKind::LParen)) {
     do {
       Place place = peek().place;
@@ -147,20 +148,21 @@ bool Parser::parseGranularity(TypeExpr &type) {
         errors.add(place, "a block extent of 0",
                    {"block extents are at least 1; write per token or per "
                     "tensor for whole axes"});
-        return false;
+        right = false;
       }
       granularity.extents.push_back(extent);
     } while (accept(TokenKind::Comma));
     if (!expect(TokenKind::RParen, "',' or ')' after a block extent"))
       return false;
   }
-  return true;
+  return right;
 }
 
 bool Parser::parseType(TypeExpr &type) {
   type.place = peek().place;
+  Place here = type.place;
   auto unsupported = [&](const char *what) {
-    errors.add(type.place, fmt::format("{} are not supported yet", what),
+    errors.add(here, fmt::format("{} are not supported yet", what),
                {supportedTypes});
     return false;
   };
@@ -184,7 +186,7 @@ bool Parser::parseType(TypeExpr &type) {
   }
   if (accept(TokenKind::Star)) {
     type.hasScale = true;
-    type.scalePlace = peek().place;
+    here = type.scalePlace = peek().place;
     if (at(TokenKind::LParen))
       return unsupported("zero points and parenthesised scale formulas");
     if (!at(TokenKind::Name))
@@ -200,12 +202,12 @@ bool Parser::parseType(TypeExpr &type) {
         return false;
     }
     if (at(TokenKind::Star)) {
-      type.place = peek().place;
+      here = peek().place;
       return unsupported("scales of scales (two levels)");
     }
   }
   if (at(TokenKind::Minus)) {
-    type.place = peek().place;
+    here = peek().place;
     return unsupported("zero points and offsets");
   }
   return true;

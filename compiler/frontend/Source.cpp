@@ -8,6 +8,8 @@
 
 #include "llvm/ADT/ArrayRef.h"
 
+#include <algorithm>
+
 using namespace quern;
 using namespace quern::frontend;
 
@@ -56,12 +58,22 @@ void Errors::add(Place place, std::string message,
   }
 }
 
+void Errors::sortByPlace() {
+  // "Too many errors" stays last. No two errors share a place, so the order
+  // needs no stability.
+  auto end = full() ? out.end() - 1 : out.end();
+  std::sort(out.begin() + static_cast<ptrdiff_t>(before), end,
+            [](const Diagnostic &a, const Diagnostic &b) {
+              return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+            });
+}
+
 llvm::StringRef
 quern::frontend::nearestName(llvm::StringRef name,
                              llvm::ArrayRef<llvm::StringRef> candidates) {
-  // Names far longer than any candidate cannot be near one; the bound keeps
-  // the search cheap on absurd input.
-  if (name.size() > 64)
+  // One letter is near to every other. Names far longer than any candidate
+  // cannot be near one; the bound keeps the search cheap on absurd input.
+  if (name.size() < 2 || name.size() > 64)
     return {};
   llvm::StringRef best;
   unsigned bound =

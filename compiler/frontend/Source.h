@@ -45,6 +45,10 @@ public:
            std::vector<std::string> notes = {},
            Errc code = Errc::InvalidSource);
 
+  /// Puts what was added into the order of the text: stages find errors in
+  /// an order of their own.
+  void sortByPlace();
+
   bool any() const { return out.size() > before; }
   bool full() const { return out.size() - before >= maxErrors; }
   size_t count() const { return out.size() - before; }

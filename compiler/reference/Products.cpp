@@ -345,6 +345,7 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
     return opError(op, result.error().code, result.error().message);
   Product product = makeProduct(lhs.tensor, rhs.tensor, op.getTransposeRhs());
   product.real = machine.real();
+  product.perturbation = nextPerturbation(machine);
   std::optional<Factors> lhsScales, rhsScales;
   if (lhs.quantized())
     lhsScales.emplace(lhs.block, lhs.tensor, *lhs.scales);

@@ -16,6 +16,7 @@
 #include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/io/FileBytes.h"
 #include "runtime/jit/CompilerLibrary.h"
+#include "runtime/jit/Drivers.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -37,11 +38,12 @@ makeRequest(std::string_view source, const CompileOptions &options,
   request.target = target->codeTarget();
   if (target->kind == Target::Kind::Cpu && target->arch.empty())
     request.features = fmt::format("{}", fmt::join(cpu::hostFeatures(), ","));
-  if (target->kind == Target::Kind::Cuda && target->arch.empty())
-    return fail(Errc::Unsupported,
-                "target cuda needs an architecture to "
-                "compile for",
-                {"write cuda:sm_90a, for example"});
+  if (target->kind == Target::Kind::Cuda && target->arch.empty()) {
+    Result<std::string> arch = detail::nativeArchitecture();
+    if (!arch)
+      return arch.error();
+    request.target = "cuda:" + *arch;
+  }
   // The order of settings means nothing.
   request.settings = options.settings;
   std::sort(request.settings.begin(), request.settings.end());

@@ -7,6 +7,7 @@
 #include "quern/quern.h"
 
 #include "runtime/jit/ContextState.h"
+#include "runtime/jit/Drivers.h"
 
 #include <fmt/format.h>
 
@@ -27,7 +28,7 @@ Result<Weights> Layer::bindWeights(TensorList views,
                                    WeightMemory memory) const {
   auto bound = detail::bindWeights(state, views, memory);
   if (!bound)
-    return bound.error();
+    return explainFailure(state->target, bound.error());
   Weights weights;
   weights.state = std::move(*bound);
   return weights;
@@ -146,7 +147,10 @@ Context &Context::operator=(Context &&) noexcept = default;
 Context::~Context() = default;
 
 Result<void> Context::run(TensorList inputs, TensorList outputs, void *stream) {
-  return state->run(inputs, outputs, stream);
+  Result<void> done = state->run(inputs, outputs, stream);
+  if (!done)
+    return explainFailure(state->layer->target, done.error());
+  return done;
 }
 
 Result<void> Context::synchronize() {

@@ -131,6 +131,7 @@ detail::bindModule(ModuleDesc module, const Target &target,
     return ok.error();
   auto layer = std::make_shared<LayerState>();
   layer->name = module.layer;
+  layer->target = target;
   layer->symbolDescs = module.symbols;
   for (const SymbolDesc &s : module.symbols)
     layer->symbols.push_back({s.name, s.min, s.max, s.multiple});

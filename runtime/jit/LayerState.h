@@ -24,6 +24,7 @@ namespace detail {
 
 struct LayerState {
   std::string name;
+  Target target; ///< As asked for.
   std::vector<SymbolDesc> symbolDescs;
   VariantDesc variant; ///< Its code is dropped after loading.
   std::shared_ptr<Program> program;

@@ -7,6 +7,7 @@
 #include "quern/quern.h"
 
 #include "runtime/io/FileBytes.h"
+#include "runtime/jit/Drivers.h"
 #include "runtime/jit/LayerState.h"
 
 #include <mutex>
@@ -33,11 +34,14 @@ Result<Layer> quern::load(std::span<const std::byte> bytes,
   Result<ModuleDesc> module = ModuleDesc::parse(bytes);
   if (!module)
     return module.error();
-  auto state = detail::bindModule(std::move(*module), *target,
-                                  options.executor ? options.executor
-                                                   : defaultExecutor());
+  Result<const cuda::DriverTable *> driver = detail::driverFor(*target);
+  if (!driver)
+    return driver.error();
+  auto state = detail::bindModule(
+      std::move(*module), *target,
+      options.executor ? options.executor : defaultExecutor(), *driver);
   if (!state)
-    return state.error();
+    return detail::explainFailure(*target, state.error());
   return Layer(std::move(*state));
 }
 

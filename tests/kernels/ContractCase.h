@@ -25,7 +25,7 @@
 namespace quern::test {
 
 struct ContractCase {
-  std::string lhs = "i8", rhs = "i8"; ///< i8, ui8, f16 or bf16.
+  std::string lhs = "i8", rhs = "i8"; ///< i8, ui8, f16, bf16, f32.
   int64_t maxM = 4096;                ///< Of the symbol M; 0: unbounded.
   int64_t N = 64, K = 64;
   int64_t batch = 0; ///< 0: no batch dimension.
@@ -36,7 +36,7 @@ struct ContractCase {
   /// f16 operand decoded from i8 codes and a scale per row.
   bool decodeRhs = false;
 
-  bool isFloat() const { return lhs == "f16" || lhs == "bf16"; }
+  bool isFloat() const { return lhs != "i8" && lhs != "ui8"; }
   int64_t blocks() const { return split ? (K + split - 1) / split : 1; }
   std::string text() const;
 };

@@ -234,6 +234,25 @@ static std::vector<ContractCase> cases() {
 
 INSTANTIATE_TEST_SUITE_P(Forms, Contract, testing::ValuesIn(cases()));
 
+TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
+  QUERN_NEEDS_NVRTC();
+  // Rows of 64 and of 128 bytes; 32 by a split.
+  for (auto [maxM, split] : {std::pair(4096, 0), {16, 0}, {4096, 32}}) {
+    ContractCase c;
+    c.maxM = maxM, c.N = 128, c.K = 256, c.split = split;
+    Result<VariantDesc> variant = compileTile(c.text(), "sm_80");
+    ASSERT_TRUE(variant) << variant.error().render();
+    int64_t M = std::min<int64_t>(maxM, 128);
+    Problem problem(c, M, 1);
+    sim::Counters counters;
+    Result<void> done =
+        runOnSimulator(*variant, {M}, problem.buffers, 1, &counters);
+    ASSERT_TRUE(done) << done.error().render();
+    EXPECT_GT(counters.sharedRequests, 0u);
+    EXPECT_EQ(counters.sharedBankConflicts, 0u) << variant->kernels[0].schedule;
+  }
+}
+
 TEST(ContractRefusals, AreExplained) {
   ContractCase c;
   c.split = 16, c.K = 64;

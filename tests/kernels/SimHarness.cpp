@@ -7,8 +7,8 @@
 #include "tests/kernels/SimHarness.h"
 
 #include "compiler/emit/cuda/CudaCompiler.h"
-#include "compiler/emit/cuda/NvrtcLibrary.h"
 #include "dialects/tile/IR/Tile.h"
+#include "runtime/device/cuda/Nvrtc.h"
 #include "runtime/device/sim/SimDevice.h"
 
 #include "mlir/IR/Verifier.h"
@@ -20,7 +20,7 @@ using namespace quern;
 using namespace quern::test;
 
 bool test::hasNvrtc(std::string &why) {
-  auto library = emit::NvrtcLibrary::get();
+  auto library = cuda::Nvrtc::get();
   if (library)
     return true;
   why = library.error().message;
@@ -87,7 +87,8 @@ static std::string keyOf(const BufferDesc &buffer) {
 
 Result<void> test::runOnSimulator(const VariantDesc &variant,
                                   const std::vector<int64_t> &symbols,
-                                  Buffers &buffers, uint64_t seed) {
+                                  Buffers &buffers, uint64_t seed,
+                                  sim::Counters *counters) {
   std::string arch = variant.target.substr(variant.target.find(':') + 1);
   auto simTarget = sim::parseSimTarget(arch);
   if (!simTarget)
@@ -186,6 +187,8 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
         return run.check(cuda::status::LaunchFailed, kernel.name.c_str());
     }
 
+  if (counters)
+    *counters = run.device.lastCounters();
   for (size_t i = 0; i < variant.buffers.size(); ++i)
     if (sizes[i] && variant.buffers[i].role == BufferRole::Output)
       CHECK_DRIVER(

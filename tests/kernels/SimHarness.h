@@ -18,6 +18,7 @@
 #define QUERN_TESTS_KERNELS_SIMHARNESS_H
 
 #include "runtime/core/Result.h"
+#include "runtime/device/sim/SimOptions.h"
 #include "runtime/module/Module.h"
 
 #include <cstring>
@@ -51,10 +52,11 @@ Result<VariantDesc> compileTile(const std::string &text,
                                 const std::string &arch);
 
 /// Runs all launches of a variant under a schedule seed; outputs appear in
-/// `buffers`.
+/// `buffers`, and the counters of the last launch in `counters`.
 Result<void> runOnSimulator(const VariantDesc &variant,
                             const std::vector<int64_t> &symbols,
-                            Buffers &buffers, uint64_t seed);
+                            Buffers &buffers, uint64_t seed,
+                            sim::Counters *counters = nullptr);
 
 /// Whether NVRTC can be used here; else why not.
 bool hasNvrtc(std::string &why);

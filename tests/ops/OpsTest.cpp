@@ -18,12 +18,12 @@ using namespace quern;
 using namespace quern::test;
 
 namespace {
-struct Run {
+struct OpRun {
   const OpCase *row;
   std::string type, target, fuse;
 };
 
-std::string name(const testing::TestParamInfo<Run> &info) {
+std::string caseName(const testing::TestParamInfo<OpRun> &info) {
   std::string text = fmt::format("{}_{}_{}_{}", info.param.row->name,
                                  info.param.type, info.param.target,
                                  info.param.fuse);
@@ -33,8 +33,8 @@ std::string name(const testing::TestParamInfo<Run> &info) {
   return text;
 }
 
-std::vector<Run> allRuns(const std::vector<std::string> &targets) {
-  std::vector<Run> runs;
+std::vector<OpRun> allRuns(const std::vector<std::string> &targets) {
+  std::vector<OpRun> runs;
   for (const OpCase &row : opCases())
     for (const char *type : row.types)
       for (const std::string &target : targets)
@@ -43,9 +43,9 @@ std::vector<Run> allRuns(const std::vector<std::string> &targets) {
   return runs;
 }
 
-class Ops : public testing::TestWithParam<Run> {
+class Ops : public testing::TestWithParam<OpRun> {
 protected:
-  static std::string textOf(const Run &run) {
+  static std::string textOf(const OpRun &run) {
     std::string text = run.row->text;
     for (size_t at; (at = text.find("{T}")) != std::string::npos;)
       text.replace(at, 3, run.type);
@@ -73,12 +73,12 @@ protected:
 } // namespace
 
 TEST_P(Ops, AgreesWithReference) {
-  const Run &run = GetParam();
+  const OpRun &run = GetParam();
   auto target = Target::parse(run.target);
   ASSERT_TRUE(target) << target.error().render();
   bool cuda = target->kind != Target::Kind::Cpu;
   if (cuda)
-    if (auto nvrtc = Nvrtc::get(); !nvrtc)
+    if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
       GTEST_SKIP() << nvrtc.error().message;
 
   std::string text = textOf(run);
@@ -112,8 +112,8 @@ TEST_P(Ops, AgreesWithReference) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Ops,
                          testing::ValuesIn(allRuns({"cpu", "cpu:generic"})),
-                         name);
+                         caseName);
 INSTANTIATE_TEST_SUITE_P(Sim, Ops,
                          testing::ValuesIn(allRuns({"sim:sm_80",
                                                     "sim:sm_120a"})),
-                         name);
+                         caseName);

@@ -13,6 +13,7 @@
 #include "mlir/Parser/Parser.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 namespace quern::reference {
@@ -68,11 +69,37 @@ std::string Layer::refusal(std::vector<HostTensor> inputs) const {
   return results ? "" : results.error().message;
 }
 
-Layer layerOf(const std::string &signature, const std::string &body) {
+const char *const int8Recipe =
+    "<divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = "
+    "1.17549435E-38>";
+
+Layer layerOf(const std::vector<std::string> &arguments,
+              const std::vector<std::string> &results,
+              const std::string &body) {
+  std::string list;
+  for (size_t i = 0; i < arguments.size(); ++i)
+    list += fmt::format("{}%a{}: {}", i ? ", " : "", i, arguments[i]);
   return Layer(fmt::format(
-      "func.func @layer{} attributes {{quern.symbols = [#quern.symbol<\"M\", "
-      "1, 1000000, 1>], quern.numerics = \"strict\"}} {{\n{}\n}}",
-      signature, body));
+      "func.func @layer({}) -> ({}) attributes {{quern.symbols = [], "
+      "quern.numerics = \"strict\"}} {{\n{}\n}}",
+      list, fmt::join(results, ", "), body));
+}
+
+std::string tensorText(const std::vector<int64_t> &shape,
+                       const std::string &element) {
+  std::string text = "tensor<";
+  for (int64_t extent : shape)
+    text += fmt::format("{}x", extent);
+  return text + element + ">";
+}
+
+std::string quantizedText(const std::vector<int64_t> &shape,
+                          const std::string &element,
+                          const std::vector<int64_t> &block,
+                          const std::string &scale) {
+  return fmt::format(
+      "!quern.qtensor<{}, #quern.scale<block = [{}], type = {}>>",
+      tensorText(shape, element), fmt::join(block, ", "), scale);
 }
 
 HostTensor tensorOf(DType dtype, std::vector<int64_t> shape,
@@ -91,9 +118,26 @@ std::vector<double> valuesOf(const HostTensor &tensor) {
   return values;
 }
 
-std::string rowsOf(int64_t n, const std::string &element) {
-  return fmt::format("tensor<?x{}x{}, affine_map<()[s0] -> (s0, {})>>", n,
-                     element, n);
+std::vector<uint32_t> bitsOf(const HostTensor &tensor) {
+  std::vector<uint32_t> bits;
+  for (int64_t i = 0; i < tensor.elements(); ++i) {
+    double value = tensor.get(i);
+    if (value != value) {
+      bits.push_back(0xffffffffu);
+      continue;
+    }
+    switch (byteWidth(tensor.dtype)) {
+    case 1:
+      bits.push_back(tensor.as<uint8_t>()[i]);
+      break;
+    case 2:
+      bits.push_back(tensor.as<uint16_t>()[i]);
+      break;
+    default:
+      bits.push_back(tensor.as<uint32_t>()[i]);
+    }
+  }
+  return bits;
 }
 
 } // namespace quern::reference

@@ -18,6 +18,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace quern::reference {
 
@@ -46,17 +47,29 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> module;
 };
 
-/// A layer of one symbol M in 0..1000000 whose body is `body`; `signature` is
-/// what stands between the name and the attributes.
-Layer layerOf(const std::string &signature, const std::string &body);
+/// A layer of static shapes: `arguments` and `results` are type texts, the
+/// arguments are called %a0, %a1 and so on.
+Layer layerOf(const std::vector<std::string> &arguments,
+              const std::vector<std::string> &results, const std::string &body);
+
+/// `tensor<3x5xf32>`, and the quantized type of codes of that shape.
+std::string tensorText(const std::vector<int64_t> &shape,
+                       const std::string &element);
+std::string quantizedText(const std::vector<int64_t> &shape,
+                          const std::string &element,
+                          const std::vector<int64_t> &block,
+                          const std::string &scale = "f32");
+
+/// The text of an i8 recipe with everything at its default.
+extern const char *const int8Recipe;
 
 /// A tensor of these numbers, each rounded to the type.
 HostTensor tensorOf(DType dtype, std::vector<int64_t> shape,
                     const std::vector<double> &values);
 std::vector<double> valuesOf(const HostTensor &tensor);
 
-/// "tensor<?x16xf32, M x 16>" and its like: the type text of [M, n].
-std::string rowsOf(int64_t n, const std::string &element);
+/// Bits of every element, all NaNs made one: what "the same bits" means.
+std::vector<uint32_t> bitsOf(const HostTensor &tensor);
 
 } // namespace quern::reference
 

@@ -6,8 +6,7 @@
 
 #include "compiler/tools/quern/Operands.h"
 
-#include "runtime/io/Npy.h"
-#include "runtime/io/Safetensors.h"
+#include "quern/io.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,6 +14,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
 using namespace quern;
 using namespace quern::tool;
@@ -61,8 +61,7 @@ namespace {
 /// Collects operands from files by name.
 class Gatherer {
 public:
-  Gatherer(const Layer &layer, Operands &operands)
-      : operands(operands) {
+  explicit Gatherer(const Layer &layer) {
     for (const Operand &operand : layer.operands())
       if (operand.role != Operand::Role::Output)
         wanted.push_back(&operand);
@@ -116,7 +115,6 @@ public:
   }
 
 private:
-  Operands &operands;
   std::vector<const Operand *> wanted;
   std::map<std::string, TensorView> found;
 };
@@ -154,21 +152,25 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
   if (!bindings.empty() && options.weights.empty())
     return fail(Errc::InvalidArgument, "--bind needs --weights FILE");
 
-  std::map<std::string, bool> bound;
+  std::set<std::string> bound;
   for (const std::string &path : options.weights) {
-    auto opened = Safetensors::open(path);
-    if (!opened)
-      return opened.error();
-    auto file = std::make_shared<Safetensors>(std::move(*opened));
-    operands.files.push_back(file);
+    auto file = SafeTensors::open(path);
+    if (!file)
+      return file.error();
+    operands.files.push_back(*file);
+    std::set<std::string> names;
+    for (const SafeTensors::Entry &entry : file->entries())
+      names.insert(entry.name);
     for (const Operand *operand : gatherer.getWanted()) {
       auto binding = bindings.find(operand->name);
-      std::string name =
+      const std::string &name =
           binding == bindings.end() ? operand->name : binding->second;
-      std::optional<TensorView> view = file->find(name);
-      if (!view)
+      if (!names.count(name))
         continue;
-      bound[operand->name] = true;
+      bound.insert(operand->name);
+      auto view = file->view(name);
+      if (!view)
+        return view.error();
       if (auto added = gatherer.add(operand->name, *view, path); !added)
         return added.error();
     }
@@ -219,7 +221,7 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
                                              const Oracle &oracle,
                                              const RunOptions &options) {
   Operands operands;
-  Gatherer gatherer(layer, operands);
+  Gatherer gatherer(layer);
   auto values = parseSymbolValues(oracle.symbols(), options.set);
   if (!values)
     return values.error();

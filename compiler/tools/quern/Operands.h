@@ -21,9 +21,10 @@
 
 #include "compiler/pipelines/Oracle.h"
 #include "compiler/tools/quern/Commands.h"
+#include "quern/io.h"
 #include "quern/quern.h"
 
-#include <memory>
+#include <optional>
 
 namespace quern::tool {
 
@@ -36,7 +37,7 @@ struct Operands {
   std::vector<std::string> drawn;
   /// What the views point at.
   std::vector<Tensor> owned;
-  std::vector<std::shared_ptr<void>> files;
+  std::vector<SafeTensors> files;
 };
 
 Result<Operands> gatherOperands(const Layer &layer, const Oracle &oracle,

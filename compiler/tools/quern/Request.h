@@ -10,6 +10,8 @@
 #include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
 
+#include <memory>
+
 namespace quern::tool {
 
 /// A layer's text and what to compile it for. The request points into the

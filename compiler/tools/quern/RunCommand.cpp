@@ -6,7 +6,7 @@
 
 #include "compiler/tools/quern/Operands.h"
 #include "compiler/tools/quern/Request.h"
-#include "runtime/io/Npy.h"
+#include "quern/io.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <unistd.h>
 
 using namespace quern;
 using namespace quern::tool;

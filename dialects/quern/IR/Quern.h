@@ -60,6 +60,14 @@ mlir::RankedTensorType getTensorType(llvm::ArrayRef<mlir::AffineExpr> dims,
 /// The number of symbols a type's encoding was made with; 0 without encoding.
 unsigned getNumSymbols(mlir::RankedTensorType type);
 
+/// True when shapes of these extents hold equally many elements for every
+/// value of the symbols. Products of symbols are not affine, so each symbolic
+/// extent is split into its largest constant factor and a rest; the constants
+/// multiply, and the rests must be the same ones: [2*M, N] is [M, 2, N], but
+/// not [M, 2*N/2].
+bool haveSameCount(llvm::ArrayRef<mlir::AffineExpr> a,
+                   llvm::ArrayRef<mlir::AffineExpr> b, unsigned numSymbols);
+
 /// Conversions between the vocabulary of runtime/core and MLIR's types.
 /// u8 is ui8 and i8 is signless.
 DType getDType(mlir::Type elementType);

@@ -75,6 +75,45 @@ unsigned ir::getNumSymbols(RankedTensorType type) {
   return map ? map.getValue().getNumSymbols() : 0;
 }
 
+/// The constant factor of the element count, and the symbolic rests. Nothing
+/// when the factor exceeds what any tensor has.
+static std::optional<int64_t> factorCount(ArrayRef<AffineExpr> dims,
+                                          unsigned numSymbols,
+                                          SmallVector<AffineExpr> &rests) {
+  __int128 product = 1;
+  for (AffineExpr dim : dims) {
+    AffineExpr expr = simplifyAffineExpr(dim, 0, numSymbols);
+    int64_t factor = 0;
+    if (auto constant = dyn_cast<AffineConstantExpr>(expr)) {
+      factor = constant.getValue();
+    } else {
+      factor = expr.getLargestKnownDivisor();
+      rests.push_back(simplifyAffineExpr(expr.floorDiv(factor), 0, numSymbols));
+    }
+    product *= factor;
+    if (product < 0 || product > (__int128(1) << 62))
+      return std::nullopt;
+  }
+  return static_cast<int64_t>(product);
+}
+
+bool ir::haveSameCount(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b,
+                       unsigned numSymbols) {
+  SmallVector<AffineExpr> restsA, restsB;
+  std::optional<int64_t> factorA = factorCount(a, numSymbols, restsA);
+  std::optional<int64_t> factorB = factorCount(b, numSymbols, restsB);
+  if (!factorA || !factorB || *factorA != *factorB ||
+      restsA.size() != restsB.size())
+    return false;
+  for (AffineExpr rest : restsA) {
+    auto it = llvm::find(restsB, rest);
+    if (it == restsB.end())
+      return false;
+    restsB.erase(it);
+  }
+  return true;
+}
+
 DType ir::getDType(Type type) {
   if (type.isUnsignedInteger(8))
     return DType::U8;

@@ -416,32 +416,9 @@ static bool sameElementType(RankedTensorType a, RankedTensorType b) {
 
 LogicalResult ReshapeOp::verify() {
   RankedTensorType from = getInput().getType(), to = getResult().getType();
-  // Extents as a constant factor beside symbolic ones, which compare as a
-  // multiset: products of symbols are not affine.
-  auto count = [&](RankedTensorType type) {
-    int64_t constant = 1;
-    SmallVector<AffineExpr> symbolic;
-    for (AffineExpr dim : getDims(type)) {
-      if (auto value = dyn_cast<AffineConstantExpr>(dim)) {
-        constant *= value.getValue();
-        continue;
-      }
-      int64_t divisor = dim.getLargestKnownDivisor();
-      constant *= divisor;
-      symbolic.push_back(simplifyAffineExpr(dim.floorDiv(divisor), 0,
-                                            getNumSymbols(type)));
-    }
-    return std::make_pair(constant, symbolic);
-  };
-  auto [fromConst, fromSymbols] = count(from);
-  auto [toConst, toSymbols] = count(to);
-  bool equal = fromConst == toConst && fromSymbols.size() == toSymbols.size();
-  for (AffineExpr dim : fromSymbols) {
-    auto it = llvm::find(toSymbols, dim);
-    equal &= it != toSymbols.end();
-    if (it != toSymbols.end())
-      toSymbols.erase(it);
-  }
+  bool equal =
+      haveSameCount(getDims(from), getDims(to),
+                    std::max(getNumSymbols(from), getNumSymbols(to)));
   if (!equal || !sameElementType(from, to))
     return emitOpError("quern_reshape_c1: ")
            << from << " and " << to << " hold different elements";

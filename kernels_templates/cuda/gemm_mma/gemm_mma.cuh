@@ -182,6 +182,11 @@ QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
   }
 }
 
+/// Neighbouring sums of a fragment, stored at once.
+template <class Acc> struct __align__(8) AccPair {
+  Acc first, second;
+};
+
 /// Does nothing, for products in one sum.
 struct NoRescale {
   template <class... Any> __device__ void operator()(Any &&...) const {}
@@ -326,9 +331,10 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
         const int done = kt * G::steps + step + 1;
         const bool last = kt == tilesK - 1 && step == G::steps - 1;
         if constexpr (G::splitSteps <= G::steps) {
-          if ((step + 1) % G::splitSteps == 0 &&
-              (done - 1) * (Config::tileK / G::steps) < K)
-            addPart((done - 1) / G::splitSteps);
+          // Blocks that begin beyond K do not exist.
+          const int kb = (done - 1) / G::splitSteps;
+          if ((step + 1) % G::splitSteps == 0 && kb * Config::split < K)
+            addPart(kb);
         } else if (step == G::steps - 1) {
           if (last || done % G::splitSteps == 0)
             addPart((done - 1) / G::splitSteps);
@@ -350,13 +356,15 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
 #pragma unroll
       for (int j = 0; j < fragsN; ++j)
 #pragma unroll
-        for (int q = 0; q < 4; ++q) {
-          Acc &to = staged[(t * Config::tileM + rowOf(i, q)) * G::pitch +
-                           columnOf(j, q)];
+        for (int q = 0; q < 4; q += 2) {
+          AccPair<Acc> pair;
           if constexpr (isSplit)
-            to = sum[t][i][j][q];
+            pair = {sum[t][i][j][q], sum[t][i][j][q + 1]};
           else
-            to = part[t][i][j][q];
+            pair = {part[t][i][j][q], part[t][i][j][q + 1]};
+          *reinterpret_cast<AccPair<Acc> *>(
+              staged + (t * Config::tileM + rowOf(i, q)) * G::pitch +
+              columnOf(j, q)) = pair;
         }
   __syncthreads();
 

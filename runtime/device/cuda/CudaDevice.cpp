@@ -6,6 +6,8 @@
 
 #include "runtime/device/cuda/CudaProgram.h"
 
+#include "runtime/device/cuda/DriverLoader.h"
+
 #include <fmt/format.h>
 
 #include <charconv>
@@ -16,18 +18,7 @@ using namespace quern::cuda;
 Result<void> CudaDevice::check(DriverStatus code, std::string_view what) const {
   if (code == status::Success)
     return {};
-  const char *name = nullptr, *text = nullptr;
-  table.getErrorName(code, &name);
-  table.getErrorString(code, &text);
-  Errc errc = Errc::DeviceError;
-  if (code == status::OutOfMemory)
-    errc = Errc::OutOfMemory;
-  else if (code == status::NoDevice || code == status::InvalidDevice ||
-           code == status::StubLibrary)
-    errc = Errc::NoDevice;
-  return fail(errc, fmt::format("CUDA: cannot {}: {} ({})", what,
-                                text ? text : "unknown error",
-                                name ? name : fmt::format("{}", code)));
+  return driverError(table, code, fmt::format("cannot {}", what));
 }
 
 Result<std::shared_ptr<CudaDevice>> CudaDevice::open(const DriverTable &table,
@@ -45,7 +36,7 @@ Result<std::shared_ptr<CudaDevice>> CudaDevice::open(const DriverTable &table,
       !ok)
     return ok.error();
   if (ordinal < 0 || ordinal >= count)
-    return fail(Errc::NoDevice, fmt::format("CUDA: there is no device {}; the "
+    return fail(Errc::NoDevice, fmt::format("there is no CUDA device {}; the "
                                             "driver has {}",
                                             ordinal, count));
   if (auto ok = device->check(table.deviceGet(&device->device, ordinal),

@@ -39,8 +39,9 @@ public:
       base.resize(at);
     void *function = nullptr;
     int symbolStatus = 0;
-    if (v2 && v2(base.c_str(), &function, version, 0, &symbolStatus) ==
-                  status::Success &&
+    if (v2 &&
+        v2(base.c_str(), &function, version, 0, &symbolStatus) ==
+            status::Success &&
         function)
       return function;
     if (!v2 && v1 &&
@@ -69,8 +70,8 @@ Result<DriverTable> cuda::loadDriver(const std::string &path) {
   DriverTable table;
   const char *missing = nullptr;
 #define QUERN_CUDA_LOAD(member, symbol, version, parameters)                   \
-  table.member = reinterpret_cast<decltype(table.member)>(                     \
-      lookup.find(#symbol, version));                                          \
+  table.member =                                                               \
+      reinterpret_cast<decltype(table.member)>(lookup.find(#symbol, version)); \
   if (!table.member && !missing)                                               \
     missing = #symbol;
   QUERN_CUDA_DRIVER_ENTRIES(QUERN_CUDA_LOAD)

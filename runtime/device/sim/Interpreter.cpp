@@ -247,8 +247,11 @@ void runWarp(Warp &warp, uint32_t quantum) {
       return;
   }
   // A part of a split warp that spins would otherwise starve the lanes it
-  // waits for: let the others go first now and then.
-  if (warp.joinPc != noInstr && block.launch->random() % 8 == 0) {
+  // waits for: let the others go first after a long while. Not earlier: they
+  // wait where the warp joins again, and would run past it.
+  warp.splitTurns = warp.joinPc == noInstr ? 0 : warp.splitTurns + 1;
+  if (warp.splitTurns > spinningTurns) {
+    warp.splitTurns = 0;
     uint32_t others = warp.alive & ~warp.mask;
     forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
     if (others) {
@@ -328,6 +331,7 @@ void resetBlock(Block &block, Launch &launch, uint64_t linear) {
     warp.mask = warp.alive;
     warp.pc = 0;
     warp.joinPc = noInstr;
+    warp.splitTurns = 0;
     warp.atBarrier = warp.yielded = warp.done = false;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();

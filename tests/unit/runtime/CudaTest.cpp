@@ -317,8 +317,8 @@ TEST_F(Cuda, PtxServesWhereTheCubinDoesNot) {
   ASSERT_FALSE(layer);
   EXPECT_EQ(layer.error().code, Errc::DeviceError);
   EXPECT_THAT(layer.error().render(),
-              HasSubstr("load the cubin on test device (sm_90): the text "
-                        "(THE_NAME)"));
+              HasSubstr("cannot load the cubin on test device (sm_90): "
+                        "THE_NAME (209): the text"));
   EXPECT_THAT(layer.error().render(), HasSubstr("from the log"));
 }
 
@@ -360,7 +360,7 @@ TEST_F(Cuda, DriverErrorsAreReported) {
   Result<std::vector<Tensor>> y = layer->call({x, w});
   ASSERT_FALSE(y);
   EXPECT_EQ(y.error().message,
-            "CUDA: cannot launch kernel 'pack': the text (THE_NAME)");
+            "cannot launch kernel 'pack': THE_NAME (719): the text");
   ModuleDesc module = cudaModule();
   module.variants[0].kernels[1].name = "absent";
   Result<Layer> absent = load(module);

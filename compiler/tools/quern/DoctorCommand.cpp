@@ -1,0 +1,124 @@
+//===- DoctorCommand.cpp - quern doctor -----------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/pipelines/Compiler.h"
+#include "compiler/tools/quern/Commands.h"
+#include "runtime/cache/ModuleCache.h"
+#include "runtime/device/cpu/CpuFeatures.h"
+#include "runtime/device/cuda/DriverLoader.h"
+#include "runtime/device/cuda/Nvrtc.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <thread>
+
+using namespace quern;
+using namespace quern::tool;
+
+namespace {
+/// One thing looked for: what was found, or what is missing and what to do.
+struct Finding {
+  std::string what;
+  bool found = false;
+  std::string text;
+  std::vector<std::string> advice;
+};
+} // namespace
+
+static Finding findCpu() {
+  std::vector<std::string> useful;
+  for (const char *feature : {"avx2", "fma", "f16c", "avx512f", "avx512vnni",
+                              "avx512bf16", "avxvnni"})
+    if (cpu::hostHas(feature))
+      useful.push_back(feature);
+  Finding finding{"CPU", true,
+                  fmt::format("{} threads; {}",
+                              std::thread::hardware_concurrency(),
+                              useful.empty() ? "the x86-64 baseline"
+                                             : fmt::format("{}", fmt::join(
+                                                                     useful,
+                                                                     ", "))),
+                  {}};
+  if (!cpu::hostHas("avx512vnni"))
+    finding.advice.push_back("without AVX-512 VNNI int8 products run on "
+                             "slower instructions; results are the same");
+  return finding;
+}
+
+static Finding findDriver() {
+  auto driver = cuda::systemDriver();
+  if (!driver)
+    return {"CUDA driver", false, driver.error().message,
+            {"needed only to run on a GPU (--target cuda); sim:sm_80 and the "
+             "like run the same kernels without one"}};
+  int version = 0, devices = 0;
+  (*driver)->driverGetVersion(&version);
+  (*driver)->deviceGetCount(&devices);
+  return {"CUDA driver", true,
+          fmt::format("CUDA {}.{}, {} device(s)", version / 1000,
+                      version % 1000 / 10, devices),
+          {}};
+}
+
+static Finding findCache() {
+  std::string folder = ModuleCache::defaultFolder();
+  if (folder.empty())
+    return {"cache", false, "no folder",
+            {"set QUERN_CACHE or HOME; without it every program compiles "
+             "anew"}};
+  auto entries = ModuleCache(folder).list();
+  if (!entries)
+    return {"cache", false, entries.error().message, entries.error().notes};
+  return {"cache", true,
+          fmt::format("{}, {} compiled layers", folder, entries->size()), {}};
+}
+
+static Finding findNvrtc() {
+  auto nvrtc = cuda::Nvrtc::get();
+  std::vector<std::string> advice = {
+      "needed to compile for CUDA and the simulator; the CPU needs none of it",
+      "install the CUDA toolkit's NVRTC 13, or: pip install nvidia-cuda-nvrtc",
+      "or name the library in QUERN_NVRTC"};
+  if (!nvrtc) {
+    for (const std::string &note : nvrtc.error().notes)
+      advice.push_back(note);
+    return {"NVRTC", false, nvrtc.error().message, advice};
+  }
+  Finding finding{"NVRTC", true,
+                  fmt::format("{}.{} in {}", (*nvrtc)->versionMajor(),
+                              (*nvrtc)->versionMinor(), (*nvrtc)->path()),
+                  {}};
+  if ((*nvrtc)->builtinsPath().empty())
+    finding.advice.push_back("its builtins library (libnvrtc-builtins) does "
+                             "not lie beside it; compiling works only if the "
+                             "loader finds it elsewhere");
+  return finding;
+}
+
+int quern::tool::doctor(const DoctorOptions &options) {
+  std::vector<Finding> findings = {
+      {"compiler", true, std::string(compilerBuildId()), {}}, findCpu(),
+      findNvrtc(), findDriver(), findCache()};
+  if (options.json) {
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (const Finding &finding : findings)
+      json.push_back({{"what", finding.what},
+                      {"found", finding.found},
+                      {"text", finding.text},
+                      {"advice", finding.advice}});
+    fmt::print("{}\n", json.dump(2));
+    return Right;
+  }
+  for (const Finding &finding : findings) {
+    fmt::print("{:<12} {:<8} {}\n", finding.what,
+               finding.found ? "found" : "missing", finding.text);
+    for (const std::string &advice : finding.advice)
+      fmt::print("{:<21} {}\n", "", advice);
+  }
+  return Right;
+}
