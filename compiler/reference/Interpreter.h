@@ -38,7 +38,8 @@
 // its code types and the largest K the symbols allow) is cut into parts of
 // 32768 elements, accumulated as a split product with the block's factors.
 //
-// Thread-safe: the layer is only read. Results are independent of `threads`.
+// Thread-safe as far as the layer's context is: the layer is only read, but
+// types are looked up. Results are independent of `threads`.
 //
 //===----------------------------------------------------------------------===//
 

@@ -7,8 +7,8 @@
 #include "tests/kernels/SimHarness.h"
 
 #include "compiler/emit/cuda/CudaCompiler.h"
-#include "compiler/emit/cuda/NvrtcLibrary.h"
 #include "dialects/tile/IR/Tile.h"
+#include "runtime/device/cuda/Nvrtc.h"
 #include "runtime/device/sim/SimDevice.h"
 
 #include "mlir/IR/Verifier.h"
@@ -20,7 +20,7 @@ using namespace quern;
 using namespace quern::test;
 
 bool test::hasNvrtc(std::string &why) {
-  auto library = emit::NvrtcLibrary::get();
+  auto library = cuda::Nvrtc::get();
   if (library)
     return true;
   why = library.error().message;

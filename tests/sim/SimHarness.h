@@ -63,6 +63,22 @@ public:
     return launchRaw(kernel, shape, pointers);
   }
 
+  /// The same for a module that may not have the kernel, or with other
+  /// parameters: at most eight values are passed.
+  template <typename... Args>
+  void tryLaunch(const std::string &kernel, const Shape &shape, Args... args) {
+    cuda::FunctionHandle function = nullptr;
+    if (driver.moduleGetFunction(&function, module, kernel.c_str()) == 0) {
+      uint64_t values[64] = {static_cast<uint64_t>(args)...};
+      void *pointers[64];
+      for (unsigned i = 0; i < 64; ++i)
+        pointers[i] = &values[i < sizeof...(Args) ? i : sizeof...(Args)];
+      cuda::LaunchConfig config = {1, 1, 1,       shape.block[0], 1,
+                                   1, 0, nullptr, nullptr,        0};
+      driver.launchKernelEx(&config, function, pointers, nullptr);
+    }
+  }
+
   std::vector<Diagnostic> reports() const { return device.lastReports(); }
   /// All reports as text, for messages and matching.
   std::string reportText() const;

@@ -12,7 +12,8 @@
 //
 // Errors NVRTC finds in emitted text carry the place in the layer's file that
 // the `#line` directives name. They are bugs of Quern (Errc::Internal), except
-// a missing library (CompilerMissing).
+// a missing library (CompilerMissing) and an architecture this NVRTC does not
+// know (Unsupported).
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,28 +22,12 @@
 
 #include "compiler/emit/cuda/CudaEmitter.h"
 
-#include <string>
-#include <vector>
-
 namespace quern::emit {
 
 struct CudaOptions {
   /// Line tables in the code, for profilers and the simulator's reports.
   bool lineInfo = false;
 };
-
-/// What NVRTC is called with for strict numerics on an architecture.
-std::vector<std::string> strictOptions(const CudaTarget &target,
-                                       const CudaOptions &options = {});
-
-/// What the assembler said of one kernel.
-struct KernelFigures {
-  std::string name;
-  uint32_t registers = 0, staticSharedBytes = 0, spillBytes = 0;
-};
-
-/// Reads the figures of every kernel from a log made with `-v`.
-std::vector<KernelFigures> readFigures(const std::string &log);
 
 struct CudaCompilation {
   VariantDesc variant;

@@ -52,7 +52,8 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   } else if (problem.maxM <= 32) {
     schedule.tileM = 32;
     schedule.warpsM = schedule.tileN == 64 ? 2 : 1;
-    schedule.warpsN = schedule.tileN == 64 ? 2 : 4;
+    // Partial sums and their factors want the registers of twice the warps.
+    schedule.warpsN = schedule.tileN == 64 && !problem.split ? 2 : 4;
   } else if (problem.maxM <= 64 || sums > 2) {
     schedule.tileM = 64;
     schedule.warpsM = 2;

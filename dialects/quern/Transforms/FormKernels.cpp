@@ -132,8 +132,18 @@ bool KernelFormer::mergeable(int a, int b) const {
     for (Operation *op : grouping.members(group))
       if (auto contract = dyn_cast<ContractOp>(op))
         ops.push_back(contract);
+  // A product that another reads is finished before it starts.
+  auto readsGroups = [&](Value operand) {
+    SmallVector<Value> roots;
+    grouping.getRoots(operand, roots);
+    return llvm::any_of(roots, [&](Value root) {
+      int group = grouping.groupOf(root);
+      return group == a || group == b;
+    });
+  };
   return llvm::all_of(ops, [&](ContractOp op) {
-    return op.getLhs() == ops[0].getLhs() &&
+    return llvm::none_of(op->getOperands(), readsGroups) &&
+           op.getLhs() == ops[0].getLhs() &&
            op.getRhs().getType() == ops[0].getRhs().getType() &&
            op.getTransposeRhs() == ops[0].getTransposeRhs() &&
            op.getSplit() == ops[0].getSplit() &&

@@ -296,7 +296,7 @@ cuda::DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
   counters = run.counters;
   faultCount = run.faults.count;
   reports = std::move(run.faults.reports);
-  return run.faults.firstStatus;
+  return run.faults.status;
 }
 
 //===----------------------------------------------------------------------===//

@@ -48,3 +48,34 @@ tile.kernel @linear_gemm attributes {
     tile.yield %c : i8
   }
 }
+
+// CHECK: // Layer linear for sm_80, written by Quern.
+// CHECK-NEXT: #include "common/math.cuh"
+// CHECK-NEXT: #include "gemm_mma/gemm_mma.cuh"
+// CHECK-EMPTY:
+// CHECK-NEXT: using namespace quern;
+// CHECK: // linear_gemm: a product and its scales
+// CHECK-NEXT: // mma.sync, tile 128x128x64, 4 stages
+// CHECK-NEXT: struct linear_gemm_tile : GemmDefaults {};
+// CHECK-NEXT: static_assert(Gemm<linear_gemm_tile>::sharedBytes == 69632
+// CHECK: extern "C" __global__ void __launch_bounds__(Gemm<linear_gemm_tile>::threads)
+// CHECK-NEXT: quern_linear_gemm_{{[0-9a-f]+}}(
+// CHECK-NEXT:     const s8 *__restrict__ x_codes,
+// CHECK-NEXT:     const float *__restrict__ x_scales,
+// CHECK-NEXT:     const s8 *__restrict__ w_codes,
+// CHECK-NEXT:     const float *__restrict__ w_scales,
+// CHECK-NEXT:     f16 *__restrict__ y,
+// CHECK-NEXT:     s64 M_) {
+// CHECK-NEXT:   const int M = (int)M_;
+// CHECK-NEXT:   const GemmTile tile = gemmTile<linear_gemm_tile>(M, 384);
+// CHECK-NEXT:   auto epilogue = [&](int m, int n, bool inside, const int (&acc)[1]) {
+// CHECK-NEXT: #line [[#MUL:]] "tile/linear_i8.mlir"
+// CHECK-NEXT:     const float product = (float)acc[0] * x_scales[m];
+// CHECK-NEXT: #line [[#MUL+2]] "tile/linear_i8.mlir"
+// CHECK-NEXT:     const float product2 = product * w_scales[n];
+// CHECK-NEXT: #line [[#MUL+4]] "tile/linear_i8.mlir"
+// CHECK-NEXT:     if (inside) y[m * 384 + n] = toF16(product2);
+// CHECK-NEXT: #line {{[0-9]+}} "quern_linear.cu"
+// CHECK-NEXT:   };
+// CHECK-NEXT:   gemm<linear_gemm_tile>(tile, M, 384, 512, {{[{][{]}}x_codes, 512}}, {{[{][{]}}w_codes, 512}}, epilogue);
+// CHECK-NEXT: }
