@@ -13,6 +13,7 @@
 #include "tests/frontend/Support.h"
 
 #include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -259,8 +260,24 @@ TEST(FrontendRobustness, ManyStatements) {
   EXPECT_TRUE(checkSound(context, text + "  return v5000\n}\n"));
 }
 
+/// What is printed parses again, to the same.
+TEST(FrontendRobustness, IrRoundTrips) {
+  for (const std::string &text : seeds()) {
+    Parsed parsed = parse(text);
+    ASSERT_TRUE(parsed.module) << parsed.errors();
+    std::string printed = parsed.ir();
+    auto again =
+        mlir::parseSourceString<mlir::ModuleOp>(printed, parsed.context.get());
+    ASSERT_TRUE(again) << printed;
+    std::string twice;
+    llvm::raw_string_ostream stream(twice);
+    again->print(stream);
+    EXPECT_EQ(twice, printed);
+  }
+}
+
 TEST(FrontendRobustness, LineEnds) {
-  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello.qn");
+  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn");
   std::string windows;
   for (char c : text)
     windows += c == '\n' ? std::string("\r\n") : std::string(1, c);
