@@ -61,6 +61,7 @@ struct Warp {
   bool atBarrier = false;
   bool yielded = false; ///< Gave up its turn (barrier, spinning).
   bool done = false;
+  uint32_t divergedTurns = 0; ///< Turns ended with a part of the lanes.
   uint32_t asyncGroup[32] = {};
   std::vector<AsyncCopy> asyncCopies;
 
