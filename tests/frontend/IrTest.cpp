@@ -70,6 +70,10 @@ TEST(FrontendIr, EveryExampleParses) {
         readFile(std::string(QUERN_SOURCE_DIR "/examples/") + name + ".qn"));
     ASSERT_TRUE(parsed.module) << parsed.errors();
     EXPECT_TRUE(parsed.module->lookupSymbol(name)) << name;
+    parsed.module->walk([&](mlir::Operation *op) {
+      auto place = op->getLoc()->findInstanceOf<mlir::FileLineColLoc>();
+      EXPECT_TRUE(place && place.getLine() > 0) << name;
+    });
   }
 }
 
