@@ -76,15 +76,11 @@ TEST(FrontendIr, EveryExampleParses) {
     Parsed parsed = parse(readFile(std::string(QUERN_SOURCE_DIR "/examples/") +
                                    example.file + ".qn"));
     ASSERT_TRUE(parsed.module) << parsed.errors();
-<<<<<<< HEAD
     EXPECT_TRUE(parsed.module->lookupSymbol(example.layer)) << example.file;
-=======
-    EXPECT_TRUE(parsed.module->lookupSymbol(name)) << name;
     parsed.module->walk([&](mlir::Operation *op) {
       auto place = op->getLoc()->findInstanceOf<mlir::FileLineColLoc>();
-      EXPECT_TRUE(place && place.getLine() > 0) << name;
+      EXPECT_TRUE(place && place.getLine() > 0) << example.file;
     });
->>>>>>> h-frontend
   }
 }
 
