@@ -24,8 +24,8 @@ def InferScalePlacement : Pass<"quern-infer-scale-placement", "::mlir::func::Fun
     scale that varies with every element of the contracted axis between two
     quantized operands is refused (the verifier's quern_matmul_c6).
 
-    - quern_placement_c1: a block longer than an exact i32 sum can be cut into
-      equal parts of at least 16.
+    - quern_placement_c1: a block longer than an exact i32 sum is a multiple of
+      32,768, by which it is cut.
 
     ```
     %y = quern.matmul %a, %b transpose_rhs : ...
@@ -72,7 +72,9 @@ def ExpandQuantize : Pass<"quern-expand-quantize", "::mlir::func::FuncOp"> {
     %q = quern.make_qtensor %c, %s
     ```
     A static quantization becomes the encode alone. The ops carry
-    `quern.part = "quantize"`.
+    `quern.part = "quantize"`. Blocks that span whole leading axes are reduced
+    in two steps, rows first, so that rows run in parallel: a maximum is the
+    same in any order.
   }];
   let dependentDialects = ["::quern::ir::QuernDialect"];
 }
