@@ -58,24 +58,30 @@ struct PanelWriter {
     return wide;
   }
 
-  /// Where K runs contiguously in memory a step is one 32-bit gather.
-  Value *gatheredQuad(Value *k) {
+  /// Where K runs contiguously in memory, the address of element (first
+  /// column, k) and the bytes from a column to the next; null values otherwise.
+  struct Contiguous {
+    Value *address = nullptr;
+    Value *step = nullptr;
+    Memory memory = Memory::Read;
+  };
+  Contiguous contiguous(Value *k) {
     tile::LoadOp load = plan.op.getPlainLoad(region);
     if (plan.kind != StepKind::Quads || !load)
-      return nullptr;
+      return {};
     auto it = scope.buffers.find(load.getBuffer());
     unsigned rank = load.getBuffer().getType().getRank();
     // The last index of the access is k itself, and no other uses it.
     mlir::Value kArgument = region.front().getArgument(plan.numBatch + 1);
     if (it == scope.buffers.end() || rank == 0)
-      return nullptr;
+      return {};
     llvm::SmallVector<Lane> dims;
     ElementBody body(scope, plan.lanes, mask);
     std::optional<unsigned> kDim;
     for (auto [position, index] : llvm::enumerate(load.getIndices())) {
       if (index == kArgument) {
         if (kDim)
-          return nullptr;
+          return {};
         kDim = position;
         dims.push_back(ElementBody::uniform(k));
       } else {
@@ -88,22 +94,70 @@ struct PanelWriter {
     mlir::AffineMap map = load.getMap();
     if (!kDim || map.getResult(rank - 1) !=
                      mlir::getAffineDimExpr(*kDim, load.getContext()))
-      return nullptr;
+      return {};
     for (unsigned i = 0; i + 1 < rank; ++i)
       if (map.getResult(i).isFunctionOfDim(*kDim))
-        return nullptr;
-    Value *number = e.splat(e.i64(0), plan.lanes);
-    for (auto [expr, stride] : llvm::zip(map.getResults(), it->second.strides))
-      number = e.b.CreateAdd(number,
-                             e.b.CreateMul(body.spread(body.affine(expr, dims)),
-                                           e.splat(stride, plan.lanes)));
-    Value *addresses = e.offset(it->second.address, number);
+        return {};
+    Value *number = e.i64(0), *step = e.i64(0);
+    for (auto [expr, stride] :
+         llvm::zip(map.getResults(), it->second.strides)) {
+      Lane lane = body.affine(expr, dims);
+      if (lane.isVector())
+        return {};
+      number = e.add(number, e.mul(lane.value, stride));
+      if (lane.step)
+        step = e.add(step, e.mul(lane.step, stride));
+    }
+    return {e.offset(it->second.address, number), step, it->second.memory};
+  }
+
+  /// A step of contiguous elements is one 32-bit gather.
+  Value *gatheredQuad(Value *k) {
+    Contiguous at = contiguous(k);
+    if (!at.address)
+      return nullptr;
+    Value *offsets =
+        e.b.CreateMul(e.iota(plan.lanes), e.splat(at.step, plan.lanes));
     Value *quad = e.gather(e.vectorType(e.b.getInt32Ty(), plan.lanes),
-                           addresses, mask, it->second.memory);
+                           e.offset(at.address, offsets), mask, at.memory);
     if (mask)
       quad = e.b.CreateSelect(mask, quad,
                               llvm::Constant::getNullValue(quad->getType()));
     return quad;
+  }
+
+  /// As many steps at once as there are lanes: rows of a vector of steps each,
+  /// transposed. Empty where K is not contiguous or columns are missing.
+  llvm::SmallVector<Value *> transposedQuads(Value *k) {
+    if (mask)
+      return {};
+    Contiguous at = contiguous(k);
+    if (!at.address)
+      return {};
+    unsigned lanes = plan.lanes;
+    llvm::Type *vector = e.vectorType(e.b.getInt32Ty(), lanes);
+    llvm::SmallVector<Value *> rows;
+    for (unsigned lane = 0; lane < lanes; ++lane)
+      rows.push_back(e.load(vector,
+                            e.offset(at.address, e.mul(at.step, e.i64(lane))),
+                            at.memory, 1));
+    // Squares of `size` change places across the diagonal, the largest first.
+    for (unsigned size = lanes / 2; size >= 1; size /= 2) {
+      llvm::SmallVector<int, 16> upper, lower;
+      for (unsigned i = 0; i < lanes; ++i) {
+        bool second = i & size;
+        upper.push_back(second ? lanes + i - size : i);
+        lower.push_back(second ? lanes + i : i + size);
+      }
+      for (unsigned i = 0; i < lanes; ++i) {
+        if (i & size)
+          continue;
+        Value *x = rows[i], *y = rows[i + size];
+        rows[i] = e.b.CreateShuffleVector(x, y, upper);
+        rows[i + size] = e.b.CreateShuffleVector(x, y, lower);
+      }
+    }
+    return rows;
   }
 
   /// The step that starts at element k; `last` elements end before `limit`,
@@ -167,13 +221,30 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
   Value *length = b.CreateSub(kEnd, kBegin);
   Value *full = e.floorDiv(length, e.i64(perStep));
   Value *used = e.ceilDiv(length, e.i64(perStep));
-  Value *sum = e.loop(e.i64(0), full, e.i64(1), {zero},
-                      [&](Value *step, llvm::ArrayRef<Value *> carried) {
-                        Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
-                        Value *packed = writer.step(k, nullptr);
-                        put(step, packed);
-                        return Emitter::Values{correct(carried[0], packed)};
-                      })[0];
+  // Whole squares first, where the data allows it.
+  Value *squares = b.CreateAnd(full, e.i64(-int64_t(plan.lanes)));
+  bool transposes = !writer.mask && writer.contiguous(kBegin).address;
+  Value *first = transposes ? squares : e.i64(0);
+  Value *sum = zero;
+  if (transposes)
+    sum = e.loop(e.i64(0), squares, e.i64(plan.lanes), {sum},
+                 [&](Value *step, llvm::ArrayRef<Value *> carried) {
+                   Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
+                   Value *next = carried[0];
+                   for (auto [i, packed] :
+                        llvm::enumerate(writer.transposedQuads(k))) {
+                     put(e.add(step, e.i64(i)), packed);
+                     next = correct(next, packed);
+                   }
+                   return Emitter::Values{next};
+                 })[0];
+  sum = e.loop(first, full, e.i64(1), {sum},
+               [&](Value *step, llvm::ArrayRef<Value *> carried) {
+                 Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
+                 Value *packed = writer.step(k, nullptr);
+                 put(step, packed);
+                 return Emitter::Values{correct(carried[0], packed)};
+               })[0];
   if (perStep > 1)
     sum = e.branch(
         b.CreateICmpSLT(full, used),
