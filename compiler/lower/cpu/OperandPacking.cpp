@@ -126,40 +126,6 @@ struct PanelWriter {
     return quad;
   }
 
-  /// As many steps at once as there are lanes: rows of a vector of steps each,
-  /// transposed. Empty where K is not contiguous or columns are missing.
-  llvm::SmallVector<Value *> transposedQuads(Value *k) {
-    if (mask)
-      return {};
-    Contiguous at = contiguous(k);
-    if (!at.address)
-      return {};
-    unsigned lanes = plan.lanes;
-    llvm::Type *vector = e.vectorType(e.b.getInt32Ty(), lanes);
-    llvm::SmallVector<Value *> rows;
-    for (unsigned lane = 0; lane < lanes; ++lane)
-      rows.push_back(e.load(vector,
-                            e.offset(at.address, e.mul(at.step, e.i64(lane))),
-                            at.memory, 1));
-    // Squares of `size` change places across the diagonal, the largest first.
-    for (unsigned size = lanes / 2; size >= 1; size /= 2) {
-      llvm::SmallVector<int, 16> upper, lower;
-      for (unsigned i = 0; i < lanes; ++i) {
-        bool second = i & size;
-        upper.push_back(second ? lanes + i - size : i);
-        lower.push_back(second ? lanes + i : i + size);
-      }
-      for (unsigned i = 0; i < lanes; ++i) {
-        if (i & size)
-          continue;
-        Value *x = rows[i], *y = rows[i + size];
-        rows[i] = e.b.CreateShuffleVector(x, y, upper);
-        rows[i + size] = e.b.CreateShuffleVector(x, y, lower);
-      }
-    }
-    return rows;
-  }
-
   /// The step that starts at element k; `last` elements end before `limit`,
   /// null when all of them do.
   Value *step(Value *k, Value *limit) {
@@ -195,6 +161,67 @@ struct PanelWriter {
 
 } // namespace
 
+/// sum + 128 * the elements of a step, which the header row subtracts; `sum`
+/// itself where there is none.
+static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
+                            Value *packed) {
+  if (!plan.headerRows())
+    return sum;
+  auto *bytes = llvm::FixedVectorType::get(e.b.getInt8Ty(), 4 * plan.lanes);
+  Value *all128 = llvm::ConstantInt::get(bytes, 128);
+  return e.b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
+                             {sum, all128, e.b.CreateBitCast(packed, bytes)});
+}
+
+/// sums square(source, bytes between columns, target, sums): as many steps at
+/// once as there are lanes. Columns are read as vectors of steps and
+/// transposed. Shared by all packing kernels of a module: it is most of their
+/// code.
+static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
+  std::string name =
+      fmt::format("quern.square{}", plan.headerRows() ? ".corrected" : "");
+  if (llvm::Function *existing = e.module.getFunction(name))
+    return existing;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::IRBuilder<>::InsertPointGuard guard(b);
+  unsigned lanes = plan.lanes;
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
+  auto *type = llvm::FunctionType::get(
+      vector, {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), vector}, false);
+  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  llvm::SmallVector<Value *> rows;
+  for (unsigned lane = 0; lane < lanes; ++lane)
+    rows.push_back(e.load(
+        vector,
+        e.offset(function->getArg(0), e.mul(function->getArg(1), e.i64(lane))),
+        Memory::Read, 1));
+  // Squares of `size` change places across the diagonal, the largest first.
+  for (unsigned size = lanes / 2; size >= 1; size /= 2) {
+    llvm::SmallVector<int, 16> upper, lower;
+    for (unsigned i = 0; i < lanes; ++i) {
+      bool second = i & size;
+      upper.push_back(second ? lanes + i - size : i);
+      lower.push_back(second ? lanes + i : i + size);
+    }
+    for (unsigned i = 0; i < lanes; ++i) {
+      if (i & size)
+        continue;
+      Value *x = rows[i], *y = rows[i + size];
+      rows[i] = b.CreateShuffleVector(x, y, upper);
+      rows[i + size] = b.CreateShuffleVector(x, y, lower);
+    }
+  }
+  Value *sum = function->getArg(3);
+  for (auto [i, packed] : llvm::enumerate(rows)) {
+    e.store(packed, e.offset(function->getArg(2), e.i64(i * plan.rowBytes())),
+            Memory::Written, 4 * lanes);
+    sum = addCorrection(e, plan, sum, packed);
+  }
+  b.CreateRet(sum);
+  return function;
+}
+
 /// Packs the steps of one group for one vector of columns at `target`.
 static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
                       Value *allSteps, Value *target) {
@@ -209,14 +236,8 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
     e.store(packed, e.offset(data, e.mul(step, e.i64(plan.rowBytes()))),
             Memory::Written, 4 * plan.lanes);
   };
-  // sum + 128 * the step's elements, which the header subtracts.
-  auto correct = [&](Value *sum, Value *packed) -> Value * {
-    if (!plan.headerRows())
-      return sum;
-    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * plan.lanes);
-    Value *all128 = llvm::ConstantInt::get(bytes, 128);
-    return b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
-                             {sum, all128, b.CreateBitCast(packed, bytes)});
+  auto correct = [&](Value *sum, Value *packed) {
+    return addCorrection(e, plan, sum, packed);
   };
   Value *length = b.CreateSub(kEnd, kBegin);
   Value *full = e.floorDiv(length, e.i64(perStep));
@@ -227,17 +248,15 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
   Value *first = transposes ? squares : e.i64(0);
   Value *sum = zero;
   if (transposes)
-    sum = e.loop(e.i64(0), squares, e.i64(plan.lanes), {sum},
-                 [&](Value *step, llvm::ArrayRef<Value *> carried) {
-                   Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
-                   Value *next = carried[0];
-                   for (auto [i, packed] :
-                        llvm::enumerate(writer.transposedQuads(k))) {
-                     put(e.add(step, e.i64(i)), packed);
-                     next = correct(next, packed);
-                   }
-                   return Emitter::Values{next};
-                 })[0];
+    sum = e.loop(
+        e.i64(0), squares, e.i64(plan.lanes), {sum},
+        [&](Value *step, llvm::ArrayRef<Value *> carried) {
+          auto at =
+              writer.contiguous(e.add(kBegin, e.mul(step, e.i64(perStep))));
+          Value *out = e.offset(data, e.mul(step, e.i64(plan.rowBytes())));
+          return Emitter::Values{b.CreateCall(
+              emitSquare(e, plan), {at.address, at.step, out, carried[0]})};
+        })[0];
   sum = e.loop(first, full, e.i64(1), {sum},
                [&](Value *step, llvm::ArrayRef<Value *> carried) {
                  Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
