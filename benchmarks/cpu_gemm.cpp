@@ -18,16 +18,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 
 using namespace quern;
 using namespace quern::test;
 
+/// Time of this thread on a CPU: what other processes take does not count.
 static double seconds() {
-  return std::chrono::duration<double>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return time.tv_sec + 1e-9 * time.tv_nsec;
 }
 
 /// Operations per second of 24 independent chains of vpdpbusd.
@@ -38,14 +39,14 @@ __attribute__((target("avx512f,avx512vnni"))) static double peak() {
 #define QUERN_PEAK_ONE(i) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #i "\n"
 #define QUERN_PEAK_ALL                                                         \
   QUERN_PEAK_ONE(0)                                                            \
-  QUERN_PEAK_ONE(1) QUERN_PEAK_ONE(2) QUERN_PEAK_ONE(3) QUERN_PEAK_ONE(4)      \
-      QUERN_PEAK_ONE(5) QUERN_PEAK_ONE(6) QUERN_PEAK_ONE(7) QUERN_PEAK_ONE(8)  \
-          QUERN_PEAK_ONE(9) QUERN_PEAK_ONE(10) QUERN_PEAK_ONE(11)              \
-              QUERN_PEAK_ONE(12) QUERN_PEAK_ONE(13) QUERN_PEAK_ONE(14)         \
-                  QUERN_PEAK_ONE(15) QUERN_PEAK_ONE(16) QUERN_PEAK_ONE(17)     \
-                      QUERN_PEAK_ONE(18) QUERN_PEAK_ONE(19) QUERN_PEAK_ONE(20) \
-                          QUERN_PEAK_ONE(21) QUERN_PEAK_ONE(22)                \
-                              QUERN_PEAK_ONE(23)
+  QUERN_PEAK_ONE(1)                                                            \
+  QUERN_PEAK_ONE(2) QUERN_PEAK_ONE(3) QUERN_PEAK_ONE(4) QUERN_PEAK_ONE(5)      \
+      QUERN_PEAK_ONE(6) QUERN_PEAK_ONE(7) QUERN_PEAK_ONE(8) QUERN_PEAK_ONE(9)  \
+          QUERN_PEAK_ONE(10) QUERN_PEAK_ONE(11) QUERN_PEAK_ONE(12)             \
+              QUERN_PEAK_ONE(13) QUERN_PEAK_ONE(14) QUERN_PEAK_ONE(15)         \
+                  QUERN_PEAK_ONE(16) QUERN_PEAK_ONE(17) QUERN_PEAK_ONE(18)     \
+                      QUERN_PEAK_ONE(19) QUERN_PEAK_ONE(20) QUERN_PEAK_ONE(21) \
+                          QUERN_PEAK_ONE(22) QUERN_PEAK_ONE(23)
   asm volatile("1:\n" QUERN_PEAK_ALL QUERN_PEAK_ALL "dec %0\n jnz 1b\n"
                : "+r"(count)
                :
@@ -120,8 +121,7 @@ int main(int argc, char **argv) {
   fmt::print("{}\ncompile ms: emit {:.1f}, optimize {:.1f}, codegen {:.1f}, "
              "link {:.2f}\n",
              program.variant.kernels.back().schedule, program.times.emit,
-             program.times.optimize, program.times.codegen,
-             program.times.link);
+             program.times.optimize, program.times.codegen, program.times.link);
   for (int64_t m : {1, 8, 16, 32, 64, 128, 512}) {
     program.allocate({m});
     for (GuardedMemory &buffer : program.memory)
@@ -148,8 +148,7 @@ int main(int argc, char **argv) {
     fmt::print("M {:4}  {:7.1f} GOPS  {:5.1f} % of peak (best {:.1f})   "
                "packing {:.2f} ms\n",
                m, median(rates), median(ratios),
-               *std::max_element(ratios.begin(), ratios.end()),
-               packing * 1e3);
+               *std::max_element(ratios.begin(), ratios.end()), packing * 1e3);
   }
   return 0;
 }

@@ -184,10 +184,17 @@ struct LayerBuilder::State {
 
   Tensor parameter(llvm::StringRef name, Type type, const Shape &shape,
                    bool isWeight) {
-    for (const Dim &dim : shape)
-      if (dim.valid && dim.owner == self)
-        if (auto symbol = llvm::dyn_cast<AffineSymbolExpr>(dim.expr))
-          bound[symbol.getPosition()] = true;
+    // As in the text: a symbol alone, or times a number.
+    for (const Dim &dim : shape) {
+      if (!dim.valid || dim.owner != self)
+        continue;
+      AffineExpr expr = symbols.simplify(dim.expr);
+      if (auto product = llvm::dyn_cast<AffineBinaryOpExpr>(expr);
+          product && product.getKind() == AffineExprKind::Mul)
+        expr = product.getLHS();
+      if (auto symbol = llvm::dyn_cast<AffineSymbolExpr>(expr))
+        bound[symbol.getPosition()] = true;
+    }
     if (!results.empty() || finished)
       errors.add({}, fmt::format("parameter '{}' after an output",
                                  std::string_view(name)));
@@ -283,7 +290,7 @@ Result<OwningOpRef<ModuleOp>> LayerBuilder::finish() {
                    fmt::format("the symbol '{}' is bound by no parameter",
                                s.symbols[i].name),
                    {"a symbol gets its value from a parameter that has it as "
-                    "an extent by itself"});
+                    "an extent, alone or times a number"});
   if (s.results.empty())
     s.errors.add({}, fmt::format("layer '{}' returns nothing", s.name),
                  {"declare a result with output"});

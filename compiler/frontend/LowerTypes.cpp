@@ -7,6 +7,8 @@
 #include "compiler/frontend/ElementTypes.h"
 #include "compiler/frontend/Lowering.h"
 
+#include "llvm/Support/MathExtras.h"
+
 #include <fmt/format.h>
 
 using namespace mlir;
@@ -17,24 +19,48 @@ using namespace quern::frontend;
 // Symbols
 //===----------------------------------------------------------------------===//
 
+/// The product of an extent that is made of numbers alone; 0 otherwise.
+static int64_t factorOf(const DimExpr &dim) {
+  if (dim.kind == DimExpr::Kind::Number)
+    return dim.number <= maxExtent ? dim.number : 0;
+  if (dim.kind != DimExpr::Kind::Mul)
+    return 0;
+  int64_t product = 0;
+  if (llvm::MulOverflow(factorOf(*dim.lhs), factorOf(*dim.rhs), product))
+    return 0;
+  return product;
+}
+
+/// The symbol of an extent `K` or `64*K`, which give it its value; else null.
+static const DimExpr *solvedSymbol(const DimExpr &dim) {
+  if (dim.kind == DimExpr::Kind::Symbol)
+    return &dim;
+  if (dim.kind != DimExpr::Kind::Mul)
+    return nullptr;
+  if (factorOf(*dim.lhs) > 0)
+    return solvedSymbol(*dim.rhs);
+  return factorOf(*dim.rhs) > 0 ? solvedSymbol(*dim.lhs) : nullptr;
+}
+
 /// A symbol gets its value from the shape of an argument, hence it must be an
-/// extent of a parameter by itself. Symbols are numbered in the order of their
-/// first such use.
+/// extent of a parameter, alone or times a number. Symbols are numbered in the
+/// order of their first such use.
 void Lowering::collectSymbols() {
   for (const Parameter &parameter : layer.parameters)
     for (const DimPtr &dim : parameter.type.dims) {
-      if (dim->kind != DimExpr::Kind::Symbol || symbols.find(dim->symbol) >= 0)
+      const DimExpr *named = solvedSymbol(*dim);
+      if (!named || symbols.find(named->symbol) >= 0)
         continue;
-      if (isElementTypeName(dim->symbol)) {
-        errors.add(dim->place,
+      if (isElementTypeName(named->symbol)) {
+        errors.add(named->place,
                    fmt::format("'{}' is an element type and cannot name a "
                                "symbol",
-                               dim->symbol));
+                               named->symbol));
         continue;
       }
       Symbol symbol;
-      symbol.name = dim->symbol;
-      symbol.place = dim->place;
+      symbol.name = named->symbol;
+      symbol.place = named->place;
       symbols.add(std::move(symbol));
     }
 }
@@ -126,7 +152,8 @@ AffineExpr Lowering::resolveDim(const DimExpr &dim) {
     return refuse(
         fmt::format("the symbol '{}' is bound by no parameter", shown),
         fmt::format("{}a symbol gets its value from a parameter that has it "
-                    "as an extent by itself, such as x: f16[{}, 64]",
+                    "as an extent, alone or times a number, such as x: "
+                    "f16[{}, 64]",
                     near.empty() ? std::string()
                                  : fmt::format("did you mean '{}'? ",
                                                std::string_view(near)),

@@ -167,7 +167,7 @@ Result<void> evaluateElementwise(Machine &machine, Operation *op) {
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
   bool onIntegers = isa<IntegerType>(type.getElementType()) &&
                     !type.getElementType().isInteger(1);
-  if (onIntegers && isa<CastOp>(op) &&
+  if (isa<CastOp>(op) && isa<IntegerType>(type.getElementType()) &&
       cast<RankedTensorType>(op->getOperand(0).getType()).getElementType() !=
           type.getElementType())
     return opError(op, Errc::Unsupported,
@@ -181,7 +181,7 @@ Result<void> evaluateElementwise(Machine &machine, Operation *op) {
   for (Type element : types)
     if (auto integer = dyn_cast<IntegerType>(element)) {
       wide |= integer.getWidth() >= 32 && !isa<CastOp>(op);
-      if (!entry->onIntegers && !machine.real())
+      if (!entry->onIntegers)
         return opError(op, Errc::Unsupported,
                        "arithmetic on integers has no meaning; cast the "
                        "operands to a float type first");

@@ -32,6 +32,10 @@ Diagnostic opError(Operation *op, Errc code, std::string message) {
 }
 
 Result<std::vector<int64_t>> Machine::shapeOf(RankedTensorType type) const {
+  if (!isElementType(type.getElementType()))
+    return fail(Errc::Unsupported,
+                fmt::format("{} is no element type of the quern dialect",
+                            toText(type.getElementType())));
   std::vector<int64_t> shape;
   // Eight bytes per element, the widest a value can have.
   int64_t size = 8;
@@ -50,7 +54,12 @@ Result<Tensor> Machine::make(RankedTensorType type) const {
   Result<std::vector<int64_t>> shape = shapeOf(type);
   if (!shape)
     return shape.error();
-  return Tensor(std::move(*shape), getDType(type.getElementType()), real());
+  Tensor tensor(std::move(*shape), getDType(type.getElementType()), real());
+  if (!tensor.data())
+    return fail(Errc::OutOfMemory,
+                fmt::format("no memory for {} elements of {} bytes",
+                            tensor.elements(), tensor.elementWidth()));
+  return tensor;
 }
 
 /// make_qtensor, codes and scales only take values apart and together.
@@ -105,6 +114,11 @@ static Result<void> runOp(Machine &machine, Operation *op) {
 /// Runs the operations of a block; `results` are the terminator's operands.
 static Result<void> runBlock(Machine &machine, Block &block,
                              SmallVectorImpl<Value> &results) {
+  // Positions of our own: asking the operations would renumber them, and the
+  // layer is only read.
+  DenseMap<Operation *, unsigned> position;
+  for (Operation &op : block)
+    position.try_emplace(&op, position.size());
   for (Operation &op : block) {
     if (isa<func::ReturnOp, YieldOp>(op)) {
       for (mlir::Value operand : op.getOperands())
@@ -117,7 +131,7 @@ static Result<void> runBlock(Machine &machine, Block &block,
     for (mlir::Value operand : op.getOperands()) {
       bool pending = llvm::any_of(operand.getUsers(), [&](Operation *user) {
         Operation *here = block.findAncestorOpInBlock(*user);
-        return !here || (here != &op && op.isBeforeInBlock(here));
+        return !here || position.lookup(here) > position.lookup(&op);
       });
       if (!pending)
         machine.values.erase(operand);

@@ -127,8 +127,7 @@ Result<void> evaluate(Machine &machine, ReduceOp op) {
   if (!result)
     return opError(op, result.error().code, result.error().message);
   const Tensor &input = machine.tensor(op.getInput());
-  if (isa<IntegerType>(op.getInput().getType().getElementType()) &&
-      !machine.real())
+  if (isa<IntegerType>(op.getInput().getType().getElementType()))
     return opError(op, Errc::Unsupported,
                    "reductions are of float elements; cast first");
   if (machine.real())
@@ -167,6 +166,11 @@ static void mapRows(Machine &machine, const Tensor &input, Tensor &result,
 template <typename Body>
 static Result<void> withRows(Machine &machine, Operation *op, Body body) {
   auto type = cast<RankedTensorType>(op->getResult(0).getType());
+  for (Type each : op->getOperandTypes())
+    if (isa<IntegerType>(cast<RankedTensorType>(each).getElementType()) ||
+        isa<IntegerType>(type.getElementType()))
+      return opError(op, Errc::Unsupported,
+                     "operands and result have float elements; cast first");
   Result<Tensor> result = machine.make(type);
   if (!result)
     return opError(op, result.error().code, result.error().message);

@@ -115,18 +115,20 @@ Result<void> evaluate(Machine &machine, SliceOp op) {
         evaluateExpr(op.getOffsets().getResult(d), machine.symbols);
     int64_t extent = result->shape()[d], stride = op.getStrides()[d];
     int64_t last;
-    if (extent != 0 && (!offset || *offset < 0 ||
-                        __builtin_mul_overflow(extent - 1, stride, &last) ||
-                        __builtin_add_overflow(last, *offset, &last) ||
-                        last >= input.shape()[d]))
+    if (extent == 0)
+      continue; // Nothing is read, wherever it would start.
+    if (!offset || *offset < 0 ||
+        __builtin_mul_overflow(extent - 1, stride, &last) ||
+        __builtin_add_overflow(last, *offset, &last) ||
+        last >= input.shape()[d])
       return opError(op, Errc::InvalidArgument,
                      fmt::format("takes {} elements by steps of {} from {} of "
                                  "axis {}, which has {}",
                                  extent, stride,
                                  offset ? fmt::to_string(*offset) : "nowhere",
                                  d, input.shape()[d]));
-    start += offset.value_or(0) * strides[d];
-    strides[d] *= stride;
+    start += *offset * strides[d];
+    strides[d] = extent > 1 ? strides[d] * stride : 0;
   }
   copyStrided(input, start, strides, *result);
   machine.set(op.getResult(), std::move(*result));

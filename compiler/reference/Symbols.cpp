@@ -23,6 +23,17 @@ static std::string toText(AffineExpr expr) {
   return text;
 }
 
+std::string toText(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+bool isElementType(Type type) {
+  // Types the vocabulary lacks map to another one and back to that.
+  return getElementType(type.getContext(), getDType(type)) == type;
+}
+
 std::optional<int64_t> evaluateExpr(AffineExpr expr,
                                     ArrayRef<int64_t> symbols) {
   if (auto constant = dyn_cast<AffineConstantExpr>(expr))
@@ -83,6 +94,13 @@ Result<std::vector<SignatureTensor>> inputsOf(func::FuncOp layer) {
                               layer.getName().str(), name));
     }
   }
+  for (const SignatureTensor &tensor : list)
+    if (!isElementType(tensor.type.getElementType()))
+      return fail(Errc::InvalidSource,
+                  fmt::format("layer {}: {} has the element type {}, which no "
+                              "buffer holds",
+                              layer.getName().str(), tensor.name,
+                              toText(tensor.type.getElementType())));
   return list;
 }
 

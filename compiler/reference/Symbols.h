@@ -21,6 +21,11 @@
 
 namespace quern::reference {
 
+/// True for the element types a buffer can have (runtime/core/DType.h).
+bool isElementType(mlir::Type type);
+/// A type as its IR text.
+std::string toText(mlir::Type type);
+
 /// One tensor of the signature: an argument, or the codes or the scales of a
 /// quantized one.
 struct SignatureTensor {

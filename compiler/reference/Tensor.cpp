@@ -9,6 +9,7 @@
 #include "compiler/reference/Floats.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace quern::reference {
@@ -126,8 +127,10 @@ Tensor::Tensor(std::vector<int64_t> shape, DType dtype, bool real)
     : extents(std::move(shape)), count(product(extents)), type(dtype),
       real(real) {
   size_t size = static_cast<size_t>(count) * elementWidth();
-  // Room for one element even when there is none: the pointer stays valid.
-  owner = std::shared_ptr<std::byte[]>(new std::byte[size + 8]());
+  // calloc reports exhaustion by value. Room for one element even when there
+  // is none: a pointer then always means success.
+  owner = std::shared_ptr<std::byte[]>(
+      static_cast<std::byte *>(std::calloc(size + 8, 1)), std::free);
   bytes = owner.get();
 }
 

@@ -30,7 +30,8 @@ namespace quern::reference {
 class Tensor {
 public:
   Tensor() = default;
-  /// A new tensor; doubles when `real`, else of the storage type.
+  /// A new tensor of zeros; doubles when `real`, else of the storage type.
+  /// `data` is null when there is no memory.
   Tensor(std::vector<int64_t> shape, DType dtype, bool real);
   /// The elements of an operand, which must outlive this.
   static Tensor borrow(const HostTensor &tensor);

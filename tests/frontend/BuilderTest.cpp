@@ -55,6 +55,21 @@ void expectRefused(llvm::function_ref<void(LayerBuilder &)> build,
 
 } // namespace
 
+/// The example of docs/language.md.
+TEST(FrontendBuilder, Hello) {
+  Parsed parsed = parse(readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn"));
+  mlir::MLIRContext &context = *parsed.context;
+  LayerBuilder b(context, "hello");
+  Dim m = b.symbol("M", 1, 4096);
+  Tensor x = b.input("x", DType::F16, {m, 256});
+  Tensor w = b.weight("w", DType::I8, {128, 256}, perChannel());
+  Tensor xq = b.quantize(x, DType::I8, perToken());
+  b.output(b.matmul(xq, w, /*transposeB=*/true), DType::F16, {m, 128});
+  Result<mlir::OwningOpRef<mlir::ModuleOp>> module = b.finish();
+  ASSERT_TRUE(bool(module)) << module.error().render();
+  EXPECT_EQ(print(**module), parsed.ir());
+}
+
 TEST(FrontendBuilder, SwiGlu) {
   expectSame(
       "swiglu_small", readFile(QUERN_SOURCE_DIR "/examples/swiglu_small.qn"),

@@ -101,6 +101,32 @@ func.func @calls(%x: tensor<4xf32>) -> tensor<4xf32> {
   EXPECT_THAT(external.error().message, HasSubstr("no body"));
 }
 
+TEST(Inputs, ElementTypesWithoutABufferAreRefused) {
+  Layer layer(R"(
+func.func @wide(%x: tensor<4xf64>) -> tensor<4xf64> {
+  return %x : tensor<4xf64>
+})");
+  EXPECT_THAT(layer.refusal({HostTensor(DType::F32, {4})}),
+              HasSubstr("argument 0 has the element type f64"));
+  Layer inside(R"(
+func.func @wide(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %y = quern.cast %x : tensor<4xf32> -> tensor<4xf64>
+  return %x : tensor<4xf32>
+})");
+  EXPECT_THAT(inside.refusal({HostTensor(DType::F32, {4})}),
+              HasSubstr("f64 is no element type of the quern dialect"));
+}
+
+TEST(Inputs, ValuesTooLargeForMemoryAreRefused) {
+  Layer layer(R"(
+func.func @huge(%x: tensor<1xf32>) -> tensor<1xf32> {
+  %y = quern.add %x, %x : tensor<1xf32>, tensor<1xf32> -> tensor<100000000x1000000xf32>
+  return %x : tensor<1xf32>
+})");
+  EXPECT_THAT(layer.refusal({HostTensor(DType::F32, {1})}),
+              HasSubstr("no memory for"));
+}
+
 TEST(RandomInputs, AreTheSameForTheSameSeed) {
   Layer layer(text);
   auto a = randomInputs(layer.func(), {8, 3}, 42);

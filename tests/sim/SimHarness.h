@@ -63,6 +63,24 @@ public:
     return launchRaw(kernel, shape, pointers);
   }
 
+  /// The same for a module that may not have the kernel, or with other
+  /// parameters.
+  template <typename... Args>
+  void tryLaunch(const std::string &kernel, const Shape &shape, Args... args) {
+    cuda::FunctionHandle function = nullptr;
+    if (driver.moduleGetFunction(&function, module, kernel.c_str()) == 0) {
+      // Room for the largest parameters PTX can declare, and the most.
+      std::vector<uint64_t> values = {static_cast<uint64_t>(args)...};
+      values.resize(8192);
+      std::vector<void *> pointers(33000, values.data());
+      for (size_t i = 0; i < sizeof...(Args); ++i)
+        pointers[i] = &values[i];
+      cuda::LaunchConfig config = {1, 1, 1,       shape.block[0], 1,
+                                   1, 0, nullptr, nullptr,        0};
+      driver.launchKernelEx(&config, function, pointers.data(), nullptr);
+    }
+  }
+
   std::vector<Diagnostic> reports() const { return device.lastReports(); }
   /// All reports as text, for messages and matching.
   std::string reportText() const;

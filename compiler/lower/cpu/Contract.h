@@ -110,9 +110,41 @@ void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::Value *count, llvm::Value *target);
 
 /// void tile(left, left stride, panel, steps, accumulators): the register tile
-/// of that many rows; stores rows of NR accumulators.
+/// of that many rows; stores rows of NR accumulators. All contractions of a
+/// module with the same kind of steps share it.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 unsigned rows, const std::string &name);
+                                 unsigned rows);
+
+/// The loop over steps alone: header and data of a group's panel to 2 * rows
+/// vectors of accumulators, row by row.
+Emitter::Values emitTileLoop(Emitter &e, const ContractPlan &plan,
+                             unsigned rows, llvm::Value *left,
+                             llvm::Value *stride, llvm::Value *panel,
+                             llvm::Value *steps);
+
+/// The part of a `rescale` region that varies along N alone: evaluated once
+/// per column and group when the right operand is packed, and read back as
+/// vectors, instead of gathered from a scale tensor in every tile.
+struct ColumnFactors {
+  explicit ColumnFactors(const ContractPlan &plan);
+
+  /// The region can be rescaled in registers: what is left of it reads nothing
+  /// that varies along N.
+  bool usable = false;
+  llvm::SmallVector<mlir::Operation *> columnOps; ///< In order.
+  llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
+  /// What has to be evaluated for `values`, in order.
+  llvm::SmallVector<mlir::Operation *> slice;
+  /// Values of column ops that others use; f32.
+  llvm::SmallVector<mlir::Value> values;
+  /// Bytes for one panel: [group][value][NR] x f32.
+  mlir::AffineExpr panelBytes(const ContractPlan &plan) const;
+};
+
+PackedOperand emitFactorPacking(Emitter &e, tile::KernelOp kernel,
+                                const ContractPlan &plan,
+                                const ColumnFactors &factors,
+                                const std::string &name);
 
 } // namespace quern::cpugen
 

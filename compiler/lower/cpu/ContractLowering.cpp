@@ -78,9 +78,11 @@ namespace {
 class ContractLowering {
 public:
   ContractLowering(KernelFunction &function, const ContractPlan &plan,
+                   const ColumnFactors &factors,
                    llvm::ArrayRef<llvm::Function *> tiles)
-      : function(function), plan(plan), op(plan.op), e(function.scope.e),
-        b(e.b), tiles(tiles), sizes(function.scope, 1, nullptr) {}
+      : function(function), plan(plan), factors(factors), op(plan.op),
+        e(function.scope.e), b(e.b), tiles(tiles),
+        sizes(function.scope, 1, nullptr) {}
 
   void lower();
   /// Scratch before the copied left rows.
@@ -104,9 +106,35 @@ private:
 
   Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
   void lowerTile(const TilePosition &at, Value *panelIndex, Value *tileRow);
+  void forRowCount(Value *rows, llvm::function_ref<void(unsigned)> emit);
   void runRegisterTile(Value *rows, Value *left, Value *panel, Value *steps,
                        Value *out);
   void rescale(const TilePosition &at, Value *group);
+  void splitTile(const TilePosition &at, unsigned rows, Value *panelIndex,
+                 Value *tileRow);
+  void splitTileInMemory(const TilePosition &at, Value *panelIndex,
+                         Value *tileRow);
+  Value *left(unsigned term, Value *tileRow) {
+    return e.offset(leftRows(op.getTerms()[2 * term]),
+                    e.mul(tileRow, leftStride));
+  }
+  Value *panel(unsigned term, Value *panelIndex) {
+    return e.offset(function.extra[op.getTerms()[2 * term + 1]],
+                    e.mul(panelIndex, panelBytes));
+  }
+  Value *stepsOf(Value *group) {
+    Value *first = e.mul(group, e.i64(*plan.split));
+    Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
+    return e.ceilDiv(length, e.i64(plan.elementsPerStep()));
+  }
+  /// Bytes from a group's first element to the next group's, on either side.
+  Value *leftGroup(Value *group) {
+    return e.mul(group, e.i64(*plan.split * plan.elementBytes()));
+  }
+  Value *panelGroup(Value *group) {
+    return e.mul(group, e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
+                              e.i64(plan.rowBytes())));
+  }
   void epilogue(const TilePosition &at);
   void forColumns(Value *first, ColumnsFn fn);
   Value *cell(Value *tile, Value *row, Value *column) {
@@ -128,6 +156,7 @@ private:
 
   KernelFunction &function;
   const ContractPlan &plan;
+  const ColumnFactors &factors;
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
@@ -164,9 +193,9 @@ void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
   e.loop(full, count, e.i64(1), [&](Value *column) { fn(column, 1, nullptr); });
 }
 
-void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
-                                       Value *steps, Value *out) {
-  Value *args[] = {left, leftStride, panel, steps, out};
+/// One copy of the code for every number of rows a tile can have.
+void ContractLowering::forRowCount(Value *rows,
+                                   llvm::function_ref<void(unsigned)> emit) {
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
@@ -178,10 +207,17 @@ void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
       choice->addCase(b.getInt64(count), block);
     }
     b.SetInsertPoint(block);
-    b.CreateCall(tiles[count - 1], args);
+    emit(count);
     b.CreateBr(join);
   }
   b.SetInsertPoint(join);
+}
+
+void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
+                                       Value *steps, Value *out) {
+  forRowCount(rows, [&](unsigned count) {
+    b.CreateCall(tiles[count - 1], {left, leftStride, panel, steps, out});
+  });
 }
 
 /// acc = fma(f32(part), factor, acc) for the group just multiplied.
@@ -242,21 +278,75 @@ void ContractLowering::epilogue(const TilePosition &at) {
   });
 }
 
+/// All groups of a tile of `rows` rows. A group's accumulators stay in
+/// registers until they are scaled; the f32 sums live in scratch.
+void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
+                                 Value *panelIndex, Value *tileRow) {
+  mlir::Block &block = op.getRescale().front();
+  llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
+  Value *factorPanel = nullptr;
+  if (!factors.values.empty())
+    factorPanel = e.offset(function.extra.back(),
+                           e.mul(panelIndex, size(factors.panelBytes(plan))));
+  unsigned numValues = factors.values.size();
+  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+    for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+      auto parts = emitTileLoop(
+          e, plan, rows, e.offset(left(term, tileRow), leftGroup(group)),
+          leftStride, e.offset(panel(term, panelIndex), panelGroup(group)),
+          stepsOf(group));
+      for (unsigned i = 0; i < 2 * rows; ++i) {
+        unsigned row = i / 2, column = i % 2 * plan.lanes;
+        ElementBody body(function.scope, plan.lanes, nullptr);
+        for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
+          body.bind(argument, ElementBody::uniform(value));
+        unsigned next = plan.numBatch;
+        body.bind(block.getArgument(next),
+                  ElementBody::uniform(e.add(at.row, e.i64(row))));
+        body.bind(block.getArgument(next + 1),
+                  body.laneIndex(e.add(at.column, e.i64(column)), plan.lanes));
+        body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
+        for (auto [number, value] : llvm::enumerate(factors.values)) {
+          Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
+                              e.i64(number * plan.rowBytes() + 4 * column));
+          body.bind(value, {e.load(vector, e.offset(factorPanel, slot),
+                                   Memory::Read, 4 * plan.lanes)});
+        }
+        for (mlir::Operation *operation : factors.otherOps)
+          body.emit(*operation);
+        Value *factor =
+            body.spread(body.lookup(block.getTerminator()->getOperand(term)));
+        Value *part = parts[i];
+        if (plan.kind != StepKind::Singles)
+          part = b.CreateSIToFP(part, vector);
+        Value *slot = cell(sums(term), e.i64(row), e.i64(column));
+        Value *sum = e.load(vector, slot, Memory::Scratch, 4 * plan.lanes);
+        e.store(e.fma(part, factor, sum), slot, Memory::Scratch,
+                4 * plan.lanes);
+      }
+    }
+  });
+}
+
+/// The same through memory, for factors that vary along both axes at once.
+void ContractLowering::splitTileInMemory(const TilePosition &at,
+                                         Value *panelIndex, Value *tileRow) {
+  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+    for (unsigned term = 0; term < op.getNumTerms(); ++term)
+      runRegisterTile(at.rows, e.offset(left(term, tileRow), leftGroup(group)),
+                      e.offset(panel(term, panelIndex), panelGroup(group)),
+                      stepsOf(group), parts(term));
+    rescale(at, group);
+  });
+}
+
 /// One tile: all terms, all groups, the epilogue.
 void ContractLowering::lowerTile(const TilePosition &at, Value *panelIndex,
                                  Value *tileRow) {
-  llvm::ArrayRef<int64_t> terms = op.getTerms();
-  Value *rowOffset = e.mul(tileRow, leftStride);
-  Value *panelOffset = e.mul(panelIndex, panelBytes);
-  auto left = [&](unsigned term) {
-    return e.offset(leftRows(terms[2 * term]), rowOffset);
-  };
-  auto panel = [&](unsigned term) {
-    return e.offset(function.extra[terms[2 * term + 1]], panelOffset);
-  };
   if (!plan.split) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows, left(term), panel(term), groupSteps, sums(term));
+      runRegisterTile(at.rows, left(term, tileRow), panel(term, panelIndex),
+                      groupSteps, sums(term));
     epilogue(at);
     return;
   }
@@ -266,19 +356,12 @@ void ContractLowering::lowerTile(const TilePosition &at, Value *panelIndex,
            e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
                    4 * plan.lanes);
          });
-  Value *groupBytes = e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
-                            e.i64(plan.rowBytes()));
-  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
-    Value *first = e.mul(group, e.i64(*plan.split));
-    Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
-    Value *steps = e.ceilDiv(length, e.i64(plan.elementsPerStep()));
-    for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(
-          at.rows,
-          e.offset(left(term), e.mul(first, e.i64(plan.elementBytes()))),
-          e.offset(panel(term), e.mul(group, groupBytes)), steps, parts(term));
-    rescale(at, group);
-  });
+  if (factors.usable)
+    forRowCount(at.rows, [&](unsigned rows) {
+      splitTile(at, rows, panelIndex, tileRow);
+    });
+  else
+    splitTileInMemory(at, panelIndex, tileRow);
   epilogue(at);
 }
 
@@ -342,16 +425,22 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     lowered.packed.push_back(emitPacking(e, kernel, plan, i, packName));
     lowered.packed.back().bufferName = packName;
   }
+  ColumnFactors factors(plan);
+  if (factors.usable && !factors.values.empty()) {
+    std::string packName = fmt::format("{}.factors", name);
+    lowered.packed.push_back(
+        emitFactorPacking(e, kernel, plan, factors, packName));
+    lowered.packed.back().bufferName = packName;
+  }
   llvm::SmallVector<llvm::Function *> tiles;
-  for (unsigned rows = 1; rows <= plan.rows; ++rows)
-    tiles.push_back(
-        emitRegisterTile(e, plan, rows, fmt::format("{}.tile{}", name, rows)));
+  for (unsigned rows = 1; rows <= plan.rows && !factors.usable; ++rows)
+    tiles.push_back(emitRegisterTile(e, plan, rows));
 
   llvm::SmallVector<unsigned> arguments;
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
     arguments.push_back(i);
-  KernelFunction function(e, name, kernel, arguments, op.getNumRhs());
-  ContractLowering(function, plan, tiles).lower();
+  KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
+  ContractLowering(function, plan, factors, tiles).lower();
 
   LoweredKernel &out = lowered.kernel;
   out.name = name;

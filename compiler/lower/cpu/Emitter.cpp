@@ -298,7 +298,13 @@ llvm::Instruction *Emitter::tag(llvm::Instruction *access, Memory memory) {
 
 Value *Emitter::load(llvm::Type *type, Value *address, Memory memory,
                      unsigned align) {
-  return tag(b.CreateAlignedLoad(type, address, llvm::Align(align)), memory);
+  llvm::Instruction *access =
+      tag(b.CreateAlignedLoad(type, address, llvm::Align(align)), memory);
+  // Buffers that are only read do not change while a kernel runs.
+  if (memory == Memory::Read)
+    access->setMetadata(llvm::LLVMContext::MD_invariant_load,
+                        llvm::MDNode::get(context, {}));
+  return access;
 }
 
 void Emitter::store(Value *value, Value *address, Memory memory,

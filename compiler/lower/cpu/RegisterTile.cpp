@@ -54,21 +54,12 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
   return acc;
 }
 
-llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
-                                                const ContractPlan &plan,
-                                                unsigned rows,
-                                                const std::string &name) {
+Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
+                                            const ContractPlan &plan,
+                                            unsigned rows, Value *left,
+                                            Value *stride, Value *panel,
+                                            Value *steps) {
   llvm::IRBuilder<> &b = e.b;
-  llvm::IRBuilder<>::InsertPointGuard guard(b);
-  llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
-  auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, i64, pointer, i64, pointer}, false);
-  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  Value *left = function->getArg(0), *stride = function->getArg(1);
-  Value *panel = function->getArg(2), *steps = function->getArg(3);
-  Value *out = function->getArg(4);
-
   unsigned lanes = plan.lanes;
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
   llvm::Type *accumulator = plan.kind == StepKind::Singles
@@ -87,7 +78,7 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   for (unsigned row = 0; row < rows; ++row)
     rowStart.push_back(e.offset(left, e.mul(stride, e.i64(row))));
 
-  auto results = e.loop(
+  return e.loop(
       e.i64(0), steps, e.i64(1), inits,
       [&](Value *step, llvm::ArrayRef<Value *> sums) {
         Value *line = e.offset(data, e.mul(step, e.i64(plan.rowBytes())));
@@ -108,9 +99,33 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
         }
         return next;
       });
+}
+
+llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
+                                                const ContractPlan &plan,
+                                                unsigned rows) {
+  llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
+                         : plan.kind == StepKind::Pairs ? "pairs"
+                                                        : "singles";
+  std::string name = fmt::format(
+      "quern.tile.{}{}{}.{}x{}", kind.str(), plan.swapped ? ".swapped" : "",
+      plan.headerRows() ? ".corrected" : "", rows, plan.columns);
+  if (llvm::Function *existing = e.module.getFunction(name))
+    return existing;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::IRBuilder<>::InsertPointGuard guard(b);
+  llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
+  auto *type = llvm::FunctionType::get(
+      b.getVoidTy(), {pointer, i64, pointer, i64, pointer}, false);
+  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  auto results =
+      emitTileLoop(e, plan, rows, function->getArg(0), function->getArg(1),
+                   function->getArg(2), function->getArg(3));
+  unsigned lanes = plan.lanes;
   for (auto [i, result] : llvm::enumerate(results))
-    e.store(result, e.offset(out, e.i64(i * lanes * 4)), Memory::Scratch,
-            4 * lanes);
+    e.store(result, e.offset(function->getArg(4), e.i64(i * lanes * 4)),
+            Memory::Scratch, 4 * lanes);
   b.CreateRetVoid();
   return function;
 }

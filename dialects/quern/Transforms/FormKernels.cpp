@@ -132,8 +132,18 @@ bool KernelFormer::mergeable(int a, int b) const {
     for (Operation *op : grouping.members(group))
       if (auto contract = dyn_cast<ContractOp>(op))
         ops.push_back(contract);
+  // A product that another reads is finished before it starts.
+  auto readsGroups = [&](Value operand) {
+    SmallVector<Value> roots;
+    grouping.getRoots(operand, roots);
+    return llvm::any_of(roots, [&](Value root) {
+      int group = grouping.groupOf(root);
+      return group == a || group == b;
+    });
+  };
   return llvm::all_of(ops, [&](ContractOp op) {
-    return op.getLhs() == ops[0].getLhs() &&
+    return llvm::none_of(op->getOperands(), readsGroups) &&
+           op.getLhs() == ops[0].getLhs() &&
            op.getRhs().getType() == ops[0].getRhs().getType() &&
            op.getTransposeRhs() == ops[0].getTransposeRhs() &&
            op.getSplit() == ops[0].getSplit() &&
@@ -322,7 +332,7 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
   unsigned products = 0;
   SmallVector<StringRef> rows;
   SmallVector<StringRef> rest;
-  bool encodes = false, absmax = false;
+  bool encodes = false, absmax = false, scales = false;
   auto word = [](Operation *op) { return op->getName().stripDialect(); };
   for (Operation *op : ops) {
     if (isa<ContractOp>(op)) {
@@ -333,14 +343,21 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
       rows.push_back(reduce ? stringifyReduceKind(reduce.getKind()) : word(op));
     } else {
       encodes |= isa<EncodeOp>(op);
-      rest.push_back(word(op));
+      // What the passes before made of one op of the text is said in a word.
+      if (hasPart(op, "product") ||
+          (hasPart(op, "quantize") && !isa<EncodeOp>(op)))
+        scales = true;
+      else
+        rest.push_back(word(op));
     }
   }
+  if (scales)
+    rest.insert(rest.begin(), "scales");
   std::string list = llvm::join(rest, ", ");
   if (products) {
     std::string reason =
         products == 1
-            ? "a product"
+            ? "one product"
             : fmt::format("{} products of one left operand, which is loaded "
                           "once",
                           products);

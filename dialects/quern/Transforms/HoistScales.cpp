@@ -176,7 +176,7 @@ struct HoistScales : quern::ir::impl::HoistScalesBase<HoistScales> {
       for (Value operand : op->getOperands())
         if (!isa<QTensorType>(operand.getType()) &&
             !isa<FloatType>(element(operand.getType()))) {
-          op.emitOpError("cannot multiply plain tensors of ")
+          op.emitOpError("quern_hoist_c1: cannot multiply plain tensors of ")
               << element(operand.getType())
               << "; operands are quantized, or f16, bf16, f32 or 8-bit floats";
           return signalPassFailure();

@@ -52,8 +52,9 @@ public:
   /// True when a fault at this instruction is news and should be described.
   bool isNew(uint32_t instruction, FaultKind kind) {
     ++count;
-    if (firstStatus == cuda::status::Success)
-      firstStatus = statusOf(kind);
+    // A bad address says more than "launch failed".
+    if (status == cuda::status::Success || status == cuda::status::LaunchFailed)
+      status = statusOf(kind);
     return reports.size() < maxReports &&
            seen.emplace(instruction, kind).second;
   }
@@ -62,7 +63,8 @@ public:
   static constexpr size_t maxReports = 64;
   std::vector<Diagnostic> reports;
   uint64_t count = 0;
-  cuda::DriverStatus firstStatus = cuda::status::Success;
+  /// What the launch returns.
+  cuda::DriverStatus status = cuda::status::Success;
 
 private:
   std::set<std::pair<uint32_t, FaultKind>> seen;

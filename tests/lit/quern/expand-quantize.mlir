@@ -1,0 +1,32 @@
+// RUN: quern-opt %s -quern-expand-quantize | FileCheck %s
+
+!q = !quern.qtensor<tensor<4x256xi8>, #quern.scale<block = [1, 128], type = f16>>
+
+// CHECK-LABEL: func.func @dynamic
+// CHECK-SAME: %[[X:.*]]: tensor<4x256xf16>
+func.func @dynamic(%x: tensor<4x256xf16>) -> !q {
+  // CHECK-DAG: %[[D:.*]] = quern.constant 1.270000e+02
+  // CHECK-DAG: %[[FLOOR:.*]] = quern.constant 6.10351563E-5
+  // CHECK-DAG: %[[A:.*]] = quern.reduce absmax %[[X]] block [1, 128] {quern.part = "quantize"} : tensor<4x256xf16> -> tensor<4x2xf32>
+  // CHECK-DAG: %[[S0:.*]] = quern.div %[[A]], %[[D]]
+  // CHECK: %[[S1:.*]] = quern.max %[[S0]], %[[FLOOR]]
+  // CHECK: %[[S:.*]] = quern.cast %[[S1]] {{.*}} : tensor<4x2xf32> -> tensor<4x2xf16>
+  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]] <{{.*}}> block [1, 128]
+  // CHECK: %[[Q:.*]] = quern.make_qtensor %[[C]], %[[S]]
+  // CHECK: return %[[Q]]
+  %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 6.103515625E-05> : tensor<4x256xf16> -> !q
+  return %q : !q
+}
+
+// The codes and scales of what was just made are at hand.
+// CHECK-LABEL: func.func @static
+// CHECK-SAME: %[[X:.*]]: tensor<4x256xf32>, %[[S:.*]]: tensor<4x2xf16>
+func.func @static(%x: tensor<4x256xf32>, %s: tensor<4x2xf16>) -> (tensor<4x256xi8>, tensor<4x2xf16>) {
+  // CHECK-NOT: quern.reduce
+  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]]
+  %q = quern.quantize %x scale %s : tensor<4x2xf16> <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 6.103515625E-05> : tensor<4x256xf32> -> !q
+  %c = quern.codes %q : !q -> tensor<4x256xi8>
+  %t = quern.scales %q : !q -> tensor<4x2xf16>
+  // CHECK: return %[[C]], %[[S]]
+  return %c, %t : tensor<4x256xi8>, tensor<4x2xf16>
+}

@@ -1,0 +1,188 @@
+// One case for each law of the tile dialect, under its label.
+// RUN: tile-opt %s -verify-diagnostics -split-input-file
+
+tile.program @buffer_dims symbols [] numerics "strict" {
+  // expected-error @+1 {{a buffer's shape is a map of symbols only}}
+  %0 = tile.buffer "x" "values" input : !tile.buffer<(d0) -> (d0), f32>
+}
+// -----
+tile.program @buffer_rank symbols [] numerics "strict" {
+  // expected-error @+1 {{buffers have rank 6 at most, not 7}}
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1, 1, 1, 1, 1, 1, 1), f32>
+}
+// -----
+tile.program @buffer_type symbols [] numerics "strict" {
+  // expected-error @+1 {{buffers hold i8, ui8, i1, i32, f16, bf16, f32, f8E4M3FN or f8E5M2, not 'f64'}}
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f64>
+}
+// -----
+// expected-error @+1 {{tile_kernel_c1: the body is one tile.contract or one tile.blocks}}
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  %0 = arith.constant 1.0 : f32
+}
+// -----
+// expected-error @+1 {{tile_kernel_c2: 0 entries of `writes` for 1 buffers}}
+tile.kernel @k attributes {symbols = [], writes = array<i1>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> ()> () {
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4, 8)> (%i: index, %j: index) {
+    %0 = arith.constant 1.0 : f32
+    // expected-error @+1 {{tile_kernel_c2: stores to a buffer the kernel does not write}}
+    tile.store %0 to %x at affine_map<(d0, d1) -> (d0, d1)> (%i, %j) : f32, !tile.buffer<() -> (4, 8), f32>
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c1: extents give the batch dimensions, M, N and K}}
+  tile.contract {extents = affine_map<() -> (4, 4)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %a: f32) {
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c1: an operand takes 2 arguments, not 3}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %a: f32) {
+    tile.yield
+  } operand (%b: index, %m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c1: argument 2 of epilogue must be 'f32'}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %a: i32) {
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c2: term 0 is out of range}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 1>} epilogue (%m: index, %n: index, %a: f32) {
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), i8>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c3: term 0 multiplies 'i8' with 'f32'}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %a: i32) {
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), i8> -> i8
+    tile.yield %0 : i8
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>, %w: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_contract_c4: `rescale` is present exactly with `split`}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>, split = 4 : i64} epilogue (%m: index, %n: index, %a: f32) {
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), f32> -> f32
+    tile.yield %0 : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  // expected-error @+1 {{tile_blocks_c1: one index argument per extent of the domain}}
+  tile.blocks affine_map<() -> (4, 8)> (%i: index) {
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_reduce_c1: umax gives i32}}
+    %0 = tile.reduce umax () box affine_map<() -> (8)> (%e: index) {
+      %1 = arith.constant 1.0 : f32
+      tile.yield %1 : f32
+    } : f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_box_c1: the box map takes the given point}}
+    tile.map (%i) box affine_map<() -> (8)> (%e: index) {
+      tile.yield
+    }
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_box_c2: `clamp` has the shape of the box map}}
+    tile.map () box affine_map<() -> (8)> clamp affine_map<() -> (8, 8)> (%e: index) {
+      tile.yield
+    }
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_map_c1: the body must end in tile.yield of 0 value(s)}}
+    tile.map () box affine_map<() -> (8)> (%e: index) {
+      %1 = arith.constant 1.0 : f32
+      tile.yield %1 : f32
+    }
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_load_c1: a map of 1 dimensions to 1 results, for 1 indices and a buffer of rank 2}}
+    %0 = tile.load %x at affine_map<(d0) -> (d0)> (%i) : !tile.buffer<() -> (4, 8), f32> -> f32
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_load_c2: the element is 'f32', not 'f16'}}
+    %0 = tile.load %x at affine_map<(d0) -> (d0, 0)> (%i) : !tile.buffer<() -> (4, 8), f32> -> f16
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    %0 = arith.constant 1.0 : f16
+    // expected-error @+1 {{tile_store_c2: the element is 'f32', not 'f16'}}
+    tile.store %0 to %x at affine_map<(d0) -> (d0, 0)> (%i) : f16, !tile.buffer<() -> (4, 8), f32>
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    %0 = arith.constant 1.0 : f32
+    // expected-error @+1 {{tile_store_c1: a map of 1 dimensions to 1 results}}
+    tile.store %0 to %x at affine_map<(d0) -> (d0)> (%i) : f32, !tile.buffer<() -> (4, 8), f32>
+  }
+}
