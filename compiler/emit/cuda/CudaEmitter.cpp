@@ -22,9 +22,9 @@ static Result<tile::ProgramOp> onlyProgram(ModuleOp module) {
   auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
   if (programs.size() == 1)
     return programs[0];
-  return fail(Errc::Internal,
-              fmt::format("a tile module holds one program, not {}",
-                          programs.size()));
+  return fail(
+      Errc::Internal,
+      fmt::format("a tile module holds one program, not {}", programs.size()));
 }
 
 /// `x_codes`, or `x` for a plain tensor.

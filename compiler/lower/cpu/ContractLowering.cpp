@@ -34,7 +34,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
 
   // Copied rows of a block should fit L2 or nearly so; more rows per block
   // mean fewer passes over the panels.
-  constexpr int64_t blockBytes = 1 << 20;
+  constexpr int64_t blockBytes = 1 << 21;
   blockRows = 128;
   auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
   if (constantK && constantK.getValue() > 0)

@@ -38,8 +38,6 @@ struct Launch;
 
 inline constexpr uint32_t noInstr = ~uint32_t(0);
 inline constexpr unsigned barrierCount = 16;
-/// Turns after which a split warp is taken to spin.
-inline constexpr uint32_t spinningTurns = 4096;
 
 /// A cp.async that has been issued. It is carried out as late as the program
 /// allows, so that a missing wait shows.
