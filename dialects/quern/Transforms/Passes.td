@@ -24,8 +24,8 @@ def InferScalePlacement : Pass<"quern-infer-scale-placement", "::mlir::func::Fun
     scale that varies with every element of the contracted axis between two
     quantized operands is refused (the verifier's quern_matmul_c6).
 
-    - quern_placement_c1: a block longer than an exact i32 sum is a multiple of
-      32,768, by which it is cut.
+    - quern_placement_c1: a block longer than an exact i32 sum can be cut into
+      equal parts of at least 16.
 
     ```
     %y = quern.matmul %a, %b transpose_rhs : ...
