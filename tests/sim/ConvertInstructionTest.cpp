@@ -1,5 +1,4 @@
-//===- ConvertInstructionTest.cpp - Conversions against the host
-//-----------===//
+//===- ConvertInstructionTest.cpp - Conversions against the host ----------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

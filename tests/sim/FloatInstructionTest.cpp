@@ -1,5 +1,4 @@
-//===- FloatInstructionTest.cpp - Floats against the host
-//------------------===//
+//===- FloatInstructionTest.cpp - Floats against the host -----------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -1,5 +1,4 @@
-//===- InstructionRow.cpp - One instruction and what it should do
-//--------------------===//
+//===- InstructionRow.cpp - One instruction and what it should do ---------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -1,5 +1,4 @@
-//===- IntegerInstructionTest.cpp - Integers and bits against the host
-//-----===//
+//===- IntegerInstructionTest.cpp - Integers and bits against the host ----===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

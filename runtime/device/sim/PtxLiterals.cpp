@@ -1,5 +1,4 @@
-//===- PtxLiterals.cpp - Numbers and address spaces in PTX
-//------------------------===//
+//===- PtxLiterals.cpp - Numbers and address spaces in PTX ----------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

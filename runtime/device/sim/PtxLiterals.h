@@ -1,4 +1,4 @@
-//===- PtxLiterals.h - Numbers and address spaces in PTX --*- C++ -*-===//
+//===- PtxLiterals.h - Numbers and address spaces in PTX --------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
