@@ -89,6 +89,11 @@ static AffineExpr divide(AffineExpr lhs, int64_t divisor, bool remainder,
 AffineExpr conversion::simplify(AffineExpr expr, Extents extents,
                                 unsigned numSymbols) {
   auto visit = [&](auto &self, AffineExpr e) -> AffineExpr {
+    // An axis of length 1 has one index.
+    if (auto dim = dyn_cast<AffineDimExpr>(e);
+        dim && dim.getPosition() < extents.size() &&
+        extents[dim.getPosition()] == 1)
+      return getAffineConstantExpr(0, e.getContext());
     auto binary = dyn_cast<AffineBinaryOpExpr>(e);
     if (!binary)
       return e;

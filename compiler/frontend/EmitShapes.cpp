@@ -21,6 +21,11 @@ Operand LayerEmitter::reshape(Place place, Operand x, Dims dims,
   RankedTensorType tensor = plain(place, "'reshape'", x);
   if (!tensor)
     return {};
+  for (AffineExpr dim : dims)
+    if (auto constant = dyn_cast<AffineConstantExpr>(dim);
+        constant && constant.getValue() == -1)
+      return error(dimsPlace.line ? dimsPlace : place, "an extent of -1",
+                   {"extents are not inferred: write each one"});
   auto target = llvm::dyn_cast_or_null<RankedTensorType>(
       tensorType(dimsPlace, dims, ir::getDType(tensor.getElementType())));
   if (!target)

@@ -117,7 +117,7 @@ public:
   /// function.
   void finish(Place place, llvm::ArrayRef<Operand> values,
               llvm::ArrayRef<DeclaredResult> results);
-  /// True when every op the emitter made stands; else remove the function.
+  /// The function that is being made.
   mlir::func::FuncOp getFunction() { return function; }
 
   //===--- Quantization and products (EmitProducts.cpp)

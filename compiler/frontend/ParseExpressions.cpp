@@ -15,6 +15,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 using namespace quern;
 using namespace quern::frontend;
 
@@ -204,12 +206,12 @@ ExprPtr Parser::parsePrimary() {
     take();
     ExprPtr expr =
         make(Expr::Kind::Number, token.place, token.text, nullptr, nullptr);
-    // False also for a value beyond f64's range, which is an infinity here
-    // and refused where the number meets its type.
-    if (token.text.getAsDouble(expr->number, /*AllowInexact=*/true)) {
-      errors.add(
-          token.place,
-          fmt::format("{} is not a number that f64 can hold", describe(token)));
+    // A value beyond f64's range reads as an infinity, which is written inf.
+    if (token.text.getAsDouble(expr->number, /*AllowInexact=*/true) ||
+        !std::isfinite(expr->number)) {
+      errors.add(token.place,
+                 fmt::format("{} is beyond the range of f64", describe(token)),
+                 {"infinity is written inf"});
       return nullptr;
     }
     return expr;
@@ -227,6 +229,10 @@ ExprPtr Parser::parsePrimary() {
   }
   case TokenKind::Plus:
     fail("an expression", {"there is no unary '+'"});
+    return nullptr;
+  case TokenKind::Per:
+    fail("an expression",
+         {"a granularity follows its element type: i8 per token"});
     return nullptr;
   default:
     fail("an expression");

@@ -262,7 +262,7 @@ Result<void> Compilation::generateForCuda() {
   auto target = emit::CudaTarget::parse(request.target.arch);
   if (!target)
     return target.error();
-  auto compiled = emit::compileTimed(*module, *target, {});
+  auto compiled = emit::compileTimed(*module, *target, {.lineInfo = true});
   if (!compiled)
     return compiled.error();
   for (const CodeDesc &code : compiled->variant.code) {

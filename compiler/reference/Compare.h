@@ -35,6 +35,7 @@
 #include "compiler/reference/HostTensor.h"
 #include "compiler/reference/Interpreter.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 

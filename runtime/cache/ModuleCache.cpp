@@ -6,6 +6,7 @@
 
 #include "runtime/cache/ModuleCache.h"
 
+#include "runtime/io/AtomicFile.h"
 #include "runtime/io/FileBytes.h"
 
 #include <fmt/format.h>
@@ -16,7 +17,6 @@
 #include <cstring>
 #include <ctime>
 #include <dirent.h>
-#include <fcntl.h>
 #include <functional>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,7 +27,6 @@
 using namespace quern;
 
 static constexpr std::string_view extension = ".qnm";
-static constexpr std::string_view temporaryPrefix = ".quern-tmp-";
 static constexpr size_t contentDigits = 32, compilerDigits = 16;
 
 CacheKey CacheKey::make(std::span<const std::string_view> texts,
@@ -177,37 +176,7 @@ Result<void> ModuleCache::publish(const CacheKey &key,
   if (why)
     return *why;
 
-  std::string temporary = fmt::format("{}/{}XXXXXX", path, temporaryPrefix);
-  int file = mkostemp(temporary.data(), O_CLOEXEC); // Mode 0600.
-  if (file < 0)
-    return refuse(path, fmt::format("cannot write to the cache folder: {}",
-                                    std::strerror(errno)));
-  bool ok = true;
-  for (size_t done = 0; ok && done < module.size();) {
-    ssize_t n = write(file, module.data() + done, module.size() - done);
-    if (n < 0 && errno == EINTR)
-      continue;
-    ok = n > 0;
-    done += ok ? static_cast<size_t>(n) : 0;
-  }
-  ok = ok && fsync(file) == 0;
-  int error = errno;
-  ok = close(file) == 0 && ok;
-  std::string name = path + "/" + key.fileName();
-  if (ok && rename(temporary.c_str(), name.c_str()) == 0) {
-    // The rename itself is made durable; its loss would cost a compilation.
-    int dir = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir >= 0) {
-      fsync(dir);
-      close(dir);
-    }
-    return {};
-  }
-  if (ok)
-    error = errno;
-  unlink(temporary.c_str());
-  return refuse(name, fmt::format("cannot write the cache entry: {}",
-                                  std::strerror(error)));
+  return writeFileAtomically(path + "/" + key.fileName(), module);
 }
 
 Result<std::vector<CacheEntry>> ModuleCache::list() const {
@@ -262,7 +231,7 @@ Result<unsigned> ModuleCache::clear(bool onlyInvalid) const {
   // progress.
   visitNames(path, [&](const std::string &name) {
     struct stat info;
-    if (name.starts_with(temporaryPrefix) &&
+    if (name.starts_with(temporaryFilePrefix) &&
         stat((path + "/" + name).c_str(), &info) == 0 &&
         info.st_mtime < std::time(nullptr) - 3600)
       doomed.push_back(name);

@@ -9,9 +9,9 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,31 +30,62 @@ static bool writeAll(int file, std::span<const std::byte> bytes) {
   return true;
 }
 
-Result<void> quern::writeFileAtomically(
-    const std::string &path,
-    std::span<const std::span<const std::byte>> pieces) {
+static std::string folderOf(const std::string &path) {
+  size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash + 1);
+}
+
+/// A new file beside `path`, with the permissions any new file gets (mkstemp
+/// would make it private); below 0 with errno set.
+static int openTemporary(const std::string &path, std::string &name) {
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    uint64_t random;
+    if (::getrandom(&random, sizeof(random), 0) != sizeof(random))
+      return -1;
+    name =
+        fmt::format("{}{}{:016x}", folderOf(path), temporaryFilePrefix, random);
+    int file =
+        ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file >= 0 || errno != EEXIST)
+      return file;
+  }
+  return -1;
+}
+
+/// Makes the rename durable, where the system allows; without it a crash may
+/// bring the old contents back, whole.
+static void syncFolder(const std::string &path) {
+  std::string folder = folderOf(path);
+  int file = ::open(folder.empty() ? "." : folder.c_str(),
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (file < 0)
+    return;
+  ::fsync(file);
+  ::close(file);
+}
+
+Result<void>
+quern::writeFileAtomically(const std::string &path,
+                           std::span<const std::span<const std::byte>> pieces) {
   auto failed = [&](int error) {
-    return fail(Errc::InvalidFile, fmt::format("cannot write {}: {}", path,
-                                               std::strerror(error)));
+    return fail(Errc::InvalidFile,
+                fmt::format("cannot write {}: {}", path, std::strerror(error)));
   };
   // A device or a pipe (/dev/stdout) cannot be replaced, and has no halves.
   struct stat existing;
   bool exists = ::stat(path.c_str(), &existing) == 0;
   bool special = exists && !S_ISREG(existing.st_mode);
-  std::string temporary = path + ".XXXXXX";
+  std::string temporary;
   int file = special ? ::open(path.c_str(), O_WRONLY | O_CLOEXEC)
-                     : ::mkostemp(temporary.data(), O_CLOEXEC);
+                     : openTemporary(path, temporary);
   if (file < 0)
     return failed(errno);
   bool ok = true;
   for (std::span<const std::byte> piece : pieces)
     ok = ok && writeAll(file, piece);
   if (!special) {
-    // mkostemp makes files private; give what open() would have given.
-    mode_t mask = ::umask(0);
-    ::umask(mask);
-    ok = ok && ::fchmod(file, exists ? existing.st_mode & 07777
-                                     : 0666 & ~mask) == 0;
+    if (exists)
+      ok = ok && ::fchmod(file, existing.st_mode & 07777) == 0;
     ok = ok && ::fsync(file) == 0;
   }
   int error = errno;
@@ -66,6 +97,8 @@ Result<void> quern::writeFileAtomically(
     ok = false;
     error = errno;
   }
+  if (ok && !special)
+    syncFolder(path);
   if (!ok && !special)
     ::unlink(temporary.c_str());
   if (!ok)

@@ -18,9 +18,13 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace quern {
 inline namespace v0 {
+
+/// How the temporary files' names begin: what a crash may leave behind.
+inline constexpr std::string_view temporaryFilePrefix = ".quern-tmp-";
 
 /// Replaces `path` by a file of these pieces, one after the other. InvalidFile
 /// with the system's reason when that cannot be done; nothing is left behind.

@@ -16,14 +16,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "quern/io.h"
+#include "runtime/io/AtomicFile.h"
 #include "runtime/io/FileBytes.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <bit>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <optional>
 
@@ -288,20 +287,9 @@ Result<void> quern::writeNpy(const std::string &path,
   head += static_cast<char>(header.size() >> 8);
   head += header;
 
-  std::FILE *file = std::fopen(path.c_str(), "wbe");
   size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
-  bool ok =
-      file && std::fwrite(head.data(), 1, head.size(), file) == head.size();
-  ok = ok && (bytes == 0 || std::fwrite(tensor.data, 1, bytes, file) == bytes);
-  int error = errno;
-  if (file && std::fclose(file) != 0 && ok) {
-    ok = false;
-    error = errno;
-  }
-  if (!ok)
-    return inFile(fail(Errc::InvalidFile, fmt::format("cannot write the file: "
-                                                      "{}",
-                                                      std::strerror(error))),
-                  path);
-  return {};
+  std::span<const std::byte> pieces[] = {
+      std::as_bytes(std::span(head)),
+      {static_cast<const std::byte *>(tensor.data), bytes}};
+  return writeFileAtomically(path, pieces);
 }

@@ -57,7 +57,7 @@ void expectRefused(llvm::function_ref<void(LayerBuilder &)> build,
 
 /// The example of docs/language.md.
 TEST(FrontendBuilder, Hello) {
-  Parsed parsed = parse(readFile(QUERN_SOURCE_DIR "/examples/hello.qn"));
+  Parsed parsed = parse(readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn"));
   mlir::MLIRContext &context = *parsed.context;
   LayerBuilder b(context, "hello");
   Dim m = b.symbol("M", 1, 4096);

@@ -64,12 +64,23 @@ TEST(FrontendIr, SwiGlu) {
 }
 
 TEST(FrontendIr, EveryExampleParses) {
-  for (const char *name :
-       {"hello", "swiglu_mlp", "swiglu_small", "fp8_linear", "softmax_head"}) {
-    Parsed parsed = parse(
-        readFile(std::string(QUERN_SOURCE_DIR "/examples/") + name + ".qn"));
+  struct Example {
+    const char *file, *layer;
+  };
+  for (Example example : {Example{"hello/hello", "hello"},
+                          {"swiglu_mlp", "swiglu_mlp"},
+                          {"swiglu_small", "swiglu_small"},
+                          {"fp8_linear", "fp8_linear"},
+                          {"softmax_head", "softmax_head"},
+                          {"minilm/ffn", "minilm_ffn"}}) {
+    Parsed parsed = parse(readFile(std::string(QUERN_SOURCE_DIR "/examples/") +
+                                   example.file + ".qn"));
     ASSERT_TRUE(parsed.module) << parsed.errors();
-    EXPECT_TRUE(parsed.module->lookupSymbol(name)) << name;
+    EXPECT_TRUE(parsed.module->lookupSymbol(example.layer)) << example.file;
+    parsed.module->walk([&](mlir::Operation *op) {
+      auto place = op->getLoc()->findInstanceOf<mlir::FileLineColLoc>();
+      EXPECT_TRUE(place && place.getLine() > 0) << example.file;
+    });
   }
 }
 

@@ -13,10 +13,12 @@
 #include "tests/frontend/Support.h"
 
 #include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 
 using namespace quern;
@@ -43,7 +45,7 @@ static bool checkSound(mlir::MLIRContext &context, const std::string &text) {
 static std::vector<std::string> seeds() {
   std::vector<std::string> texts;
   for (const char *name :
-       {"hello", "swiglu_small", "fp8_linear", "softmax_head"})
+       {"hello/hello", "swiglu_small", "fp8_linear", "softmax_head"})
     texts.push_back(
         readFile(std::string(QUERN_SOURCE_DIR "/examples/") + name + ".qn"));
   texts.push_back(
@@ -56,8 +58,21 @@ static std::vector<std::string> seeds() {
       "  e = where(dequantize(q) > 0, t, -inf) as f16\n"
       "  return concat(e, e, axis = 1)[:, ::2, :], mean(x as f32, axis = 2)\n"
       "}\n");
+  for (const Block &block : blocksOf("language.md"))
+    if (block.kind == "qn")
+      texts.push_back(block.text);
   return texts;
 }
+
+/// Random texts per test, and the first one's number: QUERN_FUZZ_CASES and
+/// QUERN_FUZZ_SEED in the environment make longer and other runs.
+static unsigned environment(const char *name, unsigned otherwise) {
+  const char *text = std::getenv(name);
+  return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10))
+              : otherwise;
+}
+static unsigned cases() { return environment("QUERN_FUZZ_CASES", 12000); }
+static unsigned seed() { return environment("QUERN_FUZZ_SEED", 7); }
 
 TEST(FrontendRobustness, Mutations) {
   std::vector<std::string> texts = seeds();
@@ -121,11 +136,11 @@ TEST(FrontendRobustness, Mutations) {
                                            "[M, 64]",
                                            "i4",
                                            "flat("};
-  std::mt19937 random(20240613);
+  std::mt19937 random(seed());
   auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   unsigned accepted = 0;
-  constexpr unsigned count = 12000;
+  const unsigned count = cases();
   for (unsigned i = 0; i < count; ++i) {
     std::string text = texts[below(texts.size())];
     for (size_t edits = 1 + below(4); edits > 0; --edits) {
@@ -174,12 +189,12 @@ TEST(FrontendRobustness, ExchangedWords) {
       "w",      "f16",   "bf16",       "f32",     "i8",    "u8",   "i32",
       "f8e4m3", "token", "tensor",     "softmax", "relu",  "mean", "amax",
       "max",    "gelu",  "dequantize", "concat",  "gather"};
-  std::mt19937 random(7);
+  std::mt19937 random(seed() + 1);
   auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
   auto isWord = [](char c) { return isalnum(c) || c == '_'; };
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   unsigned accepted = 0;
-  for (unsigned i = 0; i < 6000; ++i) {
+  for (unsigned i = 0; i < cases(); ++i) {
     std::string text = texts[below(texts.size())];
     for (size_t edits = 1 + below(3); edits > 0; --edits) {
       size_t at = below(text.size());
@@ -259,8 +274,24 @@ TEST(FrontendRobustness, ManyStatements) {
   EXPECT_TRUE(checkSound(context, text + "  return v5000\n}\n"));
 }
 
+/// What is printed parses again, to the same.
+TEST(FrontendRobustness, IrRoundTrips) {
+  for (const std::string &text : seeds()) {
+    Parsed parsed = parse(text);
+    ASSERT_TRUE(parsed.module) << parsed.errors();
+    std::string printed = parsed.ir();
+    auto again =
+        mlir::parseSourceString<mlir::ModuleOp>(printed, parsed.context.get());
+    ASSERT_TRUE(again) << printed;
+    std::string twice;
+    llvm::raw_string_ostream stream(twice);
+    again->print(stream);
+    EXPECT_EQ(twice, printed);
+  }
+}
+
 TEST(FrontendRobustness, LineEnds) {
-  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello.qn");
+  std::string text = readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn");
   std::string windows;
   for (char c : text)
     windows += c == '\n' ? std::string("\r\n") : std::string(1, c);

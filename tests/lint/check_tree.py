@@ -87,6 +87,10 @@ def resolve_include(root, path, quote, target):
         beside = os.path.normpath(str(PurePosixPath(path).parent / target))
         if not beside.startswith("..") and (root / beside).is_file():
             return beside
+    # Device headers are given to NVRTC under their names below this folder.
+    device = "kernels_templates/cuda"
+    if is_under(path, device) and (root / device / target).is_file():
+        return f"{device}/{target}"
     first = target.split("/")[0]
     if first in OURS and ("/" in target):
         return target

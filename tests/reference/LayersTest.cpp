@@ -7,6 +7,7 @@
 #include "LayerText.h"
 
 #include "compiler/reference/Math.h"
+#include "compiler/reference/RandomInputs.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
@@ -204,4 +205,36 @@ TEST(Layers, SwigluEqualsScalarLoops) {
   for (float &value : expected)
     value = half(value);
   EXPECT_EQ(floats(y[0]), expected);
+}
+
+TEST(Layers, EveryRowIsItsOwn) {
+  // Batch invariance: a row's bits do not depend on the rows beside it, also
+  // where those hold zeros, NaN, infinities or the largest numbers.
+  int64_t m = 9, d = 64, h = 150;
+  Layer layer(swiglu(d, h));
+  for (Corner corner : {Corner::None, Corner::ZeroRows, Corner::NaNRows,
+                        Corner::InfRows, Corner::Denormals, Corner::Large}) {
+    auto drawn = randomInputs(layer.func(), {m}, 5, corner);
+    ASSERT_TRUE(bool(drawn));
+    std::vector<HostTensor> in = *drawn;
+    HostTensor all = layer.run(in)[0];
+    for (int64_t row = 0; row < m; ++row) {
+      std::vector<HostTensor> one = in;
+      one[0] = HostTensor(DType::F16, {1, d});
+      for (int64_t i = 0; i < d; ++i)
+        one[0].set(i, in[0].get(row * d + i));
+      std::vector<uint32_t> alone = bitsOf(layer.run(one)[0]);
+      std::vector<uint32_t> together = bitsOf(all);
+      for (int64_t i = 0; i < d; ++i)
+        ASSERT_EQ(alone[i], together[row * d + i]) << row << ", " << i;
+      bool hit = row % 3 == 0;
+      for (int64_t i = row * d; i < row * d + d; ++i) {
+        if (corner == Corner::NaNRows || corner == Corner::InfRows) {
+          ASSERT_EQ(std::isnan(all.get(i)), hit);
+        } else if (corner == Corner::ZeroRows && hit) {
+          ASSERT_EQ(all.get(i), 0);
+        }
+      }
+    }
+  }
 }

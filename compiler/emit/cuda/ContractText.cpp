@@ -13,12 +13,6 @@ using namespace mlir;
 using namespace quern;
 using namespace quern::emit;
 
-/// The argument's own name, or the default.
-static StringRef nameOr(BlockArgument arg, StringRef otherwise) {
-  StringRef name = nameOf(arg.getLoc());
-  return name.empty() ? otherwise : name;
-}
-
 /// Element type of an operand as the template spells it.
 static std::string elementText(Type type, bool isUnsigned) {
   return type.isInteger(8) ? (isUnsigned ? "u8" : "s8") : typeText(type);
@@ -71,7 +65,6 @@ void KernelWriter::writeConfig(SourceText &declarations,
   if (!problem.sharedRhs)
     members.push_back("static constexpr bool sharedRhs = false;");
 
-  std::string config = identifier(kernel.getSymName()) + "_tile";
   if (members.empty()) {
     declarations.add(fmt::format("struct {} : GemmDefaults {{}};", config));
   } else {
@@ -98,9 +91,9 @@ Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
                                         const Index &N) {
   Block &block = contract.getRescale().front();
   unsigned at = batch.size();
-  std::string m = names.make(nameOr(block.getArgument(at), "m"));
-  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
-  std::string kb = names.make(nameOr(block.getArgument(at + 2), "kb"));
+  std::string m = names.make("m");
+  std::string n = names.make("n");
+  std::string kb = names.make("kb");
   bindBatch(body, block, batch);
   body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
@@ -126,16 +119,17 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
                                          const Index &N) {
   Block &block = contract.getEpilogue().front();
   unsigned at = batch.size();
-  std::string m = names.make(nameOr(block.getArgument(at), "m"));
-  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
+  std::string m = names.make("m");
+  std::string n = names.make("n");
   bindBatch(body, block, batch);
   body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
   for (unsigned t = 0; t < contract.getNumTerms(); ++t)
     body.bindScalar(block.getArgument(at + 2 + t), fmt::format("acc[{}]", t));
-  out.add(fmt::format(
-      "auto epilogue = [&](int {}, int {}, bool inside, const {} (&acc)[{}]) {{",
-      m, n, typeText(contract.getAccumulatorType()), contract.getNumTerms()));
+  out.add(fmt::format("auto epilogue = [&](int {}, int {}, bool inside, const "
+                      "{} (&acc)[{}]) {{",
+                      m, n, typeText(contract.getAccumulatorType()),
+                      contract.getNumTerms()));
   out.indent();
   body.setStoreGuard("inside");
   if (Result<void> done = body.emitBody(block); !done)
@@ -170,8 +164,7 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     problem.sharedLhs &= terms[2 * t] == terms[0];
     problem.sharedRhs &= terms[2 * t + 1] == terms[1];
   }
-  Type element =
-      contract.getElementType(contract.getLhsRegion(terms[0]));
+  Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
   if (element.isF32())
     return refuse(contract.getLoc(),
                   "f32/f8 products are not available on CUDA yet: the matrix "
@@ -187,7 +180,6 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   bool hasBatch = numBatch > 0;
   std::vector<Index> batch(numBatch);
   SourceText declarations;
-  std::string config = identifier(kernel.getSymName()) + "_tile";
   out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
                       M.text, N.text));
   if (hasBatch) {
@@ -211,8 +203,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
         return refuse(contract.getLoc(),
                       "an operand of the product is not rows of contiguous K",
                       {"operands are brought into that form before emission"});
-      alignment = std::min(alignment,
-                           rows->alignment(symbols, problem.elementBytes));
+      alignment =
+          std::min(alignment, rows->alignment(symbols, problem.elementBytes));
       Index offset = rows->offset(symbols, batch);
       std::string pointer = body.bufferName(rows->buffer).str();
       Type held =
@@ -227,12 +219,12 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     }
     return list;
   };
-  Result<std::string> lhs = rowsOf(true, problem.sharedLhs ? 1 : problem.terms,
-                                   problem.lhsAlignment);
+  Result<std::string> lhs =
+      rowsOf(true, problem.sharedLhs ? 1 : problem.terms, problem.lhsAlignment);
   if (!lhs)
     return lhs.error();
-  Result<std::string> rhs = rowsOf(
-      false, problem.sharedRhs ? 1 : problem.terms, problem.rhsAlignment);
+  Result<std::string> rhs = rowsOf(false, problem.sharedRhs ? 1 : problem.terms,
+                                   problem.rhsAlignment);
   if (!rhs)
     return rhs.error();
 
@@ -255,14 +247,12 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   result.schedule = schedule->describe();
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch.block = {schedule->threads(), 1, 1};
-  result.launch.dynamicSharedBytes =
-      SymExpr::constant(schedule->sharedBytes);
+  result.launch.dynamicSharedBytes = SymExpr::constant(schedule->sharedBytes);
   AffineMap map = contract.getExtents();
-  SymExpr grid =
-      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
-                       SymExpr::constant(schedule->tileM)) *
-      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
-                       SymExpr::constant(schedule->tileN));
+  SymExpr grid = SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
+                                  SymExpr::constant(schedule->tileM)) *
+                 SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
+                                  SymExpr::constant(schedule->tileN));
   for (unsigned i = 0; i < numBatch; ++i)
     grid = grid * tile::toSymExpr(map.getResult(i));
   result.launch.grid[0] = grid;

@@ -28,8 +28,10 @@ namespace quern::emit {
 
 struct CudaUnit {
   std::string name;   ///< What the text calls itself: `quern_<layer>.cu`.
-  std::string source; ///< The whole translation unit.
-  VariantDesc plan;   ///< Without code, registers and shared-memory figures.
+  std::string source; ///< The whole translation unit, with `#line`.
+  /// The same for people: comments name the layer's lines.
+  std::string readable;
+  VariantDesc plan; ///< Without code, registers and shared-memory figures.
 };
 
 /// Emits the module's only tile.program. The module is not changed: operands

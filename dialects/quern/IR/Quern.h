@@ -88,15 +88,21 @@ mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,
                                     llvm::ArrayRef<int64_t> block,
                                     mlir::Type elementType);
 
-/// How many products of these codes are summed exactly in i32: the limit
-/// rounded down to a multiple of 128, see quern.matmul. 0 means no limit
-/// (float codes).
-int64_t getExactSumBlock(mlir::Type lhs, mlir::Type rhs);
+/// How many products of these codes an i32 sum holds for certain, see
+/// quern.matmul; INT64_MAX for float codes.
+int64_t getLongestExactSum(mlir::Type lhs, mlir::Type rhs);
 
-/// How a product of two quantized tensors is summed, by their types alone.
+/// Longer integer sums are split every so many products.
+inline constexpr int64_t exactSumPiece = 32768;
+
+/// How a product of two quantized tensors is summed, by types alone.
 struct ProductSplit {
-  int64_t split = 0;   ///< Block length along K; 0 sums K in one piece.
-  bool scaled = false; ///< The factors vary along K: they go into the sum.
+  /// The factors of each part go into the sum; otherwise one sum over K is
+  /// scaled afterwards.
+  bool isSplit = false;
+  /// Length of a part along K. 0 when scale blocks that are too long for an
+  /// exact sum cannot be cut (quern_placement_c1).
+  int64_t length = 0;
 };
 /// `rhsK` is the dimension of the right operand that is contracted. `maxK` is
 /// the largest extent K can have (INT64_MAX when unknown).

@@ -6,9 +6,9 @@
 
 #include "dialects/quern/IR/Quern.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quern;
@@ -173,12 +173,10 @@ LogicalResult SymbolAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "quern_symbol_c1: a symbol needs a name";
   if (min < 0 || max < min)
     return emitError() << "quern_symbol_c2: the range of " << name << " is "
-                       << min << ".." << max
-                       << "; expected 0 <= min <= max";
+                       << min << ".." << max << "; expected 0 <= min <= max";
   if (multiple < 1)
     return emitError() << "quern_symbol_c3: " << name
-                       << " must be a multiple of at least 1, not "
-                       << multiple;
+                       << " must be a multiple of at least 1, not " << multiple;
   return success();
 }
 
@@ -207,8 +205,8 @@ Attribute ScaleAttr::parse(AsmParser &parser, Type) {
       parser.parseComma() || parser.parseKeyword("type") ||
       parser.parseEqual() || parser.parseType(type) || parser.parseGreater())
     return {};
-  return getChecked([&] { return parser.emitError(loc); },
-                    parser.getContext(), block, type);
+  return getChecked([&] { return parser.emitError(loc); }, parser.getContext(),
+                    block, type);
 }
 
 void ScaleAttr::print(AsmPrinter &printer) const {
@@ -331,14 +329,13 @@ RankedTensorType ir::getBlockType(RankedTensorType type,
 // Products
 //===----------------------------------------------------------------------===//
 
-int64_t ir::getExactSumBlock(Type lhs, Type rhs) {
+int64_t ir::getLongestExactSum(Type lhs, Type rhs) {
   if (!lhs.isInteger(8) || !rhs.isInteger(8))
-    return 0;
+    return INT64_MAX;
   auto magnitude = [](Type type) -> int64_t {
     return type.isUnsignedInteger(8) ? 255 : 128;
   };
-  int64_t limit = INT32_MAX / (magnitude(lhs) * magnitude(rhs));
-  return limit / 128 * 128;
+  return INT32_MAX / (magnitude(lhs) * magnitude(rhs));
 }
 
 ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
@@ -352,13 +349,11 @@ ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
   int64_t l = varying(lhs, lhsK), r = varying(rhs, rhsK);
   // One is a multiple of the other (quern_matmul_c7), so the smaller serves.
   int64_t block = l == 0 ? r : r == 0 ? l : std::min(l, r);
-  int64_t limit = getExactSumBlock(lhs.getCodes().getElementType(),
-                                   rhs.getCodes().getElementType());
+  int64_t limit = getLongestExactSum(lhs.getCodes().getElementType(),
+                                     rhs.getCodes().getElementType());
   if (block == 0)
-    return {limit != 0 && maxK > limit ? limit : 0, false};
-  int64_t split = block;
-  if (limit != 0 && block > limit)
-    for (split = limit; block % split != 0;)
-      --split;
-  return {split, true};
+    return maxK > limit ? ProductSplit{true, exactSumPiece} : ProductSplit{};
+  if (block <= limit)
+    return {true, block};
+  return {true, block % exactSumPiece == 0 ? exactSumPiece : 0};
 }

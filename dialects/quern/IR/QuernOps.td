@@ -154,12 +154,11 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
     longer than the block, does not vary (`getProductSplit`).
 
     An i32 sum is exact for up to 131,071 products of i8 codes (-128 is a legal
-    code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8. Where K may
-    be longer than G = that limit rounded down to a multiple of 128 (130,944,
-    65,792 and 32,896), it is summed in blocks of G: `acc = fma(f32(part), 1,
-    acc)` ascending, and then `(acc * s_a) * s_b`; a block of scales longer
-    than G is cut into its largest divisor not above G. K <= G gives the same
-    bits either way.
+    code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8. Where K, by
+    its type and the ranges of its symbols, may be longer than that, the sum is
+    split every 32,768 (legal for every pair) with the factors of the block, as
+    if the scales varied; a block of scales longer than that limit is a
+    multiple of 32,768 and is cut likewise.
 
     With float codes or float operands the class of the op is *bounded*: the
     products are summed in f32 in any order. A quantized operand beside a float
@@ -198,7 +197,8 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     through their scale maps, and the result is f32:
     `acc = fma(f32(part), s_a * s_b, acc)`, ascending from +0; the scales of
     block j are those of its first element k = j g. Integer products whose
-    sum could exceed 32 bits are split as well, with factors of 1.
+    sum could exceed 32 bits are split as well; without scales the factors
+    are 1.
 
     - quern_contract_c1: element types are i8/ui8 both, or one float type.
     - quern_contract_c2: the result is i32 for an unsplit integer product, f32

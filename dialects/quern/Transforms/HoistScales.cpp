@@ -120,9 +120,13 @@ struct Hoist {
     ProductSplit split = getProductSplit(
         lhs, rhs, rhsK, getUpperBound(k, op->getParentOfType<func::FuncOp>()));
     bool integers = lhs.getCodes().getElementType().isInteger(8);
-    Type element =
-        integers && !split.split ? Type(b.getI32Type()) : Type(b.getF32Type());
-    if (split.scaled) {
+    Type element = integers && !split.isSplit ? Type(b.getI32Type())
+                                              : Type(b.getF32Type());
+    if (split.isSplit) {
+      if (!split.length) {
+        op.emitOpError("quern_placement_c1: its scale blocks cannot be cut");
+        return {};
+      }
       // A block that covers a constant K does not vary along it.
       auto normalize = [&](QTensorType type, unsigned dim) {
         SmallVector<int64_t> block(type.getScale().getBlock());
@@ -130,10 +134,10 @@ struct Hoist {
           block[dim] = 0;
         return block;
       };
-      return contract(lhsCodes, rhsCodes, element, split.split, lhsScales,
+      return contract(lhsCodes, rhsCodes, element, split.length, lhsScales,
                       rhsScales, normalize(lhs, lhsK), normalize(rhs, rhsK));
     }
-    Value acc = contract(lhsCodes, rhsCodes, element, split.split);
+    Value acc = contract(lhsCodes, rhsCodes, element, 0);
     acc = castTo(acc, b.getF32Type());
     Type result = op.getResult().getType();
     acc = mark(MulOp::create(b, loc, result, acc,
@@ -182,6 +186,8 @@ struct HoistScales : quern::ir::impl::HoistScalesBase<HoistScales> {
           return signalPassFailure();
         }
       Value result = Hoist(op).run();
+      if (!result)
+        return signalPassFailure();
       op.getResult().replaceAllUsesWith(result);
       op.erase();
     }

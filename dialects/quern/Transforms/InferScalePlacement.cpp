@@ -46,34 +46,34 @@ struct InferScalePlacement
     AffineExpr k = getDims(lhs.getCodes())[lhsK];
     int64_t maxK = getUpperBound(k, getOperation());
     ProductSplit split = getProductSplit(lhs, rhs, rhsK, maxK);
-    int64_t exact = getExactSumBlock(lhs.getCodes().getElementType(),
-                                     rhs.getCodes().getElementType());
-    if (split.scaled && split.split < 16) {
-      int64_t block = std::max(lhs.getScale().getBlock()[lhsK],
-                               rhs.getScale().getBlock()[rhsK]);
-      if (block > exact && exact != 0)
-        return op.emitOpError("quern_placement_c1: a scale block of ")
-               << block << " elements along the contracted axis is longer than "
-               << "an exact i32 sum of " << exact
-               << " products, and has no divisor of at least 16 to cut it by; "
-                  "use blocks that are a multiple of 16";
-    }
+    int64_t exact = getLongestExactSum(lhs.getCodes().getElementType(),
+                                       rhs.getCodes().getElementType());
+    if (split.isSplit && !split.length)
+      return op.emitOpError("quern_placement_c1: scale blocks of ")
+             << lhs.getScale().getBlock()[lhsK] << " and "
+             << rhs.getScale().getBlock()[rhsK]
+             << " along the contracted axis are longer than an exact i32 sum "
+                "of "
+             << exact << " products, and no multiple of " << exactSumPiece
+             << " to cut them by";
     auto describe = [&](QTensorType type, unsigned dim) -> std::string {
       int64_t extent = type.getScale().getBlock()[dim];
       bool whole = coversAxis(extent, k);
-      if (split.scaled)
+      bool varies = !coversAxis(lhs.getScale().getBlock()[lhsK], k) ||
+                    !coversAxis(rhs.getScale().getBlock()[rhsK], k);
+      if (split.isSplit && !varies)
+        return fmt::format("split({}): the scale does not vary along the "
+                           "contracted axis, but a sum of more than {} "
+                           "products may not fit i32",
+                           split.length, exact);
+      if (split.isSplit)
         return whole ? fmt::format("split({}): the other operand's scale "
                                    "splits the sum, and this one's factor "
                                    "joins it there",
-                                   split.split)
+                                   split.length)
                      : fmt::format("split({}): the scale varies every {} "
                                    "elements of the contracted axis",
-                                   split.split, extent);
-      if (split.split)
-        return fmt::format(
-            "epilogue: the scale does not vary along the contracted axis; the "
-            "sum is cut every {} products so that i32 cannot overflow",
-            split.split);
+                                   split.length, extent);
       return "epilogue: the scale does not vary along the contracted axis";
     };
     setPlacement(false, describe(lhs, lhsK));

@@ -24,8 +24,8 @@ def InferScalePlacement : Pass<"quern-infer-scale-placement", "::mlir::func::Fun
     scale that varies with every element of the contracted axis between two
     quantized operands is refused (the verifier's quern_matmul_c6).
 
-    - quern_placement_c1: a block longer than an exact i32 sum can be cut into
-      equal parts of at least 16.
+    - quern_placement_c1: a block longer than an exact i32 sum is a multiple of
+      32,768, by which it is cut.
 
     ```
     %y = quern.matmul %a, %b transpose_rhs : ...
@@ -52,6 +52,8 @@ def HoistScales : Pass<"quern-hoist-scales", "::mlir::func::FuncOp"> {
     contract. A quantized operand beside a float one is dequantized and cast to
     the float's type. The casts and multiplies carry `quern.part = "product"`,
     by which unfused grouping keeps them with the product.
+
+    - quern_hoist_c1: plain operands are floats.
   }];
   let dependentDialects = ["::quern::ir::QuernDialect"];
 }
@@ -70,7 +72,9 @@ def ExpandQuantize : Pass<"quern-expand-quantize", "::mlir::func::FuncOp"> {
     %q = quern.make_qtensor %c, %s
     ```
     A static quantization becomes the encode alone. The ops carry
-    `quern.part = "quantize"`.
+    `quern.part = "quantize"`. Blocks that span whole leading axes are reduced
+    in two steps, rows first, so that rows run in parallel: a maximum is the
+    same in any order.
   }];
   let dependentDialects = ["::quern::ir::QuernDialect"];
 }
@@ -107,7 +111,14 @@ def FormKernels : Pass<"quern-form-kernels", "::mlir::func::FuncOp"> {
         absorb the element-wise ops before them (single use) and after them,
         and the encoding that uses their scales;
       - what remains element-wise fuses with its single-use producers.
-    Shape ops and constants are index maps: each kernel gets its own copy.
+    Shape ops and constants are index maps: each kernel gets its own copy; so
+    are codes, scales and dequantization, which cost less than a pass over
+    memory. An op joins a kernel only if the kernel then waits for nobody who
+    waits for it.
+
+    - quern_form_kernels_c1: `fuse` is `all` or `none`.
+    - quern_form_kernels_c2: no matmul, quantize or kernel is left or there yet.
+    - quern_form_kernels_c3: every op is of the quern dialect.
 
     With `fuse=none` each op is a kernel, except that a product keeps the
     application of its own scales and a quantization its three parts.

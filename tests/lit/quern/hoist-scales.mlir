@@ -66,13 +66,23 @@ func.func @float_codes(%x: !f8) -> tensor<4x4xf32> {
 }
 
 // The exact sum of u8 by i8 ends at 65,793 products.
-!u = !quern.qtensor<tensor<4x65793xui8>, #quern.scale<block = [1, 0], type = f32>>
-!i = !quern.qtensor<tensor<8x65793xi8>, #quern.scale<block = [1, 0], type = f32>>
+!u = !quern.qtensor<tensor<4x65794xui8>, #quern.scale<block = [1, 0], type = f32>>
+!i = !quern.qtensor<tensor<8x65794xi8>, #quern.scale<block = [1, 0], type = f32>>
 // CHECK-LABEL: func.func @long
 func.func @long(%x: !u, %w: !i) -> tensor<4x8xf32> {
-  // CHECK: %[[ACC:.*]] = quern.contract %{{.*}}, %{{.*}} {split = 65792 : i64, transpose_rhs} : {{.*}} -> tensor<4x8xf32>
-  // CHECK: quern.mul %[[ACC]]
+  // CHECK: %[[R:.*]] = quern.contract %{{.*}}, %{{.*}} scales %{{.*}}, %{{.*}} {lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>, split = 32768 : i64, transpose_rhs} : {{.*}} -> tensor<4x8xf32>
+  // CHECK-NEXT: return %[[R]]
   %0 = quern.matmul %x, %w transpose_rhs : !u, !i -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// One product fewer is one sum.
+!u1 = !quern.qtensor<tensor<4x65793xui8>, #quern.scale<block = [1, 0], type = f32>>
+!i1 = !quern.qtensor<tensor<8x65793xi8>, #quern.scale<block = [1, 0], type = f32>>
+// CHECK-LABEL: func.func @not_long
+func.func @not_long(%x: !u1, %w: !i1) -> tensor<4x8xf32> {
+  // CHECK: quern.contract {{.*}} -> tensor<4x8xi32>
+  %0 = quern.matmul %x, %w transpose_rhs : !u1, !i1 -> tensor<4x8xf32>
   return %0 : tensor<4x8xf32>
 }
 

@@ -34,7 +34,7 @@ func.func @prologue(%x: tensor<4x256xf16>, %w: !group) {
 // K may be longer than an i32 sum is exact for.
 // CHECK-LABEL: func.func @overflow
 func.func @overflow(%x: !long) attributes {quern.symbols = [#quern.symbol<"K", 1, 200000, 1>]} {
-  // CHECK: quern.lhs_placement = "epilogue: {{.*}} the sum is cut every 130944 products so that i32 cannot overflow"
+  // CHECK: quern.lhs_placement = "split(32768): the scale does not vary along the contracted axis, but a sum of more than 131071 products may not fit i32"
   %0 = quern.matmul %x, %x transpose_rhs : !long, !long -> tensor<8x8xf32>
   return
 }

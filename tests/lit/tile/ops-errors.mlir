@@ -171,7 +171,7 @@ tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_cla
   }
 }
 // -----
-tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
   tile.blocks affine_map<() -> (4)> (%i: index) {
     %0 = arith.constant 1.0 : f16
     // expected-error @+1 {{tile_store_c2: the element is 'f32', not 'f16'}}
@@ -179,7 +179,7 @@ tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_cla
   }
 }
 // -----
-tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
   tile.blocks affine_map<() -> (4)> (%i: index) {
     %0 = arith.constant 1.0 : f32
     // expected-error @+1 {{tile_store_c1: a map of 1 dimensions to 1 results}}

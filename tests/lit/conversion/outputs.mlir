@@ -1,0 +1,34 @@
+// What is an argument, or is given twice, is copied; a quantized result is two
+// buffers.
+// RUN: quern-opt %s -quern-to-tile | FileCheck %s
+
+!q = !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+// CHECK-LABEL: tile.program @same
+// CHECK: %[[X:.*]] = tile.buffer "x" "values" input
+// CHECK: %[[QC:.*]] = tile.buffer "q" "codes" input
+// CHECK: %[[QS:.*]] = tile.buffer "q" "scales" input
+// CHECK: %[[A:.*]] = tile.buffer "a" "values" output
+// CHECK: %[[B:.*]] = tile.buffer "b" "values" output
+// CHECK: %[[CC:.*]] = tile.buffer "c" "codes" output
+// CHECK: %[[CS:.*]] = tile.buffer "c" "scales" output
+// CHECK: %[[D:.*]] = tile.buffer "d" "values" output
+// CHECK: tile.launch @quern_same_0_neg(%[[X]], %[[A]])
+// CHECK: tile.launch @quern_same_1_copy(%[[A]], %[[B]])
+// CHECK: tile.launch @quern_same_2_copy(%[[QC]], %[[CC]])
+// CHECK: tile.launch @quern_same_3_copy(%[[QS]], %[[CS]])
+// CHECK: tile.launch @quern_same_4_copy(%[[X]], %[[D]])
+func.func @same(%x: tensor<4x8xf16> {quern.name = "x"}, %q: !q {quern.name = "q"})
+    -> (tensor<4x8xf16> {quern.name = "a"}, tensor<4x8xf16> {quern.name = "b"}, !q {quern.name = "c"}, tensor<4x8xf16> {quern.name = "d"}) {
+  %n = quern.neg %x : tensor<4x8xf16> -> tensor<4x8xf16>
+  return %n, %n, %q, %x : tensor<4x8xf16>, tensor<4x8xf16>, !q, tensor<4x8xf16>
+}
+
+// A constant is a result like any other.
+// CHECK-LABEL: tile.kernel @quern_number_0_constant
+// CHECK: tile.blocks #{{.*}} () {
+// CHECK: %[[C:.*]] = arith.constant 2.000000e+00 : f32
+// CHECK: tile.store %[[C]]
+func.func @number() -> tensor<f32> {
+  %0 = quern.constant 2.0 : f32 : tensor<f32>
+  return %0 : tensor<f32>
+}
