@@ -56,10 +56,11 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
 
 /// How far ahead of its use a panel is fetched. The first row tile over a panel
 /// reads it from L3 or memory, across pages, where the machine's own
-/// prefetching starts anew; measured, 8 KiB make products of 8 to 64 rows 10 to
-/// 40 % faster and never slower. Beyond the panel's end lies the next one; a
-/// prefetch outside the buffer does nothing. With fewer than four rows the loop
-/// is bound by memory anyway, and prefetches only compete.
+/// prefetching starts anew; measured, 8 KiB make products of 8 to 64 rows 5 to
+/// 40 % faster, larger ones by a few percent at most. Beyond the panel's end
+/// lies the next one; a prefetch outside the buffer does nothing. With fewer
+/// than four rows the loop is bound by memory anyway, and prefetches only
+/// compete.
 static constexpr int64_t prefetchBytes = 8192;
 
 static void prefetch(Emitter &e, Value *address, unsigned bytes) {
