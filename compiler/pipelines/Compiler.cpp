@@ -110,9 +110,8 @@ Result<void> Compilation::parseSettings() {
 Result<void> Compilation::parse() {
   Clock::time_point start = Clock::now();
   std::vector<quern::Diagnostic> errors;
-  module = parseLayers(
-      StringRef(request.source.data(), request.source.size()), request.name,
-      context, errors);
+  module = parseLayers(StringRef(request.source.data(), request.source.size()),
+                       request.name, context, errors);
   if (!module) {
     if (errors.empty())
       return collector.takeError("the frontend");
@@ -143,13 +142,11 @@ Result<void> Compilation::parse() {
   }
   if (!found)
     return fail(Errc::InvalidArgument,
-                fmt::format("{} has no layer {}", request.name,
-                            settings.layer),
+                fmt::format("{} has no layer {}", request.name, settings.layer),
                 {"its layers are " + names});
   func::FuncOp layer = *module->getOps<func::FuncOp>().begin();
   output.module.layer = layer.getName().str();
-  for (Attribute attr :
-       layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
+  for (Attribute attr : layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
     auto symbol = cast<ir::SymbolAttr>(attr);
     output.module.symbols.push_back({symbol.getName().str(), symbol.getMin(),
                                      symbol.getMax(), symbol.getMultiple()});
@@ -196,8 +193,7 @@ static std::vector<ScalePlacement> collectPlacements(ModuleOp module) {
                               std::pair("right", "quern.rhs_placement")})
       if (auto text = product->getAttrOfType<StringAttr>(attr))
         placements.push_back(
-            {line, fmt::format("{} operand: {}", side,
-                               text.getValue().str())});
+            {line, fmt::format("{} operand: {}", side, text.getValue().str())});
   });
   return placements;
 }
@@ -285,11 +281,11 @@ Result<void> Compilation::generate() {
     bool cpuStage = stage == Stage::Llvm || stage == Stage::Asm;
     bool cudaStage = stage == Stage::Cuda || stage == Stage::Ptx;
     if ((cpuStage && !cpu) || (cudaStage && cpu))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("target {} has no such stage",
-                              request.target.print()),
-                  {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
-                   "cuda and sim"});
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("target {} has no such stage", request.target.print()),
+          {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
+           "cuda and sim"});
   }
   auto done = cpu ? generateForCpu() : generateForCuda();
   if (!done) {

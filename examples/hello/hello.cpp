@@ -11,7 +11,8 @@ int main(int argc, char **argv) {
   if (!layer)
     return std::fputs(layer.error().render().c_str(), stderr), 2;
   auto x = Tensor::fromFloats(DType::F16, {4, 256}, std::vector(4 * 256, 0.5f));
-  auto w = Tensor::fromFloats(DType::I8, {128, 256}, std::vector(128 * 256, 3.f));
+  auto w =
+      Tensor::fromFloats(DType::I8, {128, 256}, std::vector(128 * 256, 3.f));
   auto s = Tensor::fromFloats(DType::F32, {128, 1}, std::vector(128, 0.01f));
   auto y = layer->call({*x, *w, *s});
   if (!y)

@@ -24,9 +24,9 @@ struct OpRun {
 };
 
 std::string caseName(const testing::TestParamInfo<OpRun> &info) {
-  std::string text = fmt::format("{}_{}_{}_{}", info.param.row->name,
-                                 info.param.type, info.param.target,
-                                 info.param.fuse);
+  std::string text =
+      fmt::format("{}_{}_{}_{}", info.param.row->name, info.param.type,
+                  info.param.target, info.param.fuse);
   for (char &c : text)
     if (!std::isalnum(static_cast<unsigned char>(c)))
       c = '_';
@@ -54,8 +54,8 @@ protected:
 
   static void runAt(const Layer &layer, const Oracle &oracle,
                     const std::vector<int64_t> &symbols, uint64_t seed) {
-    SCOPED_TRACE(fmt::format("symbols [{}], seed {}", fmt::join(symbols, ", "),
-                             seed));
+    SCOPED_TRACE(
+        fmt::format("symbols [{}], seed {}", fmt::join(symbols, ", "), seed));
     auto operands = oracle.drawInputs(symbols, seed, {});
     ASSERT_TRUE(operands) << operands.error().render();
     std::vector<TensorView> views(operands->begin(), operands->end());
@@ -66,8 +66,8 @@ protected:
     ASSERT_TRUE(checks) << checks.error().render();
     ASSERT_FALSE(checks->empty());
     for (const OutputCheck &check : *checks)
-      EXPECT_TRUE(check.passed) << check.name << ": " << check.requirement
-                                << "; " << check.worst;
+      EXPECT_TRUE(check.passed)
+          << check.name << ": " << check.requirement << "; " << check.worst;
   }
 };
 } // namespace
@@ -113,7 +113,6 @@ TEST_P(Ops, AgreesWithReference) {
 INSTANTIATE_TEST_SUITE_P(Cpu, Ops,
                          testing::ValuesIn(allRuns({"cpu", "cpu:generic"})),
                          caseName);
-INSTANTIATE_TEST_SUITE_P(Sim, Ops,
-                         testing::ValuesIn(allRuns({"sim:sm_80",
-                                                    "sim:sm_120a"})),
-                         caseName);
+INSTANTIATE_TEST_SUITE_P(
+    Sim, Ops, testing::ValuesIn(allRuns({"sim:sm_80", "sim:sm_120a"})),
+    caseName);

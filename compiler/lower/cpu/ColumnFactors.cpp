@@ -127,8 +127,8 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
               body.bind(block.getArgument(plan.numBatch + 2),
                         ElementBody::uniform(group));
               for (mlir::Operation *op : factors.slice)
-            body.emit(*op);
-          Emitter::Values results;
+                body.emit(*op);
+              Emitter::Values results;
               for (mlir::Value value : factors.values)
                 results.push_back(e.b.CreateSelect(
                     mask, body.spread(body.lookup(value)), zero));

@@ -77,13 +77,13 @@ int quern::tool::compile(const CompileCommandOptions &options) {
     for (const CompileOutput::Time &time : output->times)
       json["phases"][time.phase] = time.milliseconds;
     for (const KernelDesc &kernel : variant.kernels)
-      json["kernels"].push_back({{"name", kernel.name},
-                                 {"reason", kernel.reason},
-                                 {"schedule", kernel.schedule},
-                                 {"registers", kernel.registers},
-                                 {"static_shared_bytes",
-                                  kernel.staticSharedBytes},
-                                 {"spill_bytes", kernel.spillBytes}});
+      json["kernels"].push_back(
+          {{"name", kernel.name},
+           {"reason", kernel.reason},
+           {"schedule", kernel.schedule},
+           {"registers", kernel.registers},
+           {"static_shared_bytes", kernel.staticSharedBytes},
+           {"spill_bytes", kernel.spillBytes}});
     if (!options.output.empty())
       json["module"] = options.output;
     fmt::print("{}\n", json.dump(2));

@@ -37,8 +37,7 @@ Result<std::string> quern::tool::readTextFile(const std::string &path) {
 }
 
 Result<std::pair<std::string, std::string>>
-quern::tool::splitAssignment(const std::string &text,
-                             const std::string &what) {
+quern::tool::splitAssignment(const std::string &text, const std::string &what) {
   size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
     return fail(Errc::InvalidArgument,
@@ -89,13 +88,14 @@ int main(int argc, char **argv) {
                          "where to write an output: y.npy, or NAME=y.npy");
   runCommand->add_flag("--check", runOptions.check,
                        "compare with the reference interpreter");
-  runCommand->add_option("--seed", runOptions.seed,
-                         "seed of the operands not given")
+  runCommand
+      ->add_option("--seed", runOptions.seed, "seed of the operands not given")
       ->capture_default_str();
   runCommand->add_option("--threads", runOptions.threads,
                          "CPU threads; 0 for all");
-  runCommand->add_option("--repeat", runOptions.repeat,
-                         "run so many times and print the median")
+  runCommand
+      ->add_option("--repeat", runOptions.repeat,
+                   "run so many times and print the median")
       ->check(CLI::Range(1u, 1000000u));
   runCommand->footer(
       "Examples:\n"

@@ -179,8 +179,7 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
     if (!bound.count(operand))
       return fail(Errc::InvalidFile,
                   fmt::format("--bind {}={}: no tensor of that name in {}",
-                              operand, name,
-                              fmt::join(options.weights, ", ")));
+                              operand, name, fmt::join(options.weights, ", ")));
   if (!options.weights.empty())
     for (const Operand *operand : gatherer.getWanted())
       if (operand->role == Operand::Role::Weight &&
@@ -188,8 +187,7 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
         return fail(Errc::InvalidFile,
                     fmt::format("weight {} is in none of {}", operand->name,
                                 fmt::join(options.weights, ", ")),
-                    {fmt::format("bind it by --bind {}=NAME",
-                                 operand->name)});
+                    {fmt::format("bind it by --bind {}=NAME", operand->name)});
   return {};
 }
 
@@ -243,8 +241,8 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
   for (Tensor &tensor : *drawn) {
     const Operand *operand = gatherer.find(tensor.name());
     if (!operand)
-      return fail(Errc::Internal, fmt::format("drew {}, which is no operand",
-                                              tensor.name()));
+      return fail(Errc::Internal,
+                  fmt::format("drew {}, which is no operand", tensor.name()));
     TensorView view(tensor);
     view.name = operand->name;
     made.emplace(operand->name, view);
@@ -253,9 +251,8 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
   }
   for (const Operand *operand : gatherer.getWanted()) {
     auto it = gatherer.getFound().find(operand->name);
-    operands.views.push_back(it != gatherer.getFound().end()
-                                 ? it->second
-                                 : made.at(operand->name));
+    operands.views.push_back(
+        it != gatherer.getFound().end() ? it->second : made.at(operand->name));
   }
   return operands;
 }

@@ -47,16 +47,16 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
     std::string path =
         equals == std::string::npos ? text : text.substr(equals + 1);
     if (equals == std::string::npos && names.size() > 1)
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--output {}: the layer has several outputs",
-                              text),
-                  {fmt::format("name one of {}, as in {}={}",
-                               fmt::join(names, ", "), names.front(), text)});
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("--output {}: the layer has several outputs", text),
+          {fmt::format("name one of {}, as in {}={}", fmt::join(names, ", "),
+                       names.front(), text)});
     if (std::find(names.begin(), names.end(), name) == names.end())
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--output {}: the layer has no output {}", text,
-                              name),
-                  {fmt::format("its outputs are {}", fmt::join(names, ", "))});
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("--output {}: the layer has no output {}", text, name),
+          {fmt::format("its outputs are {}", fmt::join(names, ", "))});
     plan.files.emplace_back(name, path);
   }
   return plan;
@@ -64,8 +64,8 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
 
 /// `f16[64, 4096]  mean 0.012, from -3.1 to 2.9`
 static std::string summarize(const Tensor &tensor) {
-  std::string text = fmt::format("{}{}", name(tensor.dtype()),
-                                 tensor.shape().print());
+  std::string text =
+      fmt::format("{}{}", name(tensor.dtype()), tensor.shape().print());
   std::vector<float> values = tensor.toFloats();
   if (values.empty())
     return text;
@@ -82,9 +82,9 @@ static std::string summarize(const Tensor &tensor) {
     high = std::max(high, value);
   }
   if (nans < values.size())
-    text += fmt::format("  mean {:.5g}, from {:.5g} to {:.5g}",
-                        sum / static_cast<double>(values.size() - nans), low,
-                        high);
+    text +=
+        fmt::format("  mean {:.5g}, from {:.5g} to {:.5g}",
+                    sum / static_cast<double>(values.size() - nans), low, high);
   if (nans)
     text += fmt::format("; {} NaN", nans);
   return text;
@@ -216,9 +216,8 @@ int quern::tool::run(const RunOptions &options) {
                              }),
                variant.target);
     fmt::print("  ran in {:.3f} ms{}\n", runMs,
-               times.size() > 1
-                   ? fmt::format(" (median of {})", times.size())
-                   : std::string());
+               times.size() > 1 ? fmt::format(" (median of {})", times.size())
+                                : std::string());
     if (!operands->drawn.empty())
       fmt::print("  drawn with seed {}: {}\n", options.seed,
                  fmt::join(operands->drawn, ", "));
