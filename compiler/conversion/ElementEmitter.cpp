@@ -262,7 +262,8 @@ Value ElementEmitter::compute(Value value, const Index &index) {
   auto numbers = [&](ValueRange operands) {
     SmallVector<Value> scalars;
     for (Value operand : operands)
-      scalars.push_back(emitF32(operand, broadcastIndex(operand, value, index)));
+      scalars.push_back(
+          emitF32(operand, broadcastIndex(operand, value, index)));
     return scalars;
   };
 

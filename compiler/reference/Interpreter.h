@@ -34,9 +34,8 @@
 //
 // Defined corners: the maximum of no elements is -inf, their absolute maximum
 // and their sum +0, their mean NaN. A product over K = 0 is +0 times its
-// scales. An integer product whose sum could leave 32 bits (by the ranges of
-// its code types and the largest K the symbols allow) is cut into parts of
-// 32768 elements, accumulated as a split product with the block's factors.
+// scales. An integer product whose sum could leave 32 bits is
+// summed in the parts that docs/numerics.md defines.
 //
 // Thread-safe as far as the layer's context is: the layer is only read, but
 // types are looked up. Results are independent of `threads`.

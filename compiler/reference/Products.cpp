@@ -157,10 +157,16 @@ static void finishSegment(const Product &product, const double *part,
     std::copy(acc.begin(), acc.begin() + rows * width, out);
     return;
   }
+  // The factors hold for all of K: pieces are summed first. A single piece is
+  // the sum itself, so that a float sum of -0 stays -0.
+  bool pieces = product.segments.size() > 1;
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < width; ++j)
-      out[i * width + j] =
-          (static_cast<float>(part[i * width + j]) * fa[i]) * fb[j];
+    for (int64_t j = 0; j < width; ++j) {
+      int64_t at = i * width + j;
+      float piece = static_cast<float>(part[at]);
+      acc[at] = pieces ? acc[at] + piece : piece;
+      out[at] = (acc[at] * fa[i]) * fb[j];
+    }
 }
 
 /// +1 or -1 by a hash (splitmix64's finisher) of a part's place.
@@ -299,21 +305,21 @@ static uint64_t nextPerturbation(Machine &machine) {
   return machine.perturbation;
 }
 
-/// Cuts [0, k) every `extent` elements (0: not at all), and blocks longer
-/// than `limit` further every `piece`.
-static void cut(Product &product, int64_t extent, int64_t limit,
-                int64_t piece) {
+/// Cuts [0, k) every `extent` elements (0: not at all) and pieces longer than
+/// `limit` further: the whole axis every `limit`, a block by its largest
+/// divisor that is not longer.
+static void cut(Product &product, int64_t extent, int64_t limit) {
   int64_t k = product.k;
-  for (int64_t begin = 0; extent && begin < k; begin += extent) {
-    int64_t end = std::min(begin + extent, k);
-    int64_t step = extent > limit ? piece : extent;
-    for (int64_t at = begin; at < end; at += step)
-      product.segments.push_back({at, std::min(at + step, end)});
+  int64_t step = extent ? extent : k;
+  if (step > limit) {
+    step = limit;
+    while (extent && extent % step != 0)
+      --step;
   }
-  if (!extent && k <= limit)
-    product.segments.push_back({0, k});
-  for (int64_t at = 0; !extent && k > limit && at < k; at += piece)
-    product.segments.push_back({at, std::min(at + piece, k)});
+  for (int64_t at = 0; at < k; at += step)
+    product.segments.push_back({at, std::min(at + step, k)});
+  if (!extent && k == 0)
+    product.segments.push_back({0, 0});
 }
 
 static int64_t largestMagnitude(DType type) {
@@ -325,10 +331,6 @@ static int64_t largestMagnitude(DType type) {
 static int64_t longestSum(DType a, DType b) {
   return INT32_MAX / (largestMagnitude(a) * largestMagnitude(b));
 }
-
-/// Integer parts longer than `longestSum` are cut into pieces of this many
-/// elements, the largest power of two legal for every pair of code types.
-static constexpr int64_t integerPiece = 32768;
 
 static bool isCode(DType type) {
   return type == DType::I8 || type == DType::U8;
@@ -406,18 +408,9 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   int64_t el = alongK(lhsType, true);
   int64_t er = alongK(rhsType, op.getTransposeRhs());
   int64_t extent = el && er ? std::min(el, er) : std::max(el, er);
-  int64_t limit = INT64_MAX;
   product.split = extent != 0;
-  if (codes) {
-    limit = longestSum(l, r);
-    std::optional<int64_t> longest =
-        evaluateExpr(kExpr, machine.largestSymbols);
-    int64_t part = extent ? extent : longest.value_or(INT64_MAX);
-    product.split |= part > limit;
-    if (part > limit)
-      limit = 0; // Cut by the types even when this run's K is short.
-  }
-  cut(product, extent, limit, integerPiece);
+  // The law cuts at a multiple of 128 (docs/numerics.md).
+  cut(product, extent, codes ? longestSum(l, r) / 128 * 128 : INT64_MAX);
   if (lhsScales)
     product.lhsScales = &*lhsScales;
   if (rhsScales)
@@ -493,7 +486,7 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
                                "bits; split at most every {}",
                                *op.getSplit(), name(l), name(r),
                                longestSum(l, r)));
-  cut(product, op.getSplit().value_or(0), INT64_MAX, INT64_MAX);
+  cut(product, op.getSplit().value_or(0), INT64_MAX);
   double largest;
   if (codes && !machine.real())
     largest = multiply<float>(product, machine.threads, true, *result);

@@ -229,3 +229,98 @@ TEST(Blocks, ReductionsOfBoxes) {
       }
     }
 }
+
+//===----------------------------------------------------------------------===//
+// Accesses
+//===----------------------------------------------------------------------===//
+
+/// Per point (i) of N: row idx[i] of a table, transposed into column i, beside
+/// a part chosen by index (the first 5 columns negated), flags, and a sum kept
+/// in a buffer of rank 0 by the first point of a kernel without a domain.
+static const char *const accesses = R"mlir(
+!T = !tile.buffer<()[s0, s1] -> (32, s1), f16>
+!I = !tile.buffer<()[s0, s1] -> (s0), i32>
+!O = !tile.buffer<()[s0, s1] -> (s1, s0), f16>
+!B = !tile.buffer<()[s0, s1] -> (s0, s1), i1>
+!S = !tile.buffer<()[s0, s1] -> (), f32>
+#symbols = [#tile.symbol<"N", 0, 64, 1>, #tile.symbol<"D", 0, 64, 1>]
+#id = affine_map<(d0, d1) -> (d0, d1)>
+tile.program @layer symbols #symbols numerics "strict" {
+  %t = tile.buffer "t" "values" input : !T
+  %i = tile.buffer "i" "values" input : !I
+  %o = tile.buffer "o" "values" output : !O
+  %b = tile.buffer "b" "values" output : !B
+  %s = tile.buffer "s" "values" output : !S
+  tile.launch @gather (%t, %i, %o, %b) : !T, !I, !O, !B
+  tile.launch @sum (%t, %s) : !T, !S
+}
+tile.kernel @gather attributes {symbols = #symbols, writes = array<i1: false, false, true, true>, numerics_class = 0 : i32, reason = "test"} (%t: !T, %i: !I, %o: !O, %b: !B) {
+  tile.blocks affine_map<()[s0, s1] -> (s0)> (%p: index) {
+    %r = tile.load %i at affine_map<(d0) -> (d0)> (%p) : !I -> i32
+    %row = arith.index_cast %r : i32 to index
+    tile.map (%p) box affine_map<(d0)[s0, s1] -> (s1)> (%j: index) {
+      %v = tile.load %t at #id (%row, %j) : !T -> f16
+      %f = arith.extf %v : f16 to f32
+      %n = arith.negf %f : f32
+      %at = tile.index affine_map<(d0) -> (d0 - 5)> (%j)
+      %zero = arith.constant 0 : index
+      %c = arith.cmpi slt, %at, %zero : index
+      %w = arith.select %c, %n, %f : f32
+      %h = arith.truncf %w : f32 to f16
+      tile.store %h to %o at affine_map<(d0, d1) -> (d1, d0)> (%p, %j) : f16, !O
+      tile.store %c to %b at #id (%p, %j) : i1, !B
+      tile.yield
+    }
+  }
+}
+tile.kernel @sum attributes {symbols = #symbols, writes = array<i1: false, true>, numerics_class = 1 : i32, reason = "test"} (%t: !T, %s: !S) {
+  tile.blocks affine_map<()[s0, s1] -> ()> () {
+    %0 = tile.reduce addf () box affine_map<()[s0, s1] -> (s1, 8)> (%j: index, %r: index) {
+      %v = tile.load %t at affine_map<(d0, d1) -> (d1 * 4 + d0 mod 4, d0)> (%j, %r) : !T -> f16
+      %f = arith.extf %v : f16 to f32
+      tile.yield %f : f32
+    } : f32
+    tile.map () box affine_map<()[s0, s1] -> ()> () {
+      tile.store %0 to %s at affine_map<() -> ()> () : f32, !S
+      tile.yield
+    }
+  }
+}
+)mlir";
+
+TEST(Blocks, GathersTransposesFlagsAndRankZero) {
+  std::mt19937 random(9);
+  for (const cpugen::CpuTarget &target : executableTargets()) {
+    CompiledProgram program(accesses, target);
+    ASSERT_EQ(program.error, "");
+    for (int round = 0; round < 20; ++round) {
+      int64_t n = random() % 20, d = random() % 64;
+      SCOPED_TRACE(fmt::format("{} n {} d {}", target.name(), n, d));
+      std::vector<uint16_t> t(32 * d);
+      for (uint16_t &x : t)
+        x = (random() & 0x83ff) | 0x3c00;
+      std::vector<int32_t> index(n);
+      for (int32_t &x : index)
+        x = random() % 32;
+      program.allocate({n, d});
+      program.set("t", t);
+      program.set("i", index);
+      program.run(1 + round % 3);
+      ASSERT_TRUE(program.intact()) << program.error;
+      auto o = program.get<uint16_t>("o");
+      auto b = program.get<uint8_t>("b");
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < d; ++j) {
+          uint16_t want = t[index[i] * d + j] ^ (j < 5 ? 0x8000 : 0);
+          ASSERT_EQ(o[j * n + i], want) << i << " " << j;
+          ASSERT_EQ(b[i * d + j], j < 5);
+        }
+      std::vector<float> values;
+      for (int64_t j = 0; j < d; ++j)
+        for (int64_t r = 0; r < 8; ++r)
+          values.push_back(
+              float(std::bit_cast<_Float16>(t[(r * 4 + j % 4) * d + j])));
+      ASSERT_TRUE(same(program.get<float>("s")[0], orderedSum(values)));
+    }
+  }
+}

@@ -131,6 +131,89 @@ TEST(FusedContract, SplitAccumulationIsExact) {
     }
 }
 
+/// Factors that vary along both axes at once, of two terms, one of them with a
+/// part that does not depend on the column.
+static const std::string jointFactors = std::string(R"mlir(
+!A = !tile.buffer<()[s0, s1, s2, s3] -> (s1, s3), i8>
+!W = !tile.buffer<()[s0, s1, s2, s3] -> (s2, s3), i8>
+!F = !tile.buffer<()[s0, s1, s2, s3] -> (s1, s2), f32>
+#id = affine_map<(d0, d1) -> (d0, d1)>
+)mlir") + symbolsText + R"mlir(
+tile.program @layer symbols #symbols numerics "strict" {
+  %a = tile.buffer "a" "codes" input : !A
+  %w = tile.buffer "w" "codes" weight : !W
+  %v = tile.buffer "v" "codes" weight : !W
+  %f = tile.buffer "f" "scales" input : !F
+  %y = tile.buffer "y" "values" output : !F
+  tile.launch @product (%a, %w, %v, %f, %y) : !A, !W, !W, !F, !F
+}
+tile.kernel @product attributes {symbols = #symbols, writes = array<i1: false, false, false, false, true>, numerics_class = 0 : i32, reason = "test"} (%a: !A, %w: !W, %v: !W, %f: !F, %y: !F) {
+  tile.contract {extents = affine_map<()[s0, s1, s2, s3] -> (s1, s2, s3)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0, 0, 1>, split = 24 : i64}
+  epilogue (%m: index, %n: index, %acc0: f32, %acc1: f32) {
+    %d = arith.subf %acc0, %acc1 : f32
+    tile.store %d to %y at #id (%m, %n) : f32, !F
+    tile.yield
+  }
+  rescale (%m: index, %n: index, %kb: index) {
+    %0 = tile.load %f at #id (%m, %n) : !F -> f32
+    %1 = arith.index_cast %kb : index to i32
+    %2 = arith.sitofp %1 : i32 to f32
+    %3 = arith.mulf %0, %2 : f32
+    tile.yield %3, %2 : f32, f32
+  }
+  operand (%m: index, %k: index) {
+    %0 = tile.load %a at #id (%m, %k) : !A -> i8
+    tile.yield %0 : i8
+  }
+  operand (%n: index, %k: index) {
+    %0 = tile.load %w at #id (%n, %k) : !W -> i8
+    tile.yield %0 : i8
+  }
+  operand (%n: index, %k: index) {
+    %0 = tile.load %v at #id (%n, %k) : !W -> i8
+    tile.yield %0 : i8
+  }
+}
+)mlir";
+
+TEST(FusedContract, SplitWithFactorsOfBothAxesAtOnce) {
+  std::mt19937 random(14);
+  for (const cpugen::CpuTarget &target : executableTargets()) {
+    CompiledProgram program(jointFactors, target);
+    ASSERT_EQ(program.error, "");
+    for (int round = 0; round < 10; ++round) {
+      int64_t m = random() % 20, n = random() % 70, k = random() % 130;
+      SCOPED_TRACE(fmt::format("{} m {} n {} k {}", target.name(), m, n, k));
+      auto a = randomCodes(m * k, random), w = randomCodes(n * k, random),
+           v = randomCodes(n * k, random);
+      auto f = randomScales(m * n, random);
+      program.allocate({0, m, n, k});
+      program.set("a", a);
+      program.set("w", w);
+      program.set("v", v);
+      program.set("f", f);
+      program.run();
+      ASSERT_TRUE(program.intact()) << program.error;
+      auto y = program.get<float>("y");
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < n; ++j) {
+          float sums[2] = {0, 0};
+          for (int64_t g = 0; g * 24 < k; ++g) {
+            int32_t parts[2] = {0, 0};
+            for (int64_t l = g * 24; l < std::min(k, g * 24 + 24); ++l) {
+              parts[0] += a[i * k + l] * w[j * k + l];
+              parts[1] += a[i * k + l] * v[j * k + l];
+            }
+            sums[0] =
+                std::fma(float(parts[0]), f[i * n + j] * float(g), sums[0]);
+            sums[1] = std::fma(float(parts[1]), float(g), sums[1]);
+          }
+          ASSERT_TRUE(same(y[i * n + j], sums[0] - sums[1])) << i << ", " << j;
+        }
+    }
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // A gated product
 //===----------------------------------------------------------------------===//

@@ -22,29 +22,6 @@ using testing::HasSubstr;
 
 namespace {
 
-struct Block {
-  std::string kind, text;
-  unsigned line;
-};
-
-std::vector<Block> blocksOf(const std::string &page) {
-  std::vector<Block> blocks;
-  std::istringstream stream(
-      readFile(std::string(QUERN_SOURCE_DIR "/docs/") + page));
-  std::string line;
-  bool inside = false;
-  for (unsigned number = 1; std::getline(stream, line); ++number) {
-    if (line.rfind("```", 0) == 0) {
-      if (!inside)
-        blocks.push_back({line.substr(3), "", number});
-      inside = !inside;
-    } else if (inside) {
-      blocks.back().text += line + "\n";
-    }
-  }
-  return blocks;
-}
-
 std::string trimmed(llvm::StringRef line) { return line.trim().str(); }
 
 void checkPage(const std::string &page) {

@@ -18,6 +18,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 
 using namespace quern;
@@ -57,8 +58,21 @@ static std::vector<std::string> seeds() {
       "  e = where(dequantize(q) > 0, t, -inf) as f16\n"
       "  return concat(e, e, axis = 1)[:, ::2, :], mean(x as f32, axis = 2)\n"
       "}\n");
+  for (const Block &block : blocksOf("language.md"))
+    if (block.kind == "qn")
+      texts.push_back(block.text);
   return texts;
 }
+
+/// Random texts per test, and the first one's number: QUERN_FUZZ_CASES and
+/// QUERN_FUZZ_SEED in the environment make longer and other runs.
+static unsigned environment(const char *name, unsigned otherwise) {
+  const char *text = std::getenv(name);
+  return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10))
+              : otherwise;
+}
+static unsigned cases() { return environment("QUERN_FUZZ_CASES", 12000); }
+static unsigned seed() { return environment("QUERN_FUZZ_SEED", 7); }
 
 TEST(FrontendRobustness, Mutations) {
   std::vector<std::string> texts = seeds();
@@ -122,11 +136,11 @@ TEST(FrontendRobustness, Mutations) {
                                            "[M, 64]",
                                            "i4",
                                            "flat("};
-  std::mt19937 random(20240613);
+  std::mt19937 random(seed());
   auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   unsigned accepted = 0;
-  constexpr unsigned count = 12000;
+  const unsigned count = cases();
   for (unsigned i = 0; i < count; ++i) {
     std::string text = texts[below(texts.size())];
     for (size_t edits = 1 + below(4); edits > 0; --edits) {
@@ -175,12 +189,12 @@ TEST(FrontendRobustness, ExchangedWords) {
       "w",      "f16",   "bf16",       "f32",     "i8",    "u8",   "i32",
       "f8e4m3", "token", "tensor",     "softmax", "relu",  "mean", "amax",
       "max",    "gelu",  "dequantize", "concat",  "gather"};
-  std::mt19937 random(7);
+  std::mt19937 random(seed() + 1);
   auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
   auto isWord = [](char c) { return isalnum(c) || c == '_'; };
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   unsigned accepted = 0;
-  for (unsigned i = 0; i < 6000; ++i) {
+  for (unsigned i = 0; i < cases(); ++i) {
     std::string text = texts[below(texts.size())];
     for (size_t edits = 1 + below(3); edits > 0; --edits) {
       size_t at = below(text.size());

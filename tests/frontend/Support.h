@@ -59,6 +59,31 @@ inline std::string readFile(const std::string &path) {
   return text.str();
 }
 
+struct Block {
+  std::string kind; ///< the word after the fence
+  std::string text;
+  unsigned line;
+};
+
+/// The fenced blocks of a page of docs/.
+inline std::vector<Block> blocksOf(const std::string &page) {
+  std::vector<Block> blocks;
+  std::istringstream stream(
+      readFile(std::string(QUERN_SOURCE_DIR "/docs/") + page));
+  std::string line;
+  bool inside = false;
+  for (unsigned number = 1; std::getline(stream, line); ++number) {
+    if (line.rfind("```", 0) == 0) {
+      if (!inside)
+        blocks.push_back({line.substr(3), "", number});
+      inside = !inside;
+    } else if (inside) {
+      blocks.back().text += line + "\n";
+    }
+  }
+  return blocks;
+}
+
 } // namespace quern::test
 
 #endif // QUERN_TESTS_FRONTEND_SUPPORT_H

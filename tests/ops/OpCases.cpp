@@ -172,6 +172,17 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(x: {T}[M, 64], weight w: i8[64, 48] * f32[1, 48]) -> f32[M, "
        "48] {\n  return quantize(x, i8 per token) @ w\n}",
        rows},
+      // Beyond what an i32 sum holds.
+      {"linear_long_k",
+       "layer t(x: f16[M, 131200], weight w: i8[3, 131200] * f32[3, 1]) -> "
+       "f32[M, 3] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       {{1}, {5}},
+       {""}},
+      {"linear_long_symbol",
+       "layer t(x: f16[M, K], w: i8[3, K] * f32[3, 1]) -> f32[M, 3] {\n"
+       "  return quantize(x, i8 per token) @ w.T\n}",
+       {{1, 33}, {2, 0}, {2, 131200}},
+       {""}},
       {"gated",
        "layer t(x: f16[M, 64], weight a: i8[48, 64] * f32[48, 1], weight b: "
        "i8[48, 64] * f32[48, 1]) -> f16[M, 48] {\n"

@@ -274,7 +274,8 @@ TEST(Products, NothingToContractAndNoRows) {
 }
 
 TEST(Products, SumsThatCouldLeave32BitsAreCut) {
-  // i8 codes may be -128: beyond 131071 products the parts are 32768 long.
+  // i8 codes may be -128: 131071 products are safe, 130944 is the last
+  // multiple of 128.
   int64_t k = 140000;
   Shape s{.m = 1, .n = 2, .k = k};
   std::string l = quantizedText(s.lhs(), "i8", s.lhsBlock());
@@ -291,14 +292,13 @@ TEST(Products, SumsThatCouldLeave32BitsAreCut) {
   HostTensor y = layer.run({a, sa, b, sb})[0];
   for (int64_t j = 0; j < 2; ++j) {
     float acc = 0;
-    for (int64_t begin = 0; begin < k; begin += 32768) {
+    for (int64_t begin = 0; begin < k; begin += 130944) {
       int32_t part = 0;
-      for (int64_t t = begin; t < std::min(begin + 32768, k); ++t)
+      for (int64_t t = begin; t < std::min<int64_t>(begin + 130944, k); ++t)
         part += a.as<int8_t>()[t] * b.as<int8_t>()[j * k + t];
-      acc = std::fma(static_cast<float>(part),
-                     sa.as<float>()[0] * sb.as<float>()[j], acc);
+      acc += static_cast<float>(part);
     }
-    EXPECT_EQ(y.get(j), acc);
+    EXPECT_EQ(y.get(j), (acc * sa.as<float>()[0]) * sb.as<float>()[j]);
   }
 }
 

@@ -155,8 +155,7 @@ TEST(PtxParser, SizesAreBounded) {
   EXPECT_NE(refusal(ptxSnippet(".local .b8 big[100000000];"), line),
             "accepted");
   EXPECT_NE(refusal(ptxSnippet("", ".global .b8 big[4000000000];"), line),
-            "accepted by a device that is too small")
-      << "either answer is right; it must not crash";
+            "accepted");
   EXPECT_NE(refusal(ptxSnippet("ld.shared.u32 %r1, [big];",
                                ".shared .b8 big[1000000];"),
                     line),
@@ -166,10 +165,10 @@ TEST(PtxParser, SizesAreBounded) {
 /// Damages `text` at random: bytes changed, removed, doubled; lines swapped;
 /// the end cut off.
 std::string mutated(std::string text, std::mt19937 &random) {
-  unsigned edits = 1 + random() % 4;
+  unsigned edits = 1 + random() % 2;
   for (unsigned i = 0; i < edits && !text.empty(); ++i) {
     size_t at = random() % text.size();
-    switch (random() % 7) {
+    switch (random() % 12) {
     case 0:
       text[at] = static_cast<char>(random());
       break;
@@ -185,7 +184,10 @@ std::string mutated(std::string text, std::mt19937 &random) {
     case 4:
       text[at] = ".,;{}[]()<>@!|%-0x"[random() % 18];
       break;
-    case 5: {
+    case 5:
+    case 6:
+    case 7:
+    case 8: {
       // A digit becomes another: registers, offsets and sizes change.
       size_t digit = text.find_first_of("0123456789", at);
       if (digit != std::string::npos)
@@ -219,7 +221,11 @@ L:
     { .reg .b32 t; mov.u32 t, %tid.x; }
 )",
                                    ".const .b32 table[2] = {1, 2};\n");
-  std::string gemm = goldenPtx("gemm", "sm_80").substr(0, 20000) + "\nret;\n}";
+  std::string gemm = goldenPtx("gemm", "sm_80");
+  {
+    Session session;
+    ASSERT_TRUE(session.load(snippet)) << session.reportText();
+  }
   std::mt19937 random(20);
   unsigned accepted = 0;
   sim::SimOptions options;
@@ -227,13 +233,13 @@ L:
   for (unsigned i = 0; i < 600; ++i) {
     Session session;
     session.setOptions(options);
-    if (!session.load(mutated(i % 4 ? snippet : gemm, random))) {
+    if (!session.load(mutated(i % 8 ? snippet : gemm, random))) {
       ASSERT_FALSE(session.reports().empty());
       continue;
     }
     ++accepted;
     // What is still a program runs, rightly or not, without harm.
-    if (i % 4 == 0)
+    if (i % 8 == 0)
       continue;
     auto in = session.buffer("in", std::vector<uint32_t>(64, 5));
     auto out = session.buffer("out", std::vector<uint32_t>(64, 0));

@@ -64,18 +64,20 @@ public:
   }
 
   /// The same for a module that may not have the kernel, or with other
-  /// parameters: at most eight values are passed.
+  /// parameters.
   template <typename... Args>
   void tryLaunch(const std::string &kernel, const Shape &shape, Args... args) {
     cuda::FunctionHandle function = nullptr;
     if (driver.moduleGetFunction(&function, module, kernel.c_str()) == 0) {
-      uint64_t values[64] = {static_cast<uint64_t>(args)...};
-      void *pointers[64];
-      for (unsigned i = 0; i < 64; ++i)
-        pointers[i] = &values[i < sizeof...(Args) ? i : sizeof...(Args)];
+      // Room for the largest parameters PTX can declare, and the most.
+      std::vector<uint64_t> values = {static_cast<uint64_t>(args)...};
+      values.resize(8192);
+      std::vector<void *> pointers(33000, values.data());
+      for (size_t i = 0; i < sizeof...(Args); ++i)
+        pointers[i] = &values[i];
       cuda::LaunchConfig config = {1, 1, 1,       shape.block[0], 1,
                                    1, 0, nullptr, nullptr,        0};
-      driver.launchKernelEx(&config, function, pointers, nullptr);
+      driver.launchKernelEx(&config, function, pointers.data(), nullptr);
     }
   }
 

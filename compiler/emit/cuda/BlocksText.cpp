@@ -47,6 +47,14 @@ static bool readsWhatItWrites(tile::KernelOp kernel) {
       .wasInterrupted();
 }
 
+/// A box's size in the type of the variable that runs over it, which is what
+/// the template deduces its index type from.
+static std::string extentText(const Index &elements, const Index &linear) {
+  return elements.isWide() == linear.isWide()
+             ? elements.text
+             : fmt::format("({}){}", linear.type(), elements.unit());
+}
+
 Result<void> KernelWriter::writeReduce(tile::ReduceOp reduce, BlocksKind kind) {
   Block &block = reduce.getBody().front();
   std::vector<Index> box = boxOf(reduce);
@@ -66,20 +74,18 @@ Result<void> KernelWriter::writeReduce(tile::ReduceOp reduce, BlocksKind kind) {
     function = "reduceAddI", stem = "total";
     break;
   }
-  StringRef wanted = nameOf(reduce.getLoc());
-  std::string result = names.make(wanted.empty() ? stem : wanted);
+  std::string result = names.make(stem);
   std::string most;
   if (reduce.getKind() == tile::ReduceKind::AddF)
     most = kind == BlocksKind::Warp
                ? fmt::format(", {}", std::max<int64_t>(elements.hi, 1))
                : ", 0";
   bool single = box.size() == 1;
-  StringRef argName = single ? nameOf(block.getArgument(0).getLoc()) : "";
-  std::string i = names.make(!argName.empty() ? argName : single ? "k" : "i");
+  std::string i = names.make(single ? "k" : "i");
   Index linear = Index::variable(i, elements.hi);
-  out.add(fmt::format("const {} {} = {}<Team{}>(({}){}, [&]({} {}) {{",
+  out.add(fmt::format("const {} {} = {}<Team{}>({}, [&]({} {}) {{",
                       typeText(reduce.getType()), result, function.str(), most,
-                      linear.type(), elements.unit(), linear.type(), i),
+                      extentText(elements, linear), linear.type(), i),
           Place::of(reduce.getLoc()));
   out.indent();
   delinearise(linear, box, block.getArguments(), boxNames(box.size()));
@@ -99,11 +105,10 @@ Result<void> KernelWriter::writeMap(tile::MapOp map) {
   std::vector<Index> box = boxOf(map);
   Index elements = count(box);
   bool single = box.size() == 1;
-  StringRef argName = single ? nameOf(block.getArgument(0).getLoc()) : "";
-  std::string i = names.make(!argName.empty() ? argName : single ? "k" : "i");
+  std::string i = names.make(single ? "k" : "i");
   Index linear = Index::variable(i, elements.hi);
-  out.add(fmt::format("forEach<Team>(({}){}, [&]({} {}) {{", linear.type(),
-                      elements.unit(), linear.type(), i),
+  out.add(fmt::format("forEach<Team>({}, [&]({} {}) {{",
+                      extentText(elements, linear), linear.type(), i),
           Place::of(map.getLoc()));
   out.indent();
   delinearise(linear, box, block.getArguments(), boxNames(box.size()));

@@ -79,6 +79,9 @@ static const Row table[] = {
     {"arith.andi", "i1", "", "{0} && {1}", "both"},
     {"arith.ori", "i1", "", "{0} || {1}", "either"},
     {"arith.xori", "i1", "", "{0} != {1}", "differ"},
+    {"arith.andi", "i32", "", "{0} & {1}", "bits"},
+    {"arith.ori", "i32", "", "{0} | {1}", "bits"},
+    {"arith.xori", "i32", "", "{0} ^ {1}", "bits"},
     {"arith.andi", "", "", "{to}({0} & {1})", "bits"},
     {"arith.ori", "", "", "{to}({0} | {1})", "bits"},
     {"arith.xori", "", "", "{to}({0} ^ {1})", "bits"},
@@ -266,8 +269,7 @@ void BodyText::define(Value value, std::string text, StringRef stem,
     bindScalar(value, std::move(text));
     return;
   }
-  StringRef wanted = nameOf(value.getLoc());
-  std::string name = names.make(wanted.empty() ? stem : wanted);
+  std::string name = names.make(stem);
   out.add(fmt::format("const {} {} = {};", typeText(value.getType()), name,
                       text),
           Place::of(value.getLoc()));
@@ -365,6 +367,9 @@ Result<std::string> BodyText::comparison(Operation *op) {
   std::string pattern;
   if (auto compare = dyn_cast<arith::CmpFOp>(op)) {
     pattern = textOf(compare.getPredicate()).str();
+    if (compare.getPredicate() == arith::CmpFPredicate::UNO &&
+        compare.getLhs() == compare.getRhs())
+      pattern = "{0} != {0}"; // The usual test for NaN.
   } else {
     auto compareInts = cast<arith::CmpIOp>(op);
     pattern = textOf(compareInts.getPredicate()).str();

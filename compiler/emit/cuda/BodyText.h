@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // Turns the scalar ops of a region into statements: one row of a table per op
-// (BodyText.cpp). Values become named constants; names come from locations,
-// else from the buffer or the operation they came from. Constants, casts and
-// loads used once stand inline where they are used.
+// (BodyText.cpp). Values become constants named by what they are (`product`,
+// `w_scale`); constants, casts and loads used once stand inline where they are
+// used.
 //
 // Strict numerics need nothing here: with `--fmad=false` each operator is one
 // IEEE operation, and fma, exp, tanh and erf are calls (math.cuh).

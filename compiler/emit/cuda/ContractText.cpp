@@ -13,12 +13,6 @@ using namespace mlir;
 using namespace quern;
 using namespace quern::emit;
 
-/// The argument's own name, or the default.
-static StringRef nameOr(BlockArgument arg, StringRef otherwise) {
-  StringRef name = nameOf(arg.getLoc());
-  return name.empty() ? otherwise : name;
-}
-
 /// Element type of an operand as the template spells it.
 static std::string elementText(Type type, bool isUnsigned) {
   return type.isInteger(8) ? (isUnsigned ? "u8" : "s8") : typeText(type);
@@ -71,7 +65,6 @@ void KernelWriter::writeConfig(SourceText &declarations,
   if (!problem.sharedRhs)
     members.push_back("static constexpr bool sharedRhs = false;");
 
-  std::string config = identifier(kernel.getSymName()) + "_tile";
   if (members.empty()) {
     declarations.add(fmt::format("struct {} : GemmDefaults {{}};", config));
   } else {
@@ -98,9 +91,9 @@ Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
                                         const Index &N) {
   Block &block = contract.getRescale().front();
   unsigned at = batch.size();
-  std::string m = names.make(nameOr(block.getArgument(at), "m"));
-  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
-  std::string kb = names.make(nameOr(block.getArgument(at + 2), "kb"));
+  std::string m = names.make("m");
+  std::string n = names.make("n");
+  std::string kb = names.make("kb");
   bindBatch(body, block, batch);
   body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
@@ -126,8 +119,8 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
                                          const Index &N) {
   Block &block = contract.getEpilogue().front();
   unsigned at = batch.size();
-  std::string m = names.make(nameOr(block.getArgument(at), "m"));
-  std::string n = names.make(nameOr(block.getArgument(at + 1), "n"));
+  std::string m = names.make("m");
+  std::string n = names.make("n");
   bindBatch(body, block, batch);
   body.bindIndex(block.getArgument(at), Index::variable(m, M.hi));
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
@@ -187,7 +180,6 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   bool hasBatch = numBatch > 0;
   std::vector<Index> batch(numBatch);
   SourceText declarations;
-  std::string config = identifier(kernel.getSymName()) + "_tile";
   out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
                       M.text, N.text));
   if (hasBatch) {

@@ -81,7 +81,7 @@ Result<CudaCompilation> emit::compileTimed(mlir::ModuleOp tileModule,
   };
   addCode(CodeKind::Cubin, std::move(output->cubin));
   addCode(CodeKind::Ptx, bytesOf(output->ptx));
-  addCode(CodeKind::CudaSource, bytesOf(unit->source));
+  addCode(CodeKind::CudaSource, bytesOf(unit->readable));
   return result;
 }
 

@@ -49,22 +49,28 @@ static BufferDesc describe(tile::BufferOp buffer) {
 
 /// Emits a kernel under the name that holds the hash of its text.
 static Result<KernelText> emitHashed(tile::KernelOp kernel, StringRef layer,
-                                     ArrayRef<std::string> buffers,
+                                     std::vector<std::string> buffers,
                                      const CudaTarget &target,
-                                     std::string &name) {
-  std::string stem = "quern_" + identifier(layer);
+                                     std::string &symbol) {
+  // A kernel's own name often begins with the layer's.
+  std::string prefix = "quern_" + identifier(layer);
   std::string own = identifier(kernel.getSymName());
-  if (own.starts_with(identifier(layer)))
-    stem = "quern_" + own;
-  else
-    stem += "_" + own;
-  Result<KernelText> draft = emitKernel(kernel, stem, buffers, target);
+  StringRef rest = own;
+  rest.consume_front("quern_");
+  rest.consume_front(identifier(layer));
+  rest.consume_front("_");
+  KernelNames names;
+  names.shortName = rest.empty() ? "kernel" : rest.str();
+  names.buffers = std::move(buffers);
+  names.symbol = prefix + "_" + names.shortName;
+  Result<KernelText> draft = emitKernel(kernel, names, target);
   if (!draft)
     return draft;
-  name = fmt::format("{}_{:08x}", stem,
-                     static_cast<uint32_t>(
-                         llvm::xxh3_64bits(draft->text.str("unit"))));
-  return emitKernel(kernel, name, buffers, target);
+  names.symbol += fmt::format(
+      "_{:08x}",
+      static_cast<uint32_t>(llvm::xxh3_64bits(draft->text.str("unit"))));
+  symbol = names.symbol;
+  return emitKernel(kernel, names, target);
 }
 
 Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
@@ -114,7 +120,7 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
         names.push_back(bufferNames[buffer]);
       std::string symbol;
       Result<KernelText> text =
-          emitHashed(kernel, layer, names, target, symbol);
+          emitHashed(kernel, layer, std::move(names), target, symbol);
       if (!text)
         return text.error();
       headers.insert(text->header);
@@ -147,5 +153,6 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
   for (auto &[symbol, emitted] : kernels)
     text.append(emitted.text.text);
   unit.source = text.str(unit.name);
+  unit.readable = text.readable();
   return unit;
 }

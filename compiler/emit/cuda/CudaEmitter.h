@@ -28,7 +28,9 @@ namespace quern::emit {
 
 struct CudaUnit {
   std::string name;   ///< What the text calls itself: `quern_<layer>.cu`.
-  std::string source; ///< The whole translation unit.
+  std::string source; ///< The whole translation unit, with `#line`.
+  /// The same for people: comments name the layer's lines.
+  std::string readable;
   VariantDesc plan;   ///< Without code, registers and shared-memory figures.
 };
 

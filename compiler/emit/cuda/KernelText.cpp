@@ -19,16 +19,16 @@ Index emit::count(ArrayRef<Index> extents) {
   return product;
 }
 
-KernelWriter::KernelWriter(tile::KernelOp kernel, std::string name,
-                           ArrayRef<std::string> bufferNames,
+KernelWriter::KernelWriter(tile::KernelOp kernel, const KernelNames &kernelNames,
                            const CudaTarget &target)
-    : kernel(kernel), name(std::move(name)), target(target),
+    : kernel(kernel), name(kernelNames.symbol), shortName(kernelNames.shortName),
+      config("tile_" + identifier(kernelNames.shortName)), target(target),
       symbols(kernel.getSymbols().getValue()), body(symbols, names, out) {
   for (unsigned i = 0; i < symbols.size(); ++i)
     symbols.rename(i, names.make(symbols.name(i)));
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
-    this->bufferNames.push_back(names.make(bufferNames[i]));
+    this->bufferNames.push_back(names.make(kernelNames.buffers[i]));
     body.bindBuffer(arg, this->bufferNames[i], kernel.getWrites()[i]);
   }
   out.indent();
@@ -42,7 +42,7 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
     if (c == '\n' || c == '\\')
       c = ' ';
   text.add("");
-  text.add(fmt::format("// {}: {}", kernel.getSymName().str(), reason));
+  text.add(fmt::format("// {}: {}", shortName, reason));
   text.add(fmt::format("// {}", result.schedule));
   text.append(declarations);
   text.add(fmt::format("extern \"C\" __global__ void __launch_bounds__({})",
@@ -86,9 +86,7 @@ void KernelWriter::delinearise(const Index &linear, ArrayRef<Index> extents,
       body.bindIndex(args[i], Index::constant(0));
       continue;
     }
-    StringRef wanted = nameOf(args[i].getLoc());
-    if (wanted.empty())
-      wanted = i < defaults.size() ? defaults[i] : StringRef("i");
+    StringRef wanted = i < defaults.size() ? defaults[i] : StringRef("i");
     Index value = after.isConstant() && after.lo == 1 ? linear
                                                       : divide(linear, after);
     if (i > first)
@@ -108,8 +106,7 @@ void KernelWriter::delinearise(const Index &linear, ArrayRef<Index> extents,
 }
 
 Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
-                                    const std::string &name,
-                                    ArrayRef<std::string> bufferNames,
+                                    const KernelNames &names,
                                     const CudaTarget &target) {
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
@@ -121,10 +118,10 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
                   fmt::format("'{}' holds {}, and 8-bit floats are not "
                               "available on CUDA yet: their conversions have "
                               "no strict form there",
-                              bufferNames[arg.getArgNumber()], printed),
+                              names.buffers[arg.getArgNumber()], printed),
                   {"use --target cpu"});
   }
-  KernelWriter writer(kernel, name, bufferNames, target);
+  KernelWriter writer(kernel, names, target);
   if (auto contract = dyn_cast<tile::ContractOp>(kernel.getRoot()))
     return writer.writeContract(contract);
   return writer.writeBlocks(cast<tile::BlocksOp>(kernel.getRoot()));

@@ -32,16 +32,20 @@ struct KernelText {
   LaunchDesc launch;
 };
 
-/// `name` becomes the extern "C" symbol, `bufferNames` the parameters' names.
-Result<KernelText> emitKernel(tile::KernelOp kernel, const std::string &name,
-                              llvm::ArrayRef<std::string> bufferNames,
+/// What a kernel and its parameters are called in the unit.
+struct KernelNames {
+  std::string symbol;    ///< The extern "C" name.
+  std::string shortName; ///< Unique in the unit; for comments and structs.
+  std::vector<std::string> buffers;
+};
+
+Result<KernelText> emitKernel(tile::KernelOp kernel, const KernelNames &names,
                               const CudaTarget &target);
 
 /// What the two families share: scope, parameters and symbols of a kernel.
 class KernelWriter {
 public:
-  KernelWriter(tile::KernelOp kernel, std::string name,
-               llvm::ArrayRef<std::string> bufferNames,
+  KernelWriter(tile::KernelOp kernel, const KernelNames &kernelNames,
                const CudaTarget &target);
 
   Result<KernelText> writeContract(tile::ContractOp contract);
@@ -54,10 +58,6 @@ private:
               llvm::StringRef threads);
 
   // Products.
-  struct Operand;
-  Result<std::string> writeRows(mlir::Region &region, bool isUnsigned,
-                                llvm::ArrayRef<Index> batch, int64_t &alignment,
-                                bool &plain);
   void writeConfig(SourceText &declarations, tile::ContractOp contract,
                    const GemmProblem &problem, const GemmSchedule &schedule);
   Result<void> writeRescale(tile::ContractOp contract,
@@ -82,7 +82,8 @@ private:
                    llvm::ArrayRef<llvm::StringRef> defaults);
 
   tile::KernelOp kernel;
-  std::string name;
+  std::string name, shortName;
+  std::string config; ///< The product's configuration struct.
   const CudaTarget &target;
   Symbols symbols;
   NameScope names;

@@ -31,12 +31,6 @@ std::optional<Place> Place::of(Location location) {
   return std::nullopt;
 }
 
-llvm::StringRef quern::emit::nameOf(Location location) {
-  if (auto name = dyn_cast<NameLoc>(location))
-    return name.getName().getValue();
-  return {};
-}
-
 void SourceText::add(std::string text, std::optional<Place> place) {
   if (!text.empty() && text[0] != '#')
     text.insert(0, depth, ' ');
@@ -83,6 +77,26 @@ std::string SourceText::str(llvm::StringRef unit) const {
       at.reset();
     }
     put(line.text);
+  }
+  return out;
+}
+
+std::string SourceText::readable() const {
+  std::string out;
+  std::optional<Place> last;
+  for (const Line &line : lines) {
+    if (line.place && (!last || last->file != line.place->file ||
+                       last->line != line.place->line)) {
+      size_t depth = std::min(line.text.find_first_not_of(' '),
+                              line.text.size());
+      llvm::StringRef file = line.place->file;
+      out += fmt::format("{}// {}:{}\n", std::string(depth, ' '),
+                         file.substr(file.rfind('/') + 1).str(),
+                         line.place->line);
+      last = line.place;
+    }
+    out += line.text;
+    out += '\n';
   }
   return out;
 }

@@ -7,7 +7,9 @@
 // The lines of an emitted unit. A line may carry the place in the layer's file
 // it was made for; `str` then writes `#line` directives, so that errors and
 // line tables name the layer, and directives back to the unit itself after
-// them. Also the one place where C++ names are made: unique within a kernel,
+// them. Since many statements stem from one line of a layer, directives stand
+// nearly everywhere; `readable` is the same text with a comment where the line
+// changes. Also the one place where C++ names are made: unique within a kernel,
 // never a keyword, never a name of the templates.
 //
 //===----------------------------------------------------------------------===//
@@ -43,6 +45,7 @@ public:
 
   /// The whole text. `unit` is what the text itself is called in directives.
   std::string str(llvm::StringRef unit) const;
+  std::string readable() const;
 
 private:
   struct Line {
@@ -62,9 +65,6 @@ public:
 private:
   std::set<std::string> taken;
 };
-
-/// The name a location carries, or nothing.
-llvm::StringRef nameOf(mlir::Location location);
 
 /// Letters, digits and underscores only.
 std::string identifier(llvm::StringRef text);

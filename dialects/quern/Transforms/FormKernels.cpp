@@ -332,7 +332,7 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
   unsigned products = 0;
   SmallVector<StringRef> rows;
   SmallVector<StringRef> rest;
-  bool encodes = false, absmax = false;
+  bool encodes = false, absmax = false, scales = false;
   auto word = [](Operation *op) { return op->getName().stripDialect(); };
   for (Operation *op : ops) {
     if (isa<ContractOp>(op)) {
@@ -343,14 +343,21 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
       rows.push_back(reduce ? stringifyReduceKind(reduce.getKind()) : word(op));
     } else {
       encodes |= isa<EncodeOp>(op);
-      rest.push_back(word(op));
+      // What the passes before made of one op of the text is said in a word.
+      if (hasPart(op, "product") ||
+          (hasPart(op, "quantize") && !isa<EncodeOp>(op)))
+        scales = true;
+      else
+        rest.push_back(word(op));
     }
   }
+  if (scales)
+    rest.insert(rest.begin(), "scales");
   std::string list = llvm::join(rest, ", ");
   if (products) {
     std::string reason =
         products == 1
-            ? "a product"
+            ? "one product"
             : fmt::format("{} products of one left operand, which is loaded "
                           "once",
                           products);

@@ -52,6 +52,8 @@ def HoistScales : Pass<"quern-hoist-scales", "::mlir::func::FuncOp"> {
     contract. A quantized operand beside a float one is dequantized and cast to
     the float's type. The casts and multiplies carry `quern.part = "product"`,
     by which unfused grouping keeps them with the product.
+
+    - quern_hoist_c1: plain operands are floats.
   }];
   let dependentDialects = ["::quern::ir::QuernDialect"];
 }
@@ -107,7 +109,14 @@ def FormKernels : Pass<"quern-form-kernels", "::mlir::func::FuncOp"> {
         absorb the element-wise ops before them (single use) and after them,
         and the encoding that uses their scales;
       - what remains element-wise fuses with its single-use producers.
-    Shape ops and constants are index maps: each kernel gets its own copy.
+    Shape ops and constants are index maps: each kernel gets its own copy; so
+    are codes, scales and dequantization, which cost less than a pass over
+    memory. An op joins a kernel only if the kernel then waits for nobody who
+    waits for it.
+
+    - quern_form_kernels_c1: `fuse` is `all` or `none`.
+    - quern_form_kernels_c2: no matmul, quantize or kernel is left or there yet.
+    - quern_form_kernels_c3: every op is of the quern dialect.
 
     With `fuse=none` each op is a kernel, except that a product keeps the
     application of its own scales and a quantization its three parts.

@@ -50,6 +50,16 @@ private:
   std::vector<CodeSymbol> symbols;
 };
 
+/// Calls generated code. It has no type information in front of its entry
+/// points, which UBSan's check of indirect calls would read.
+#if defined(__clang__)
+__attribute__((no_sanitize("function")))
+#endif
+inline void callKernel(KernelFn kernel, const KernelArgs &args, int64_t begin,
+                       int64_t end, void *scratch) {
+  kernel(&args, begin, end, scratch);
+}
+
 } // namespace cpu
 } // namespace v0
 } // namespace quern

@@ -70,15 +70,14 @@ public:
     // A host's executor is held to its contract: a worker number beyond the
     // scratch would be a stray write.
     std::atomic<unsigned> stray{0};
-    executor->parallelFor(call.sizes->items, call.sizes->grain,
-                          [&](int64_t begin, int64_t end, unsigned worker) {
-                            if (worker >= threads)
-                              stray.store(worker, std::memory_order_relaxed);
-                            else
-                              kernel(&args, begin, end,
-                                     call.scratch +
-                                         worker * call.scratchStride);
-                          });
+    auto body = [&](int64_t begin, int64_t end, unsigned worker) {
+      if (worker >= threads)
+        stray.store(worker, std::memory_order_relaxed);
+      else
+        callKernel(kernel, args, begin, end,
+                   call.scratch + worker * call.scratchStride);
+    };
+    executor->parallelFor(call.sizes->items, call.sizes->grain, body);
     if (unsigned worker = stray.load())
       return fail(Errc::InvalidArgument,
                   fmt::format("the executor has {} threads and called worker "

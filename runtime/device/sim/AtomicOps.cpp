@@ -198,8 +198,8 @@ std::span<const Opcode> sim::atomicOpcodes() {
   static const Opcode table[] = {
       {"atom", c, decodeAtom},
       {"red", c, decodeRed},
-      {"membar", InstrClass::Barrier, decodeFence},
-      {"fence", InstrClass::Barrier, decodeFence},
+      {"membar", c, decodeFence},
+      {"fence", c, decodeFence},
   };
   return table;
 }

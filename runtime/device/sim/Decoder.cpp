@@ -411,6 +411,9 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
   InstrBuilder builder(*this, statement);
   builder.instr = controlInstr(statement, Flow::Next);
   builder.instr.instrClass = opcode->instrClass;
+  builder.instr.collective = opcode->instrClass == InstrClass::Matrix ||
+                             opcode->instrClass == InstrClass::Warp ||
+                             opcode->instrClass == InstrClass::Barrier;
   opcode->decode(builder);
   if (!builder.failed() && !builder.instr.exec)
     builder.refuse("this form is not supported");

@@ -183,6 +183,36 @@ void reportUndefined(Warp &warp, const Instr &instr, uint32_t lanes,
                   __builtin_popcount(lanes), __builtin_popcount(warp.mask)));
 }
 
+/// A part of a split warp that spins would starve the lanes it waits for: after
+/// this many turns the lanes behind get one too.
+constexpr uint32_t turnsBeforeOthers = 64;
+
+void letOthersRun(Warp &warp) {
+  forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
+  uint32_t others = warp.alive & ~warp.mask;
+  uint32_t lowest = noInstr;
+  forActiveLanes(others, [&](int lane) {
+    lowest = std::min(lowest, warp.lanePc[lane]);
+  });
+  warp.mask = 0;
+  warp.joinPc = noInstr;
+  warp.pc = lowest;
+  forActiveLanes(warp.alive, [&](int lane) {
+    if (warp.lanePc[lane] == lowest)
+      warp.mask |= 1u << lane;
+    else if (warp.lanePc[lane] > lowest)
+      warp.joinPc = std::min(warp.joinPc, warp.lanePc[lane]);
+  });
+}
+
+/// Whether lanes that are not running have yet to come to this place.
+bool othersAreBehind(const Warp &warp) {
+  bool behind = false;
+  forActiveLanes(warp.alive & ~warp.mask,
+                 [&](int lane) { behind |= warp.lanePc[lane] < warp.pc; });
+  return behind;
+}
+
 /// Executes up to `quantum` instructions.
 void runWarp(Warp &warp, uint32_t quantum) {
   Block &block = *warp.block;
@@ -194,6 +224,13 @@ void runWarp(Warp &warp, uint32_t quantum) {
   for (uint32_t step = 0; step < quantum; ++step) {
     const Instr &instr = code[warp.pc];
     uint32_t active = warp.mask;
+    // Collectives wait for lanes that were overtaken.
+    if (instr.collective && active != warp.alive && othersAreBehind(warp)) {
+      forActiveLanes(active, [&](int lane) { warp.lanePc[lane] = warp.pc; });
+      warp.regroup();
+      ++block.executed;
+      continue;
+    }
     ++counters.warpInstructions;
     ++counters.byClass[static_cast<size_t>(instr.instrClass)];
     counters.threadInstructions += __builtin_popcount(active);
@@ -246,31 +283,10 @@ void runWarp(Warp &warp, uint32_t quantum) {
     if (warp.yielded)
       return;
   }
-  // A part of a split warp that spins would otherwise starve the lanes it
-  // waits for: let the others go first after a long while. Not earlier: they
-  // wait where the warp joins again, and would run past it.
-  warp.splitTurns = warp.joinPc == noInstr ? 0 : warp.splitTurns + 1;
-  if (warp.splitTurns > spinningTurns) {
-    warp.splitTurns = 0;
-    uint32_t others = warp.alive & ~warp.mask;
-    forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
-    if (others) {
-      uint32_t best = noInstr;
-      forActiveLanes(
-          others, [&](int lane) { best = std::min(best, warp.lanePc[lane]); });
-      warp.mask = 0;
-      forActiveLanes(others, [&](int lane) {
-        if (warp.lanePc[lane] == best)
-          warp.mask |= 1u << lane;
-      });
-      warp.pc = best;
-      warp.joinPc = noInstr;
-      forActiveLanes(warp.alive & ~warp.mask, [&](int lane) {
-        if (warp.lanePc[lane] > best)
-          warp.joinPc = std::min(warp.joinPc, warp.lanePc[lane]);
-      });
-    }
-  }
+  if (warp.mask == warp.alive)
+    warp.divergedTurns = 0;
+  else if (++warp.divergedTurns % turnsBeforeOthers == 0)
+    letOthersRun(warp);
 }
 
 //===----------------------------------------------------------------------===//
@@ -331,8 +347,8 @@ void resetBlock(Block &block, Launch &launch, uint64_t linear) {
     warp.mask = warp.alive;
     warp.pc = 0;
     warp.joinPc = noInstr;
-    warp.splitTurns = 0;
     warp.atBarrier = warp.yielded = warp.done = false;
+    warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();
     if (launch.options.checks) {

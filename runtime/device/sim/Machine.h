@@ -38,8 +38,6 @@ struct Launch;
 
 inline constexpr uint32_t noInstr = ~uint32_t(0);
 inline constexpr unsigned barrierCount = 16;
-/// Turns after which a split warp is taken to spin.
-inline constexpr uint32_t spinningTurns = 4096;
 
 /// A cp.async that has been issued. It is carried out as late as the program
 /// allows, so that a missing wait shows.
@@ -59,11 +57,11 @@ struct Warp {
   uint32_t alive = 0; ///< Lanes that have not exited.
   uint32_t pc = 0;
   uint32_t joinPc = noInstr; ///< Lowest pc of the lanes that wait.
-  uint32_t splitTurns = 0;   ///< Turns in a row that ended with lanes waiting.
   uint32_t lanePc[32] = {};
   bool atBarrier = false;
   bool yielded = false; ///< Gave up its turn (barrier, spinning).
   bool done = false;
+  uint32_t divergedTurns = 0; ///< Turns ended with a part of the lanes.
   uint32_t asyncGroup[32] = {};
   std::vector<AsyncCopy> asyncCopies;
 

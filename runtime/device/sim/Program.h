@@ -81,6 +81,7 @@ struct Instr {
   ExecFn exec = nullptr;
   uint32_t guard = 0;
   bool guardNegated = false;
+  bool collective = false; ///< Needs other lanes of the warp.
   Flow flow = Flow::Next;
   InstrClass instrClass = InstrClass::Move;
   UndefRule undefRule = UndefRule::Propagate;

@@ -20,6 +20,7 @@ using namespace quern::sim;
 namespace status = quern::cuda::status;
 
 static constexpr uint64_t maxBlocks = uint64_t(1) << 24;
+static constexpr uint64_t maxVariableBytes = uint64_t(256) << 20;
 
 const DeviceModel &sim::modelOf(SimTarget target) {
   constexpr uint64_t gib = uint64_t(1) << 30;
@@ -91,6 +92,11 @@ Result<void> SimDevice::Impl::placeGlobals(const ptx::Module &parsed,
     };
     if (!bytes || !variable.elements)
       return refused(fmt::format("variable '{}' has no size", variable.name));
+    if (bytes * variable.elements > maxVariableBytes)
+      return refused(fmt::format("variable '{}' has {} bytes; at most {} are "
+                                 "supported",
+                                 variable.name, bytes * variable.elements,
+                                 maxVariableBytes));
     Allocation *allocation =
         memory.allocate(bytes * variable.elements, std::string(variable.name));
     if (!allocation)

@@ -107,7 +107,9 @@ public:
   /// copied and the call then waits.
   ///
   /// Outputs must not overlap each other or any input. A second call while one
-  /// is in flight on another thread is refused.
+  /// is in flight on another thread is refused. What was enqueued uses the
+  /// context's memory: runs on different streams must be ordered by the caller,
+  /// and the context must live until they are done.
   Result<void> run(TensorList inputs, TensorList outputs,
                    void *stream = nullptr);
 

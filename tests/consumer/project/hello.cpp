@@ -1,5 +1,14 @@
-// Loads a module, runs it, prints an element. Built without exceptions or RTTI
-// in mind, and with nothing of Quern but its public headers.
+//===- hello.cpp - A host program -----------------------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Loads a module, runs it, prints an element, with nothing of Quern but its
+// public headers.
+//
+//===----------------------------------------------------------------------===//
+
 #include <quern/io.h>
 #include <quern/quern.h>
 

@@ -54,11 +54,11 @@ tile.kernel @linear_gemm attributes {
 // CHECK-NEXT: #include "gemm_mma/gemm_mma.cuh"
 // CHECK-EMPTY:
 // CHECK-NEXT: using namespace quern;
-// CHECK: // linear_gemm: a product and its scales
+// CHECK: // gemm: a product and its scales
 // CHECK-NEXT: // mma.sync, tile 128x128x64, 4 stages
-// CHECK-NEXT: struct linear_gemm_tile : GemmDefaults {};
-// CHECK-NEXT: static_assert(Gemm<linear_gemm_tile>::sharedBytes == 69632
-// CHECK: extern "C" __global__ void __launch_bounds__(Gemm<linear_gemm_tile>::threads)
+// CHECK-NEXT: struct tile_gemm : GemmDefaults {};
+// CHECK-NEXT: static_assert(Gemm<tile_gemm>::sharedBytes == 69632
+// CHECK: extern "C" __global__ void __launch_bounds__(Gemm<tile_gemm>::threads)
 // CHECK-NEXT: quern_linear_gemm_{{[0-9a-f]+}}(
 // CHECK-NEXT:     const s8 *__restrict__ x_codes,
 // CHECK-NEXT:     const float *__restrict__ x_scales,
@@ -67,7 +67,7 @@ tile.kernel @linear_gemm attributes {
 // CHECK-NEXT:     f16 *__restrict__ y,
 // CHECK-NEXT:     s64 M_) {
 // CHECK-NEXT:   const int M = (int)M_;
-// CHECK-NEXT:   const GemmTile tile = gemmTile<linear_gemm_tile>(M, 384);
+// CHECK-NEXT:   const GemmTile tile = gemmTile<tile_gemm>(M, 384);
 // CHECK-NEXT:   auto epilogue = [&](int m, int n, bool inside, const int (&acc)[1]) {
 // CHECK-NEXT: #line [[#MUL:]] "tile/linear_i8.mlir"
 // CHECK-NEXT:     const float product = (float)acc[0] * x_scales[m];
@@ -77,5 +77,5 @@ tile.kernel @linear_gemm attributes {
 // CHECK-NEXT:     if (inside) y[m * 384 + n] = toF16(product2);
 // CHECK-NEXT: #line {{[0-9]+}} "quern_linear.cu"
 // CHECK-NEXT:   };
-// CHECK-NEXT:   gemm<linear_gemm_tile>(tile, M, 384, 512, {{[{][{]}}x_codes, 512}}, {{[{][{]}}w_codes, 512}}, epilogue);
+// CHECK-NEXT:   gemm<tile_gemm>(tile, M, 384, 512, {{[{][{]}}x_codes, 512}}, {{[{][{]}}w_codes, 512}}, epilogue);
 // CHECK-NEXT: }

@@ -14,10 +14,10 @@
 
 // Two products of one left operand that meet are one kernel.
 // CHECK-LABEL: func.func @swiglu
-// CHECK: quern.kernel "quantize" because "{{.*}}"
+// CHECK: quern.kernel "quantize" because "one reduction: absmax; over the same blocks: scales, encode"
 // CHECK: quern.reduce absmax
 // CHECK: quern.encode
-// CHECK: quern.kernel "gated_product" because "2 products of one left operand, which is loaded once; {{.*}}silu, mul, cast"
+// CHECK: quern.kernel "gated_product" because "2 products of one left operand, which is loaded once; applied to each accumulator: scales, silu, mul, cast"
 // CHECK: quern.contract
 // CHECK: quern.contract
 // CHECK: quern.silu

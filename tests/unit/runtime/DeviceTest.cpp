@@ -165,7 +165,7 @@ TEST(CpuImage, RunsAndIsUnmapped) {
     void *buffers[] = {w, packed};
     int64_t symbols[] = {0, 3};
     cpu::KernelArgs args{buffers, symbols};
-    moved.find("pack")(&args, 0, 3, nullptr);
+    cpu::callKernel(moved.find("pack"), args, 0, 3, nullptr);
     EXPECT_THAT(packed, ::testing::ElementsAre(3, 2, 1));
   }
   std::ifstream maps("/proc/self/maps");

@@ -7,6 +7,7 @@
 #include "FakeModule.h"
 
 #include "quern/quern.h"
+#include "runtime/device/cuda/DriverLoader.h"
 #include "runtime/device/sim/SimDevice.h"
 
 #include <gmock/gmock.h>
@@ -124,6 +125,14 @@ TEST(Sim, WhatDoesNotLoadIsExplained) {
   ASSERT_FALSE(other);
   EXPECT_EQ(other.error().code, Errc::Unsupported);
   EXPECT_THAT(other.error().render(), HasSubstr("sim:sm_80"));
+}
+
+TEST(Sim, WithoutADriverCudaSaysSo) {
+  if (cuda::systemDriver())
+    GTEST_SKIP() << "there is a CUDA driver here";
+  Result<Layer> layer = load(simModule(ptx).serialize(), {"cuda", {}});
+  ASSERT_FALSE(layer);
+  EXPECT_EQ(layer.error().code, Errc::NoDevice);
 }
 
 } // namespace

@@ -17,6 +17,11 @@ using namespace quern;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// Under AddressSanitizer an allocation that fails must do so as elsewhere.
+extern "C" const char *__asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 namespace {
 
 const FloatFormat formats[] = {formatF16, formatBF16, formatF8E4M3,
