@@ -206,6 +206,17 @@ const std::vector<OpCase> &quern::test::opCases() {
        "  return a @ b.T\n}",
        {{1, 1}, {7, 33}, {0, 4}},
        {""}},
+      // A weight shared by a batch of symbolic size is packed once.
+      {"linear_i8_batch",
+       "layer t(x: f16[B, M, 70], weight w: i8[45, 70] * f32[45, 1]) -> "
+       "f32[B, M, 45] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       {{1, 1}, {3, 7}, {0, 4}},
+       {""}},
+      {"linear_i8_groups_batch",
+       "layer t(x: f16[B, M, 96], weight w: i8[40, 96] * f32[40, 96/32]) -> "
+       "f32[B, M, 40] {\n  return quantize(x, i8 per group(32)) @ w.T\n}",
+       {{1, 1}, {3, 7}},
+       {""}},
       {"matmul_i8_activations",
        "layer t(a: f16[M, 64], b: f16[N, 64]) -> f32[M, N] {\n"
        "  return quantize(a, i8 per token) @ quantize(b, i8 per token).T\n}",
