@@ -82,6 +82,7 @@ private:
   DiagnosticCollector collector;
   OwningOpRef<ModuleOp> module;
   CompileOutput output;
+  std::vector<std::string> passNames; ///< Kept for `dumpAfter` alone.
 };
 
 } // namespace
@@ -109,9 +110,8 @@ Result<void> Compilation::parseSettings() {
 Result<void> Compilation::parse() {
   Clock::time_point start = Clock::now();
   std::vector<quern::Diagnostic> errors;
-  module = parseLayers(
-      StringRef(request.source.data(), request.source.size()), request.name,
-      context, errors);
+  module = parseLayers(StringRef(request.source.data(), request.source.size()),
+                       request.name, context, errors);
   if (!module) {
     if (errors.empty())
       return collector.takeError("the frontend");
@@ -142,13 +142,11 @@ Result<void> Compilation::parse() {
   }
   if (!found)
     return fail(Errc::InvalidArgument,
-                fmt::format("{} has no layer {}", request.name,
-                            settings.layer),
+                fmt::format("{} has no layer {}", request.name, settings.layer),
                 {"its layers are " + names});
   func::FuncOp layer = *module->getOps<func::FuncOp>().begin();
   output.module.layer = layer.getName().str();
-  for (Attribute attr :
-       layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
+  for (Attribute attr : layer->getAttrOfType<ArrayAttr>(ir::symbolsAttrName)) {
     auto symbol = cast<ir::SymbolAttr>(attr);
     output.module.symbols.push_back({symbol.getName().str(), symbol.getMin(),
                                      symbol.getMax(), symbol.getMultiple()});
@@ -166,7 +164,10 @@ Result<void> Compilation::runPasses(StringRef phase, Build build) {
   if (!request.dumpAfter.empty()) {
     llvm::raw_string_ostream stream(output.passDump);
     auto isWanted = [this](Pass *pass, Operation *) {
-      return pass->getArgument() == request.dumpAfter;
+      std::string name = pass->getArgument().str();
+      if (!name.empty() && !llvm::is_contained(passNames, name))
+        passNames.push_back(name);
+      return name == request.dumpAfter;
     };
     manager.enableIRPrinting([](Pass *, Operation *) { return false; },
                              isWanted, /*printModuleScope=*/true,
@@ -195,8 +196,7 @@ static std::vector<ScalePlacement> collectPlacements(ModuleOp module) {
                               std::pair("right", "quern.rhs_placement")})
       if (auto text = product->getAttrOfType<StringAttr>(attr))
         placements.push_back(
-            {line, fmt::format("{} operand: {}", side,
-                               text.getValue().str())});
+            {line, fmt::format("{} operand: {}", side, text.getValue().str())});
   });
   return placements;
 }
@@ -231,6 +231,11 @@ Result<void> Compilation::convert() {
                             });
       !done)
     return done;
+  if (!request.dumpAfter.empty() &&
+      !llvm::is_contained(passNames, request.dumpAfter))
+    return fail(Errc::InvalidArgument,
+                fmt::format("there is no pass {}", request.dumpAfter),
+                {fmt::format("the passes are {}", fmt::join(passNames, ", "))});
   if (wants(Stage::Tile))
     note(Stage::Tile, print());
   return {};
@@ -284,11 +289,11 @@ Result<void> Compilation::generate() {
     bool cpuStage = stage == Stage::Llvm || stage == Stage::Asm;
     bool cudaStage = stage == Stage::Cuda || stage == Stage::Ptx;
     if ((cpuStage && !cpu) || (cudaStage && cpu))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("target {} has no such stage",
-                              request.target.print()),
-                  {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
-                   "cuda and sim"});
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("target {} has no such stage", request.target.print()),
+          {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
+           "cuda and sim"});
   }
   auto done = cpu ? generateForCpu() : generateForCuda();
   if (!done) {

@@ -21,8 +21,8 @@ static int clearCache(const ModuleCache &cache, const CacheOptions &options) {
   if (!removed)
     return report(removed.error());
   if (options.json)
-    fmt::print("{}\n", nlohmann::ordered_json({{"folder", cache.folder()},
-                                               {"removed", *removed}})
+    fmt::print("{}\n", nlohmann::ordered_json(
+                           {{"folder", cache.folder()}, {"removed", *removed}})
                            .dump(2));
   else
     fmt::print("removed {} files from {}\n", *removed, cache.folder());
@@ -33,8 +33,7 @@ int quern::tool::cache(const CacheOptions &options) {
   ModuleCache cache(options.folder.empty() ? ModuleCache::defaultFolder()
                                            : options.folder);
   if (cache.folder().empty())
-    return report(fail(Errc::InvalidArgument,
-                       "there is no cache folder",
+    return report(fail(Errc::InvalidArgument, "there is no cache folder",
                        {"set QUERN_CACHE or HOME, or give --folder"}));
   if (options.action == "clear")
     return clearCache(cache, options);

@@ -42,6 +42,12 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   bool cubin = options.emit == "cubin";
   if (std::optional<Stage> stage = parseStage(options.emit))
     request->compile.wanted.push_back(*stage);
+  if (cubin && request->compile.target.kind == Target::Kind::Cpu)
+    return report(
+        fail(Errc::InvalidArgument,
+             fmt::format("target {} has no such stage: cubin", options.target),
+             {"llvm and asm are stages of cpu; cuda, ptx and cubin "
+              "of cuda and sim"}));
   auto output = compileLayer(request->compile);
   if (!output)
     return report(output.error());
@@ -77,13 +83,13 @@ int quern::tool::compile(const CompileCommandOptions &options) {
     for (const CompileOutput::Time &time : output->times)
       json["phases"][time.phase] = time.milliseconds;
     for (const KernelDesc &kernel : variant.kernels)
-      json["kernels"].push_back({{"name", kernel.name},
-                                 {"reason", kernel.reason},
-                                 {"schedule", kernel.schedule},
-                                 {"registers", kernel.registers},
-                                 {"static_shared_bytes",
-                                  kernel.staticSharedBytes},
-                                 {"spill_bytes", kernel.spillBytes}});
+      json["kernels"].push_back(
+          {{"name", kernel.name},
+           {"reason", kernel.reason},
+           {"schedule", kernel.schedule},
+           {"registers", kernel.registers},
+           {"static_shared_bytes", kernel.staticSharedBytes},
+           {"spill_bytes", kernel.spillBytes}});
     if (!options.output.empty())
       json["module"] = options.output;
     fmt::print("{}\n", json.dump(2));

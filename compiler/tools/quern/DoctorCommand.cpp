@@ -36,14 +36,13 @@ static Finding findCpu() {
                               "avx512bf16", "avxvnni"})
     if (cpu::hostHas(feature))
       useful.push_back(feature);
-  Finding finding{"CPU", true,
-                  fmt::format("{} threads; {}",
-                              std::thread::hardware_concurrency(),
-                              useful.empty() ? "the x86-64 baseline"
-                                             : fmt::format("{}", fmt::join(
-                                                                     useful,
-                                                                     ", "))),
-                  {}};
+  Finding finding{
+      "CPU",
+      true,
+      fmt::format("{} threads; {}", std::thread::hardware_concurrency(),
+                  useful.empty() ? "the x86-64 baseline"
+                                 : fmt::format("{}", fmt::join(useful, ", "))),
+      {}};
   if (!cpu::hostHas("avx512vnni"))
     finding.advice.push_back("without AVX-512 VNNI int8 products run on "
                              "slower instructions; results are the same");
@@ -53,13 +52,16 @@ static Finding findCpu() {
 static Finding findDriver() {
   auto driver = cuda::systemDriver();
   if (!driver)
-    return {"CUDA driver", false, driver.error().message,
+    return {"CUDA driver",
+            false,
+            driver.error().message,
             {"needed only to run on a GPU (--target cuda); sim:sm_80 and the "
              "like run the same kernels without one"}};
   int version = 0, devices = 0;
   (*driver)->driverGetVersion(&version);
   (*driver)->deviceGetCount(&devices);
-  return {"CUDA driver", true,
+  return {"CUDA driver",
+          true,
           fmt::format("CUDA {}.{}, {} device(s)", version / 1000,
                       version % 1000 / 10, devices),
           {}};
@@ -68,14 +70,18 @@ static Finding findDriver() {
 static Finding findCache() {
   std::string folder = ModuleCache::defaultFolder();
   if (folder.empty())
-    return {"cache", false, "no folder",
+    return {"cache",
+            false,
+            "no folder",
             {"set QUERN_CACHE or HOME; without it every program compiles "
              "anew"}};
   auto entries = ModuleCache(folder).list();
   if (!entries)
     return {"cache", false, entries.error().message, entries.error().notes};
-  return {"cache", true,
-          fmt::format("{}, {} compiled layers", folder, entries->size()), {}};
+  return {"cache",
+          true,
+          fmt::format("{}, {} compiled layers", folder, entries->size()),
+          {}};
 }
 
 static Finding findNvrtc() {
@@ -89,7 +95,8 @@ static Finding findNvrtc() {
       advice.push_back(note);
     return {"NVRTC", false, nvrtc.error().message, advice};
   }
-  Finding finding{"NVRTC", true,
+  Finding finding{"NVRTC",
+                  true,
                   fmt::format("{}.{} in {}", (*nvrtc)->versionMajor(),
                               (*nvrtc)->versionMinor(), (*nvrtc)->path()),
                   {}};
@@ -102,8 +109,11 @@ static Finding findNvrtc() {
 
 int quern::tool::doctor(const DoctorOptions &options) {
   std::vector<Finding> findings = {
-      {"compiler", true, std::string(compilerBuildId()), {}}, findCpu(),
-      findNvrtc(), findDriver(), findCache()};
+      {"compiler", true, std::string(compilerBuildId()), {}},
+      findCpu(),
+      findNvrtc(),
+      findDriver(),
+      findCache()};
   if (options.json) {
     nlohmann::ordered_json json = nlohmann::ordered_json::array();
     for (const Finding &finding : findings)

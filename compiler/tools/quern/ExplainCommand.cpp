@@ -105,8 +105,7 @@ int quern::tool::explain(const LayerOptions &options) {
       const KernelDesc &kernel = variant.kernels[launch.kernel];
       nlohmann::ordered_json entry;
       entry["kernel"] = kernel.name;
-      entry["phase"] =
-          launch.phase == LaunchPhase::Prepare ? "prepare" : "run";
+      entry["phase"] = launch.phase == LaunchPhase::Prepare ? "prepare" : "run";
       entry["reason"] = kernel.reason;
       entry["class"] = describe(kernel.numericsClass);
       entry["schedule"] = kernel.schedule;

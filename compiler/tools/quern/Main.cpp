@@ -9,12 +9,15 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <new>
+#include <system_error>
 
 using namespace quern;
 using namespace quern::tool;
@@ -28,22 +31,48 @@ Result<std::string> quern::tool::readTextFile(const std::string &path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error))
     return fail(Errc::InvalidFile, fmt::format("{} is a folder", path));
+  // Also bounds what an endless device or pipe gives.
+  constexpr size_t largest = size_t(64) << 20;
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
+  std::string text;
+  std::array<char, 1 << 16> block;
+  while (file && text.size() <= largest) {
+    file.read(block.data(), block.size());
+    text.append(block.data(), static_cast<size_t>(file.gcount()));
+  }
+  if (text.size() > largest)
+    return fail(Errc::InvalidFile,
+                fmt::format("{} is larger than 64 MiB, which no layer's text "
+                            "is",
+                            path));
+  if (!file.eof() || file.bad())
     return fail(Errc::InvalidFile,
                 fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  return text.str();
+  if (size_t at = text.find('\0'); at != std::string::npos)
+    return fail(Errc::InvalidFile,
+                fmt::format("{} is not text: byte {} is zero", path, at),
+                {"a layer is a text file, usually named *.qn"});
+  return text;
 }
 
 Result<std::pair<std::string, std::string>>
-quern::tool::splitAssignment(const std::string &text,
-                             const std::string &what) {
+quern::tool::splitAssignment(const std::string &text, const std::string &what) {
   size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
     return fail(Errc::InvalidArgument,
                 fmt::format("{} takes NAME=VALUE, not \"{}\"", what, text));
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+/// A check of the words themselves: the conversion to a number wraps negative
+/// ones and clamps large ones.
+static std::string isSeed(const std::string &text) {
+  uint64_t seed;
+  auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error == std::errc() && end == text.data() + text.size())
+    return {};
+  return fmt::format("{} is not a number from 0 to 2^64 - 1", text);
 }
 
 /// The options of every command that compiles a layer.
@@ -89,13 +118,16 @@ int main(int argc, char **argv) {
                          "where to write an output: y.npy, or NAME=y.npy");
   runCommand->add_flag("--check", runOptions.check,
                        "compare with the reference interpreter");
-  runCommand->add_option("--seed", runOptions.seed,
-                         "seed of the operands not given")
+  runCommand
+      ->add_option("--seed", runOptions.seed, "seed of the operands not given")
+      ->check(isSeed)
       ->capture_default_str();
-  runCommand->add_option("--threads", runOptions.threads,
-                         "CPU threads; 0 for all");
-  runCommand->add_option("--repeat", runOptions.repeat,
-                         "run so many times and print the median")
+  runCommand
+      ->add_option("--threads", runOptions.threads, "CPU threads; 0 for all")
+      ->check(CLI::Range(0u, 4096u));
+  runCommand
+      ->add_option("--repeat", runOptions.repeat,
+                   "run so many times and print the median")
       ->check(CLI::Range(1u, 1000000u));
   runCommand->footer(
       "Examples:\n"
@@ -148,15 +180,38 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
+        app.get_subcommands().empty()) {
+      fmt::print(stderr,
+                 "error: there is no command {}\nnote: the commands are run, "
+                 "compile, explain, doctor and cache; see quern --help\n",
+                 argv[1]);
+      return WrongInput;
+    }
     return app.exit(error) == 0 ? Right : WrongInput;
   }
-  if (runCommand->parsed())
-    return run(runOptions);
-  if (compileCommand->parsed())
-    return compile(compileOptions);
-  if (explainCommand->parsed())
-    return explain(explainOptions);
-  if (doctorCommand->parsed())
-    return doctor(doctorOptions);
-  return cache(cacheOptions);
+  auto command = [&] {
+    if (runCommand->parsed())
+      return run(runOptions);
+    if (compileCommand->parsed())
+      return compile(compileOptions);
+    if (explainCommand->parsed())
+      return explain(explainOptions);
+    if (doctorCommand->parsed())
+      return doctor(doctorOptions);
+    return cache(cacheOptions);
+  };
+  // Results that do not reach their reader are no success.
+  try {
+    int code = command();
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout))
+      return code;
+    fmt::print(stderr, "error: cannot write to standard output: {}\n",
+               std::strerror(errno));
+  } catch (const std::bad_alloc &) {
+    fmt::print(stderr, "error: out of memory\n");
+  } catch (const std::system_error &error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+  }
+  return WrongInput;
 }

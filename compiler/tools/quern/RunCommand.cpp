@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 
 using namespace quern;
 using namespace quern::tool;
@@ -47,16 +48,35 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
     std::string path =
         equals == std::string::npos ? text : text.substr(equals + 1);
     if (equals == std::string::npos && names.size() > 1)
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--output {}: the layer has several outputs",
-                              text),
-                  {fmt::format("name one of {}, as in {}={}",
-                               fmt::join(names, ", "), names.front(), text)});
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("--output {}: the layer has several outputs", text),
+          {fmt::format("name one of {}, as in {}={}", fmt::join(names, ", "),
+                       names.front(), text)});
     if (std::find(names.begin(), names.end(), name) == names.end())
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("--output {}: the layer has no output {}", text, name),
+          {fmt::format("its outputs are {}", fmt::join(names, ", "))});
+    if (path.empty())
       return fail(Errc::InvalidArgument,
-                  fmt::format("--output {}: the layer has no output {}", text,
-                              name),
-                  {fmt::format("its outputs are {}", fmt::join(names, ", "))});
+                  fmt::format("--output \"{}\" names no file", text));
+    for (const auto &[otherName, otherPath] : plan.files)
+      if (otherName == name || otherPath == path)
+        return fail(
+            Errc::InvalidArgument,
+            fmt::format("--output {}: {} is given twice", text,
+                        otherName == name ? "output " + name : "file " + path));
+    // Found out now, not after a long run.
+    std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error))
+      return fail(Errc::InvalidArgument,
+                  fmt::format("cannot write {}: it is a folder", path));
+    if (!folder.empty() && !std::filesystem::is_directory(folder, error))
+      return fail(Errc::InvalidArgument,
+                  fmt::format("cannot write {}: there is no folder {}", path,
+                              folder.string()));
     plan.files.emplace_back(name, path);
   }
   return plan;
@@ -64,8 +84,8 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
 
 /// `f16[64, 4096]  mean 0.012, from -3.1 to 2.9`
 static std::string summarize(const Tensor &tensor) {
-  std::string text = fmt::format("{}{}", name(tensor.dtype()),
-                                 tensor.shape().print());
+  std::string text =
+      fmt::format("{}{}", name(tensor.dtype()), tensor.shape().print());
   std::vector<float> values = tensor.toFloats();
   if (values.empty())
     return text;
@@ -82,9 +102,9 @@ static std::string summarize(const Tensor &tensor) {
     high = std::max(high, value);
   }
   if (nans < values.size())
-    text += fmt::format("  mean {:.5g}, from {:.5g} to {:.5g}",
-                        sum / static_cast<double>(values.size() - nans), low,
-                        high);
+    text +=
+        fmt::format("  mean {:.5g}, from {:.5g} to {:.5g}",
+                    sum / static_cast<double>(values.size() - nans), low, high);
   if (nans)
     text += fmt::format("; {} NaN", nans);
   return text;
@@ -216,9 +236,8 @@ int quern::tool::run(const RunOptions &options) {
                              }),
                variant.target);
     fmt::print("  ran in {:.3f} ms{}\n", runMs,
-               times.size() > 1
-                   ? fmt::format(" (median of {})", times.size())
-                   : std::string());
+               times.size() > 1 ? fmt::format(" (median of {})", times.size())
+                                : std::string());
     if (!operands->drawn.empty())
       fmt::print("  drawn with seed {}: {}\n", options.seed,
                  fmt::join(operands->drawn, ", "));
