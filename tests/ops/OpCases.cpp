@@ -122,6 +122,12 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: {T}[M, 50]) -> i8[M, 50] * f32[M/4, 50/7] {\n"
        "  return quantize(a, i8 per block(4, 7))\n}",
        rows},
+      // Rows of one element more than vectors hold, stored in an order in which
+      // a store beyond the row would overwrite another.
+      {"quantize_shared_rows",
+       "layer t(a: {T}[4, 3, 33]) -> i8[4, 3, 33] * f32[1, 3, 1] {\n"
+       "  return quantize(a, i8[4, 3, 33] * f32[1, 3, 1])\n}",
+       {{}}},
       {"quantize_static",
        "layer t(a: {T}[M, 300], s: f32[1, 1]) -> i8[M, 300] * f32[1, 1] {\n"
        "  return quantize(a, i8 per tensor, scale = s)\n}",
