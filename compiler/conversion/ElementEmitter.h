@@ -48,8 +48,8 @@ struct BufferKey {
   }
 };
 
-/// Sees through codes, scales and make_qtensor outside of `group`, so that one
-/// memory has one key.
+/// Sees through codes, scales and make_qtensor, so that one memory has one
+/// key.
 BufferKey resolveBuffer(mlir::Value value, Part part = Part::Values);
 
 /// The tensor a key stands for.
@@ -128,8 +128,7 @@ private:
     mlir::Value value;
     bool inner = false;
   };
-  /// Bodies memoise by value (or op and slot) and index.
-  using Key = std::pair<const void *, std::pair<unsigned, mlir::AffineMap>>;
+  /// Bodies memoise by (value or op, slot) and index.
   using Memo =
       std::map<std::pair<std::pair<const void *, unsigned>, const void *>,
                mlir::Value>;

@@ -13,6 +13,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 using namespace mlir;
 using namespace quern;
 using namespace quern::conversion;
@@ -48,6 +50,7 @@ private:
   void declareSignature();
   void declare(const BufferKey &key, StringRef name, StringRef part,
                tile::BufferRole role);
+  void declareTemporary(ir::KernelOp group, OpResult result);
   LogicalResult convertGroup(ir::KernelOp group);
   KernelScope startKernel(StringRef role, StringRef reason,
                           tile::NumericsClass numericsClass, Location loc);
@@ -64,6 +67,7 @@ private:
   std::map<BufferKey, Value> buffers;
   unsigned numKernels = 0;
   unsigned numTemporaries = 0;
+  std::set<std::string> temporaryNames;
 };
 
 } // namespace
@@ -199,6 +203,30 @@ LogicalResult LayerConverter::convertGroup(ir::KernelOp group) {
   return success();
 }
 
+void LayerConverter::declareTemporary(ir::KernelOp group, OpResult result) {
+  // Named after the text's value where there is one. What belongs to a
+  // quantization is told apart as in the signature.
+  Value value = group.getBody().front().getTerminator()->getOperand(
+      result.getResultNumber());
+  Operation *op = value.getDefiningOp();
+  StringRef part = "values";
+  if (isa_and_nonnull<EncodeOp>(op))
+    part = "codes";
+  else if (op && op->getAttr(partAttrName) == builder.getStringAttr("quantize"))
+    part = "scales";
+  std::string name;
+  if (auto named = dyn_cast<NameLoc>(value.getLoc()))
+    name = named.getName().str();
+  else
+    name = fmt::format("tmp{}", numTemporaries++);
+  // Unfused, several values stem from one name of the text.
+  std::string unique = name;
+  for (unsigned i = 1; !temporaryNames.insert(unique + "." + part.str()).second;
+       ++i)
+    unique = fmt::format("{}.{}", name, i);
+  declare({result}, unique, part, tile::BufferRole::Temporary);
+}
+
 LogicalResult LayerConverter::run() {
   if (failed(verifyBody()) || failed(collectOutputs()))
     return failure();
@@ -234,8 +262,7 @@ LogicalResult LayerConverter::run() {
   for (ir::KernelOp group : groups)
     for (Value result : group.getResults())
       if (!buffers.contains({result}))
-        declare({result}, fmt::format("tmp{}", numTemporaries++), "values",
-                tile::BufferRole::Temporary);
+        declareTemporary(group, cast<OpResult>(result));
   for (ir::KernelOp group : groups)
     if (failed(convertGroup(group)))
       return failure();

@@ -6,9 +6,9 @@
 
 #include "compiler/diagnostics/Diagnostics.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quern;
@@ -46,8 +46,7 @@ DiagnosticCollector::DiagnosticCollector(MLIRContext &context,
       handler(&context, [this](mlir::Diagnostic &diagnostic) {
         if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
           return success();
-        quern::Diagnostic error =
-            fail(Errc::InvalidSource, diagnostic.str());
+        quern::Diagnostic error = fail(Errc::InvalidSource, diagnostic.str());
         if (FileLineColLoc place = findFileLocation(diagnostic.getLocation())) {
           error.file = place.getFilename().str();
           error.line = place.getLine();

@@ -13,8 +13,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 using namespace mlir;
 using namespace quern;
 using namespace quern::frontend;

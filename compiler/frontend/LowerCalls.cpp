@@ -12,6 +12,7 @@
 
 #include "compiler/frontend/Lowering.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 
 #include <fmt/format.h>

@@ -6,8 +6,6 @@
 
 #include "compiler/frontend/Source.h"
 
-#include "llvm/ADT/ArrayRef.h"
-
 #include <algorithm>
 
 using namespace quern;

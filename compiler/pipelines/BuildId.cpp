@@ -45,8 +45,8 @@ static int visitObject(dl_phdr_info *info, size_t, void *data) {
     const ElfW(Phdr) &segment = info->dlpi_phdr[i];
     if (segment.p_type != PT_NOTE)
       continue;
-    auto *at = reinterpret_cast<const char *>(info->dlpi_addr +
-                                              segment.p_vaddr);
+    auto *at =
+        reinterpret_cast<const char *>(info->dlpi_addr + segment.p_vaddr);
     const char *end = at + segment.p_memsz;
     while (at + sizeof(ElfW(Nhdr)) <= end) {
       ElfW(Nhdr) note;
@@ -56,8 +56,8 @@ static int visitObject(dl_phdr_info *info, size_t, void *data) {
       if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
           std::memcmp(name, "GNU", 4) == 0)
         for (unsigned b = 0; b < note.n_descsz; ++b)
-          search->id += fmt::format("{:02x}",
-                                    static_cast<unsigned char>(bytes[b]));
+          search->id +=
+              fmt::format("{:02x}", static_cast<unsigned char>(bytes[b]));
       at = bytes + ((note.n_descsz + 3) & ~3u);
     }
   }

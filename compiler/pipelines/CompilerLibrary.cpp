@@ -69,7 +69,7 @@ static void release(QuernCompileResult *result) {
 extern "C" __attribute__((visibility("default"))) const QuernCompiler *
 quern_compiler_v0() {
   static const QuernCompiler compiler = {
-      sizeof(QuernCompiler), ModuleDesc::formatMajor,
-      compilerBuildId().data(), compile, release};
+      sizeof(QuernCompiler), ModuleDesc::formatMajor, compilerBuildId().data(),
+      compile, release};
   return &compiler;
 }

@@ -62,8 +62,8 @@ Result<Oracle> Oracle::create(std::string_view source, std::string_view name,
     return errors.empty() ? fail(Errc::Internal, "the frontend failed silently")
                           : errors.front();
   for (func::FuncOp layer : state->module->getOps<func::FuncOp>())
-    if (layerName.empty() || layer.getName() == StringRef(layerName.data(),
-                                                          layerName.size())) {
+    if (layerName.empty() ||
+        layer.getName() == StringRef(layerName.data(), layerName.size())) {
       if (state->layer)
         return fail(Errc::InvalidArgument,
                     "the text has several layers; name one");

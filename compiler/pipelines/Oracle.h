@@ -57,9 +57,9 @@ public:
 
   /// Compares outputs with the reference's by the classes of the layer's
   /// operations.
-  Result<std::vector<OutputCheck>>
-  check(std::span<const TensorView> operands,
-        std::span<const TensorView> outputs, unsigned threads) const;
+  Result<std::vector<OutputCheck>> check(std::span<const TensorView> operands,
+                                         std::span<const TensorView> outputs,
+                                         unsigned threads) const;
 
   /// Symbols of the layer, in index order.
   const std::vector<SymbolDesc> &symbols() const;

@@ -75,9 +75,9 @@ static bool hasPrefix(const std::set<std::string> &opcodes,
 /// Every f32 instruction is IEEE and rounded once.
 static void expectStrict(const std::set<std::string> &opcodes) {
   static const std::set<std::string> allowed = {
-      "add.rn.f32", "sub.rn.f32", "mul.rn.f32", "div.rn.f32", "fma.rn.f32",
-      "sqrt.rn.f32", "neg.f32", "abs.f32", "max.NaN.f32", "min.NaN.f32",
-      "mov.f32", "selp.f32", "copysign.f32"};
+      "add.rn.f32",  "sub.rn.f32", "mul.rn.f32",  "div.rn.f32",  "fma.rn.f32",
+      "sqrt.rn.f32", "neg.f32",    "abs.f32",     "max.NaN.f32", "min.NaN.f32",
+      "mov.f32",     "selp.f32",   "copysign.f32"};
   for (const std::string &opcode : opcodes) {
     EXPECT_EQ(opcode.find(".approx"), std::string::npos) << opcode;
     EXPECT_EQ(opcode.find(".ftz"), std::string::npos) << opcode;

@@ -77,6 +77,10 @@ TEST(FrontendIr, EveryExampleParses) {
                                    example.file + ".qn"));
     ASSERT_TRUE(parsed.module) << parsed.errors();
     EXPECT_TRUE(parsed.module->lookupSymbol(example.layer)) << example.file;
+    parsed.module->walk([&](mlir::Operation *op) {
+      auto place = op->getLoc()->findInstanceOf<mlir::FileLineColLoc>();
+      EXPECT_TRUE(place && place.getLine() > 0) << example.file;
+    });
   }
 }
 

@@ -45,7 +45,7 @@ static bool checkSound(mlir::MLIRContext &context, const std::string &text) {
 static std::vector<std::string> seeds() {
   std::vector<std::string> texts;
   for (const char *name :
-       {"hello", "swiglu_small", "fp8_linear", "softmax_head"})
+       {"hello/hello", "swiglu_small", "fp8_linear", "softmax_head"})
     texts.push_back(
         readFile(std::string(QUERN_SOURCE_DIR "/examples/") + name + ".qn"));
   texts.push_back(

@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <random>
 
@@ -30,8 +31,7 @@ struct TestBuffer {
 
 static std::string blocksModule(const std::vector<TestBuffer> &buffers,
                                 std::string body, int64_t maxM = 4096) {
-  std::string symbols =
-      fmt::format("[#tile.symbol<\"M\", 0, {}, 1>]", maxM);
+  std::string symbols = fmt::format("[#tile.symbol<\"M\", 0, {}, 1>]", maxM);
   std::string out = fmt::format(
       "tile.program @layer symbols {} numerics \"strict\" {{\n", symbols);
   std::string names, types, params, writes;
@@ -67,10 +67,10 @@ static std::vector<float> normals(size_t count, uint32_t seed) {
 }
 
 /// Compiles, runs at several M, seeds and architectures, and compares y.
-static void check(const std::string &text, const std::vector<int64_t> &rows,
-                  const std::function<Buffers(int64_t)> &inputs,
-                  const std::function<std::string(int64_t, const Buffers &)>
-                      &compare) {
+static void
+check(const std::string &text, const std::vector<int64_t> &rows,
+      const std::function<Buffers(int64_t)> &inputs,
+      const std::function<std::string(int64_t, const Buffers &)> &compare) {
   for (const char *arch : {"sm_80", "sm_120a"}) {
     Result<VariantDesc> variant = compileTile(text, arch);
     ASSERT_TRUE(variant) << variant.error().render() << text;
@@ -83,8 +83,8 @@ static void check(const std::string &text, const std::vector<int64_t> &rows,
         ASSERT_TRUE(done) << arch << " M=" << M << "\n"
                           << done.error().render();
         std::string difference = compare(M, buffers);
-        ASSERT_TRUE(difference.empty()) << arch << " M=" << M << ": "
-                                        << difference;
+        ASSERT_TRUE(difference.empty())
+            << arch << " M=" << M << ": " << difference;
       }
   }
 }
@@ -148,7 +148,7 @@ static void checkQuantize(int64_t K, int64_t group) {
     Buffers buffers;
     std::vector<float> x = normals(M * K, 7);
     if (M > 2) {
-      x[K] = NAN;                             // A NaN takes its block.
+      x[K] = NAN;                              // A NaN takes its block.
       std::fill_n(x.begin() + 2 * K, K, 0.0f); // Zeros give codes 0.
     }
     buffers.set("x", x);
@@ -253,9 +253,9 @@ TEST(Blocks, Softmax) {
 
 TEST(Blocks, OneMapOverEverything) {
   QUERN_NEEDS_NVRTC();
-  std::string text = blocksModule({{"x", "input", "3, s0, 37", "f32"},
-                                   {"y", "output", "3, s0, 37", "f32"}},
-                                  R"(
+  std::string text = blocksModule(
+      {{"x", "input", "3, s0, 37", "f32"}, {"y", "output", "3, s0, 37", "f32"}},
+      R"(
   tile.blocks affine_map<()[s0] -> (3, s0)> (%b: index, %m: index) {
     tile.map (%b, %m) box affine_map<(d0, d1)[s0] -> (37)> (%k: index) {
       %v = tile.load %x at affine_map<(d0, d1, d2)[s0] -> (d0, d1, d2)> (%b, %m, %k) : $x -> f32
@@ -288,8 +288,8 @@ TEST(Blocks, OneMapOverEverything) {
     std::vector<float> y, x = buffers.get<float>("x");
     for (size_t i = 0; i < x.size(); ++i) {
       float v = x[i];
-      float f = std::fma(strictTanh(v) + strictErf(v), std::sqrt(std::fabs(v)),
-                         v);
+      float f =
+          std::fma(strictTanh(v) + strictErf(v), std::sqrt(std::fabs(v)), v);
       y.push_back(i % 37 % 2 == 0 ? f : -f);
     }
     return compareFloats(buffers.get<float>("y"), y);
@@ -299,9 +299,9 @@ TEST(Blocks, OneMapOverEverything) {
 
 TEST(Blocks, SumsIntegersAndWritesColumns) {
   QUERN_NEEDS_NVRTC();
-  std::string text = blocksModule({{"x", "input", "s0, 300", "ui8"},
-                                   {"y", "output", "300", "i32"}},
-                                  R"(
+  std::string text = blocksModule(
+      {{"x", "input", "s0, 300", "ui8"}, {"y", "output", "300", "i32"}},
+      R"(
   tile.blocks affine_map<()[s0] -> (300)> (%n: index) {
     %sum = tile.reduce addi (%n) box affine_map<(d0)[s0] -> (s0)> (%m: index) {
       %v = tile.load %x at affine_map<(d0, d1)[s0] -> (d1, d0)> (%n, %m) : $x -> i8
@@ -334,4 +334,41 @@ TEST(Blocks, SumsIntegersAndWritesColumns) {
     return {};
   };
   check(text, {1, 130}, inputs, compare);
+}
+
+TEST(BlocksFaults, ArePlantedAndCaught) {
+  QUERN_NEEDS_NVRTC();
+  // Without the barrier before a block's partial results are read, or with the
+  // butterfly turned into a shift, something must be noticed. (The very first
+  // barrier guards against an earlier reduction, of which there is none.)
+  int64_t K = 777;
+  for (auto [from, to] :
+       {std::pair("bar.sync \t0;", ""), {"shfl.sync.bfly", "shfl.sync.up"}}) {
+    Result<VariantDesc> variant = compileTile(softmaxText(K), "sm_80");
+    ASSERT_TRUE(variant) << variant.error().render();
+    ASSERT_TRUE(editPtx(*variant, "bar.sync \t0;", "bar.sync 0;"));
+    ASSERT_TRUE(editPtx(*variant, from, to)) << from;
+    bool caught = false;
+    for (uint64_t seed = 1; seed <= 5 && !caught; ++seed) {
+      Buffers buffers;
+      std::vector<float> x = normals(3 * K, 3);
+      buffers.set("x", x);
+      if (!runOnSimulator(*variant, {3}, buffers, seed)) {
+        caught = true;
+        break;
+      }
+      std::vector<float> y = buffers.get<float>("y");
+      for (int64_t m = 0; m < 3; ++m) {
+        float max =
+            *std::max_element(x.begin() + m * K, x.begin() + (m + 1) * K);
+        std::vector<float> e;
+        for (int64_t k = 0; k < K; ++k)
+          e.push_back(strictExp(x[m * K + k] - max));
+        float sum = orderedSum(e);
+        for (int64_t k = 0; k < K; ++k)
+          caught |= !sameBits(y[m * K + k], e[k] / sum);
+      }
+    }
+    EXPECT_TRUE(caught) << from;
+  }
 }

@@ -24,8 +24,8 @@ struct Argument {
 } // namespace
 
 std::string ContractCase::text() const {
-  std::string symbols = fmt::format("[#tile.symbol<\"M\", 0, {}, 1>]",
-                                    maxM ? maxM : INT64_MAX);
+  std::string symbols =
+      fmt::format("[#tile.symbol<\"M\", 0, {}, 1>]", maxM ? maxM : INT64_MAX);
   std::string lead = batch ? fmt::format("{}, ", batch) : "";
   std::string rhsLead = batch && rhsHasBatch ? lead : "";
   std::vector<Argument> args;
@@ -90,7 +90,8 @@ std::string ContractCase::text() const {
   std::string acc = isFloat() || split ? "f32" : "i32";
   out += fmt::format(
       "  tile.contract {{extents = affine_map<()[s0] -> ({}s0, {}, {})>, "
-      "num_batch = {} : i64, num_lhs = 1 : i64, terms = array<i64: {}>{}{}{}}}\n",
+      "num_batch = {} : i64, num_lhs = 1 : i64, terms = array<i64: "
+      "{}>{}{}{}}}\n",
       lead, N, K, base, termList, lhs == "ui8" ? ", lhs_unsigned" : "",
       rhs == "ui8" ? ", rhs_unsigned" : "",
       split ? fmt::format(", split = {} : i64", split) : "");
@@ -126,7 +127,8 @@ std::string ContractCase::text() const {
            "    %g1 = arith.mulf %silu, %r1 : f32\n";
     result = "%g1";
     for (int t = 2; t < terms; ++t) {
-      out += fmt::format("    %g{0} = arith.addf {1}, %r{0} : f32\n", t, result);
+      out +=
+          fmt::format("    %g{0} = arith.addf {1}, %r{0} : f32\n", t, result);
       result = fmt::format("%g{}", t);
     }
   }

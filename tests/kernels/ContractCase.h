@@ -42,7 +42,8 @@ struct ContractCase {
 };
 
 inline std::ostream &operator<<(std::ostream &out, const ContractCase &c) {
-  out << c.lhs << "*" << c.rhs << " M<=" << c.maxM << " N" << c.N << " K" << c.K;
+  out << c.lhs << "*" << c.rhs << " M<=" << c.maxM << " N" << c.N << " K"
+      << c.K;
   if (c.batch)
     out << " batch" << c.batch << (c.rhsHasBatch ? "" : " shared rhs");
   if (c.terms > 1)

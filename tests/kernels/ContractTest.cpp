@@ -99,8 +99,7 @@ private:
                   (transposed ? k * rows + row : row * c.K + k)];
   }
   float rhsAt(int t, int64_t b, int64_t n, int64_t k) const {
-    float value =
-        at(w[t], c.rhsHasBatch ? b : 0, n, k, c.N, c.rhsTransposed);
+    float value = at(w[t], c.rhsHasBatch ? b : 0, n, k, c.N, c.rhsTransposed);
     return c.decodeRhs ? fromBits(toHalf(value * sw[t][n], false), false)
                        : value;
   }
@@ -121,14 +120,13 @@ private:
             exact += static_cast<int32_t>(a) * static_cast<int32_t>(v);
           }
         }
-        float part = c.isFloat() ? static_cast<float>(real)
-                                 : static_cast<float>(exact);
+        float part =
+            c.isFloat() ? static_cast<float>(real) : static_cast<float>(exact);
         if (c.isFloat()) // Sums of K terms in any order, each step rounded.
           bound += static_cast<float>(absolute * (g + 2) * 0x1p-23) + 1e-30f;
         if (c.split)
-          sum = std::fma(part,
-                         sx[m * c.blocks() + kb] * sw[t][n * c.blocks() + kb],
-                         sum);
+          sum = std::fma(
+              part, sx[m * c.blocks() + kb] * sw[t][n * c.blocks() + kb], sum);
         else
           sum = c.isFloat() ? part : (part * sx[m]) * sw[t][n];
       }
@@ -162,8 +160,7 @@ static void run(const ContractCase &c, const std::string &arch,
   for (int64_t M : rows)
     for (int seed = 1; seed <= seeds; ++seed) {
       Problem problem(c, M, 100 * seed + static_cast<uint32_t>(M));
-      Result<void> done =
-          runOnSimulator(*variant, {M}, problem.buffers, seed);
+      Result<void> done = runOnSimulator(*variant, {M}, problem.buffers, seed);
       ASSERT_TRUE(done) << arch << " M=" << M << " seed " << seed << "\n"
                         << done.error().render();
       std::string difference = problem.compare();
@@ -253,6 +250,41 @@ TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
   }
 }
 
+/// Whether a product edited in PTX is caught, by a report of the simulator or
+/// by a wrong value, under one of a few schedules.
+static bool isCaught(const std::string &from, const std::string &to) {
+  ContractCase c;
+  c.N = 72, c.K = 400;
+  Result<VariantDesc> variant = compileTile(c.text(), "sm_80");
+  if (!variant || !editPtx(*variant, from, to)) {
+    ADD_FAILURE() << "nothing to edit: " << from;
+    return false;
+  }
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Problem problem(c, 70, 1);
+    if (!runOnSimulator(*variant, {70}, problem.buffers, seed) ||
+        !problem.compare().empty())
+      return true;
+  }
+  return false;
+}
+
+TEST(ContractFaults, ArePlantedAndCaught) {
+  QUERN_NEEDS_NVRTC();
+  EXPECT_TRUE(isCaught("cp.async.wait_group 2;", "cp.async.wait_group 3;"));
+  EXPECT_TRUE(isCaught("bar.sync \t0;", ""));
+  EXPECT_TRUE(isCaught("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
+                       "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32"));
+  // Unedited it passes: the check itself is sound.
+  EXPECT_FALSE(isCaught("mma.sync", "mma.sync"));
+}
+
+TEST(ContractSizes, ZeroRowsAreLegal) {
+  QUERN_NEEDS_NVRTC();
+  ContractCase c;
+  run(c, "sm_80", {0}, 1);
+}
+
 TEST(ContractRefusals, AreExplained) {
   ContractCase c;
   c.split = 16, c.K = 64;
@@ -270,6 +302,5 @@ TEST(ContractRefusals, AreExplained) {
   c.lhs = c.rhs = "f32";
   variant = compileTile(c.text(), "sm_80");
   ASSERT_FALSE(variant);
-  EXPECT_NE(variant.error().message.find("f32/f8 products"),
-            std::string::npos);
+  EXPECT_NE(variant.error().message.find("f32/f8 products"), std::string::npos);
 }

@@ -27,6 +27,24 @@ bool test::hasNvrtc(std::string &why) {
   return false;
 }
 
+bool test::editPtx(VariantDesc &variant, const std::string &from,
+                   const std::string &to) {
+  for (CodeDesc &code : variant.code) {
+    if (code.kind != CodeKind::Ptx)
+      continue;
+    std::string text(reinterpret_cast<const char *>(code.bytes.data()),
+                     code.bytes.size());
+    size_t at = text.find(from);
+    if (at == std::string::npos)
+      return false;
+    text.replace(at, from.size(), to);
+    code.bytes.resize(text.size());
+    std::memcpy(code.bytes.data(), text.data(), text.size());
+    return true;
+  }
+  return false;
+}
+
 Result<VariantDesc> test::compileTile(const std::string &text,
                                       const std::string &arch) {
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
@@ -121,12 +139,12 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
     for (const SymExpr &extent : buffer.shape)
       bytes *= *extent.evaluate(symbols);
     std::vector<std::byte> &host = buffers.contents[keyOf(buffer)];
-    bool given = buffer.role == BufferRole::Input ||
-                 buffer.role == BufferRole::Weight;
+    bool given =
+        buffer.role == BufferRole::Input || buffer.role == BufferRole::Weight;
     if (given && host.size() != static_cast<size_t>(bytes))
       return fail(Errc::InvalidArgument,
-                  fmt::format("buffer {} holds {} bytes, not {}",
-                              keyOf(buffer), host.size(), bytes));
+                  fmt::format("buffer {} holds {} bytes, not {}", keyOf(buffer),
+                              host.size(), bytes));
     if (!given)
       host.assign(bytes, std::byte(0xcd));
     cuda::DevicePtr address = 0;
@@ -145,8 +163,7 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
         continue;
       const KernelDesc &kernel = variant.kernels[launch.kernel];
       cuda::LaunchConfig config{};
-      unsigned *grid[] = {&config.gridDimX, &config.gridDimY,
-                          &config.gridDimZ};
+      unsigned *grid[] = {&config.gridDimX, &config.gridDimY, &config.gridDimZ};
       bool empty = false;
       for (int i = 0; i < 3; ++i) {
         Result<int64_t> extent = launch.grid[i].evaluate(symbols);
@@ -160,18 +177,18 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
       config.blockDimX = launch.block[0];
       config.blockDimY = launch.block[1];
       config.blockDimZ = launch.block[2];
-      config.sharedMemBytes = static_cast<unsigned>(
-          *launch.dynamicSharedBytes.evaluate(symbols));
+      config.sharedMemBytes =
+          static_cast<unsigned>(*launch.dynamicSharedBytes.evaluate(symbols));
       cuda::FunctionHandle function = nullptr;
       CHECK_DRIVER(
           moduleGetFunction(&function, run.module, kernel.name.c_str()),
           "finding the kernel");
       if (config.sharedMemBytes > 48 * 1024)
-        CHECK_DRIVER(
-            funcSetAttribute(
-                function, cuda::function_attribute::MaxDynamicSharedSizeBytes,
-                static_cast<int>(config.sharedMemBytes)),
-            "allowing shared memory");
+        CHECK_DRIVER(funcSetAttribute(
+                         function,
+                         cuda::function_attribute::MaxDynamicSharedSizeBytes,
+                         static_cast<int>(config.sharedMemBytes)),
+                     "allowing shared memory");
       std::vector<uint64_t> values;
       for (uint32_t buffer : launch.buffers)
         values.push_back(run.addresses[buffer]);

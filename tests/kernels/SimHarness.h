@@ -1,4 +1,5 @@
-//===- SimHarness.h - Runs compiled tile modules on the simulator *- C++ -*-===//
+//===- SimHarness.h - Runs compiled tile modules on the simulator *- C++
+//-*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -57,6 +58,11 @@ Result<void> runOnSimulator(const VariantDesc &variant,
                             const std::vector<int64_t> &symbols,
                             Buffers &buffers, uint64_t seed,
                             sim::Counters *counters = nullptr);
+
+/// Replaces the first `from` in the variant's PTX, to plant a fault. False if
+/// it does not occur.
+bool editPtx(VariantDesc &variant, const std::string &from,
+             const std::string &to);
 
 /// Whether NVRTC can be used here; else why not.
 bool hasNvrtc(std::string &why);

@@ -14,25 +14,31 @@ static const std::vector<std::vector<int64_t>> rows = {{0}, {1}, {7}, {33}};
 const std::vector<OpCase> &quern::test::opCases() {
   static const std::vector<OpCase> cases = {
       // Element-wise.
-      {"add", "layer t(a: {T}[M, 37], b: {T}[37]) -> {T}[M, 37] {\n"
-              "  return a + b\n}",
+      {"add",
+       "layer t(a: {T}[M, 37], b: {T}[37]) -> {T}[M, 37] {\n"
+       "  return a + b\n}",
        rows},
-      {"sub_mul", "layer t(a: {T}[M, 37], b: {T}[M, 1]) -> {T}[M, 37] {\n"
-                  "  return (a - b) * a\n}",
+      {"sub_mul",
+       "layer t(a: {T}[M, 37], b: {T}[M, 1]) -> {T}[M, 37] {\n"
+       "  return (a - b) * a\n}",
        rows},
-      {"div", "layer t(a: {T}[M, 19], b: {T}[M, 19]) -> {T}[M, 19] {\n"
-              "  return a / b\n}",
+      {"div",
+       "layer t(a: {T}[M, 19], b: {T}[M, 19]) -> {T}[M, 19] {\n"
+       "  return a / b\n}",
        rows},
-      {"max_min", "layer t(a: {T}[M, 37], b: {T}[M, 37]) -> {T}[M, 37] {\n"
-                  "  return max(a, b) - min(a, b)\n}",
+      {"max_min",
+       "layer t(a: {T}[M, 37], b: {T}[M, 37]) -> {T}[M, 37] {\n"
+       "  return max(a, b) - min(a, b)\n}",
        rows},
-      {"neg_abs", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
-                  "  return -a + abs(a)\n}",
+      {"neg_abs",
+       "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+       "  return -a + abs(a)\n}",
        rows},
       {"relu", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return relu(a)\n}",
        rows},
-      {"sqrt", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
-               "  return sqrt(abs(a))\n}",
+      {"sqrt",
+       "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+       "  return sqrt(abs(a))\n}",
        rows},
       {"exp", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return exp(a)\n}",
        rows},
@@ -49,66 +55,79 @@ const std::vector<OpCase> &quern::test::opCases() {
       {"gelu_tanh",
        "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n  return gelu(a, tanh)\n}",
        rows},
-      {"cast", "layer t(a: {T}[M, 37]) -> f32[M, 37] {\n"
-               "  return (a as f16) as f32\n}",
+      {"cast",
+       "layer t(a: {T}[M, 37]) -> f32[M, 37] {\n"
+       "  return (a as f16) as f32\n}",
        rows},
-      {"constant", "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
-                   "  return a * 0.5 + 2\n}",
+      {"constant",
+       "layer t(a: {T}[M, 37]) -> {T}[M, 37] {\n"
+       "  return a * 0.5 + 2\n}",
        rows},
       {"compare_select",
        "layer t(a: {T}[M, 37], b: {T}[M, 37]) -> {T}[M, 37] {\n"
        "  return where(a < b, a, b * 2)\n}",
        rows},
       // Reductions and rows.
-      {"sum", "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
-              "  return sum(a, axis=-1)\n}",
+      {"sum",
+       "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
+       "  return sum(a, axis=-1)\n}",
        rows},
-      {"mean_center", "layer t(a: {T}[M, 300]) -> {T}[M, 300] {\n"
-                      "  return a - mean(a, axis=-1)\n}",
+      {"mean_center",
+       "layer t(a: {T}[M, 300]) -> {T}[M, 300] {\n"
+       "  return a - mean(a, axis=-1)\n}",
        rows},
-      {"amax", "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
-               "  return amax(a, axis=-1)\n}",
+      {"amax",
+       "layer t(a: {T}[M, 300]) -> {T}[M, 1] {\n"
+       "  return amax(a, axis=-1)\n}",
        rows},
-      {"absmax_columns", "layer t(a: {T}[M, 30]) -> f32[1, 30] {\n"
-                         "  return absmax(a, axis=0)\n}",
+      {"absmax_columns",
+       "layer t(a: {T}[M, 30]) -> f32[1, 30] {\n"
+       "  return absmax(a, axis=0)\n}",
        {{1}, {7}, {33}}},
       {"softmax",
        "layer t(a: {T}[M, 300]) -> {T}[M, 300] {\n  return softmax(a)\n}",
        rows},
-      {"rmsnorm", "layer t(a: {T}[M, 300], w: {T}[300]) -> {T}[M, 300] {\n"
-                  "  return rmsnorm(a, w, eps=1e-5)\n}",
+      {"rmsnorm",
+       "layer t(a: {T}[M, 300], w: {T}[300]) -> {T}[M, 300] {\n"
+       "  return rmsnorm(a, w, eps=1e-5)\n}",
        rows},
       {"layernorm",
        "layer t(a: {T}[M, 300], w: {T}[300], b: {T}[300]) -> {T}[M, 300] {\n"
        "  return layernorm(a, w, b, eps=1e-5)\n}",
        rows},
       // Shapes.
-      {"reshape", "layer t(a: {T}[M, 24]) -> {T}[M, 4, 6] {\n"
-                  "  return reshape(a, [M, 4, 6]) + 1\n}",
+      {"reshape",
+       "layer t(a: {T}[M, 24]) -> {T}[M, 4, 6] {\n"
+       "  return reshape(a, [M, 4, 6]) + 1\n}",
        rows},
-      {"transpose", "layer t(a: {T}[M, 24]) -> {T}[24, M] {\n"
-                    "  return transpose(a, [1, 0])\n}",
+      {"transpose",
+       "layer t(a: {T}[M, 24]) -> {T}[24, M] {\n"
+       "  return transpose(a, [1, 0])\n}",
        rows},
-      {"slice", "layer t(a: {T}[M, 24]) -> {T}[M, 5] {\n"
-                "  return a[0:M, 3:13:2]\n}",
+      {"slice",
+       "layer t(a: {T}[M, 24]) -> {T}[M, 5] {\n"
+       "  return a[0:M, 3:13:2]\n}",
        rows},
-      {"concat", "layer t(a: {T}[M, 24], b: {T}[M, 9]) -> {T}[M, 33] {\n"
-                 "  return concat(a, b, axis=1)\n}",
+      {"concat",
+       "layer t(a: {T}[M, 24], b: {T}[M, 9]) -> {T}[M, 33] {\n"
+       "  return concat(a, b, axis=1)\n}",
        rows},
       {"concat_symbols",
        "layer t(a: {T}[M, 5], b: {T}[N, 5]) -> {T}[M + N, 5] {\n"
        "  return concat(a, b, axis=0)\n}",
        {{0, 3}, {4, 0}, {7, 9}}},
-      {"gather", "layer t(table: {T}[50, 24], i: i32[M]) -> {T}[M, 24] {\n"
-                 "  return gather(table, i)\n}",
+      {"gather",
+       "layer t(table: {T}[50, 24], i: i32[M]) -> {T}[M, 24] {\n"
+       "  return gather(table, i)\n}",
        rows},
       // Quantization: any block, any length.
       {"quantize_token",
        "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 1] {\n"
        "  return quantize(a, i8 per token)\n}",
        rows},
-      {"quantize_u8", "layer t(a: {T}[M, 300]) -> u8[M, 300] * f32[M, 1] {\n"
-                      "  return quantize(relu(a), u8 per token)\n}",
+      {"quantize_u8",
+       "layer t(a: {T}[M, 300]) -> u8[M, 300] * f32[M, 1] {\n"
+       "  return quantize(relu(a), u8 per token)\n}",
        rows},
       {"quantize_tensor",
        "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[1, 1] {\n"

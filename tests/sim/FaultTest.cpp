@@ -7,6 +7,7 @@
 #include "tests/sim/PtxSnippet.h"
 #include "tests/sim/SimHarness.h"
 
+#include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -315,6 +316,27 @@ TEST_F(Fault, ReportsPointAtTheSource) {
   EXPECT_THAT(fault.notes, testing::Contains(HasSubstr("st.global.u32")));
   EXPECT_THAT(fault.notes,
               testing::Contains(HasSubstr("inlined at layer.qn:41")));
+}
+
+TEST_F(Fault, TheWorkingDirectoryIsLeftOut) {
+  std::string here = std::filesystem::current_path().string();
+  EXPECT_EQ(run(".loc 1 3 1\nst.global.u32 [%rd0], %r0;", 1,
+                ".file 1 \"" + here + "/layer.qn\"\n"),
+            status::IllegalAddress);
+  EXPECT_EQ(report("write to a read-only buffer").file, "layer.qn");
+}
+
+TEST_F(Fault, OvertakenLanesReachTheBarrierInTime) {
+  // Thread 0 spins until thread 1 of its warp has passed: forward progress
+  // within a warp, and no false report at the barrier that follows.
+  EXPECT_EQ(run("setp.ne.u32 %p1, %r0, 0;\n@%p1 bra OTHERS;\n"
+                "WAIT:\nld.volatile.global.u32 %r2, [%rd1];\n"
+                "setp.eq.u32 %p2, %r2, 0;\n@%p2 bra WAIT;\nbra JOIN;\n"
+                "OTHERS:\nmov.u32 %r3, 1;\nst.volatile.global.u32 [%rd1], "
+                "%r3;\nJOIN:\nbar.sync 0;",
+                32),
+            status::Success)
+      << session.reportText();
 }
 
 TEST_F(Fault, AFaultIsToldOnceAndCounted) {

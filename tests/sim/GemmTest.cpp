@@ -164,6 +164,9 @@ TEST_P(Gemm, IsFastEnough) {
   double rate =
       static_cast<double>(session->counters().threadInstructions) / seconds;
   RecordProperty("thread_instructions_per_second", std::to_string(rate));
+  // Far below what a release build does (0.2 to 0.4 billion), so that it holds
+  // under sanitizers and load.
+  EXPECT_GT(rate, 2e6);
   std::printf("%.0f million thread instructions/s, %.1f ms\n", rate * 1e-6,
               seconds * 1e3);
   EXPECT_EQ(session->read<int32_t>(pc, 1)[0], k * 15);

@@ -155,10 +155,9 @@ Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
   tile::MapOp map = onlyMap(blocks);
   Block &points = blocks.getBody().front();
   Block &elements = map.getBody().front();
-  std::vector<Index> box = symbols.affine(map.getExtents(),
-                                          std::vector<Index>(
-                                              map.getPoint().size(),
-                                              Index::constant(0)));
+  std::vector<Index> box =
+      symbols.affine(map.getExtents(), std::vector<Index>(map.getPoint().size(),
+                                                          Index::constant(0)));
   Index perPoint = count(box), total = count(domain) * perPoint;
   out.add(fmt::format("const s64 element = elementIndex();"));
   out.add(fmt::format("if (element >= {})", total.unit()));
@@ -173,8 +172,8 @@ Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
                         value.text));
     return index;
   };
-  Index point = narrow("pointIndex", divide(linear, perPoint),
-                       count(domain).hi);
+  Index point =
+      narrow("pointIndex", divide(linear, perPoint), count(domain).hi);
   Index within = domain.empty() || count(domain).hi <= 1
                      ? narrow("i", linear, perPoint.hi)
                      : narrow("i", modulo(linear, perPoint), perPoint.hi);

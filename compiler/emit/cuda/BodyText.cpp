@@ -37,8 +37,8 @@ static const Row table[] = {
     {"arith.mulf", "f32", "", "{0} * {1}", "product"},
     {"arith.divf", "f32", "", "{0} / {1}", "quotient"},
     {"arith.negf", "f32", "", "-{0}", "negated"},
-    {"arith.maximumf", "f32", "", "strictMax({0}, {1})", "larger"},
-    {"arith.minimumf", "f32", "", "strictMin({0}, {1})", "smaller"},
+    {"arith.maximumf", "f32", "", "strictMax({0}, {1})", "atLeast"},
+    {"arith.minimumf", "f32", "", "strictMin({0}, {1})", "atMost"},
     {"math.fma", "f32", "", "__fmaf_rn({0}, {1}, {2})", "sum"},
     {"math.absf", "f32", "", "fabsf({0})", "magnitude"},
     {"math.sqrt", "f32", "", "__fsqrt_rn({0})", "root"},
@@ -91,14 +91,14 @@ static const Row table[] = {
     {"arith.shli", "i8", "", "(s8)((u8){0} << {1})", "shifted"},
     {"arith.shrui", "i8", "", "(s8)((u8){0} >> {1})", "shifted"},
     {"arith.shrsi", "i8", "", "(s8)({0} >> {1})", "shifted"},
-    {"arith.maxui", "i32", "", "(int)larger<u32>({0}, {1})", "larger"},
-    {"arith.minui", "i32", "", "(int)smaller<u32>({0}, {1})", "smaller"},
-    {"arith.maxsi", "i32", "", "larger<int>({0}, {1})", "larger"},
-    {"arith.minsi", "i32", "", "smaller<int>({0}, {1})", "smaller"},
-    {"arith.maxui", "i8", "", "(s8)larger<u8>({0}, {1})", "larger"},
-    {"arith.minui", "i8", "", "(s8)smaller<u8>({0}, {1})", "smaller"},
-    {"arith.maxsi", "i8", "", "larger<s8>({0}, {1})", "larger"},
-    {"arith.minsi", "i8", "", "smaller<s8>({0}, {1})", "smaller"},
+    {"arith.maxui", "i32", "", "(int)larger<u32>({0}, {1})", "atLeast"},
+    {"arith.minui", "i32", "", "(int)smaller<u32>({0}, {1})", "atMost"},
+    {"arith.maxsi", "i32", "", "larger<int>({0}, {1})", "atLeast"},
+    {"arith.minsi", "i32", "", "smaller<int>({0}, {1})", "atMost"},
+    {"arith.maxui", "i8", "", "(s8)larger<u8>({0}, {1})", "atLeast"},
+    {"arith.minui", "i8", "", "(s8)smaller<u8>({0}, {1})", "atMost"},
+    {"arith.maxsi", "i8", "", "larger<s8>({0}, {1})", "atLeast"},
+    {"arith.minsi", "i8", "", "smaller<s8>({0}, {1})", "atMost"},
     // Indices
     {"arith.addi", "index", "", "(s64){0} + {1}", "position"},
     {"arith.subi", "index", "", "(s64){0} - {1}", "position"},
@@ -207,7 +207,7 @@ static std::string printed(Type type) {
 }
 
 quern::Diagnostic emit::refuse(Location location, std::string message,
-                        std::vector<std::string> notes) {
+                               std::vector<std::string> notes) {
   quern::Diagnostic diagnostic =
       fail(Errc::Unsupported, std::move(message), std::move(notes));
   if (auto place = Place::of(location)) {
@@ -270,9 +270,9 @@ void BodyText::define(Value value, std::string text, StringRef stem,
     return;
   }
   std::string name = names.make(stem);
-  out.add(fmt::format("const {} {} = {};", typeText(value.getType()), name,
-                      text),
-          Place::of(value.getLoc()));
+  out.add(
+      fmt::format("const {} {} = {};", typeText(value.getType()), name, text),
+      Place::of(value.getLoc()));
   bindScalar(value, name);
 }
 
@@ -290,8 +290,8 @@ Result<void> BodyText::emitConstant(arith::ConstantOp op) {
       return {};
     }
     // The most negative literal is not one token in C++.
-    std::string text = value == INT32_MIN ? "(-2147483647 - 1)"
-                                          : Index::constant(value).text;
+    std::string text =
+        value == INT32_MIN ? "(-2147483647 - 1)" : Index::constant(value).text;
     bindScalar(op, text);
     if (type.isIndex())
       bindIndex(op, Index::constant(value));
@@ -334,8 +334,10 @@ Result<void> BodyText::emitLoad(tile::LoadOp load) {
   std::string text = fmt::format("{}[{}]", buffer.name, offset.text);
   if (element.isUnsignedInteger(8))
     text = "(s8)" + text;
-  StringRef stem = buffer.name;
-  stem.consume_back("s");
+  // One of `x_scales` is an `x_scale`.
+  StringRef plural = buffer.name;
+  std::string stem =
+      plural.consume_back("s") ? plural.str() : buffer.name + "_value";
   define(load, text, stem, /*inlined=*/!buffer.written);
   return {};
 }
@@ -380,8 +382,7 @@ Result<std::string> BodyText::comparison(Operation *op) {
                : type.isIndex()     ? "(u64)"
                                     : "");
   }
-  return filled(pattern,
-                {scalar(op->getOperand(0)), scalar(op->getOperand(1))},
+  return filled(pattern, {scalar(op->getOperand(0)), scalar(op->getOperand(1))},
                 op->getResult(0).getType());
 }
 

@@ -126,9 +126,10 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
   for (unsigned t = 0; t < contract.getNumTerms(); ++t)
     body.bindScalar(block.getArgument(at + 2 + t), fmt::format("acc[{}]", t));
-  out.add(fmt::format(
-      "auto epilogue = [&](int {}, int {}, bool inside, const {} (&acc)[{}]) {{",
-      m, n, typeText(contract.getAccumulatorType()), contract.getNumTerms()));
+  out.add(fmt::format("auto epilogue = [&](int {}, int {}, bool inside, const "
+                      "{} (&acc)[{}]) {{",
+                      m, n, typeText(contract.getAccumulatorType()),
+                      contract.getNumTerms()));
   out.indent();
   body.setStoreGuard("inside");
   if (Result<void> done = body.emitBody(block); !done)
@@ -163,8 +164,7 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     problem.sharedLhs &= terms[2 * t] == terms[0];
     problem.sharedRhs &= terms[2 * t + 1] == terms[1];
   }
-  Type element =
-      contract.getElementType(contract.getLhsRegion(terms[0]));
+  Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
   if (element.isF32())
     return refuse(contract.getLoc(),
                   "f32/f8 products are not available on CUDA yet: the matrix "
@@ -203,8 +203,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
         return refuse(contract.getLoc(),
                       "an operand of the product is not rows of contiguous K",
                       {"operands are brought into that form before emission"});
-      alignment = std::min(alignment,
-                           rows->alignment(symbols, problem.elementBytes));
+      alignment =
+          std::min(alignment, rows->alignment(symbols, problem.elementBytes));
       Index offset = rows->offset(symbols, batch);
       std::string pointer = body.bufferName(rows->buffer).str();
       Type held =
@@ -219,12 +219,12 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     }
     return list;
   };
-  Result<std::string> lhs = rowsOf(true, problem.sharedLhs ? 1 : problem.terms,
-                                   problem.lhsAlignment);
+  Result<std::string> lhs =
+      rowsOf(true, problem.sharedLhs ? 1 : problem.terms, problem.lhsAlignment);
   if (!lhs)
     return lhs.error();
-  Result<std::string> rhs = rowsOf(
-      false, problem.sharedRhs ? 1 : problem.terms, problem.rhsAlignment);
+  Result<std::string> rhs = rowsOf(false, problem.sharedRhs ? 1 : problem.terms,
+                                   problem.rhsAlignment);
   if (!rhs)
     return rhs.error();
 
@@ -247,14 +247,12 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   result.schedule = schedule->describe();
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch.block = {schedule->threads(), 1, 1};
-  result.launch.dynamicSharedBytes =
-      SymExpr::constant(schedule->sharedBytes);
+  result.launch.dynamicSharedBytes = SymExpr::constant(schedule->sharedBytes);
   AffineMap map = contract.getExtents();
-  SymExpr grid =
-      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
-                       SymExpr::constant(schedule->tileM)) *
-      SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
-                       SymExpr::constant(schedule->tileN));
+  SymExpr grid = SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
+                                  SymExpr::constant(schedule->tileM)) *
+                 SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
+                                  SymExpr::constant(schedule->tileN));
   for (unsigned i = 0; i < numBatch; ++i)
     grid = grid * tile::toSymExpr(map.getResult(i));
   result.launch.grid[0] = grid;

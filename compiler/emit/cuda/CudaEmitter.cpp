@@ -22,9 +22,9 @@ static Result<tile::ProgramOp> onlyProgram(ModuleOp module) {
   auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
   if (programs.size() == 1)
     return programs[0];
-  return fail(Errc::Internal,
-              fmt::format("a tile module holds one program, not {}",
-                          programs.size()));
+  return fail(
+      Errc::Internal,
+      fmt::format("a tile module holds one program, not {}", programs.size()));
 }
 
 /// `x_codes`, or `x` for a plain tensor.
@@ -42,6 +42,12 @@ static BufferDesc describe(tile::BufferOp buffer) {
   desc.part = buffer.getPart().str();
   desc.dtype = tile::getDType(type.getElementType());
   desc.role = static_cast<BufferRole>(buffer.getRole());
+  // What products copy is copied 16 bytes at a time; stores are element by
+  // element. Buffers of the plan's own keep their wider default.
+  if (desc.role == BufferRole::Input || desc.role == BufferRole::Weight)
+    desc.alignment = 16;
+  else if (desc.role == BufferRole::Output)
+    desc.alignment = byteWidth(desc.dtype);
   for (AffineExpr extent : type.getShape().getResults())
     desc.shape.push_back(tile::toSymExpr(extent));
   return desc;

@@ -31,7 +31,7 @@ struct CudaUnit {
   std::string source; ///< The whole translation unit, with `#line`.
   /// The same for people: comments name the layer's lines.
   std::string readable;
-  VariantDesc plan;   ///< Without code, registers and shared-memory figures.
+  VariantDesc plan; ///< Without code, registers and shared-memory figures.
 };
 
 /// Emits the module's only tile.program. The module is not changed: operands

@@ -23,7 +23,7 @@
 namespace quern::emit {
 
 struct CudaTarget {
-  unsigned arch = 80; ///< 80, 89, 90, 100, 120.
+  unsigned arch = 80;    ///< 80, 89, 90, 100, 120.
   bool specific = false; ///< The suffix `a`.
 
   /// Reads `sm_90a`; InvalidArgument with the accepted spellings otherwise.

@@ -7,8 +7,9 @@
 // Affine expressions become C++ with as few casts as are safe: every
 // expression carries the interval its value lies in, and one whose interval
 // leaves `int` is computed in `s64`. Coordinates and symbols are `int`: a
-// symbol without a declared maximum is taken to be below 2^31 (the compiled
-// variant asks for that), and offsets into large buffers become 64-bit.
+// symbol without a declared maximum is taken to be below 2^31 (the module says
+// so, and runs beyond are refused), and offsets into large buffers become
+// 64-bit.
 //
 // Divisors are positive. Where a dividend may be negative the rounding helpers
 // of common/types.cuh are used, else plain `/` and `%`.

@@ -19,10 +19,12 @@ Index emit::count(ArrayRef<Index> extents) {
   return product;
 }
 
-KernelWriter::KernelWriter(tile::KernelOp kernel, const KernelNames &kernelNames,
+KernelWriter::KernelWriter(tile::KernelOp kernel,
+                           const KernelNames &kernelNames,
                            const CudaTarget &target)
-    : kernel(kernel), name(kernelNames.symbol), shortName(kernelNames.shortName),
-      config("tile_" + identifier(kernelNames.shortName)), target(target),
+    : kernel(kernel), name(kernelNames.symbol),
+      shortName(kernelNames.shortName),
+      config(identifier("tile_" + kernelNames.shortName)), target(target),
       symbols(kernel.getSymbols().getValue()), body(symbols, names, out) {
   for (unsigned i = 0; i < symbols.size(); ++i)
     symbols.rename(i, names.make(symbols.name(i)));
@@ -52,9 +54,9 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
-    parameters.push_back(fmt::format(
-        "{}{} *__restrict__ {}", kernel.getWrites()[i] ? "" : "const ",
-        typeText(element), bufferNames[i]));
+    parameters.push_back(fmt::format("{}{} *__restrict__ {}",
+                                     kernel.getWrites()[i] ? "" : "const ",
+                                     typeText(element), bufferNames[i]));
   }
   for (unsigned i = 0; i < symbols.size(); ++i)
     parameters.push_back(fmt::format("s64 {}_", symbols.name(i).str()));
@@ -64,7 +66,8 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
   if (parameters.empty())
     text.add("    ) {");
   for (unsigned i : symbols.used())
-    text.add(fmt::format("  const int {0} = (int){0}_;", symbols.name(i).str()));
+    text.add(
+        fmt::format("  const int {0} = (int){0}_;", symbols.name(i).str()));
   text.append(out);
   text.add("}");
 }
@@ -87,8 +90,8 @@ void KernelWriter::delinearise(const Index &linear, ArrayRef<Index> extents,
       continue;
     }
     StringRef wanted = i < defaults.size() ? defaults[i] : StringRef("i");
-    Index value = after.isConstant() && after.lo == 1 ? linear
-                                                      : divide(linear, after);
+    Index value =
+        after.isConstant() && after.lo == 1 ? linear : divide(linear, after);
     if (i > first)
       value = modulo(value, extent);
     if (value.text == linear.text && !linear.isWide()) {

@@ -71,8 +71,8 @@ private:
   Result<void> writeStage(mlir::Operation *op, BlocksKind kind);
   Result<void> writeReduce(tile::ReduceOp reduce, BlocksKind kind);
   Result<void> writeMap(tile::MapOp map);
-  Result<void> writeElements(tile::BlocksOp blocks, llvm::ArrayRef<Index> domain,
-                             KernelText &result);
+  Result<void> writeElements(tile::BlocksOp blocks,
+                             llvm::ArrayRef<Index> domain, KernelText &result);
   /// Extents of a box at the current point, clamped.
   template <typename OpTy> std::vector<Index> boxOf(OpTy op);
   /// Declares one coordinate per extent from the row-major number `linear`

@@ -34,9 +34,8 @@ public:
 
 private:
   tile::KernelOp makeWriter(Region &region, tile::BufferType type,
-                            ArrayRef<unsigned> read,
-                            ArrayRef<unsigned> dims, llvm::StringRef name,
-                            StringRef label);
+                            ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
+                            llvm::StringRef name, StringRef label);
 
   tile::ProgramOp program;
   tile::LaunchOp launch;
@@ -85,10 +84,9 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
                      tile::NumericsClassAttr::get(builder.getContext(),
                                                   tile::NumericsClass::Exact));
   state.addAttribute(
-      "reason",
-      builder.getStringAttr(fmt::format(
-          "the {} operand of {} as rows of contiguous K", label.str(),
-          kernel.getSymName().str())));
+      "reason", builder.getStringAttr(
+                    fmt::format("the {} operand of {} as rows of contiguous K",
+                                label.str(), kernel.getSymName().str())));
   state.addRegion();
   auto writer = cast<tile::KernelOp>(builder.create(state));
   Block *body = builder.createBlock(&writer.getBody());
@@ -124,8 +122,8 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   OperationState mapState(loc, tile::MapOp::getOperationName());
   mapState.addOperands(ValueRange(point->getArguments()));
   mapState.addAttribute(
-      "extents", AffineMapAttr::get(mapOf(domain.size(),
-                                          {extents.getResult(batch + 2)})));
+      "extents",
+      AffineMapAttr::get(mapOf(domain.size(), {extents.getResult(batch + 2)})));
   mapState.addRegion();
   builder.setInsertionPointToEnd(point);
   auto map = cast<tile::MapOp>(builder.create(mapState));
@@ -133,23 +131,22 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   Value k = element->addArgument(builder.getIndexType(), loc);
 
   for (auto [at, i] : llvm::enumerate(dims))
-    mapping.map(region.getArgument(i), at < domain.size()
-                                           ? Value(point->getArgument(at))
-                                           : k);
+    mapping.map(region.getArgument(i),
+                at < domain.size() ? Value(point->getArgument(at)) : k);
   builder.setInsertionPointToEnd(element);
   for (Operation &op : region.front())
     if (!isa<tile::YieldOp>(op))
       builder.clone(op, mapping);
-  Value value =
-      mapping.lookup(region.front().getTerminator()->getOperand(0));
+  Value value = mapping.lookup(region.front().getTerminator()->getOperand(0));
   SmallVector<Value> at(point->getArguments());
   at.push_back(k);
   OperationState store(loc, tile::StoreOp::getOperationName());
   store.addOperands(value);
   store.addOperands(target);
   store.addOperands(at);
-  store.addAttribute("map", AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
-                                at.size(), builder.getContext())));
+  store.addAttribute("map",
+                     AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
+                         at.size(), builder.getContext())));
   builder.create(store);
   builder.create(OperationState(loc, tile::YieldOp::getOperationName()));
   return writer;
@@ -216,8 +213,8 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
     OperationState state(loc, tile::LaunchOp::getOperationName());
     state.addAttribute("kernel",
                        FlatSymbolRefAttr::get(builder.getContext(), symbol));
-    state.addAttribute(
-        "phase", tile::LaunchPhaseAttr::get(builder.getContext(), phase));
+    state.addAttribute("phase",
+                       tile::LaunchPhaseAttr::get(builder.getContext(), phase));
     state.addOperands(buffers);
     return cast<tile::LaunchOp>(builder.create(state));
   };

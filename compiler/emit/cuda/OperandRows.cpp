@@ -57,8 +57,8 @@ std::optional<OperandRows> OperandRows::of(tile::ContractOp op,
 
 int64_t OperandRows::alignment(const Symbols &symbols,
                                unsigned elementBytes) const {
-  int64_t bytes = std::gcd<int64_t>(
-      16, symbols.divisor(stride) * static_cast<int64_t>(elementBytes));
+  int64_t bytes = std::gcd<int64_t>(16, symbols.divisor(stride) *
+                                            static_cast<int64_t>(elementBytes));
   for (auto &[index, indexStride] : batch)
     bytes = std::gcd(bytes, symbols.divisor(index * indexStride) *
                                 static_cast<int64_t>(elementBytes));
@@ -69,7 +69,7 @@ Index OperandRows::offset(Symbols &symbols,
                           ArrayRef<Index> batchIndices) const {
   Index sum = Index::constant(0);
   for (auto &[index, indexStride] : batch)
-    sum = sum +
-          symbols.affine(index, batchIndices) * symbols.affine(indexStride);
+    sum =
+        sum + symbols.affine(index, batchIndices) * symbols.affine(indexStride);
   return sum;
 }

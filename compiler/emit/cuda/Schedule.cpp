@@ -27,10 +27,8 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t rowBytes = schedule.tileK * problem.elementBytes;
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
-  uint32_t stage =
-      (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
-  uint32_t epilogue =
-      problem.terms * schedule.tileM * (schedule.tileN + 8) * 4;
+  uint32_t stage = (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
+  uint32_t epilogue = problem.terms * schedule.tileM * (schedule.tileN + 8) * 4;
   return std::max(schedule.stages * stage, epilogue);
 }
 

@@ -87,12 +87,12 @@ std::string SourceText::readable() const {
   for (const Line &line : lines) {
     if (line.place && (!last || last->file != line.place->file ||
                        last->line != line.place->line)) {
-      size_t depth = std::min(line.text.find_first_not_of(' '),
-                              line.text.size());
+      size_t depth =
+          std::min(line.text.find_first_not_of(' '), line.text.size());
       llvm::StringRef file = line.place->file;
-      out += fmt::format("{}// {}:{}\n", std::string(depth, ' '),
-                         file.substr(file.rfind('/') + 1).str(),
-                         line.place->line);
+      out +=
+          fmt::format("{}// {}:{}\n", std::string(depth, ' '),
+                      file.substr(file.rfind('/') + 1).str(), line.place->line);
       last = line.place;
     }
     out += line.text;
@@ -114,23 +114,23 @@ std::string quern::emit::identifier(llvm::StringRef text) {
 /// the templates define, as a reader of the text would expect.
 static bool isReserved(llvm::StringRef name) {
   static const llvm::StringSet<> reserved = {
-      "alignas",  "alignof",  "and",      "asm",       "auto",     "bool",
-      "break",    "case",     "catch",    "char",      "class",    "const",
-      "constexpr", "continue", "decltype", "default",  "delete",   "do",
-      "double",   "else",     "enum",     "explicit",  "export",   "extern",
-      "false",    "float",    "for",      "friend",    "goto",     "if",
-      "inline",   "int",      "long",     "mutable",   "namespace", "new",
-      "noexcept", "not",      "nullptr",  "operator",  "or",       "private",
-      "protected", "public",  "register", "return",    "short",    "signed",
-      "sizeof",   "static",   "struct",   "switch",    "template", "this",
-      "throw",    "true",     "try",      "typedef",   "typeid",   "typename",
-      "union",    "unsigned", "using",    "virtual",   "void",     "volatile",
-      "wchar_t",  "while",    "xor",      "s8",        "u8",       "u16",
-      "s32",      "u32",      "s64",      "u64",       "f16",      "bf16",
-      "gemm",     "tile",     "acc",      "inside",    "factor",   "quern",
-      "Team",     "Tile",     "min",      "max",       "gridDim",  "blockDim",
-      "blockIdx", "threadIdx", "warpSize", "swizzle",  "mma",      "reduce",
-      "exchange", "smaller",  "larger",   "divide",    "point",    "element"};
+      "alignas",   "alignof",   "and",      "asm",      "auto",      "bool",
+      "break",     "case",      "catch",    "char",     "class",     "const",
+      "constexpr", "continue",  "decltype", "default",  "delete",    "do",
+      "double",    "else",      "enum",     "explicit", "export",    "extern",
+      "false",     "float",     "for",      "friend",   "goto",      "if",
+      "inline",    "int",       "long",     "mutable",  "namespace", "new",
+      "noexcept",  "not",       "nullptr",  "operator", "or",        "private",
+      "protected", "public",    "register", "return",   "short",     "signed",
+      "sizeof",    "static",    "struct",   "switch",   "template",  "this",
+      "throw",     "true",      "try",      "typedef",  "typeid",    "typename",
+      "union",     "unsigned",  "using",    "virtual",  "void",      "volatile",
+      "wchar_t",   "while",     "xor",      "s8",       "u8",        "u16",
+      "s32",       "u32",       "s64",      "u64",      "f16",       "bf16",
+      "gemm",      "tile",      "acc",      "inside",   "factor",    "quern",
+      "Team",      "Tile",      "min",      "max",      "gridDim",   "blockDim",
+      "blockIdx",  "threadIdx", "warpSize", "swizzle",  "mma",       "reduce",
+      "exchange",  "smaller",   "larger",   "divide",   "point",     "element"};
   return reserved.contains(name) || name.starts_with("__");
 }
 

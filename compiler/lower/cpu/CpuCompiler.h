@@ -7,7 +7,7 @@
 // The CPU back end: one tile.program and its kernels become a VariantDesc, a
 // plan of launches and one relocation-free image of code
 // (runtime/device/cpu/KernelAbi.h). It goes straight from the tile dialect to
-// LLVM IR; docs/decisions/0002-cpu-direct-emission.md says why.
+// LLVM IR; docs/decisions/0003-cpu-code-is-written-as-llvm-ir.md says why.
 //
 // Buffers of the variant are the program's, in order, and then the packed
 // right operands of contractions. Weights are packed by prepare launches, other

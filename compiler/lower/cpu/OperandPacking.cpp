@@ -58,24 +58,30 @@ struct PanelWriter {
     return wide;
   }
 
-  /// Where K runs contiguously in memory a step is one 32-bit gather.
-  Value *gatheredQuad(Value *k) {
+  /// Where K runs contiguously in memory, the address of element (first
+  /// column, k) and the bytes from a column to the next; null values otherwise.
+  struct Contiguous {
+    Value *address = nullptr;
+    Value *step = nullptr;
+    Memory memory = Memory::Read;
+  };
+  Contiguous contiguous(Value *k) {
     tile::LoadOp load = plan.op.getPlainLoad(region);
     if (plan.kind != StepKind::Quads || !load)
-      return nullptr;
+      return {};
     auto it = scope.buffers.find(load.getBuffer());
     unsigned rank = load.getBuffer().getType().getRank();
     // The last index of the access is k itself, and no other uses it.
     mlir::Value kArgument = region.front().getArgument(plan.numBatch + 1);
     if (it == scope.buffers.end() || rank == 0)
-      return nullptr;
+      return {};
     llvm::SmallVector<Lane> dims;
     ElementBody body(scope, plan.lanes, mask);
     std::optional<unsigned> kDim;
     for (auto [position, index] : llvm::enumerate(load.getIndices())) {
       if (index == kArgument) {
         if (kDim)
-          return nullptr;
+          return {};
         kDim = position;
         dims.push_back(ElementBody::uniform(k));
       } else {
@@ -88,18 +94,32 @@ struct PanelWriter {
     mlir::AffineMap map = load.getMap();
     if (!kDim || map.getResult(rank - 1) !=
                      mlir::getAffineDimExpr(*kDim, load.getContext()))
-      return nullptr;
+      return {};
     for (unsigned i = 0; i + 1 < rank; ++i)
       if (map.getResult(i).isFunctionOfDim(*kDim))
-        return nullptr;
-    Value *number = e.splat(e.i64(0), plan.lanes);
-    for (auto [expr, stride] : llvm::zip(map.getResults(), it->second.strides))
-      number = e.b.CreateAdd(number,
-                             e.b.CreateMul(body.spread(body.affine(expr, dims)),
-                                           e.splat(stride, plan.lanes)));
-    Value *addresses = e.offset(it->second.address, number);
+        return {};
+    Value *number = e.i64(0), *step = e.i64(0);
+    for (auto [expr, stride] :
+         llvm::zip(map.getResults(), it->second.strides)) {
+      Lane lane = body.affine(expr, dims);
+      if (lane.isVector())
+        return {};
+      number = e.add(number, e.mul(lane.value, stride));
+      if (lane.step)
+        step = e.add(step, e.mul(lane.step, stride));
+    }
+    return {e.offset(it->second.address, number), step, it->second.memory};
+  }
+
+  /// A step of contiguous elements is one 32-bit gather.
+  Value *gatheredQuad(Value *k) {
+    Contiguous at = contiguous(k);
+    if (!at.address)
+      return nullptr;
+    Value *offsets =
+        e.b.CreateMul(e.iota(plan.lanes), e.splat(at.step, plan.lanes));
     Value *quad = e.gather(e.vectorType(e.b.getInt32Ty(), plan.lanes),
-                           addresses, mask, it->second.memory);
+                           e.offset(at.address, offsets), mask, at.memory);
     if (mask)
       quad = e.b.CreateSelect(mask, quad,
                               llvm::Constant::getNullValue(quad->getType()));
@@ -141,6 +161,67 @@ struct PanelWriter {
 
 } // namespace
 
+/// sum + 128 * the elements of a step, which the header row subtracts; `sum`
+/// itself where there is none.
+static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
+                            Value *packed) {
+  if (!plan.headerRows())
+    return sum;
+  auto *bytes = llvm::FixedVectorType::get(e.b.getInt8Ty(), 4 * plan.lanes);
+  Value *all128 = llvm::ConstantInt::get(bytes, 128);
+  return e.b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
+                             {sum, all128, e.b.CreateBitCast(packed, bytes)});
+}
+
+/// sums square(source, bytes between columns, target, sums): as many steps at
+/// once as there are lanes. Columns are read as vectors of steps and
+/// transposed. Shared by all packing kernels of a module: it is most of their
+/// code.
+static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
+  std::string name =
+      fmt::format("quern.square{}", plan.headerRows() ? ".corrected" : "");
+  if (llvm::Function *existing = e.module.getFunction(name))
+    return existing;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::IRBuilder<>::InsertPointGuard guard(b);
+  unsigned lanes = plan.lanes;
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
+  auto *type = llvm::FunctionType::get(
+      vector, {b.getPtrTy(), b.getInt64Ty(), b.getPtrTy(), vector}, false);
+  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  llvm::SmallVector<Value *> rows;
+  for (unsigned lane = 0; lane < lanes; ++lane)
+    rows.push_back(e.load(
+        vector,
+        e.offset(function->getArg(0), e.mul(function->getArg(1), e.i64(lane))),
+        Memory::Read, 1));
+  // Squares of `size` change places across the diagonal, the largest first.
+  for (unsigned size = lanes / 2; size >= 1; size /= 2) {
+    llvm::SmallVector<int, 16> upper, lower;
+    for (unsigned i = 0; i < lanes; ++i) {
+      bool second = i & size;
+      upper.push_back(second ? lanes + i - size : i);
+      lower.push_back(second ? lanes + i : i + size);
+    }
+    for (unsigned i = 0; i < lanes; ++i) {
+      if (i & size)
+        continue;
+      Value *x = rows[i], *y = rows[i + size];
+      rows[i] = b.CreateShuffleVector(x, y, upper);
+      rows[i + size] = b.CreateShuffleVector(x, y, lower);
+    }
+  }
+  Value *sum = function->getArg(3);
+  for (auto [i, packed] : llvm::enumerate(rows)) {
+    e.store(packed, e.offset(function->getArg(2), e.i64(i * plan.rowBytes())),
+            Memory::Written, 4 * lanes);
+    sum = addCorrection(e, plan, sum, packed);
+  }
+  b.CreateRet(sum);
+  return function;
+}
+
 /// Packs the steps of one group for one vector of columns at `target`.
 static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
                       Value *allSteps, Value *target) {
@@ -155,25 +236,34 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
     e.store(packed, e.offset(data, e.mul(step, e.i64(plan.rowBytes()))),
             Memory::Written, 4 * plan.lanes);
   };
-  // sum + 128 * the step's elements, which the header subtracts.
-  auto correct = [&](Value *sum, Value *packed) -> Value * {
-    if (!plan.headerRows())
-      return sum;
-    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * plan.lanes);
-    Value *all128 = llvm::ConstantInt::get(bytes, 128);
-    return b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
-                             {sum, all128, b.CreateBitCast(packed, bytes)});
+  auto correct = [&](Value *sum, Value *packed) {
+    return addCorrection(e, plan, sum, packed);
   };
   Value *length = b.CreateSub(kEnd, kBegin);
   Value *full = e.floorDiv(length, e.i64(perStep));
   Value *used = e.ceilDiv(length, e.i64(perStep));
-  Value *sum = e.loop(e.i64(0), full, e.i64(1), {zero},
-                      [&](Value *step, llvm::ArrayRef<Value *> carried) {
-                        Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
-                        Value *packed = writer.step(k, nullptr);
-                        put(step, packed);
-                        return Emitter::Values{correct(carried[0], packed)};
-                      })[0];
+  // Whole squares first, where the data allows it.
+  Value *squares = b.CreateAnd(full, e.i64(-int64_t(plan.lanes)));
+  bool transposes = !writer.mask && writer.contiguous(kBegin).address;
+  Value *first = transposes ? squares : e.i64(0);
+  Value *sum = zero;
+  if (transposes)
+    sum = e.loop(
+        e.i64(0), squares, e.i64(plan.lanes), {sum},
+        [&](Value *step, llvm::ArrayRef<Value *> carried) {
+          auto at =
+              writer.contiguous(e.add(kBegin, e.mul(step, e.i64(perStep))));
+          Value *out = e.offset(data, e.mul(step, e.i64(plan.rowBytes())));
+          return Emitter::Values{b.CreateCall(
+              emitSquare(e, plan), {at.address, at.step, out, carried[0]})};
+        })[0];
+  sum = e.loop(first, full, e.i64(1), {sum},
+               [&](Value *step, llvm::ArrayRef<Value *> carried) {
+                 Value *k = e.add(kBegin, e.mul(step, e.i64(perStep)));
+                 Value *packed = writer.step(k, nullptr);
+                 put(step, packed);
+                 return Emitter::Values{correct(carried[0], packed)};
+               })[0];
   if (perStep > 1)
     sum = e.branch(
         b.CreateICmpSLT(full, used),

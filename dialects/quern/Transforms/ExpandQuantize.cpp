@@ -35,9 +35,27 @@ Value computeScales(OpBuilder &b, QuantizeOp op, NamedAttribute part) {
     made->setAttr(part.getName(), part.getValue());
     return made->getResult(0);
   };
+  Value input = op.getInput();
+  SmallVector<int64_t> block(type.getScale().getBlock());
+  // Whole leading axes: the maxima of rows, then their maximum.
+  SmallVector<int64_t> rows(block), rest(block.size(), 1);
+  bool twoSteps = false;
+  for (size_t d = 0; d + 1 < block.size(); ++d) {
+    AffineExpr length = getDims(op.getInput().getType())[d];
+    if (block[d] != 0 || length == b.getAffineConstantExpr(1))
+      continue;
+    rows[d] = 1;
+    rest[d] = 0;
+    twoSteps = true;
+  }
+  if (twoSteps) {
+    input = mark(ReduceOp::create(
+        b, loc, getBlockType(op.getInput().getType(), rows, f32),
+        ReduceKind::AbsMax, input, rows));
+    block = rest;
+  }
   Value amax =
-      mark(ReduceOp::create(b, loc, maxima, ReduceKind::AbsMax, op.getInput(),
-                            type.getScale().getBlock()));
+      mark(ReduceOp::create(b, loc, maxima, ReduceKind::AbsMax, input, block));
   Value scale = mark(DivOp::create(b, loc, maxima, amax,
                                    constant(op.getQuantizer().getDivisor())));
   scale = mark(MaxOp::create(b, loc, maxima, scale,

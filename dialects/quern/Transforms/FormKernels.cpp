@@ -355,30 +355,26 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
     rest.insert(rest.begin(), "scales");
   std::string list = llvm::join(rest, ", ");
   if (products) {
-    std::string reason =
-        products == 1
-            ? "one product"
-            : fmt::format("{} products of one left operand, which is loaded "
-                          "once",
-                          products);
+    std::string reason = "one product";
+    if (products > 1)
+      reason = fmt::format(
+          "{} products of one left operand, which is loaded once", products);
     if (!list.empty())
-      reason +=
-          "; on its accumulators, over the same rows and columns: " + list;
+      reason += "; applied to each accumulator: " + list;
     std::string name = products > 1 ? "gated_product" : "product";
     return {encodes ? name + "_encode" : name, reason};
   }
   if (!rows.empty()) {
     bool quantizes = absmax && encodes;
     std::string name =
-        quantizes && rows.size() == 1
-            ? "quantize"
-            : (rows[0] == "absmax" ? std::string("absmax") : rows[0].str());
+        quantizes && rows.size() == 1 ? "quantize" : rows[0].str();
     if (quantizes && rows.size() > 1)
       name += "_quantize";
-    std::string reason =
-        "reductions over the same blocks: " + llvm::join(rows, ", ");
+    std::string reason = rows.size() > 1 ? "reductions over the same blocks: "
+                                         : "one reduction: ";
+    reason += llvm::join(rows, ", ");
     if (!list.empty())
-      reason += "; with the element-wise ops around them: " + list;
+      reason += "; over the same blocks: " + list;
     return {name, reason};
   }
   if (ops.size() == 1)

@@ -72,7 +72,9 @@ def ExpandQuantize : Pass<"quern-expand-quantize", "::mlir::func::FuncOp"> {
     %q = quern.make_qtensor %c, %s
     ```
     A static quantization becomes the encode alone. The ops carry
-    `quern.part = "quantize"`.
+    `quern.part = "quantize"`. Blocks that span whole leading axes are reduced
+    in two steps, rows first, so that rows run in parallel: a maximum is the
+    same in any order.
   }];
   let dependentDialects = ["::quern::ir::QuernDialect"];
 }

@@ -22,10 +22,9 @@ using namespace quern::tile;
 /// Prints `{...}` after `(%arg: type, ...)`.
 static void printBody(OpAsmPrinter &printer, Region &region) {
   printer << " (";
-  llvm::interleaveComma(region.getArguments(), printer,
-                        [&](BlockArgument arg) {
-                          printer.printRegionArgument(arg);
-                        });
+  llvm::interleaveComma(region.getArguments(), printer, [&](BlockArgument arg) {
+    printer.printRegionArgument(arg);
+  });
   printer << ") ";
   printer.printRegion(region, /*printEntryBlockArgs=*/false);
 }
@@ -63,8 +62,7 @@ void KernelOp::print(OpAsmPrinter &printer) {
 
 LogicalResult KernelOp::verify() {
   Block &body = getBody().front();
-  if (!llvm::hasSingleElement(body) ||
-      !isa<ContractOp, BlocksOp>(body.front()))
+  if (!llvm::hasSingleElement(body) || !isa<ContractOp, BlocksOp>(body.front()))
     return emitOpError("tile_kernel_c1: the body is one tile.contract or one "
                        "tile.blocks");
   if (getWrites().size() != body.getNumArguments())
@@ -150,15 +148,14 @@ static LogicalResult verifyArguments(ContractOp op, Region &region,
                         : valueType;
     if (arg.getType() != expected)
       return op.emitOpError("tile_contract_c1: argument ")
-             << arg.getArgNumber() << " of " << what << " must be "
-             << expected;
+             << arg.getArgNumber() << " of " << what << " must be " << expected;
   }
   return success();
 }
 
 /// The terminator is a yield of that many values.
-static LogicalResult verifyYield(Operation *op, Region &region,
-                                 StringRef what, unsigned values) {
+static LogicalResult verifyYield(Operation *op, Region &region, StringRef what,
+                                 unsigned values) {
   if (!isa_and_nonnull<YieldOp>(
           region.front().empty() ? nullptr : &region.front().back()) ||
       region.front().back().getNumOperands() != values)
@@ -178,7 +175,8 @@ LogicalResult ContractOp::verify() {
     return emitOpError("tile_contract_c2: at least one left operand, one right "
                        "operand and one term");
   for (Region &region : getOperandRegions()) {
-    if (failed(verifyArguments(*this, region, "an operand", batch + 2, 0, {})) ||
+    if (failed(
+            verifyArguments(*this, region, "an operand", batch + 2, 0, {})) ||
         failed(verifyYield(*this, region, "tile_contract_c1: an operand", 1)))
       return failure();
     Type type = getElementType(region);
@@ -202,8 +200,8 @@ LogicalResult ContractOp::verify() {
                        "`split`");
   if (getSplit() &&
       (*getSplit() < 1 ||
-       failed(verifyArguments(*this, getRescale(), "rescale", batch + 3, 0,
-                              {})) ||
+       failed(
+           verifyArguments(*this, getRescale(), "rescale", batch + 3, 0, {})) ||
        failed(verifyYield(*this, getRescale(), "tile_contract_c1: rescale",
                           getNumTerms()))))
     return failure();
@@ -278,7 +276,8 @@ template <typename OpTy> static LogicalResult verifyBox(OpTy op) {
   if (std::optional<AffineMap> clamp = op.getClamp())
     if (clamp->getNumResults() != rank ||
         clamp->getNumDims() != extents.getNumDims())
-      return op.emitOpError("tile_box_c2: `clamp` has the shape of the box map");
+      return op.emitOpError(
+          "tile_box_c2: `clamp` has the shape of the box map");
   return success();
 }
 
@@ -309,16 +308,14 @@ void ReduceOp::print(OpAsmPrinter &printer) {
 }
 
 LogicalResult ReduceOp::verify() {
-  bool integer =
-      getKind() == ReduceKind::UMax || getKind() == ReduceKind::AddI;
+  bool integer = getKind() == ReduceKind::UMax || getKind() == ReduceKind::AddI;
   if (getResult().getType().isInteger(32) != integer)
     return emitOpError("tile_reduce_c1: ")
            << stringifyReduceKind(getKind()) << " gives "
            << (integer ? "i32" : "f32");
   if (failed(verifyYield(*this, getBody(), "tile_reduce_c1: the body", 1)))
     return failure();
-  if (getBody().front().back().getOperand(0).getType() !=
-      getResult().getType())
+  if (getBody().front().back().getOperand(0).getType() != getResult().getType())
     return emitOpError("tile_reduce_c1: the body yields another type than the "
                        "result");
   return verifyBox(*this);

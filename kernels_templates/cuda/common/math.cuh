@@ -1,4 +1,5 @@
-//===- math.cuh - Strict f32 functions -----------------------------*- CUDA *- CUDA -*-===//
+//===- math.cuh - Strict f32 functions -----------------------------*- CUDA *-
+//CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -76,8 +77,8 @@ QN_DEVICE float strictTanh(float x) {
   const float small = __fmaf_rn(p * z, x, x);
   const float s = strictExp(a + a);
   const float magnitude = 1.0f - 2.0f / (s + 1.0f);
-  const float big = floatOf((bitsOf(magnitude) & 0x7fffffffu) |
-                            (bitsOf(x) & 0x80000000u));
+  const float big =
+      floatOf((bitsOf(magnitude) & 0x7fffffffu) | (bitsOf(x) & 0x80000000u));
   return a < 0.625f ? small : big;
 }
 

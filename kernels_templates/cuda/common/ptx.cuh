@@ -1,4 +1,5 @@
-//===- ptx.cuh - Machine instructions by name ----------------------*- CUDA *- CUDA -*-===//
+//===- ptx.cuh - Machine instructions by name ----------------------*- CUDA *-
+//CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -58,11 +59,10 @@ QN_DEVICE void storeShared(u32 dst, u32 word) {
 }
 
 QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
-  asm volatile(
-      "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-      : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-      : "r"(address)
-      : "memory");
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
 }
 
 // One wrapper per pair of element types; C++ cannot paste types into asm text.
@@ -74,7 +74,7 @@ QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
                    "r"(b1));                                                   \
   }
 #define QN_MMA_FLOAT(A, TEXT)                                                  \
-  QN_DEVICE void mma(A, A, float(&d)[4], const u32(&a)[4], u32 b0, u32 b1) {   \
+  QN_DEVICE void mma(A, A, float (&d)[4], const u32(&a)[4], u32 b0, u32 b1) {  \
     asm volatile(TEXT " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])              \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),        \

@@ -103,7 +103,8 @@ template <class Config> struct Gemm {
 
   /// Words per row of the epilogue's tile; 8 more keep its stores apart.
   static constexpr int pitch = Config::tileN + 8;
-  static constexpr int epilogueBytes = Config::terms * Config::tileM * pitch * 4;
+  static constexpr int epilogueBytes =
+      Config::terms * Config::tileM * pitch * 4;
   static constexpr int pipelineBytes = Config::stages * stageBytes;
   static constexpr int sharedBytes =
       pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
@@ -303,10 +304,10 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
       for (int t = 0; t < G::lhsCount; ++t)
 #pragma unroll
         for (int i = 0; i < fragsM; ++i)
-          loadMatrix4(a[t][i], lhsTile + t * G::lhsBytes +
-                                   swizzle<G::rowBytes>(
-                                       warpRow + i * 16 + lane % 16,
-                                       step * 32 + lane / 16 * 16));
+          loadMatrix4(a[t][i],
+                      lhsTile + t * G::lhsBytes +
+                          swizzle<G::rowBytes>(warpRow + i * 16 + lane % 16,
+                                               step * 32 + lane / 16 * 16));
 #pragma unroll
       for (int t = 0; t < G::rhsCount; ++t)
 #pragma unroll

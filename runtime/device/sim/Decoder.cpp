@@ -9,6 +9,7 @@
 #include "runtime/device/sim/Opcodes.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 
 using namespace quern;
@@ -471,8 +472,14 @@ Result<Kernel> Decoder::run(const ptx::Function &entry) {
       entry.requiredThreads ? entry.requiredThreads : entry.maxThreads;
   kernel.exactThreads = entry.requiredThreads != 0;
   kernel.locations = module.locations;
-  for (const auto &[number, name] : module.files)
+  for (auto [number, name] : module.files) {
+    // NVRTC puts the working directory before relative names.
+    std::error_code unknown;
+    std::string here = std::filesystem::current_path(unknown).string() + "/";
+    if (!unknown && name.substr(0, here.size()) == here)
+      name.remove_prefix(here.size());
     kernel.files.emplace_back(number, std::string(name));
+  }
   Frame frame;
   frame.function = &entry;
   frame.scopes.emplace_back();

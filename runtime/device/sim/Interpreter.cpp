@@ -191,9 +191,8 @@ void letOthersRun(Warp &warp) {
   forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
   uint32_t others = warp.alive & ~warp.mask;
   uint32_t lowest = noInstr;
-  forActiveLanes(others, [&](int lane) {
-    lowest = std::min(lowest, warp.lanePc[lane]);
-  });
+  forActiveLanes(
+      others, [&](int lane) { lowest = std::min(lowest, warp.lanePc[lane]); });
   warp.mask = 0;
   warp.joinPc = noInstr;
   warp.pc = lowest;

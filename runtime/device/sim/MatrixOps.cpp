@@ -23,6 +23,9 @@
 
 #include <array>
 #include <fmt/format.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 using namespace quern;
 using namespace quern::sim;
@@ -76,6 +79,56 @@ template <const Format &format> struct F8 {
 using E4M3 = F8<formatE4M3>;
 using E5M2 = F8<formatE5M2>;
 
+/// c += a * b with n innermost, k ascending.
+template <unsigned maxK>
+void accumulateFloats(const float (&a)[16][maxK], const float (&b)[maxK][8],
+                      float (&c)[16][8], unsigned depth) {
+  for (unsigned row = 0; row < 16; ++row) {
+    float sum[8];
+    std::memcpy(sum, c[row], sizeof(sum));
+    for (unsigned k = 0; k < depth; ++k)
+      for (unsigned n = 0; n < 8; ++n)
+        sum[n] += a[row][k] * b[k][n];
+    std::memcpy(c[row], sum, sizeof(sum));
+  }
+}
+
+/// The same on bytes widened to 16 bits; sums wrap. Two neighbouring k at once,
+/// which is one instruction (pmaddwd) on x86: products of bytes cannot overflow
+/// the pair's 32 bits.
+template <unsigned maxK>
+void accumulateIntegers(const int16_t (&a)[16][maxK],
+                        const int16_t (&b)[maxK][8], int32_t (&c)[16][8],
+                        unsigned depth) {
+  alignas(16) int16_t pairs[maxK / 2][8][2];
+  for (unsigned k = 0; k < depth; ++k)
+    for (unsigned n = 0; n < 8; ++n)
+      pairs[k / 2][n][k % 2] = b[k][n];
+  for (unsigned row = 0; row < 16; ++row) {
+#if defined(__SSE2__)
+    auto *out = reinterpret_cast<__m128i *>(c[row]);
+    __m128i low = _mm_loadu_si128(out), high = _mm_loadu_si128(out + 1);
+    for (unsigned k = 0; k < depth / 2; ++k) {
+      int32_t both;
+      std::memcpy(&both, &a[row][2 * k], sizeof(both));
+      __m128i x = _mm_set1_epi32(both);
+      const auto *y = reinterpret_cast<const __m128i *>(pairs[k]);
+      low = _mm_add_epi32(low, _mm_madd_epi16(x, y[0]));
+      high = _mm_add_epi32(high, _mm_madd_epi16(x, y[1]));
+    }
+    _mm_storeu_si128(out, low);
+    _mm_storeu_si128(out + 1, high);
+#else
+    for (unsigned k = 0; k < depth / 2; ++k)
+      for (unsigned n = 0; n < 8; ++n)
+        c[row][n] = static_cast<int32_t>(
+            static_cast<uint32_t>(c[row][n]) +
+            static_cast<uint32_t>(a[row][2 * k] * pairs[k][n][0] +
+                                  a[row][2 * k + 1] * pairs[k][n][1]));
+#endif
+  }
+}
+
 /// Vector operands: D, A, B, C. `flags` bit 0: f16 accumulators; bit 1: half
 /// the K of the full shape.
 template <typename TA, typename TB> void mma(Warp &warp, const Instr &instr) {
@@ -95,8 +148,11 @@ template <typename TA, typename TB> void mma(Warp &warp, const Instr &instr) {
   constexpr unsigned perWord = 4 / sizeof(StorageA);
   constexpr unsigned maxK = 32 / sizeof(StorageA);
   unsigned depth = maxK / 2 * halves;
-  Value a[16][maxK];
-  Value b[maxK][8];
+  // Bytes multiply as 16-bit numbers.
+  using Factor =
+      std::conditional_t<std::is_same_v<Value, float>, float, int16_t>;
+  Factor a[16][maxK];
+  Factor b[maxK][8];
   Value c[16][8];
   for (unsigned part = 0; part < 2 * halves; ++part) {
     const uint32_t *words = warp.lanes<uint32_t>(slotsA[part]);
@@ -106,7 +162,7 @@ template <typename TA, typename TB> void mma(Warp &warp, const Instr &instr) {
       unsigned row = lane / 4 + 8 * (part & 1);
       unsigned column = lane % 4 * perWord + part / 2 * (maxK / 2);
       for (unsigned i = 0; i < perWord; ++i)
-        a[row][column + i] = TA::load(packed[i]);
+        a[row][column + i] = static_cast<Factor>(TA::load(packed[i]));
     }
   }
   for (unsigned part = 0; part < halves; ++part) {
@@ -116,7 +172,7 @@ template <typename TA, typename TB> void mma(Warp &warp, const Instr &instr) {
       std::memcpy(packed, &words[lane], 4);
       unsigned row = lane % 4 * perWord + part * (maxK / 2);
       for (unsigned i = 0; i < perWord; ++i)
-        b[row + i][lane / 4] = TB::load(packed[i]);
+        b[row + i][lane / 4] = static_cast<Factor>(TB::load(packed[i]));
     }
   }
   for (unsigned i = 0; i < accumulators; ++i) {
@@ -135,21 +191,10 @@ template <typename TA, typename TB> void mma(Warp &warp, const Instr &instr) {
     }
   }
 
-  for (unsigned row = 0; row < 16; ++row) {
-    Value sum[8];
-    std::memcpy(sum, c[row], sizeof(sum));
-    for (unsigned k = 0; k < depth; ++k) {
-      Value x = a[row][k];
-      for (unsigned n = 0; n < 8; ++n) {
-        if constexpr (std::is_same_v<Value, float>)
-          sum[n] += x * b[k][n];
-        else // Wraps.
-          sum[n] = static_cast<int32_t>(static_cast<uint32_t>(sum[n]) +
-                                        static_cast<uint32_t>(x * b[k][n]));
-      }
-    }
-    std::memcpy(c[row], sum, sizeof(sum));
-  }
+  if constexpr (std::is_same_v<Value, float>)
+    accumulateFloats(a, b, c, depth);
+  else
+    accumulateIntegers(a, b, c, depth);
 
   for (unsigned i = 0; i < accumulators; ++i) {
     uint32_t *words = warp.lanes<uint32_t>(slotsD[i]);

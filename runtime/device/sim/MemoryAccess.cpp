@@ -220,6 +220,16 @@ unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
                          : lanes & (((1u << lanesPerPhase) - 1) << first);
     if (!phase)
       continue;
+    // Lanes in a row, or all at one place, never collide.
+    uint64_t begin = addresses.value[__builtin_ctz(phase)], expected = begin;
+    bool inOrder = true, allSame = true;
+    forActiveLanes(phase, [&](int lane) {
+      inOrder &= addresses.value[lane] == expected;
+      allSame &= addresses.value[lane] == begin;
+      expected += bytes;
+    });
+    if (inOrder || allSame)
+      continue;
     // Distinct words in each bank.
     uint64_t words[32][8];
     uint8_t count[32] = {};

@@ -7,6 +7,7 @@
 #include "runtime/device/sim/PtxParser.h"
 
 #include "runtime/device/sim/PtxLexer.h"
+#include "runtime/device/sim/PtxLiterals.h"
 
 #include <fmt/format.h>
 #include <map>
@@ -80,7 +81,6 @@ private:
     return {};
   }
 
-  std::optional<uint64_t> integer(std::string_view word);
   uint64_t expectInteger(const char *what);
   Operand parseOperand(unsigned depth = 0);
   void parseModuleItem();
@@ -104,58 +104,11 @@ private:
       locationIndex;
 };
 
-std::optional<Space> parseSpace(std::string_view word) {
-  if (word == "reg")
-    return Space::Reg;
-  if (word == "shared" || word == "shared::cta")
-    return Space::Shared;
-  if (word == "local")
-    return Space::Local;
-  if (word == "param")
-    return Space::Param;
-  if (word == "global")
-    return Space::Global;
-  if (word == "const")
-    return Space::Const;
-  return std::nullopt;
-}
-
-/// Decimal, 0x hexadecimal, 0b binary or 0 octal, with an optional U.
-std::optional<uint64_t> Parser::integer(std::string_view word) {
-  if (!word.empty() && (word.back() == 'U' || word.back() == 'u'))
-    word.remove_suffix(1);
-  unsigned base = 10;
-  if (word.size() > 2 && word[0] == '0' && (word[1] == 'x' || word[1] == 'X')) {
-    base = 16;
-    word.remove_prefix(2);
-  } else if (word.size() > 2 && word[0] == '0' &&
-             (word[1] == 'b' || word[1] == 'B')) {
-    base = 2;
-    word.remove_prefix(2);
-  } else if (word.size() > 1 && word[0] == '0') {
-    base = 8;
-    word.remove_prefix(1);
-  }
-  if (word.empty())
-    return std::nullopt;
-  uint64_t value = 0;
-  for (char c : word) {
-    unsigned digit = c >= '0' && c <= '9'   ? c - '0'
-                     : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                     : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                            : 99;
-    if (digit >= base || value > (~uint64_t(0) - digit) / base)
-      return std::nullopt;
-    value = value * base + digit;
-  }
-  return value;
-}
-
 uint64_t Parser::expectInteger(const char *what) {
   std::string_view word = expectWord(what);
   if (failed)
     return 0;
-  if (std::optional<uint64_t> value = integer(word))
+  if (std::optional<uint64_t> value = parseInteger(word))
     return *value;
   refuse(fmt::format("'{}' is no integer; expected {}", word, what));
   return 0;
@@ -203,7 +156,7 @@ Operand Parser::parseOperand(unsigned depth) {
     if (hexFloat) {
       bool isDouble = word[1] == 'd' || word[1] == 'D';
       std::string digits = "0x" + std::string(word.substr(2));
-      std::optional<uint64_t> bits = integer(digits);
+      std::optional<uint64_t> bits = parseInteger(digits);
       if (!bits || digits.size() != (isDouble ? 18u : 10u)) {
         refuse(fmt::format("'{}' is no floating-point literal", word));
         return operand;
@@ -213,7 +166,7 @@ Operand Parser::parseOperand(unsigned depth) {
       if (minus)
         operand.value ^= uint64_t(1) << (isDouble ? 63 : 31);
     } else {
-      std::optional<uint64_t> value = integer(word);
+      std::optional<uint64_t> value = parseInteger(word);
       if (!value) {
         refuse(fmt::format("'{}' is no integer literal", word));
         return operand;

@@ -1,4 +1,4 @@
-//===- ShadowMemory.h - Races and initialisation in shared memory -*- C++ -*-=//
+//===- ShadowMemory.h - Races and initialised bytes -------------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

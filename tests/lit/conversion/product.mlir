@@ -15,8 +15,8 @@
 // CHECK: %[[W:.*]] = tile.buffer "w" "codes" weight : <()[s0] -> (1024, 4096), i8>
 // CHECK: %[[WS:.*]] = tile.buffer "w" "scales" weight : <()[s0] -> (1024, 1), f32>
 // CHECK: %[[Y:.*]] = tile.buffer "y" "values" output : <()[s0] -> (s0, 1024), f16>
-// CHECK: %[[S:.*]] = tile.buffer "tmp0" "values" temporary : <()[s0] -> (s0, 1), f32>
-// CHECK: %[[C:.*]] = tile.buffer "tmp1" "values" temporary : <()[s0] -> (s0, 4096), i8>
+// CHECK: %[[S:.*]] = tile.buffer "tmp0" "scales" temporary : <()[s0] -> (s0, 1), f32>
+// CHECK: %[[C:.*]] = tile.buffer "tmp1" "codes" temporary : <()[s0] -> (s0, 4096), i8>
 // CHECK: tile.launch @quern_linear_0_quantize(%[[X]], %[[S]], %[[C]])
 // CHECK: tile.launch @quern_linear_1_product(%[[C]], %[[W]], %[[S]], %[[WS]], %[[Y]])
 

@@ -58,15 +58,14 @@ func.func @norm(%x: tensor<8x40xf32>, %w: tensor<40xf32>, %b: tensor<40xf32>) ->
 }
 
 // -----
-// One scale for the whole tensor: a single point.
-!q = !quern.qtensor<tensor<8x40xi8>, #quern.scale<block = [0, 0], type = f32>>
+// One maximum for the whole tensor: a single point.
 // CHECK-DAG: #[[POINT:.*]] = affine_map<() -> ()>
-// CHECK-LABEL: tile.kernel @quern_whole_0_quantize
+// CHECK-LABEL: tile.kernel @quern_whole_0_max
 // CHECK: tile.blocks #[[POINT]] () {
-// CHECK: tile.reduce umax () box #{{.*}} (%{{.*}}: index, %{{.*}}: index)
-func.func @whole(%x: tensor<8x40xf32>) -> !q {
-  %0 = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.17549435E-38> : tensor<8x40xf32> -> !q
-  return %0 : !q
+// CHECK: tile.reduce maximumf () box #{{.*}} (%{{.*}}: index, %{{.*}}: index)
+func.func @whole(%x: tensor<8x40xf32>) -> tensor<1x1xf32> {
+  %0 = quern.reduce max %x block [0, 0] : tensor<8x40xf32> -> tensor<1x1xf32>
+  return %0 : tensor<1x1xf32>
 }
 
 // -----

@@ -30,3 +30,13 @@ func.func @static(%x: tensor<4x256xf32>, %s: tensor<4x2xf16>) -> (tensor<4x256xi
   // CHECK: return %[[C]], %[[S]]
   return %c, %t : tensor<4x256xi8>, tensor<4x2xf16>
 }
+
+// One scale for all: rows in parallel, then their maximum.
+!t = !quern.qtensor<tensor<4x256xi8>, #quern.scale<block = [0, 0], type = f32>>
+// CHECK-LABEL: func.func @two_steps
+func.func @two_steps(%x: tensor<4x256xf32>) -> !t {
+  // CHECK: %[[R:.*]] = quern.reduce absmax %{{.*}} block [1, 0] {{.*}} -> tensor<4x1xf32>
+  // CHECK: quern.reduce absmax %[[R]] block [0, 1] {{.*}} -> tensor<1x1xf32>
+  %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.17549435E-38> : tensor<4x256xf32> -> !t
+  return %q : !t
+}

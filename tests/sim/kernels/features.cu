@@ -1,3 +1,9 @@
+//===- features.cu - One kernel for each feature of the simulator ---------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
 // What kernels beside GEMMs use: row reductions, shuffles, votes, atomics,
 // tables, local memory, device functions, divergence, grid-wide barriers.
 

@@ -1,3 +1,9 @@
+//===- gemm.cu - Products on mma.sync, for the simulator ------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
 // C[m][n] = sum over k of A[m][k] * B[n][k], with the means of Ampere: cp.async
 // in a ring of stages, ldmatrix, mma.sync. Rows of A and B are K elements, K a
 // multiple of 16 bytes; M and N are arbitrary. Element types are chosen by

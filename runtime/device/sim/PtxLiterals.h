@@ -1,0 +1,31 @@
+//===- PtxLiterals.h - Numbers and address spaces in PTX --------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DEVICE_SIM_PTXLITERALS_H
+#define QUERN_DEVICE_SIM_PTXLITERALS_H
+
+#include "runtime/device/sim/PtxSyntax.h"
+
+#include <optional>
+
+namespace quern {
+inline namespace v0 {
+namespace sim {
+namespace ptx {
+
+/// Decimal, 0x hexadecimal, 0b binary or 0 octal, with an optional U; nothing
+/// if the word is none of these or exceeds 64 bits.
+std::optional<uint64_t> parseInteger(std::string_view word);
+
+/// "global" and its like.
+std::optional<Space> parseSpace(std::string_view word);
+
+} // namespace ptx
+} // namespace sim
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_DEVICE_SIM_PTXLITERALS_H
