@@ -35,7 +35,7 @@ for tool in ("quern", "quern-opt", "tile-opt"):
 for variable in ("QUERN_NVRTC", "LD_LIBRARY_PATH", "ASAN_OPTIONS"):
     if variable in os.environ:
         config.environment[variable] = os.environ[variable]
-config.environment["QUERN_CACHE_DIR"] = os.path.join(config.test_exec_root, "cache")
+config.environment["QUERN_CACHE"] = os.path.join(config.test_exec_root, "cache")
 
 try:
     ctypes.CDLL(os.environ.get("QUERN_NVRTC") or "libnvrtc.so.13")

@@ -22,8 +22,13 @@
 using namespace quern;
 using namespace quern::tool;
 
+/// Messages to a closed standard error are lost, and nothing more.
+static void complain(const std::string &text) {
+  std::fputs(text.c_str(), stderr);
+}
+
 int quern::tool::report(const Diagnostic &diagnostic) {
-  fmt::print(stderr, "{}", diagnostic.render());
+  complain(diagnostic.render());
   return diagnostic.code == Errc::CheckFailed ? Mismatch : WrongInput;
 }
 
@@ -141,8 +146,12 @@ int main(int argc, char **argv) {
       app.add_subcommand("compile", "compile a layer to a module, or print a "
                                     "stage on the way");
   addLayerOptions(*compileCommand, compileOptions);
-  compileCommand->add_option("-o,--output", compileOptions.output,
-                             "the module file to write (.qnm)");
+  compileCommand
+      ->add_option("-o,--output", compileOptions.output,
+                   "the module file to write (.qnm)")
+      ->check([](const std::string &path) {
+        return std::string(path.empty() ? "an empty name is no file" : "");
+      });
   compileCommand
       ->add_option("--emit", compileOptions.emit, "print a stage instead")
       ->check(CLI::IsMember(
@@ -182,10 +191,10 @@ int main(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
         app.get_subcommands().empty()) {
-      fmt::print(stderr,
-                 "error: there is no command {}\nnote: the commands are run, "
-                 "compile, explain, doctor and cache; see quern --help\n",
-                 argv[1]);
+      complain(fmt::format(
+          "error: there is no command {}\nnote: the commands are run, "
+          "compile, explain, doctor and cache; see quern --help\n",
+          argv[1]));
       return WrongInput;
     }
     return app.exit(error) == 0 ? Right : WrongInput;
@@ -206,12 +215,12 @@ int main(int argc, char **argv) {
     int code = command();
     if (std::fflush(stdout) == 0 && !std::ferror(stdout))
       return code;
-    fmt::print(stderr, "error: cannot write to standard output: {}\n",
-               std::strerror(errno));
+    complain(fmt::format("error: cannot write to standard output: {}\n",
+                         std::strerror(errno)));
   } catch (const std::bad_alloc &) {
-    fmt::print(stderr, "error: out of memory\n");
+    complain("error: out of memory\n");
   } catch (const std::system_error &error) {
-    fmt::print(stderr, "error: {}\n", error.what());
+    complain(fmt::format("error: {}\n", error.what()));
   }
   return WrongInput;
 }

@@ -244,9 +244,13 @@ static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
     const std::vector<SymExpr> &shape = state.variant.buffers[number].shape;
     for (size_t d = 0; d < shape.size(); ++d) {
       std::optional<LinearDimension> linear = asLinear(shape[d]);
-      if (!linear || values[linear->symbol] ||
-          given.view.shape[d] % linear->factor != 0)
+      if (!linear || values[linear->symbol])
         continue;
+      if (given.view.shape[d] % linear->factor != 0)
+        return Gatherer::mismatch(
+            *gatherer.find(name), given.view, given.source,
+            {fmt::format("{} is not a multiple of {}", given.view.shape[d],
+                         linear->factor)});
       values[linear->symbol] = given.view.shape[d] / linear->factor;
       origins[linear->symbol] = given.source;
     }
