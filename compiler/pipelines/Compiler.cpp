@@ -83,6 +83,7 @@ private:
   DiagnosticCollector collector;
   OwningOpRef<ModuleOp> module;
   CompileOutput output;
+  std::vector<std::string> passNames; ///< Kept for `dumpAfter` alone.
 };
 
 } // namespace
@@ -164,7 +165,10 @@ Result<void> Compilation::runPasses(StringRef phase, Build build) {
   if (!request.dumpAfter.empty()) {
     llvm::raw_string_ostream stream(output.passDump);
     auto isWanted = [this](Pass *pass, Operation *) {
-      return pass->getArgument() == request.dumpAfter;
+      std::string name = pass->getArgument().str();
+      if (!name.empty() && !llvm::is_contained(passNames, name))
+        passNames.push_back(name);
+      return name == request.dumpAfter;
     };
     manager.enableIRPrinting([](Pass *, Operation *) { return false; },
                              isWanted, /*printModuleScope=*/true,
@@ -228,6 +232,11 @@ Result<void> Compilation::convert() {
                             });
       !done)
     return done;
+  if (!request.dumpAfter.empty() &&
+      !llvm::is_contained(passNames, request.dumpAfter))
+    return fail(Errc::InvalidArgument,
+                fmt::format("there is no pass {}", request.dumpAfter),
+                {fmt::format("the passes are {}", fmt::join(passNames, ", "))});
   if (wants(Stage::Tile))
     note(Stage::Tile, print());
   return {};

@@ -10,19 +10,34 @@
 
 using namespace quern;
 
+/// Text from a file or an argument must not steer the reader's terminal.
+/// Tabs stay, and line ends where a note has several lines.
+static std::string printable(std::string_view text, bool lines = true) {
+  std::string out;
+  for (char c : text)
+    if (c == '\t' || (lines && c == '\n') ||
+        (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f))
+      out += c;
+    else if (lines)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      out += '?'; // As wide as the caret expects.
+  return out;
+}
+
 std::string Diagnostic::render() const {
   std::string out;
   if (!file.empty()) {
-    out += file;
+    out += printable(file);
     if (line)
       out += fmt::format(":{}", line);
     if (line && column)
       out += fmt::format(":{}", column);
     out += ": ";
   }
-  out += "error: " + message + "\n";
+  out += "error: " + printable(message) + "\n";
   if (!sourceLine.empty()) {
-    out += "  " + sourceLine + "\n";
+    out += "  " + printable(sourceLine, false) + "\n";
     if (column) {
       out += "  ";
       // Tabs are kept so that the caret lines up whatever their width.
@@ -31,7 +46,11 @@ std::string Diagnostic::render() const {
       out += "^\n";
     }
   }
-  for (const std::string &note : notes)
-    out += "note: " + note + "\n";
+  for (std::string_view note : notes) {
+    // A note may be a rendered diagnostic, which ends its line itself.
+    if (note.ends_with('\n'))
+      note.remove_suffix(1);
+    out += "note: " + printable(note) + "\n";
+  }
   return out;
 }

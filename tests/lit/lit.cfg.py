@@ -2,13 +2,15 @@
 
 A test calls quern, quern-opt and tile-opt of this build, and FileCheck, not and
 split-file of LLVM, by their plain names; `%layers` is the folder of example
-layers. Features for REQUIRES: one for each tool that is built (`quern`,
+layers, and `%wrong COMMAND` succeeds where the command exits with 2, for wrong
+input. Features for REQUIRES: one for each tool that is built (`quern`,
 `quern-opt`, `tile-opt`), and `nvrtc` where the library loads.
 """
 
 import ctypes
 import os
 import shutil
+import sys
 
 import lit.formats
 
@@ -18,6 +20,9 @@ config.suffixes = [".mlir", ".qn", ".test"]
 config.excludes = ["Inputs"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = config.quern_exec_root
+inputs = os.path.join(config.test_source_root, "Inputs")
+config.substitutions.append(("%wrong", f"{sys.executable} {inputs}/exits.py 2"))
+config.substitutions.append(("%python", sys.executable))
 config.substitutions.append(("%layers", os.path.join(config.test_source_root, "..", "..", "examples")))
 
 # Our own tools come first: a test never runs an installed Quern by accident.
@@ -35,7 +40,7 @@ for tool in ("quern", "quern-opt", "tile-opt"):
 for variable in ("QUERN_NVRTC", "LD_LIBRARY_PATH", "ASAN_OPTIONS"):
     if variable in os.environ:
         config.environment[variable] = os.environ[variable]
-config.environment["QUERN_CACHE_DIR"] = os.path.join(config.test_exec_root, "cache")
+config.environment["QUERN_CACHE"] = os.path.join(config.test_exec_root, "cache")
 
 try:
     ctypes.CDLL(os.environ.get("QUERN_NVRTC") or "libnvrtc.so.13")

@@ -141,6 +141,12 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: {T}[M, 50]) -> i8[M, 50] * f32[M/4, 50/7] {\n"
        "  return quantize(a, i8 per block(4, 7))\n}",
        rows},
+      // Rows of one element more than vectors hold, stored in an order in which
+      // a store beyond the row would overwrite another.
+      {"quantize_shared_rows",
+       "layer t(a: {T}[4, 3, 33]) -> i8[4, 3, 33] * f32[1, 3, 1] {\n"
+       "  return quantize(a, i8[4, 3, 33] * f32[1, 3, 1])\n}",
+       {{}}},
       {"quantize_static",
        "layer t(a: {T}[M, 300], s: f32[1, 1]) -> i8[M, 300] * f32[1, 1] {\n"
        "  return quantize(a, i8 per tensor, scale = s)\n}",
@@ -224,6 +230,17 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: f16[3, M, 64], b: f16[3, N, 64]) -> f32[3, M, N] {\n"
        "  return a @ b.T\n}",
        {{1, 1}, {7, 33}, {0, 4}},
+       {""}},
+      // A weight shared by a batch of symbolic size is packed once.
+      {"linear_i8_batch",
+       "layer t(x: f16[B, M, 70], weight w: i8[45, 70] * f32[45, 1]) -> "
+       "f32[B, M, 45] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       {{1, 1}, {3, 7}, {0, 4}},
+       {""}},
+      {"linear_i8_groups_batch",
+       "layer t(x: f16[B, M, 96], weight w: i8[40, 96] * f32[40, 96/32]) -> "
+       "f32[B, M, 40] {\n  return quantize(x, i8 per group(32)) @ w.T\n}",
+       {{1, 1}, {3, 7}},
        {""}},
       {"matmul_i8_activations",
        "layer t(a: f16[M, 64], b: f16[N, 64]) -> f32[M, N] {\n"

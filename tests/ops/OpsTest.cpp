@@ -4,15 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/pipelines/Compiler.h"
-#include "compiler/pipelines/Oracle.h"
-#include "quern/quern.h"
 #include "runtime/device/cuda/Nvrtc.h"
+#include "tests/ops/LayerCheck.h"
 #include "tests/ops/OpCases.h"
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <gtest/gtest.h>
 
 using namespace quern;
 using namespace quern::test;
@@ -51,24 +45,6 @@ protected:
       text.replace(at, 3, run.type);
     return text;
   }
-
-  static void runAt(const Layer &layer, const Oracle &oracle,
-                    const std::vector<int64_t> &symbols, uint64_t seed) {
-    SCOPED_TRACE(
-        fmt::format("symbols [{}], seed {}", fmt::join(symbols, ", "), seed));
-    auto operands = oracle.drawInputs(symbols, seed, {});
-    ASSERT_TRUE(operands) << operands.error().render();
-    std::vector<TensorView> views(operands->begin(), operands->end());
-    auto outputs = layer.call(views);
-    ASSERT_TRUE(outputs) << outputs.error().render();
-    std::vector<TensorView> results(outputs->begin(), outputs->end());
-    auto checks = oracle.check(views, results, 1);
-    ASSERT_TRUE(checks) << checks.error().render();
-    ASSERT_FALSE(checks->empty());
-    for (const OutputCheck &check : *checks)
-      EXPECT_TRUE(check.passed)
-          << check.name << ": " << check.requirement << "; " << check.worst;
-  }
 };
 } // namespace
 
@@ -82,12 +58,8 @@ TEST_P(Ops, AgreesWithReference) {
       GTEST_SKIP() << nvrtc.error().message;
 
   std::string text = textOf(run);
-  CompileRequest request;
-  request.source = text;
-  request.name = "case.qn";
-  request.target = *target;
-  request.settings = {"fuse=" + run.fuse};
-  auto compiled = compileLayer(request);
+  LayerRun how{run.target, run.fuse};
+  auto compiled = compileFor(how, text, "case.qn");
   if (cuda && *run.row->cudaRefusal) {
     ASSERT_FALSE(compiled);
     EXPECT_EQ(compiled.error().code, Errc::Unsupported);
@@ -99,15 +71,12 @@ TEST_P(Ops, AgreesWithReference) {
   }
   ASSERT_TRUE(compiled) << text << "\n" << compiled.error().render();
 
-  LoadOptions loading;
-  loading.target = run.target;
-  loading.executor = makeExecutor(2);
-  auto layer = load(compiled->module.serialize(), loading);
+  auto layer = loadFor(how, *compiled);
   ASSERT_TRUE(layer) << layer.error().render();
   auto oracle = Oracle::create(text, "case.qn");
   ASSERT_TRUE(oracle) << oracle.error().render();
   for (size_t i = 0; i < run.row->sizes.size(); ++i)
-    runAt(*layer, *oracle, run.row->sizes[i], 100 + i);
+    expectAgreement(*layer, *oracle, run.row->sizes[i], 100 + i);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Ops,

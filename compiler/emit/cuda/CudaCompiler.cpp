@@ -10,6 +10,7 @@
 #include "runtime/device/cuda/Nvrtc.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cstring>
@@ -42,9 +43,11 @@ Result<CudaCompilation> emit::compileTimed(mlir::ModuleOp tileModule,
   if (!nvrtc)
     return nvrtc.error();
   if (!(*nvrtc)->supports(target.name()))
-    return fail(Errc::Unsupported,
-                fmt::format("{} does not know {}", (*nvrtc)->identity(),
-                            target.name()));
+    return fail(
+        Errc::Unsupported,
+        fmt::format("{} does not know {}", (*nvrtc)->identity(), target.name()),
+        {fmt::format("it knows sm_{}",
+                     fmt::join((*nvrtc)->supportedArchs(), ", sm_"))});
   std::vector<cuda::NvrtcHeader> headers;
   for (const EmbeddedHeader &header : embeddedHeaders())
     headers.push_back({std::string(header.path), std::string(header.text)});

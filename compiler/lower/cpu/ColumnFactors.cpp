@@ -91,6 +91,9 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
       if (auto argument = llvm::dyn_cast<mlir::BlockArgument>(load.getBuffer()))
         if (!llvm::is_contained(packed.sources, argument.getArgNumber()))
           packed.sources.push_back(argument.getArgNumber());
+  packed.varies = usesBatch(plan, block, [&](mlir::Operation *op) {
+    return llvm::is_contained(factors.slice, op);
+  });
   KernelFunction function(e, name, kernel, packed.sources, 1);
   ElementBody sizes(function.scope, 1, nullptr);
   auto size = [&](mlir::AffineExpr expr) {
@@ -98,7 +101,7 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
   };
   llvm::SmallVector<Value *> domain;
   for (unsigned i = 0; i < plan.numBatch; ++i)
-    domain.push_back(size(plan.extent(i)));
+    domain.push_back(packed.varies[i] ? size(plan.extent(i)) : e.i64(1));
   domain.push_back(size(plan.panels()));
   Value *n = size(plan.n()), *groups = size(plan.groups());
   Value *panelBytes = size(factors.panelBytes(plan));
@@ -150,7 +153,8 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
   e.b.CreateRetVoid();
 
   for (unsigned i = 0; i < plan.numBatch; ++i)
-    packed.shape.push_back(tile::toSymExpr(plan.extent(i)));
+    packed.shape.push_back(packed.varies[i] ? tile::toSymExpr(plan.extent(i))
+                                            : SymExpr::constant(1));
   packed.shape.push_back(tile::toSymExpr(plan.panels()));
   packed.kernel.name = name;
   packed.kernel.items = SymExpr::constant(1);

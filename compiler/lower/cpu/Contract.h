@@ -22,11 +22,12 @@
 //     [batch][ceil(N / NR)][group][header rows + steps of a group][NR] x 4
 //     bytes
 //
-// Absent columns and elements are zero, so tails need no code in the inner
-// loop. Without `split` there is one group of ceil(K / elements per step)
-// steps. With split = g a group is g elements; its last step is padded where g
-// is no multiple of a step, and what the left operand reads there belongs to
-// the next group but meets a zero.
+// The batch dimensions are those the operand varies along: a weight shared by a
+// batch is packed once. Absent columns and elements are zero, so tails need no
+// code in the inner loop. Without `split` there is one group of ceil(K /
+// elements per step) steps. With split = g a group is g elements; its last step
+// is padded where g is no multiple of a step, and what the left operand reads
+// there belongs to the next group but meets a zero.
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
@@ -98,6 +99,12 @@ struct ContractPlan {
   mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
   mlir::AffineExpr rowBlocks() const { return m().ceilDiv(blockRows); }
 };
+
+/// For each batch dimension, whether these operations of the block use its
+/// index.
+llvm::SmallVector<bool>
+usesBatch(const ContractPlan &plan, mlir::Block &block,
+          llvm::function_ref<bool(mlir::Operation *)> counts);
 
 /// Writes the kernel that packs right operand `index`.
 PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,

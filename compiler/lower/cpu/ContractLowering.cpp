@@ -80,9 +80,10 @@ class ContractLowering {
 public:
   ContractLowering(KernelFunction &function, const ContractPlan &plan,
                    const ColumnFactors &factors,
+                   llvm::ArrayRef<PackedOperand> packed,
                    llvm::ArrayRef<llvm::Function *> tiles)
-      : function(function), plan(plan), factors(factors), op(plan.op),
-        e(function.scope.e), b(e.b), tiles(tiles),
+      : function(function), plan(plan), factors(factors), packed(packed),
+        op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
         sizes(function.scope, 1, nullptr) {}
 
   void lower();
@@ -101,27 +102,27 @@ private:
     Value *row;    ///< First row, in the whole product.
     Value *rows;   ///< How many.
     Value *column; ///< First column.
+    /// The panel to read in each packed buffer.
+    llvm::SmallVector<Value *> panels;
   };
   using ColumnsFn =
       llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
 
   Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
-  void lowerTile(const TilePosition &at, Value *panelIndex, Value *tileRow);
+  void lowerTile(const TilePosition &at, Value *tileRow);
   void forRowCount(Value *rows, llvm::function_ref<void(unsigned)> emit);
   void runRegisterTile(Value *rows, Value *left, Value *panel, Value *steps,
                        Value *out);
   void rescale(const TilePosition &at, Value *group);
-  void splitTile(const TilePosition &at, unsigned rows, Value *panelIndex,
-                 Value *tileRow);
-  void splitTileInMemory(const TilePosition &at, Value *panelIndex,
-                         Value *tileRow);
+  void splitTile(const TilePosition &at, unsigned rows, Value *tileRow);
+  void splitTileInMemory(const TilePosition &at, Value *tileRow);
   Value *left(unsigned term, Value *tileRow) {
     return e.offset(leftRows(op.getTerms()[2 * term]),
                     e.mul(tileRow, leftStride));
   }
-  Value *panel(unsigned term, Value *panelIndex) {
-    return e.offset(function.extra[op.getTerms()[2 * term + 1]],
-                    e.mul(panelIndex, panelBytes));
+  Value *panel(unsigned term, const TilePosition &at) {
+    unsigned right = op.getTerms()[2 * term + 1];
+    return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
   }
   Value *stepsOf(Value *group) {
     Value *first = e.mul(group, e.i64(*plan.split));
@@ -158,6 +159,7 @@ private:
   KernelFunction &function;
   const ContractPlan &plan;
   const ColumnFactors &factors;
+  llvm::ArrayRef<PackedOperand> packed; ///< The right operands, then factors.
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
@@ -282,19 +284,20 @@ void ContractLowering::epilogue(const TilePosition &at) {
 /// All groups of a tile of `rows` rows. A group's accumulators stay in
 /// registers until they are scaled; the f32 sums live in scratch.
 void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
-                                 Value *panelIndex, Value *tileRow) {
+                                 Value *tileRow) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
   Value *factorPanel = nullptr;
   if (!factors.values.empty())
-    factorPanel = e.offset(function.extra.back(),
-                           e.mul(panelIndex, size(factors.panelBytes(plan))));
+    factorPanel =
+        e.offset(function.extra.back(),
+                 e.mul(at.panels.back(), size(factors.panelBytes(plan))));
   unsigned numValues = factors.values.size();
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       auto parts = emitTileLoop(
           e, plan, rows, e.offset(left(term, tileRow), leftGroup(group)),
-          leftStride, e.offset(panel(term, panelIndex), panelGroup(group)),
+          leftStride, e.offset(panel(term, at), panelGroup(group)),
           stepsOf(group));
       for (unsigned i = 0; i < 2 * rows; ++i) {
         unsigned row = i / 2, column = i % 2 * plan.lanes;
@@ -331,23 +334,22 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
 
 /// The same through memory, for factors that vary along both axes at once.
 void ContractLowering::splitTileInMemory(const TilePosition &at,
-                                         Value *panelIndex, Value *tileRow) {
+                                         Value *tileRow) {
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
       runRegisterTile(at.rows, e.offset(left(term, tileRow), leftGroup(group)),
-                      e.offset(panel(term, panelIndex), panelGroup(group)),
+                      e.offset(panel(term, at), panelGroup(group)),
                       stepsOf(group), parts(term));
     rescale(at, group);
   });
 }
 
 /// One tile: all terms, all groups, the epilogue.
-void ContractLowering::lowerTile(const TilePosition &at, Value *panelIndex,
-                                 Value *tileRow) {
+void ContractLowering::lowerTile(const TilePosition &at, Value *tileRow) {
   if (!plan.split) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows, left(term, tileRow), panel(term, panelIndex),
-                      groupSteps, sums(term));
+      runRegisterTile(at.rows, left(term, tileRow), panel(term, at), groupSteps,
+                      sums(term));
     epilogue(at);
     return;
   }
@@ -358,11 +360,9 @@ void ContractLowering::lowerTile(const TilePosition &at, Value *panelIndex,
                    4 * plan.lanes);
          });
   if (factors.usable)
-    forRowCount(at.rows, [&](unsigned rows) {
-      splitTile(at, rows, panelIndex, tileRow);
-    });
+    forRowCount(at.rows, [&](unsigned rows) { splitTile(at, rows, tileRow); });
   else
-    splitTileInMemory(at, panelIndex, tileRow);
+    splitTileInMemory(at, tileRow);
   epilogue(at);
 }
 
@@ -393,15 +393,20 @@ void ContractLowering::lower() {
                emitLeftCopy(function.scope, plan, i, batch, firstRow, rows,
                             leftRows(i));
            });
-           Value *batchNumber =
-               plan.numBatch ? b.CreateUDiv(blockNumber, blocks) : e.i64(0);
-           Value *panelIndex = e.add(e.mul(batchNumber, panels), panel);
+           llvm::SmallVector<Value *> packedPanels;
+           for (const PackedOperand &operand : packed) {
+             Value *number = e.i64(0);
+             for (unsigned i = 0; i < plan.numBatch; ++i)
+               if (operand.varies[i])
+                 number = e.add(e.mul(number, domain[i]), batch[i]);
+             packedPanels.push_back(e.add(e.mul(number, panels), panel));
+           }
            e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
              TilePosition at{
                  batch, e.add(firstRow, tileRow),
                  e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows)),
-                 e.mul(panel, e.i64(plan.columns))};
-             lowerTile(at, panelIndex, tileRow);
+                 e.mul(panel, e.i64(plan.columns)), packedPanels};
+             lowerTile(at, tileRow);
            });
            return Emitter::Values{blockNumber};
          });
@@ -441,7 +446,7 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
-  ContractLowering(function, plan, factors, tiles).lower();
+  ContractLowering(function, plan, factors, lowered.packed, tiles).lower();
 
   LoweredKernel &out = lowered.kernel;
   out.name = name;

@@ -34,6 +34,9 @@ struct PackedOperand {
   std::vector<unsigned> sources;
   std::vector<SymExpr> shape; ///< Of i8.
   std::string bufferName;
+  /// For each batch dimension, whether the packed data varies along it. Where
+  /// it does not, one copy serves the whole batch.
+  llvm::SmallVector<bool> varies;
 };
 
 struct LoweredContract {

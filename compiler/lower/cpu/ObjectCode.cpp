@@ -8,6 +8,8 @@
 
 #include "llvm/Analysis/AliasAnalysis.h"
 #include "llvm/Analysis/ScopedNoAliasAA.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/PassManager.h"
 #include "llvm/IR/Verifier.h"
@@ -25,6 +27,7 @@
 #include <fmt/format.h>
 
 #include <mutex>
+#include <optional>
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -64,6 +67,51 @@ quern::cpugen::createTargetMachine(const CpuTarget &target) {
   return machine;
 }
 
+/// The one lane a constant mask switches on, if it is one.
+static std::optional<unsigned> onlyLane(llvm::Value *mask) {
+  auto *constant = llvm::dyn_cast<llvm::Constant>(mask);
+  if (!constant)
+    return std::nullopt;
+  std::optional<unsigned> only;
+  unsigned lanes =
+      llvm::cast<llvm::FixedVectorType>(mask->getType())->getNumElements();
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    llvm::Constant *bit = constant->getAggregateElement(lane);
+    if (bit && bit->isNullValue())
+      continue;
+    if (!bit || !bit->isOneValue() || only)
+      return std::nullopt;
+    only = lane;
+  }
+  return only;
+}
+
+/// Turns masked stores of a single known lane into scalar stores. LLVM 22 does
+/// it too, but after it has merged a narrowing of the lanes into the store,
+/// and then writes the wide lane: four bytes where one or two were asked for.
+static void storeSingleLanes(llvm::Function &function) {
+  for (llvm::BasicBlock &block : function)
+    for (llvm::Instruction &instruction : llvm::make_early_inc_range(block)) {
+      auto *call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction);
+      if (!call || call->getIntrinsicID() != llvm::Intrinsic::masked_store)
+        continue;
+      // The mask is the last argument, the address the second.
+      std::optional<unsigned> lane =
+          onlyLane(call->getArgOperand(call->arg_size() - 1));
+      if (!lane)
+        continue;
+      llvm::IRBuilder<> b(call);
+      llvm::Value *element =
+          b.CreateExtractElement(call->getArgOperand(0), uint64_t(*lane));
+      llvm::Value *address = b.CreateConstGEP1_32(
+          element->getType(), call->getArgOperand(1), *lane);
+      llvm::StoreInst *store =
+          b.CreateAlignedStore(element, address, llvm::Align(1));
+      store->copyMetadata(*call);
+      call->eraseFromParent();
+    }
+}
+
 void quern::cpugen::optimize(llvm::Module &module) {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
@@ -87,8 +135,10 @@ void quern::cpugen::optimize(llvm::Module &module) {
       llvm::LICMPass(llvm::LICMOptions()), /*UseMemorySSA=*/true));
   passes.addPass(llvm::SimplifyCFGPass());
   for (llvm::Function &function : module)
-    if (!function.isDeclaration())
+    if (!function.isDeclaration()) {
       passes.run(function, functions);
+      storeSingleLanes(function);
+    }
 }
 
 Result<llvm::SmallVector<char, 0>>

@@ -279,6 +279,18 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
     e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
 }
 
+llvm::SmallVector<bool>
+quern::cpugen::usesBatch(const ContractPlan &plan, mlir::Block &block,
+                         llvm::function_ref<bool(mlir::Operation *)> counts) {
+  llvm::SmallVector<bool> uses;
+  for (unsigned i = 0; i < plan.numBatch; ++i)
+    uses.push_back(llvm::any_of(
+        block.getArgument(i).getUsers(), [&](mlir::Operation *user) {
+          return counts(block.findAncestorOpInBlock(*user));
+        }));
+  return uses;
+}
+
 PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                                          const ContractPlan &plan,
                                          unsigned index,
@@ -291,6 +303,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
       if (!llvm::is_contained(packed.sources, argument.getArgNumber()))
         packed.sources.push_back(argument.getArgNumber());
   });
+  packed.varies =
+      usesBatch(plan, region.front(), [](mlir::Operation *) { return true; });
   KernelFunction function(e, name, kernel, packed.sources, 1);
   KernelScope &scope = function.scope;
   ElementBody sizes(scope, 1, nullptr);
@@ -299,7 +313,7 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
   };
   llvm::SmallVector<Value *> domain;
   for (unsigned i = 0; i < plan.numBatch; ++i)
-    domain.push_back(size(plan.extent(i)));
+    domain.push_back(packed.varies[i] ? size(plan.extent(i)) : e.i64(1));
   domain.push_back(size(plan.panels()));
   Value *n = size(plan.n()), *k = size(plan.k());
   Value *groups = size(plan.groups()), *steps = size(plan.groupSteps());
@@ -352,7 +366,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
   e.b.CreateRetVoid();
 
   for (unsigned i = 0; i < plan.numBatch; ++i)
-    packed.shape.push_back(tile::toSymExpr(plan.extent(i)));
+    packed.shape.push_back(packed.varies[i] ? tile::toSymExpr(plan.extent(i))
+                                            : SymExpr::constant(1));
   packed.shape.push_back(tile::toSymExpr(plan.panels()));
   SymExpr bytes = tile::toSymExpr(plan.panelBytes());
   packed.kernel.name = name;

@@ -42,6 +42,12 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   bool cubin = options.emit == "cubin";
   if (std::optional<Stage> stage = parseStage(options.emit))
     request->compile.wanted.push_back(*stage);
+  if (cubin && request->compile.target.kind == Target::Kind::Cpu)
+    return report(
+        fail(Errc::InvalidArgument,
+             fmt::format("target {} has no such stage: cubin", options.target),
+             {"llvm and asm are stages of cpu; cuda, ptx and cubin "
+              "of cuda and sim"}));
   auto output = compileLayer(request->compile);
   if (!output)
     return report(output.error());

@@ -9,18 +9,26 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <new>
+#include <system_error>
 
 using namespace quern;
 using namespace quern::tool;
 
+/// Messages to a closed standard error are lost, and nothing more.
+static void complain(const std::string &text) {
+  std::fputs(text.c_str(), stderr);
+}
+
 int quern::tool::report(const Diagnostic &diagnostic) {
-  fmt::print(stderr, "{}", diagnostic.render());
+  complain(diagnostic.render());
   return diagnostic.code == Errc::CheckFailed ? Mismatch : WrongInput;
 }
 
@@ -28,12 +36,28 @@ Result<std::string> quern::tool::readTextFile(const std::string &path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error))
     return fail(Errc::InvalidFile, fmt::format("{} is a folder", path));
+  // Also bounds what an endless device or pipe gives.
+  constexpr size_t largest = size_t(64) << 20;
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf()))
+  std::string text;
+  std::array<char, 1 << 16> block;
+  while (file && text.size() <= largest) {
+    file.read(block.data(), block.size());
+    text.append(block.data(), static_cast<size_t>(file.gcount()));
+  }
+  if (text.size() > largest)
+    return fail(Errc::InvalidFile,
+                fmt::format("{} is larger than 64 MiB, which no layer's text "
+                            "is",
+                            path));
+  if (!file.eof() || file.bad())
     return fail(Errc::InvalidFile,
                 fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  return text.str();
+  if (size_t at = text.find('\0'); at != std::string::npos)
+    return fail(Errc::InvalidFile,
+                fmt::format("{} is not text: byte {} is zero", path, at),
+                {"a layer is a text file, usually named *.qn"});
+  return text;
 }
 
 Result<std::pair<std::string, std::string>>
@@ -43,6 +67,17 @@ quern::tool::splitAssignment(const std::string &text, const std::string &what) {
     return fail(Errc::InvalidArgument,
                 fmt::format("{} takes NAME=VALUE, not \"{}\"", what, text));
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
+}
+
+/// A check of the words themselves: the conversion to a number wraps negative
+/// ones and clamps large ones.
+static std::string isSeed(const std::string &text) {
+  uint64_t seed;
+  auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error == std::errc() && end == text.data() + text.size())
+    return {};
+  return fmt::format("{} is not a number from 0 to 2^64 - 1", text);
 }
 
 /// The options of every command that compiles a layer.
@@ -90,9 +125,11 @@ int main(int argc, char **argv) {
                        "compare with the reference interpreter");
   runCommand
       ->add_option("--seed", runOptions.seed, "seed of the operands not given")
+      ->check(isSeed)
       ->capture_default_str();
-  runCommand->add_option("--threads", runOptions.threads,
-                         "CPU threads; 0 for all");
+  runCommand
+      ->add_option("--threads", runOptions.threads, "CPU threads; 0 for all")
+      ->check(CLI::Range(0u, 4096u));
   runCommand
       ->add_option("--repeat", runOptions.repeat,
                    "run so many times and print the median")
@@ -109,8 +146,12 @@ int main(int argc, char **argv) {
       app.add_subcommand("compile", "compile a layer to a module, or print a "
                                     "stage on the way");
   addLayerOptions(*compileCommand, compileOptions);
-  compileCommand->add_option("-o,--output", compileOptions.output,
-                             "the module file to write (.qnm)");
+  compileCommand
+      ->add_option("-o,--output", compileOptions.output,
+                   "the module file to write (.qnm)")
+      ->check([](const std::string &path) {
+        return std::string(path.empty() ? "an empty name is no file" : "");
+      });
   compileCommand
       ->add_option("--emit", compileOptions.emit, "print a stage instead")
       ->check(CLI::IsMember(
@@ -148,15 +189,38 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
+        app.get_subcommands().empty()) {
+      complain(fmt::format(
+          "error: there is no command {}\nnote: the commands are run, "
+          "compile, explain, doctor and cache; see quern --help\n",
+          argv[1]));
+      return WrongInput;
+    }
     return app.exit(error) == 0 ? Right : WrongInput;
   }
-  if (runCommand->parsed())
-    return run(runOptions);
-  if (compileCommand->parsed())
-    return compile(compileOptions);
-  if (explainCommand->parsed())
-    return explain(explainOptions);
-  if (doctorCommand->parsed())
-    return doctor(doctorOptions);
-  return cache(cacheOptions);
+  auto command = [&] {
+    if (runCommand->parsed())
+      return run(runOptions);
+    if (compileCommand->parsed())
+      return compile(compileOptions);
+    if (explainCommand->parsed())
+      return explain(explainOptions);
+    if (doctorCommand->parsed())
+      return doctor(doctorOptions);
+    return cache(cacheOptions);
+  };
+  // Results that do not reach their reader are no success.
+  try {
+    int code = command();
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout))
+      return code;
+    complain(fmt::format("error: cannot write to standard output: {}\n",
+                         std::strerror(errno)));
+  } catch (const std::bad_alloc &) {
+    complain("error: out of memory\n");
+  } catch (const std::system_error &error) {
+    complain(fmt::format("error: {}\n", error.what()));
+  }
+  return WrongInput;
 }

@@ -7,6 +7,8 @@
 #include "compiler/tools/quern/Operands.h"
 
 #include "quern/io.h"
+#include "runtime/jit/LayerState.h"
+#include "runtime/module/ModuleVerifier.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,9 +17,27 @@
 #include <charconv>
 #include <map>
 #include <set>
+#include <unistd.h>
 
 using namespace quern;
 using namespace quern::tool;
+
+/// Whether the layer accepts a value; `source` is what gave it.
+static Result<void> checkSymbol(const SymbolDesc &symbol, int64_t value,
+                                const std::string &source) {
+  if (value >= symbol.min && value <= symbol.max &&
+      value % symbol.multiple == 0)
+    return {};
+  std::string accepted =
+      symbol.multiple == 1
+          ? fmt::format("accepted is {} to {}", symbol.min, symbol.max)
+          : fmt::format("accepted are multiples of {} from {} to {}",
+                        symbol.multiple, symbol.min, symbol.max);
+  return fail(Errc::InvalidArgument,
+              fmt::format("{}: {} = {} is outside what the layer declares",
+                          source, symbol.name, value),
+              {accepted});
+}
 
 Result<std::vector<std::optional<int64_t>>>
 quern::tool::parseSymbolValues(const std::vector<SymbolDesc> &symbols,
@@ -45,19 +65,24 @@ quern::tool::parseSymbolValues(const std::vector<SymbolDesc> &symbols,
       return fail(Errc::InvalidArgument,
                   fmt::format("--set {}: {} is not a size", setting, text));
     const SymbolDesc &symbol = symbols[it - names.begin()];
-    if (value < symbol.min || value > symbol.max ||
-        value % symbol.multiple != 0)
+    if (auto accepted = checkSymbol(symbol, value, "--set"); !accepted)
+      return accepted.error();
+    if (values[it - names.begin()])
       return fail(Errc::InvalidArgument,
-                  fmt::format("{} = {} is outside what the layer declares",
-                              symbol.name, value),
-                  {fmt::format("accepted are multiples of {} from {} to {}",
-                               symbol.multiple, symbol.min, symbol.max)});
+                  fmt::format("--set gives {} twice, {} and {}", symbol.name,
+                              *values[it - names.begin()], value));
     values[it - names.begin()] = value;
   }
   return values;
 }
 
 namespace {
+/// An operand from a file.
+struct Given {
+  TensorView view;
+  std::string source;
+};
+
 /// Collects operands from files by name.
 class Gatherer {
 public:
@@ -69,7 +94,7 @@ public:
 
   const std::vector<const Operand *> &getWanted() const { return wanted; }
   bool has(const std::string &name) const { return found.count(name) != 0; }
-  const std::map<std::string, TensorView> &getFound() const { return found; }
+  const std::map<std::string, Given> &getFound() const { return found; }
 
   Result<void> add(const std::string &name, TensorView view,
                    const std::string &source) {
@@ -81,20 +106,28 @@ public:
                   fmt::format("operand {} is given twice, the second time by "
                               "{}",
                               name, source));
-    if (view.dtype != operand->dtype)
-      return fail(Errc::InvalidFile,
-                  fmt::format("{}: operand {} is {}[{}], the file has {}{}",
-                              source, name, quern::name(operand->dtype),
-                              fmt::join(operand->shape, ", "),
-                              quern::name(view.dtype), view.shape.print()));
+    if (view.dtype != operand->dtype ||
+        view.shape.rank() != operand->shape.size())
+      return mismatch(*operand, view, source);
     if (operand->role == Operand::Role::Weight)
       if (auto index = findNaN(view))
         return fail(Errc::InvalidFile,
                     fmt::format("{}: weight {} is NaN at element {}", source,
                                 name, *index));
     view.name = operand->name;
-    found.emplace(name, view);
+    found.emplace(name, Given{view, source});
     return {};
+  }
+
+  static Diagnostic mismatch(const Operand &operand, const TensorView &view,
+                             const std::string &source,
+                             std::vector<std::string> notes = {}) {
+    return fail(Errc::InvalidFile,
+                fmt::format("{}: operand {} is {}[{}], the file has {}{}",
+                            source, operand.name, quern::name(operand.dtype),
+                            fmt::join(operand.shape, ", "),
+                            quern::name(view.dtype), view.shape.print()),
+                std::move(notes));
   }
 
   Result<void> unknown(const std::string &name,
@@ -116,7 +149,7 @@ public:
 
 private:
   std::vector<const Operand *> wanted;
-  std::map<std::string, TensorView> found;
+  std::map<std::string, Given> found;
 };
 } // namespace
 
@@ -147,7 +180,11 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
       return halves.error();
     if (!gatherer.find(halves->first))
       return gatherer.unknown(halves->first, "--bind");
-    bindings[halves->first] = halves->second;
+    if (!bindings.try_emplace(halves->first, halves->second).second)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("--bind gives operand {} twice, as {} and {}",
+                              halves->first, bindings[halves->first],
+                              halves->second));
   }
   if (!bindings.empty() && options.weights.empty())
     return fail(Errc::InvalidArgument, "--bind needs --weights FILE");
@@ -191,17 +228,52 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
   return {};
 }
 
-/// Fills the symbols that `--set` left open from the shapes given.
-static Result<void> inferSymbols(const Gatherer &gatherer, const Oracle &oracle,
+/// Fills the symbols that `--set` left open from the shapes given, and checks
+/// all shapes against them.
+static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
+                                 const Oracle &oracle,
                                  std::vector<std::optional<int64_t>> values,
                                  Operands &operands) {
   const std::vector<SymbolDesc> &symbols = oracle.symbols();
-  for (const auto &[name, view] : gatherer.getFound()) {
-    const Operand *operand = gatherer.find(name);
-    for (size_t d = 0; d < operand->shape.size() && d < view.shape.rank(); ++d)
-      for (size_t s = 0; s < symbols.size(); ++s)
-        if (operand->shape[d] == symbols[s].name && !values[s])
-          values[s] = view.shape[d];
+  const detail::LayerState &state = *layer.inner();
+  std::vector<std::string> origins(symbols.size(), "--set");
+  for (const auto &[name, given] : gatherer.getFound()) {
+    auto number =
+        std::find(state.bufferNames.begin(), state.bufferNames.end(), name) -
+        state.bufferNames.begin();
+    const std::vector<SymExpr> &shape = state.variant.buffers[number].shape;
+    for (size_t d = 0; d < shape.size(); ++d) {
+      std::optional<LinearDimension> linear = asLinear(shape[d]);
+      if (!linear || values[linear->symbol])
+        continue;
+      if (given.view.shape[d] % linear->factor != 0)
+        return Gatherer::mismatch(
+            *gatherer.find(name), given.view, given.source,
+            {fmt::format("{} is not a multiple of {}", given.view.shape[d],
+                         linear->factor)});
+      values[linear->symbol] = given.view.shape[d] / linear->factor;
+      origins[linear->symbol] = given.source;
+    }
+  }
+  std::vector<SymbolRange> ranges;
+  std::vector<std::string> notes;
+  for (size_t s = 0; s < symbols.size(); ++s) {
+    if (!values[s])
+      continue;
+    if (auto accepted = checkSymbol(symbols[s], *values[s], origins[s]);
+        !accepted)
+      return accepted.error();
+    ranges.push_back({symbols[s].name, *values[s], *values[s]});
+    notes.push_back(fmt::format("{} = {}, from {}", symbols[s].name, *values[s],
+                                origins[s]));
+  }
+  // An operand whose own symbols are known must fit them, whatever else is
+  // missing.
+  for (const auto &[name, given] : gatherer.getFound()) {
+    auto shape = layer.shapeOf(name, ranges);
+    if (shape ? *shape != given.view.shape : ranges.size() == symbols.size())
+      return Gatherer::mismatch(*gatherer.find(name), given.view, given.source,
+                                notes);
   }
   for (size_t s = 0; s < symbols.size(); ++s) {
     if (!values[s])
@@ -213,6 +285,38 @@ static Result<void> inferSymbols(const Gatherer &gatherer, const Oracle &oracle,
     operands.symbols.push_back(*values[s]);
   }
   return {};
+}
+
+/// Refuses symbol values whose operands alone exceed the machine's memory:
+/// asking for them would end the process, or others.
+static Result<void> checkMemory(const Layer &layer,
+                                const std::vector<SymbolDesc> &symbols,
+                                const std::vector<int64_t> &values) {
+  std::vector<SymbolRange> ranges;
+  std::vector<std::string> texts;
+  for (size_t s = 0; s < symbols.size(); ++s) {
+    ranges.push_back({symbols[s].name, values[s], values[s]});
+    texts.push_back(fmt::format("{} = {}", symbols[s].name, values[s]));
+  }
+  double bytes = 0;
+  for (const Operand &operand : layer.operands()) {
+    auto shape = layer.shapeOf(operand.name, ranges);
+    if (!shape)
+      return shape.error();
+    double size = byteWidth(operand.dtype);
+    for (int64_t extent : shape->extents())
+      size *= static_cast<double>(extent);
+    bytes += size;
+  }
+  double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                  static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  if (bytes <= memory)
+    return {};
+  return fail(Errc::OutOfMemory,
+              fmt::format("with {} the layer's operands take {:.1f} GiB, more "
+                          "than the {:.1f} GiB of this machine",
+                          fmt::join(texts, ", "), bytes / 0x1p30,
+                          memory / 0x1p30));
 }
 
 Result<Operands> quern::tool::gatherOperands(const Layer &layer,
@@ -227,12 +331,14 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
     return read.error();
   if (auto read = readWeights(gatherer, operands, options); !read)
     return read.error();
-  if (auto inferred = inferSymbols(gatherer, oracle, *values, operands);
+  if (auto inferred = inferSymbols(layer, gatherer, oracle, *values, operands);
       !inferred)
     return inferred.error();
+  if (auto fits = checkMemory(layer, oracle.symbols(), operands.symbols); !fits)
+    return fits.error();
 
   std::vector<std::string> given;
-  for (const auto &[name, view] : gatherer.getFound())
+  for (const auto &[name, operand] : gatherer.getFound())
     given.push_back(name);
   auto drawn = oracle.drawInputs(operands.symbols, options.seed, given);
   if (!drawn)
@@ -251,8 +357,9 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
   }
   for (const Operand *operand : gatherer.getWanted()) {
     auto it = gatherer.getFound().find(operand->name);
-    operands.views.push_back(
-        it != gatherer.getFound().end() ? it->second : made.at(operand->name));
+    operands.views.push_back(it != gatherer.getFound().end()
+                                 ? it->second.view
+                                 : made.at(operand->name));
   }
   return operands;
 }

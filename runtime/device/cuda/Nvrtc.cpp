@@ -19,6 +19,7 @@ using namespace quern::cuda;
 // nvrtcResult values we tell apart.
 static constexpr int nvrtcSuccess = 0;
 static constexpr int nvrtcInvalidOption = 5;
+static constexpr int nvrtcBuiltinFailure = 7;
 
 Result<Nvrtc> Nvrtc::open(const std::string &path) {
   // From an explicit path the builtins come first; see the header.
@@ -222,7 +223,15 @@ Result<NvrtcOutput> Nvrtc::compile(const std::string &source,
   }
 
   NvrtcError error = parseNvrtcLog(raw.log);
-  if (!error.found) {
+  if (raw.status == nvrtcBuiltinFailure) {
+    error.diagnostic =
+        fail(Errc::Unsupported,
+             fmt::format("{} cannot find its builtins library", identity()),
+             {fmt::format("put libnvrtc-builtins of NVRTC {}.{} beside "
+                          "libnvrtc, or let QUERN_NVRTC name an NVRTC that has "
+                          "it beside it",
+                          major, minor)});
+  } else if (!error.found) {
     Errc code = raw.status == nvrtcInvalidOption ? Errc::InvalidArgument
                                                  : Errc::InvalidSource;
     error.diagnostic =
