@@ -267,10 +267,12 @@ Value ElementEmitter::compute(Value value, const Index &index) {
     return scalars;
   };
 
-  if (isArithmetic(op)) {
+  if (auto arithmetic = dyn_cast<ArithmeticInterface>(op)) {
     SmallVector<Value> operands = numbers(op->getOperands());
-    return fromF32(builder, loc, emitArithmetic(builder, op, operands),
-                   element);
+    Value result = emitArithmetic(builder, arithmetic, operands);
+    return result ? fromF32(builder, loc, result, element)
+                  : error(op, "convert_quern_c2: has no meaning on scalars",
+                          getStoredType(element));
   }
   return TypeSwitch<Operation *, Value>(op)
       .Case([&](CastOp cast) {

@@ -64,18 +64,12 @@ Value conversion::emitFloat(OpBuilder &b, Location loc, float value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
 }
 
-bool conversion::isArithmetic(Operation *op) {
-  return isa<AddOp, SubOp, MulOp, DivOp, MaxOp, MinOp, NegOp, AbsOp, ReluOp,
-             SqrtOp, ExpOp, TanhOp, ErfOp, SigmoidOp, SiluOp, GeluErfOp,
-             GeluTanhOp>(op);
-}
-
-Value conversion::emitArithmetic(OpBuilder &b, Operation *op,
+Value conversion::emitArithmetic(OpBuilder &b, ArithmeticInterface op,
                                  ValueRange operands) {
   Formula f{b, op->getLoc()};
   Value x = operands[0];
   Value y = operands.size() > 1 ? operands[1] : Value();
-  return TypeSwitch<Operation *, Value>(op)
+  return TypeSwitch<Operation *, Value>(op.getOperation())
       .Case([&](AddOp) { return f.add(x, y); })
       .Case([&](SubOp) { return f.sub(x, y); })
       .Case([&](MulOp) { return f.mul(x, y); })
@@ -101,7 +95,8 @@ Value conversion::emitArithmetic(OpBuilder &b, Operation *op,
         Value cubic = f.fma(f.mul(f.number(0x1.6e4e26p-5f), f.mul(x, x)), x, x);
         Value t = f.tanh(f.mul(f.number(0x1.988454p-1f), cubic));
         return f.mul(half, f.add(f.number(1), t));
-      });
+      })
+      .Default(Value());
 }
 
 Value conversion::emitCompare(OpBuilder &b, CompareOp op, Value lhs,

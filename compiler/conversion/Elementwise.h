@@ -13,12 +13,9 @@
 
 namespace quern::conversion {
 
-/// True for the element-wise ops whose operands and result are numbers
-/// computed in f32 (cast, compare and select, whose types differ, are not).
-bool isArithmetic(mlir::Operation *op);
-
-/// The f32 value of `op` on f32 operands, as docs/numerics.md writes it.
-mlir::Value emitArithmetic(mlir::OpBuilder &b, mlir::Operation *op,
+/// The f32 value of `op` on f32 operands, as docs/numerics.md writes it; null
+/// for an op that has no row.
+mlir::Value emitArithmetic(mlir::OpBuilder &b, ir::ArithmeticInterface op,
                            mlir::ValueRange operands);
 
 /// i1 from f32 operands.

@@ -193,7 +193,6 @@ static void reshapeSegment(ArrayRef<AffineExpr> from, ArrayRef<AffineExpr> to,
   MLIRContext *context =
       index.empty() ? from[0].getContext() : index[0].getContext();
   AffineExpr zero = getAffineConstantExpr(0, context);
-  AffineExpr one = getAffineConstantExpr(1, context);
   auto isOne = [](AffineExpr e) {
     auto constant = dyn_cast<AffineConstantExpr>(e);
     return constant && constant.getValue() == 1;

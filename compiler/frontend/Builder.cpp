@@ -9,6 +9,7 @@
 #include "compiler/frontend/LayerEmitter.h"
 #include "compiler/frontend/Verify.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 
 #include <fmt/format.h>
@@ -362,19 +363,19 @@ static Operand tensorOnly(LayerEmitter &emitter, Operand operand) {
   return {};
 }
 
-#define QUERN_BUILDER_BINARY(method, op, spelling)                             \
+#define QUERN_BUILDER_BINARY(method, spelling)                                 \
   Tensor LayerBuilder::method(const Arg &a, const Arg &b) {                    \
     LayerEmitter &emitter = state->emit();                                     \
     return state->tensor(tensorOnly(                                           \
-        emitter, emitter.binary({}, Binary::op, spelling, state->operand(a),   \
+        emitter, emitter.binary({}, #method, spelling, state->operand(a),      \
                                 state->operand(b))));                          \
   }
-QUERN_BUILDER_BINARY(add, Add, "+")
-QUERN_BUILDER_BINARY(sub, Sub, "-")
-QUERN_BUILDER_BINARY(mul, Mul, "*")
-QUERN_BUILDER_BINARY(div, Div, "/")
-QUERN_BUILDER_BINARY(max, Max, "max")
-QUERN_BUILDER_BINARY(min, Min, "min")
+QUERN_BUILDER_BINARY(add, "+")
+QUERN_BUILDER_BINARY(sub, "-")
+QUERN_BUILDER_BINARY(mul, "*")
+QUERN_BUILDER_BINARY(div, "/")
+QUERN_BUILDER_BINARY(max, "max")
+QUERN_BUILDER_BINARY(min, "min")
 #undef QUERN_BUILDER_BINARY
 
 Tensor LayerBuilder::compare(const Arg &a, llvm::StringRef op, const Arg &b) {
@@ -404,28 +405,18 @@ Tensor LayerBuilder::where(const Tensor &condition, const Arg &a,
 }
 
 Tensor LayerBuilder::unary(llvm::StringRef function, const Tensor &x) {
-  auto op = llvm::StringSwitch<std::optional<Unary>>(function)
-                .Case("neg", Unary::Neg)
-                .Case("abs", Unary::Abs)
-                .Case("relu", Unary::Relu)
-                .Case("sqrt", Unary::Sqrt)
-                .Case("exp", Unary::Exp)
-                .Case("tanh", Unary::Tanh)
-                .Case("erf", Unary::Erf)
-                .Case("sigmoid", Unary::Sigmoid)
-                .Case("silu", Unary::Silu)
-                .Case("gelu", Unary::GeluErf)
-                .Case("gelu_tanh", Unary::GeluTanh)
-                .Default(std::nullopt);
-  if (!op) {
+  LayerEmitter &emitter = state->emit();
+  llvm::StringRef mnemonic = function == "gelu" ? "gelu_erf" : function;
+  std::vector<llvm::StringRef> known =
+      LayerEmitter::arithmetic(state->module->getContext(), 1);
+  if (!llvm::is_contained(known, mnemonic)) {
     state->errors.add(
         {}, fmt::format("unknown function '{}'", std::string_view(function)),
-        {"functions are neg, abs, relu, sqrt, exp, tanh, erf, "
-         "sigmoid, silu, gelu and gelu_tanh"});
+        {fmt::format("functions are gelu, {}", llvm::join(known, ", "))});
     return state->tensor({});
   }
   return state->tensor(
-      state->emit().unary({}, *op, function, state->operand(x)));
+      emitter.unary({}, mnemonic, function, state->operand(x)));
 }
 
 Tensor LayerBuilder::as(const Tensor &x, DType element) {

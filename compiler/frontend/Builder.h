@@ -193,7 +193,8 @@ public:
   /// `op` is one of < <= > >= == !=.
   Tensor compare(const Arg &a, llvm::StringRef op, const Arg &b);
   Tensor where(const Tensor &condition, const Arg &a, const Arg &b);
-  /// neg, abs, relu, sqrt, exp, tanh, erf, sigmoid, silu, gelu or gelu_tanh.
+  /// Any unary arithmetic op of the dialect by its mnemonic (neg, silu, ...);
+  /// gelu is gelu_erf.
   Tensor unary(llvm::StringRef function, const Tensor &x);
   Tensor as(const Tensor &x, DType element);
 

@@ -108,91 +108,68 @@ LayerEmitter::broadcast(Place place, llvm::StringRef what,
 // Operations
 //===----------------------------------------------------------------------===//
 
-template <typename Op>
-static Value createUnary(OpBuilder &builder, Location loc, Value x) {
-  return Op::create(builder, loc, cast<RankedTensorType>(x.getType()), x);
+std::vector<llvm::StringRef> LayerEmitter::arithmetic(MLIRContext *context,
+                                                      unsigned numOperands) {
+  std::vector<llvm::StringRef> mnemonics;
+  for (RegisteredOperationName op :
+       context->getRegisteredOperationsByDialect("quern"))
+    if (op.hasInterface<ir::ArithmeticInterface>() &&
+        (numOperands == 1 ? op.hasTrait<OpTrait::OneOperand>()
+                          : op.hasTrait<OpTrait::NOperands<2>::Impl>()))
+      mnemonics.push_back(op.stripDialect());
+  return mnemonics;
 }
 
-Operand LayerEmitter::unary(Place place, Unary op, llvm::StringRef spelling,
-                            Operand x) {
-  if (x.isNumber() && op == Unary::Neg)
+static Value create(OpBuilder &builder, Location loc, llvm::StringRef mnemonic,
+                    Type type, ValueRange operands) {
+  OperationState state(loc, ("quern." + mnemonic).str());
+  state.addOperands(operands);
+  state.addTypes(type);
+  return builder.create(state)->getResult(0);
+}
+
+Operand LayerEmitter::unary(Place place, llvm::StringRef mnemonic,
+                            llvm::StringRef spelling, Operand x) {
+  if (x.isNumber() && mnemonic == "neg")
     return Operand::ofNumber(-x.number, place);
   std::string what = fmt::format("'{}'", std::string_view(spelling));
   if (!plainFloat(place, what, x))
     return {};
-  using Create = Value (*)(OpBuilder &, Location, Value);
-  Create create = nullptr;
-  switch (op) {
-  case Unary::Neg:
-    create = createUnary<ir::NegOp>;
-    break;
-  case Unary::Abs:
-    create = createUnary<ir::AbsOp>;
-    break;
-  case Unary::Relu:
-    create = createUnary<ir::ReluOp>;
-    break;
-  case Unary::Sqrt:
-    create = createUnary<ir::SqrtOp>;
-    break;
-  case Unary::Exp:
-    create = createUnary<ir::ExpOp>;
-    break;
-  case Unary::Tanh:
-    create = createUnary<ir::TanhOp>;
-    break;
-  case Unary::Erf:
-    create = createUnary<ir::ErfOp>;
-    break;
-  case Unary::Sigmoid:
-    create = createUnary<ir::SigmoidOp>;
-    break;
-  case Unary::Silu:
-    create = createUnary<ir::SiluOp>;
-    break;
-  case Unary::GeluErf:
-    create = createUnary<ir::GeluErfOp>;
-    break;
-  case Unary::GeluTanh:
-    create = createUnary<ir::GeluTanhOp>;
-    break;
-  }
-  return Operand::ofValue(create(builder, loc(place), x.value), place);
+  return Operand::ofValue(
+      create(builder, loc(place), mnemonic, x.value.getType(), x.value), place);
 }
 
-template <typename Op>
-static Value createBinary(OpBuilder &builder, Location loc, Type type, Value l,
-                          Value r) {
-  return Op::create(builder, loc, cast<RankedTensorType>(type), l, r);
+/// Arithmetic on two numbers of the text; nothing where it has none.
+static std::optional<double> fold(llvm::StringRef mnemonic, double a,
+                                  double b) {
+  if (mnemonic == "add")
+    return a + b;
+  if (mnemonic == "sub")
+    return a - b;
+  if (mnemonic == "mul")
+    return a * b;
+  if (mnemonic == "div")
+    return a / b;
+  if (mnemonic == "max")
+    return std::max(a, b);
+  if (mnemonic == "min")
+    return std::min(a, b);
+  return std::nullopt;
 }
 
-Operand LayerEmitter::binary(Place place, Binary op, llvm::StringRef spelling,
-                             Operand lhs, Operand rhs) {
+Operand LayerEmitter::binary(Place place, llvm::StringRef mnemonic,
+                             llvm::StringRef spelling, Operand lhs,
+                             Operand rhs) {
   if (lhs.isPoison() || rhs.isPoison())
     return {};
   std::string what = fmt::format("'{}'", std::string_view(spelling));
   if (lhs.isNumber() && rhs.isNumber()) {
-    double a = lhs.number, b = rhs.number, value = 0;
-    switch (op) {
-    case Binary::Add:
-      value = a + b;
-      break;
-    case Binary::Sub:
-      value = a - b;
-      break;
-    case Binary::Mul:
-      value = a * b;
-      break;
-    case Binary::Div:
-      value = a / b;
-      break;
-    case Binary::Max:
-      value = std::max(a, b);
-      break;
-    case Binary::Min:
-      value = std::min(a, b);
-      break;
-    }
+    double a = lhs.number, b = rhs.number;
+    std::optional<double> folded = fold(mnemonic, a, b);
+    if (!folded)
+      return error(place, fmt::format("{} of two numbers", what),
+                   {"one operand must be a tensor"});
+    double value = *folded;
     // Not a number only from numbers that make none, such as 0/0.
     if (std::isnan(value) ||
         (std::isinf(value) && std::isfinite(a) && std::isfinite(b)))
@@ -213,30 +190,9 @@ Operand LayerEmitter::binary(Place place, Binary op, llvm::StringRef spelling,
   Value r = l ? convert(place, rhs, element) : Value();
   if (!l || !r)
     return {};
-  using Create = Value (*)(OpBuilder &, Location, Type, Value, Value);
-  Create create = nullptr;
-  switch (op) {
-  case Binary::Add:
-    create = createBinary<ir::AddOp>;
-    break;
-  case Binary::Sub:
-    create = createBinary<ir::SubOp>;
-    break;
-  case Binary::Mul:
-    create = createBinary<ir::MulOp>;
-    break;
-  case Binary::Div:
-    create = createBinary<ir::DivOp>;
-    break;
-  case Binary::Max:
-    create = createBinary<ir::MaxOp>;
-    break;
-  case Binary::Min:
-    create = createBinary<ir::MinOp>;
-    break;
-  }
   return Operand::ofValue(
-      create(builder, loc(place), type(*dims, element), l, r), place);
+      create(builder, loc(place), mnemonic, type(*dims, element), {l, r}),
+      place);
 }
 
 Operand LayerEmitter::compare(Place place, ir::ComparePredicate predicate,

@@ -46,21 +46,6 @@ struct Operand {
   bool isNumber() const { return kind == Kind::Number; }
 };
 
-enum class Unary {
-  Neg,
-  Abs,
-  Relu,
-  Sqrt,
-  Exp,
-  Tanh,
-  Erf,
-  Sigmoid,
-  Silu,
-  GeluErf,
-  GeluTanh,
-};
-enum class Binary { Add, Sub, Mul, Div, Max, Min };
-
 /// One axis of a slice. Absent bounds are the axis' ends; a negative constant
 /// counts from the end.
 struct SliceRange {
@@ -106,8 +91,7 @@ public:
   std::optional<Blocks> granularity(Place place, llvm::StringRef word,
                                     llvm::ArrayRef<int64_t> extents, Dims dims);
 
-  //===--- The layer (LayerEmitter.cpp)
-  //------------------------------------===//
+  //===--- The layer (LayerEmitter.cpp) -----------------------------------===//
 
   Operand addParameter(Place place, llvm::StringRef name, mlir::Type type,
                        bool isWeight);
@@ -120,8 +104,7 @@ public:
   /// The function that is being made.
   mlir::func::FuncOp getFunction() { return function; }
 
-  //===--- Quantization and products (EmitProducts.cpp)
-  //---------------------===//
+  //===--- Quantization and products (EmitProducts.cpp) -------------------===//
 
   Operand quantize(Place place, Operand x, mlir::Type type, Place typePlace,
                    std::optional<Operand> scale,
@@ -132,16 +115,20 @@ public:
   //===--- Element-wise operations (EmitElementwise.cpp)
   //--------------------===//
 
-  Operand unary(Place place, Unary op, llvm::StringRef spelling, Operand x);
-  Operand binary(Place place, Binary op, llvm::StringRef spelling, Operand lhs,
-                 Operand rhs);
+  /// The mnemonics of the dialect's arithmetic on one or two operands, sorted.
+  static std::vector<llvm::StringRef> arithmetic(mlir::MLIRContext *context,
+                                                 unsigned numOperands);
+  /// `mnemonic` is one of them; messages call it by its spelling.
+  Operand unary(Place place, llvm::StringRef mnemonic, llvm::StringRef spelling,
+                Operand x);
+  Operand binary(Place place, llvm::StringRef mnemonic,
+                 llvm::StringRef spelling, Operand lhs, Operand rhs);
   Operand compare(Place place, ir::ComparePredicate predicate,
                   llvm::StringRef spelling, Operand lhs, Operand rhs);
   Operand where(Place place, Operand condition, Operand lhs, Operand rhs);
   Operand convertTo(Place place, Operand x, DType type, Place typePlace);
 
-  //===--- Rows (EmitRows.cpp)
-  //----------------------------------------------===//
+  //===--- Rows (EmitRows.cpp) --------------------------------------------===//
 
   Operand reduce(Place place, ir::ReduceKind kind, llvm::StringRef spelling,
                  Operand x, llvm::ArrayRef<int64_t> axes, Place axesPlace);
@@ -151,8 +138,7 @@ public:
   Operand layernorm(Place place, Operand x, Operand weight, Operand bias,
                     double eps, Place epsPlace);
 
-  //===--- Shapes (EmitShapes.cpp)
-  //--------------------------------------------===//
+  //===--- Shapes (EmitShapes.cpp) ----------------------------------------===//
 
   Operand reshape(Place place, Operand x, Dims dims, Place dimsPlace);
   Operand transpose(Place place, Operand x, llvm::ArrayRef<int64_t> permutation,

@@ -6,7 +6,8 @@
 //
 // One table lists every function with its arguments; checks of their number
 // and names, and the notes of messages, come from it. Tensors are positional;
-// settings are given by name.
+// settings are given by name. The dialect's arithmetic needs no row: such an
+// op is a function by its mnemonic, unless the text spells it otherwise.
 //
 //===----------------------------------------------------------------------===//
 
@@ -25,34 +26,31 @@ using namespace quern::frontend;
 
 static constexpr unsigned anyNumber = 64;
 
-llvm::ArrayRef<Lowering::Function> Lowering::functions() {
+/// Arithmetic that the text writes as an operator or as a form of gelu.
+static bool isSpelledOtherwise(llvm::StringRef mnemonic) {
+  return llvm::is_contained<llvm::StringRef>(
+      {"add", "sub", "mul", "div", "neg", "gelu_erf", "gelu_tanh"}, mnemonic);
+}
+
+std::vector<Lowering::Function> Lowering::makeFunctions(MLIRContext *context) {
   using L = Lowering;
   static const llvm::StringLiteral axis[] = {"axis"};
   static const llvm::StringLiteral eps[] = {"eps"};
   static const llvm::StringLiteral quantizer[] = {
       "scale", "rounding", "divisor", "qmin", "qmax", "floor"};
-  static const Function table[] = {
+  std::vector<Function> table = {
       {"quantize", 2, 2, quantizer,
        "quantize(x, i8 per token, scale = s, rounding = half_even, divisor = "
        "127, qmin = -127, qmax = 127, floor = 1e-30)",
        &L::callQuantize},
       {"dequantize", 1, 1, {}, "dequantize(q)", &L::callDequantize},
-      {"silu", 1, 1, {}, "silu(x)", &L::callUnary},
       {"gelu", 1, 2, {}, "gelu(x) or gelu(x, tanh)", &L::callGelu},
-      {"relu", 1, 1, {}, "relu(x)", &L::callUnary},
-      {"sigmoid", 1, 1, {}, "sigmoid(x)", &L::callUnary},
-      {"exp", 1, 1, {}, "exp(x)", &L::callUnary},
-      {"tanh", 1, 1, {}, "tanh(x)", &L::callUnary},
-      {"erf", 1, 1, {}, "erf(x)", &L::callUnary},
-      {"sqrt", 1, 1, {}, "sqrt(x)", &L::callUnary},
-      {"abs", 1, 1, {}, "abs(x)", &L::callUnary},
       {"max",
        2,
        2,
        {},
        "max(a, b); the maximum of an axis is amax(x)",
-       &L::callMaxMin},
-      {"min", 2, 2, {}, "min(a, b)", &L::callMaxMin},
+       &L::callBinary},
       {"softmax", 1, 1, {}, "softmax(x), along the last axis", &L::callSoftmax},
       {"rmsnorm", 2, 2, eps, "rmsnorm(x, weight, eps = 1e-5)", &L::callRmsNorm},
       {"layernorm", 3, 3, eps, "layernorm(x, weight, bias, eps = 1e-5)",
@@ -67,12 +65,28 @@ llvm::ArrayRef<Lowering::Function> Lowering::functions() {
       {"gather", 2, 2, {}, "gather(table, indices)", &L::callGather},
       {"where", 3, 3, {}, "where(condition, a, b)", &L::callWhere},
   };
+  auto add = [&](unsigned numOperands, llvm::StringRef operands, Handler call) {
+    for (llvm::StringRef name :
+         LayerEmitter::arithmetic(context, numOperands)) {
+      bool isListed =
+          llvm::any_of(table, [&](auto &row) { return row.name == name; });
+      if (!isListed && !isSpelledOtherwise(name))
+        table.push_back({name,
+                         numOperands,
+                         numOperands,
+                         {},
+                         (name + operands).str(),
+                         call});
+    }
+  };
+  add(1, "(x)", &L::callUnary);
+  add(2, "(a, b)", &L::callBinary);
   return table;
 }
 
-std::vector<llvm::StringRef> Lowering::functionNames() {
+std::vector<llvm::StringRef> Lowering::functionNames() const {
   std::vector<llvm::StringRef> names;
-  for (const Function &function : functions())
+  for (const Function &function : functions)
     names.push_back(function.name);
   return names;
 }
@@ -84,7 +98,7 @@ std::vector<llvm::StringRef> Lowering::functionNames() {
 static std::string_view view(llvm::StringRef text) { return text; }
 
 Operand Lowering::call(const Expr &call) {
-  for (const Function &function : functions())
+  for (const Function &function : functions)
     if (function.name == call.text)
       return checkArguments(call, function) ? (this->*function.handler)(call)
                                             : Operand();
@@ -315,21 +329,12 @@ Operand Lowering::callDequantize(const Expr &call) {
 //===----------------------------------------------------------------------===//
 
 Operand Lowering::callUnary(const Expr &call) {
-  Unary op = llvm::StringSwitch<Unary>(call.text)
-                 .Case("silu", Unary::Silu)
-                 .Case("relu", Unary::Relu)
-                 .Case("sigmoid", Unary::Sigmoid)
-                 .Case("exp", Unary::Exp)
-                 .Case("tanh", Unary::Tanh)
-                 .Case("erf", Unary::Erf)
-                 .Case("sqrt", Unary::Sqrt)
-                 .Default(Unary::Abs);
-  return emitter->unary(call.place, op, call.text, operand(call, 0));
+  return emitter->unary(call.place, call.text, call.text, operand(call, 0));
 }
 
 Operand Lowering::callGelu(const Expr &call) {
   Operand x = operand(call, 0);
-  Unary op = Unary::GeluErf;
+  llvm::StringRef op = "gelu_erf";
   if (call.arguments.size() > 1) {
     const Argument &form = call.arguments[1];
     llvm::StringRef word = form.value && form.value->kind == Expr::Kind::Name
@@ -340,16 +345,15 @@ Operand Lowering::callGelu(const Expr &call) {
                  {"write gelu(x) or gelu(x, tanh)"});
       return {};
     }
-    op = word == "tanh" ? Unary::GeluTanh : Unary::GeluErf;
+    op = word == "tanh" ? "gelu_tanh" : "gelu_erf";
   }
   return emitter->unary(call.place, op, "gelu", std::move(x));
 }
 
-Operand Lowering::callMaxMin(const Expr &call) {
+Operand Lowering::callBinary(const Expr &call) {
   Operand a = operand(call, 0), b = operand(call, 1);
-  return emitter->binary(call.place,
-                         call.text == "max" ? Binary::Max : Binary::Min,
-                         call.text, std::move(a), std::move(b));
+  return emitter->binary(call.place, call.text, call.text, std::move(a),
+                         std::move(b));
 }
 
 Operand Lowering::callWhere(const Expr &call) {

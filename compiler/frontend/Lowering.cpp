@@ -18,7 +18,8 @@ using namespace quern::frontend;
 
 Lowering::Lowering(const Layer &layer, ModuleOp module, Errors &errors)
     : layer(layer), module(module), errors(errors),
-      symbols(module.getContext()) {}
+      symbols(module.getContext()),
+      functions(makeFunctions(module.getContext())) {}
 
 void Lowering::run() {
   collectSymbols();
@@ -162,7 +163,7 @@ Operand Lowering::evaluate(const Expr &expr) {
   case Expr::Kind::Name:
     return lookUp(expr);
   case Expr::Kind::Negate:
-    return emitter->unary(expr.place, Unary::Neg, "-", evaluate(*expr.lhs));
+    return emitter->unary(expr.place, "neg", "-", evaluate(*expr.lhs));
   case Expr::Kind::Binary:
     return evaluateBinary(expr);
   case Expr::Kind::Transpose:
@@ -195,12 +196,10 @@ Operand Lowering::evaluateBinary(const Expr &expr) {
                            transposed);
   }
   Operand rhs = evaluate(*expr.rhs);
-  for (auto [spelling, binary] : {std::pair("+", Binary::Add),
-                                  {"-", Binary::Sub},
-                                  {"*", Binary::Mul},
-                                  {"/", Binary::Div}})
+  for (auto [spelling, mnemonic] :
+       {std::pair("+", "add"), {"-", "sub"}, {"*", "mul"}, {"/", "div"}})
     if (op == spelling)
-      return emitter->binary(expr.place, binary, op, std::move(lhs),
+      return emitter->binary(expr.place, mnemonic, op, std::move(lhs),
                              std::move(rhs));
   using Predicate = ir::ComparePredicate;
   for (auto [spelling, predicate] : {std::pair("<", Predicate::LT),

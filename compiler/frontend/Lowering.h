@@ -19,6 +19,8 @@
 #include "llvm/ADT/StringMap.h"
 
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace quern::frontend {
 
@@ -64,14 +66,15 @@ private:
   // Calls (LowerCalls.cpp).
   using Handler = Operand (Lowering::*)(const Expr &call);
   struct Function {
-    llvm::StringLiteral name;
+    llvm::StringRef name;
     unsigned minArguments, maxArguments;
     llvm::ArrayRef<llvm::StringLiteral> options;
-    llvm::StringLiteral signature;
+    std::string signature;
     Handler handler;
   };
-  static llvm::ArrayRef<Function> functions();
-  static std::vector<llvm::StringRef> functionNames();
+  std::vector<Function> functions;
+  static std::vector<Function> makeFunctions(mlir::MLIRContext *context);
+  std::vector<llvm::StringRef> functionNames() const;
   Operand call(const Expr &call);
   bool checkArguments(const Expr &call, const Function &function);
   const Argument *option(const Expr &call, llvm::StringRef name);
@@ -84,7 +87,7 @@ private:
 
   Operand callUnary(const Expr &call);
   Operand callGelu(const Expr &call);
-  Operand callMaxMin(const Expr &call);
+  Operand callBinary(const Expr &call);
   Operand callQuantize(const Expr &call);
   Operand callDequantize(const Expr &call);
   Operand callReduce(const Expr &call);

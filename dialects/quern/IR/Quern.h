@@ -28,6 +28,12 @@
 #include "runtime/core/Quantizer.h"
 #include "runtime/core/ScaleMap.h"
 
+namespace quern::ir {
+/// What the element-wise interfaces verify: see QuernOps.td.
+mlir::LogicalResult verifyBroadcast(mlir::Operation *op);
+mlir::LogicalResult verifySameElementType(mlir::Operation *op);
+} // namespace quern::ir
+
 #include "dialects/quern/IR/QuernDialect.h.inc"
 #include "dialects/quern/IR/QuernEnums.h.inc"
 #include "dialects/quern/IR/QuernInterfaces.h.inc"

@@ -56,17 +56,22 @@ static bool broadcastsTo(RankedTensorType from, RankedTensorType to) {
   return true;
 }
 
-/// quern_elementwise_c1 and c2 for the operands of an element-wise op.
-static LogicalResult verifyElementwise(Operation *op, bool sameElementType,
-                                       unsigned firstTyped = 0) {
+LogicalResult quern::ir::verifyBroadcast(Operation *op) {
   auto result = cast<RankedTensorType>(op->getResult(0).getType());
-  for (auto [i, operand] : llvm::enumerate(op->getOperandTypes())) {
-    auto type = cast<RankedTensorType>(operand);
-    if (!broadcastsTo(type, result))
+  for (auto [i, operand] : llvm::enumerate(op->getOperandTypes()))
+    if (!broadcastsTo(cast<RankedTensorType>(operand), result))
       return op->emitOpError("quern_elementwise_c1: operand ")
-             << i << " of type " << type << " does not broadcast to " << result;
-    if (sameElementType && i >= firstTyped &&
-        type.getElementType() != result.getElementType())
+             << i << " of type " << operand << " does not broadcast to "
+             << result;
+  return success();
+}
+
+/// quern_elementwise_c2 from the operand `first` on.
+static LogicalResult verifyElementTypes(Operation *op, unsigned first) {
+  auto result = cast<RankedTensorType>(op->getResult(0).getType());
+  for (unsigned i = first; i < op->getNumOperands(); ++i) {
+    auto type = cast<RankedTensorType>(op->getOperand(i).getType());
+    if (type.getElementType() != result.getElementType())
       return op->emitOpError("quern_elementwise_c2: operand ")
              << i << " has element type " << type.getElementType()
              << ", the result " << result.getElementType();
@@ -74,28 +79,9 @@ static LogicalResult verifyElementwise(Operation *op, bool sameElementType,
   return success();
 }
 
-#define QUERN_SAME_TYPE_ELEMENTWISE(Op)                                        \
-  LogicalResult Op::verify() { return verifyElementwise(*this, true); }
-QUERN_SAME_TYPE_ELEMENTWISE(AddOp)
-QUERN_SAME_TYPE_ELEMENTWISE(SubOp)
-QUERN_SAME_TYPE_ELEMENTWISE(MulOp)
-QUERN_SAME_TYPE_ELEMENTWISE(DivOp)
-QUERN_SAME_TYPE_ELEMENTWISE(MaxOp)
-QUERN_SAME_TYPE_ELEMENTWISE(MinOp)
-QUERN_SAME_TYPE_ELEMENTWISE(NegOp)
-QUERN_SAME_TYPE_ELEMENTWISE(AbsOp)
-QUERN_SAME_TYPE_ELEMENTWISE(ReluOp)
-QUERN_SAME_TYPE_ELEMENTWISE(SqrtOp)
-QUERN_SAME_TYPE_ELEMENTWISE(ExpOp)
-QUERN_SAME_TYPE_ELEMENTWISE(TanhOp)
-QUERN_SAME_TYPE_ELEMENTWISE(ErfOp)
-QUERN_SAME_TYPE_ELEMENTWISE(SigmoidOp)
-QUERN_SAME_TYPE_ELEMENTWISE(SiluOp)
-QUERN_SAME_TYPE_ELEMENTWISE(GeluErfOp)
-QUERN_SAME_TYPE_ELEMENTWISE(GeluTanhOp)
-#undef QUERN_SAME_TYPE_ELEMENTWISE
-
-LogicalResult CastOp::verify() { return verifyElementwise(*this, false); }
+LogicalResult quern::ir::verifySameElementType(Operation *op) {
+  return verifyElementTypes(op, 0);
+}
 
 LogicalResult CompareOp::verify() {
   if (!getResult().getType().getElementType().isInteger(1))
@@ -105,13 +91,13 @@ LogicalResult CompareOp::verify() {
     return emitOpError("quern_elementwise_c2: comparing ")
            << getLhs().getType().getElementType() << " with "
            << getRhs().getType().getElementType();
-  return verifyElementwise(*this, false);
+  return success();
 }
 
 LogicalResult SelectOp::verify() {
   if (!getCondition().getType().getElementType().isInteger(1))
     return emitOpError("quern_select_c1: the condition must be i1");
-  return verifyElementwise(*this, true, /*firstTyped=*/1);
+  return verifyElementTypes(*this, /*first=*/1);
 }
 
 LogicalResult ConstantOp::verify() {

@@ -235,28 +235,38 @@ def Quern_ElementwiseInterface : OpInterface<"ElementwiseInterface"> {
     extent of 1 or a missing dimension repeats.
 
     - quern_elementwise_c1: every operand broadcasts to the result's shape.
-    - quern_elementwise_c2: operands have the result's element type (unless the
-      op says otherwise).
   }];
-  let methods = [];
+  let verify = "return ::quern::ir::verifyBroadcast($_op);";
+}
+
+def Quern_ArithmeticInterface : OpInterface<"ArithmeticInterface"> {
+  let cppNamespace = "::quern::ir";
+  let description = [{
+    An element-wise op whose value is computed in f32 from numbers alone and
+    rounded once to the result's element type. The language finds such an op by
+    its mnemonic; kernels and the reference have one row for each.
+
+    - quern_elementwise_c2: operands have the result's element type.
+  }];
+  let verify = "return ::quern::ir::verifySameElementType($_op);";
 }
 
 class Quern_ElementwiseOp<string mnemonic, list<Trait> traits = []>
     : Quern_Op<mnemonic, !listconcat([Quern_ElementwiseInterface], traits)>;
 
-class Quern_UnaryOp<string mnemonic, string what> : Quern_ElementwiseOp<mnemonic> {
+class Quern_UnaryOp<string mnemonic, string what>
+    : Quern_ElementwiseOp<mnemonic, [Quern_ArithmeticInterface]> {
   let summary = what;
   let arguments = (ins AnyRankedTensor:$input);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
-  let hasVerifier = 1;
 }
-class Quern_BinaryOp<string mnemonic, string what> : Quern_ElementwiseOp<mnemonic> {
+class Quern_BinaryOp<string mnemonic, string what>
+    : Quern_ElementwiseOp<mnemonic, [Quern_ArithmeticInterface]> {
   let summary = what;
   let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = "$lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
-  let hasVerifier = 1;
 }
 
 def Quern_AddOp : Quern_BinaryOp<"add", "x + y">;
@@ -279,7 +289,12 @@ def Quern_GeluErfOp : Quern_UnaryOp<"gelu_erf", "(0.5 * x) * (1 + erf(x * 0.7071
 def Quern_GeluTanhOp : Quern_UnaryOp<"gelu_tanh",
     "(0.5 * x) * (1 + tanh(0.79788456 * (x + 0.044715 * x * x * x)))">;
 
-def Quern_CastOp : Quern_UnaryOp<"cast", "rounds (half to even) or widens to the result's element type">;
+def Quern_CastOp : Quern_ElementwiseOp<"cast"> {
+  let summary = "rounds (half to even) or widens to the result's element type";
+  let arguments = (ins AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+}
 
 def Quern_CmpLT : I32EnumAttrCase<"LT", 0, "lt">;
 def Quern_CmpLE : I32EnumAttrCase<"LE", 1, "le">;
@@ -294,7 +309,10 @@ def Quern_ComparePredicate : I32EnumAttr<"ComparePredicate", "ordered comparison
 
 def Quern_CompareOp : Quern_ElementwiseOp<"compare"> {
   let summary = "Compares two tensors element by element";
-  let description = "- quern_compare_c1: the result's element type is i1.";
+  let description = [{
+    - quern_compare_c1: the result's element type is i1.
+    - quern_elementwise_c2: the operands have the same element type.
+  }];
   let arguments = (ins Quern_ComparePredicate:$predicate, AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = "$predicate $lhs `,` $rhs attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)";
@@ -303,7 +321,10 @@ def Quern_CompareOp : Quern_ElementwiseOp<"compare"> {
 
 def Quern_SelectOp : Quern_ElementwiseOp<"select"> {
   let summary = "Takes from the first where the condition holds, else from the second";
-  let description = "- quern_select_c1: the condition's element type is i1.";
+  let description = [{
+    - quern_select_c1: the condition's element type is i1.
+    - quern_elementwise_c2: the others have the result's element type.
+  }];
   let arguments = (ins AnyRankedTensor:$condition, AnyRankedTensor:$lhs, AnyRankedTensor:$rhs);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{

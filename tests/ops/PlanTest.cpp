@@ -1,0 +1,127 @@
+//===- PlanTest.cpp - What the example layers are made into ---------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// Promises about plans and code rather than about numbers: how many kernels a
+// layer takes, fused and unfused, and which instructions its products use.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/pipelines/Compiler.h"
+#include "runtime/device/cuda/Nvrtc.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+using namespace quern;
+
+static std::string readExample(const std::string &name) {
+  std::ifstream file(std::string(QUERN_SOURCE_DIR) + "/examples/" + name);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+static Result<CompileOutput> compileExample(const std::string &name,
+                                            const std::string &target,
+                                            const std::string &fuse,
+                                            std::vector<Stage> wanted = {}) {
+  std::string source = readExample(name);
+  CompileRequest request;
+  request.source = source;
+  request.name = name;
+  request.target = *Target::parse(target);
+  request.settings = {"fuse=" + fuse};
+  request.wanted = std::move(wanted);
+  return compileLayer(request);
+}
+
+static size_t runLaunches(const CompileOutput &output) {
+  size_t count = 0;
+  for (const LaunchDesc &launch : output.module.variants.front().launches)
+    count += launch.phase == LaunchPhase::Run;
+  return count;
+}
+
+TEST(Plan, SwiGluTakesFourKernelsFusedAndSevenOrMoreUnfused) {
+  auto fused = compileExample("swiglu_mlp.qn", "cpu", "all");
+  ASSERT_TRUE(fused) << fused.error().render();
+  EXPECT_LE(runLaunches(*fused), 4u);
+  auto unfused = compileExample("swiglu_mlp.qn", "cpu", "none");
+  ASSERT_TRUE(unfused) << unfused.error().render();
+  EXPECT_GE(runLaunches(*unfused), 7u);
+}
+
+TEST(Plan, EveryKernelSaysWhyAndHow) {
+  auto output = compileExample("swiglu_mlp.qn", "cpu", "all");
+  ASSERT_TRUE(output) << output.error().render();
+  for (const KernelDesc &kernel : output->module.variants.front().kernels) {
+    EXPECT_FALSE(kernel.reason.empty()) << kernel.name;
+    EXPECT_FALSE(kernel.schedule.empty()) << kernel.name;
+  }
+  // Three products, two operands each.
+  EXPECT_EQ(output->placements.size(), 6u);
+}
+
+TEST(Plan, MiniLmMultipliesQuantizedOperandsOnly) {
+  auto output = compileExample("minilm/ffn.qn", "cpu", "all", {Stage::Quern});
+  ASSERT_TRUE(output) << output.error().render();
+  std::istringstream text(output->texts.front().text);
+  unsigned products = 0;
+  for (std::string line; std::getline(text, line);) {
+    size_t at = line.find("quern.matmul");
+    if (at == std::string::npos)
+      continue;
+    ++products;
+    std::string types = line.substr(line.find(" : ", at));
+    std::regex quantized("qtensor<");
+    EXPECT_EQ(std::distance(std::sregex_iterator(types.begin(), types.end(),
+                                                 quantized),
+                            std::sregex_iterator()),
+              2)
+        << line;
+  }
+  EXPECT_EQ(products, 2u);
+}
+
+TEST(Plan, CudaProductsUseTensorCoresAndStrictArithmetic) {
+  if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
+    GTEST_SKIP() << nvrtc.error().message;
+  for (const char *target : {"cuda:sm_80", "cuda:sm_120a"}) {
+    SCOPED_TRACE(target);
+    auto output =
+        compileExample("swiglu_mlp.qn", target, "all", {Stage::Ptx});
+    ASSERT_TRUE(output) << output.error().render();
+    EXPECT_LE(runLaunches(*output), 4u);
+    const std::string &ptx = output->texts.front().text;
+    // One piece of text for each entry point.
+    unsigned products = 0;
+    for (size_t at = ptx.find(".entry "); at != std::string::npos;) {
+      size_t next = ptx.find(".entry ", at + 1);
+      std::string kernel = ptx.substr(at, next - at);
+      std::string name = kernel.substr(7, kernel.find('(') - 7);
+      if (name.find("product") != std::string::npos) {
+        ++products;
+        for (const char *opcode : {"mma.sync", "ldmatrix", "cp.async"})
+          EXPECT_NE(kernel.find(opcode), std::string::npos)
+              << name << " has no " << opcode;
+      }
+      EXPECT_EQ(kernel.find(".approx"), std::string::npos) << name;
+      EXPECT_EQ(kernel.find(".ftz"), std::string::npos) << name;
+      // A contracted multiply-add would be a bare mad or an fma that the
+      // source does not ask for; the source asks only in exp's polynomial.
+      EXPECT_EQ(kernel.find("mad.f32"), std::string::npos) << name;
+      if (name.find("gated") == std::string::npos)
+        EXPECT_EQ(kernel.find("fma."), std::string::npos) << name;
+      at = next;
+    }
+    EXPECT_EQ(products, 2u);
+    for (const KernelDesc &kernel : output->module.variants.front().kernels)
+      EXPECT_EQ(kernel.spillBytes, 0u) << kernel.name;
+  }
+}
