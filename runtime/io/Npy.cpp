@@ -16,6 +16,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "quern/io.h"
+#include "runtime/core/AllocationGuard.h"
 #include "runtime/io/AtomicFile.h"
 #include "runtime/io/FileBytes.h"
 
@@ -240,56 +241,60 @@ Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
 } // namespace
 
 Result<Tensor> quern::readNpy(const std::string &path) {
-  Result<FileBytes> file = FileBytes::map(path);
-  if (!file)
-    return file.error();
-  Result<Tensor> tensor = parseNpy(file->bytes());
-  if (!tensor)
-    return inFile(tensor.error(), path);
-  return tensor;
+  return guardAllocations([&]() -> Result<Tensor> {
+    Result<FileBytes> file = FileBytes::map(path);
+    if (!file)
+      return file.error();
+    Result<Tensor> tensor = parseNpy(file->bytes());
+    if (!tensor)
+      return inFile(tensor.error(), path);
+    return tensor;
+  });
 }
 
 Result<void> quern::writeNpy(const std::string &path,
                              const TensorView &tensor) {
-  const char *descr = nullptr;
-  for (const TypeName &t : typeNames)
-    if (t.type == tensor.dtype)
-      descr = t.descr;
-  if (!descr)
-    return inFile(fail(Errc::Unsupported,
-                       fmt::format("the .npy format has no type for {}",
-                                   name(tensor.dtype)),
-                       {"convert the tensor to f32"}),
-                  path);
-  std::optional<int64_t> elements = tensor.shape.elements();
-  if (!elements || tensor.memory != Memory::Host ||
-      (*elements && !tensor.data) || tensor.strides.rank() != 0)
-    return inFile(fail(Errc::InvalidArgument,
-                       "only dense tensors in host memory can be written"),
-                  path);
+  return guardAllocations([&]() -> Result<void> {
+    const char *descr = nullptr;
+    for (const TypeName &t : typeNames)
+      if (t.type == tensor.dtype)
+        descr = t.descr;
+    if (!descr)
+      return inFile(fail(Errc::Unsupported,
+                         fmt::format("the .npy format has no type for {}",
+                                     name(tensor.dtype)),
+                         {"convert the tensor to f32"}),
+                    path);
+    std::optional<int64_t> elements = tensor.shape.elements();
+    if (!elements || tensor.memory != Memory::Host ||
+        (*elements && !tensor.data) || tensor.strides.rank() != 0)
+      return inFile(fail(Errc::InvalidArgument,
+                         "only dense tensors in host memory can be written"),
+                    path);
 
-  std::string shape;
-  for (int64_t extent : tensor.shape.extents())
-    shape += fmt::format("{}, ", extent);
-  if (tensor.shape.rank() > 1)
-    shape.resize(shape.size() - 2);
-  else if (!shape.empty())
-    shape.pop_back(); // "(3,)"
-  std::string header =
-      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
-                  descr, shape);
-  // Six extents fit version 1's 64 KiB by far.
-  size_t total = (10 + header.size() + 1 + 63) / 64 * 64;
-  header.resize(total - 11, ' ');
-  header += '\n';
-  std::string head = std::string(magic) + '\1' + '\0';
-  head += static_cast<char>(header.size() & 0xff);
-  head += static_cast<char>(header.size() >> 8);
-  head += header;
+    std::string shape;
+    for (int64_t extent : tensor.shape.extents())
+      shape += fmt::format("{}, ", extent);
+    if (tensor.shape.rank() > 1)
+      shape.resize(shape.size() - 2);
+    else if (!shape.empty())
+      shape.pop_back(); // "(3,)"
+    std::string header = fmt::format(
+        "{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr,
+        shape);
+    // Six extents fit version 1's 64 KiB by far.
+    size_t total = (10 + header.size() + 1 + 63) / 64 * 64;
+    header.resize(total - 11, ' ');
+    header += '\n';
+    std::string head = std::string(magic) + '\1' + '\0';
+    head += static_cast<char>(header.size() & 0xff);
+    head += static_cast<char>(header.size() >> 8);
+    head += header;
 
-  size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
-  std::span<const std::byte> pieces[] = {
-      std::as_bytes(std::span(head)),
-      {static_cast<const std::byte *>(tensor.data), bytes}};
-  return writeFileAtomically(path, pieces);
+    size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
+    std::span<const std::byte> pieces[] = {
+        std::as_bytes(std::span(head)),
+        {static_cast<const std::byte *>(tensor.data), bytes}};
+    return writeFileAtomically(path, pieces);
+  });
 }

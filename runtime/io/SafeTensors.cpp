@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "quern/io.h"
+#include "runtime/core/AllocationGuard.h"
 
 #include "runtime/io/FileBytes.h"
 #include "runtime/io/SafeTensorsHeader.h"
@@ -43,16 +44,18 @@ static Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
 }
 
 Result<SafeTensors> SafeTensors::open(const std::string &path) {
-  Result<FileBytes> file = FileBytes::map(path);
-  if (!file)
-    return file.error();
-  Result<SafeTensorsHeader> header = parseSafeTensors(file->bytes());
-  if (!header)
-    return inFile(header.error(), path);
-  SafeTensors opened;
-  opened.state =
-      std::make_shared<State>(std::move(*file), std::move(*header), path);
-  return opened;
+  return guardAllocations([&]() -> Result<SafeTensors> {
+    Result<FileBytes> file = FileBytes::map(path);
+    if (!file)
+      return file.error();
+    Result<SafeTensorsHeader> header = parseSafeTensors(file->bytes());
+    if (!header)
+      return inFile(header.error(), path);
+    SafeTensors opened;
+    opened.state =
+        std::make_shared<State>(std::move(*file), std::move(*header), path);
+    return opened;
+  });
 }
 
 const std::vector<SafeTensors::Entry> &SafeTensors::entries() const {
@@ -80,59 +83,64 @@ similarNames(const std::vector<SafeTensors::Entry> &entries,
 }
 
 Result<TensorView> SafeTensors::view(std::string_view name) const {
-  auto found = state->index.find(name);
-  if (found == state->index.end())
-    return inFile(fail(Errc::InvalidArgument,
-                       fmt::format("there is no tensor '{}'", name),
-                       similarNames(entries(), name)),
-                  state->path);
-  const Entry &entry = entries()[found->second];
-  std::optional<DType> type = safeTensorsType(entry.type);
-  if (!type)
-    return inFile(fail(Errc::Unsupported,
-                       fmt::format("tensor '{}' is of type {}, which is not "
-                                   "supported",
-                                   name, entry.type)),
-                  state->path);
-  if (entry.shape.size() > Shape::maxRank)
-    return inFile(fail(Errc::Unsupported,
-                       fmt::format("tensor '{}' has rank {}, above {}", name,
-                                   entry.shape.size(), Shape::maxRank)),
-                  state->path);
-  const std::byte *data =
-      state->file.bytes().data() + state->header.dataOffset + entry.begin;
-  TensorView view(*type, Shape(entry.shape), data);
-  if (reinterpret_cast<uintptr_t>(data) % byteWidth(*type) == 0)
-    return view;
+  return guardAllocations([&]() -> Result<TensorView> {
+    auto found = state->index.find(name);
+    if (found == state->index.end())
+      return inFile(fail(Errc::InvalidArgument,
+                         fmt::format("there is no tensor '{}'", name),
+                         similarNames(entries(), name)),
+                    state->path);
+    const Entry &entry = entries()[found->second];
+    std::optional<DType> type = safeTensorsType(entry.type);
+    if (!type)
+      return inFile(fail(Errc::Unsupported,
+                         fmt::format("tensor '{}' is of type {}, which is not "
+                                     "supported",
+                                     name, entry.type)),
+                    state->path);
+    if (entry.shape.size() > Shape::maxRank)
+      return inFile(fail(Errc::Unsupported,
+                         fmt::format("tensor '{}' has rank {}, above {}", name,
+                                     entry.shape.size(), Shape::maxRank)),
+                    state->path);
+    const std::byte *data =
+        state->file.bytes().data() + state->header.dataOffset + entry.begin;
+    TensorView view(*type, Shape(entry.shape), data);
+    if (reinterpret_cast<uintptr_t>(data) % byteWidth(*type) == 0)
+      return view;
 
-  std::lock_guard lock(state->mutex);
-  auto copy = state->copies.find(found->second);
-  if (copy == state->copies.end()) {
-    Result<Tensor> tensor = Tensor::zeros(*type, view.shape);
-    if (!tensor)
-      return inFile(tensor.error(), state->path);
-    if (tensor->bytes())
-      std::memcpy(tensor->data(), data, tensor->bytes());
-    copy = state->copies.emplace(found->second, std::move(*tensor)).first;
-  }
-  view.data = copy->second.data();
-  return view;
+    std::lock_guard lock(state->mutex);
+    auto copy = state->copies.find(found->second);
+    if (copy == state->copies.end()) {
+      Result<Tensor> tensor = Tensor::zeros(*type, view.shape);
+      if (!tensor)
+        return inFile(tensor.error(), state->path);
+      if (tensor->bytes())
+        std::memcpy(tensor->data(), data, tensor->bytes());
+      copy = state->copies.emplace(found->second, std::move(*tensor)).first;
+    }
+    view.data = copy->second.data();
+    return view;
+  });
 }
 
 Result<TensorView> SafeTensors::bind(std::string_view name,
                                      std::string_view operand, DType dtype,
                                      const Shape &shape) const {
-  Result<TensorView> found = view(name);
-  if (!found)
+  return guardAllocations([&]() -> Result<TensorView> {
+    Result<TensorView> found = view(name);
+    if (!found)
+      return found;
+    if (found->dtype != dtype || found->shape != shape)
+      return inFile(
+          fail(Errc::InvalidArgument,
+               fmt::format("tensor '{}' is {} {}, but operand '{}' is "
+                           "{} {}",
+                           name, quern::name(found->dtype),
+                           found->shape.print(), operand, quern::name(dtype),
+                           shape.print())),
+          state->path);
+    found->name = operand;
     return found;
-  if (found->dtype != dtype || found->shape != shape)
-    return inFile(
-        fail(Errc::InvalidArgument,
-             fmt::format("tensor '{}' is {} {}, but operand '{}' is "
-                         "{} {}",
-                         name, quern::name(found->dtype), found->shape.print(),
-                         operand, quern::name(dtype), shape.print())),
-        state->path);
-  found->name = operand;
-  return found;
+  });
 }

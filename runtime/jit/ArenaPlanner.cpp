@@ -11,6 +11,11 @@
 
 using namespace quern;
 
+/// Sums that do not fit stay at the largest value, which no device allocates.
+static uint64_t addSaturated(uint64_t a, uint64_t b) {
+  return a <= UINT64_MAX - b ? a + b : UINT64_MAX;
+}
+
 ArenaPlan quern::planArena(std::span<const ArenaItem> items) {
   ArenaPlan plan;
   plan.offsets.assign(items.size(), 0);
@@ -30,19 +35,19 @@ ArenaPlan quern::planArena(std::span<const ArenaItem> items) {
       continue;
     const ArenaItem &item = items[i];
     auto align = [&](uint64_t offset) {
-      return (offset + item.alignment - 1) & ~(item.alignment - 1);
+      return addSaturated(offset, item.alignment - 1) & ~(item.alignment - 1);
     };
     uint64_t offset = 0;
     for (size_t other : placed) {
       if (items[other].last < item.first || item.last < items[other].first)
         continue;
-      if (plan.offsets[other] >= offset + item.bytes)
+      if (plan.offsets[other] >= addSaturated(offset, item.bytes))
         break; // Fits before this one, and all later ones lie beyond.
-      offset =
-          std::max(offset, align(plan.offsets[other] + items[other].bytes));
+      offset = std::max(
+          offset, align(addSaturated(plan.offsets[other], items[other].bytes)));
     }
     plan.offsets[i] = offset;
-    plan.bytes = std::max(plan.bytes, offset + item.bytes);
+    plan.bytes = std::max(plan.bytes, addSaturated(offset, item.bytes));
     placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
                                    [&](size_t a, size_t b) {
                                      return plan.offsets[a] < plan.offsets[b];

@@ -32,7 +32,7 @@ struct ArenaItem {
 
 struct ArenaPlan {
   std::vector<uint64_t> offsets; ///< One per item; 0 for empty ones.
-  uint64_t bytes = 0;            ///< The arena's size.
+  uint64_t bytes = 0; ///< The arena's size; UINT64_MAX when it does not fit.
 };
 
 /// Items overlap in memory only if they do not overlap in time.

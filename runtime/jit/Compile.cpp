@@ -13,6 +13,7 @@
 #include "quern/quern.h"
 
 #include "runtime/cache/ModuleCache.h"
+#include "runtime/core/AllocationGuard.h"
 #include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/io/FileBytes.h"
 #include "runtime/jit/CompilerLibrary.h"
@@ -63,46 +64,53 @@ static CacheKey keyOf(const CompilerLibrary::Request &request,
 Result<std::vector<std::byte>>
 quern::compileModule(std::string_view source, const CompileOptions &options,
                      std::string_view name) {
-  Result<CompilerLibrary::Request> request = makeRequest(source, options, name);
-  if (!request)
-    return request.error();
-  Result<CompilerLibrary> compiler = CompilerLibrary::find(options.compiler);
-  CacheKey key = keyOf(*request, compiler ? compiler->identity() : 0);
-  ModuleCache cache(options.cacheFolder.empty() ? ModuleCache::defaultFolder()
-                                                : options.cacheFolder);
-  if (options.useCache)
-    if (auto found = cache.find(key))
-      return std::move(*found);
-  if (!compiler)
-    return compiler.error();
-  Result<std::vector<std::byte>> bytes = compiler->compile(*request);
-  if (!bytes)
+  return guardAllocations([&]() -> Result<std::vector<std::byte>> {
+    Result<CompilerLibrary::Request> request =
+        makeRequest(source, options, name);
+    if (!request)
+      return request.error();
+    Result<CompilerLibrary> compiler = CompilerLibrary::find(options.compiler);
+    CacheKey key = keyOf(*request, compiler ? compiler->identity() : 0);
+    ModuleCache cache(options.cacheFolder.empty() ? ModuleCache::defaultFolder()
+                                                  : options.cacheFolder);
+    if (options.useCache)
+      if (auto found = cache.find(key))
+        return std::move(*found);
+    if (!compiler)
+      return compiler.error();
+    Result<std::vector<std::byte>> bytes = compiler->compile(*request);
+    if (!bytes)
+      return bytes;
+    if (Result<ModuleDesc> parsed = ModuleDesc::parse(*bytes); !parsed)
+      return fail(Errc::Internal,
+                  fmt::format("the compiler {} made something that is {}",
+                              compiler->path(), parsed.error().message));
+    // Without a cache the layer still runs.
+    if (options.useCache)
+      (void)cache.publish(key, *bytes);
     return bytes;
-  if (Result<ModuleDesc> parsed = ModuleDesc::parse(*bytes); !parsed)
-    return fail(Errc::Internal,
-                fmt::format("the compiler {} made something that is {}",
-                            compiler->path(), parsed.error().message));
-  // Without a cache the layer still runs.
-  if (options.useCache)
-    (void)cache.publish(key, *bytes);
-  return bytes;
+  });
 }
 
 Result<Layer> quern::compile(std::string_view source,
                              const CompileOptions &options,
                              std::string_view name) {
-  Result<std::vector<std::byte>> bytes = compileModule(source, options, name);
-  if (!bytes)
-    return bytes.error();
-  return load(*bytes, {options.target, options.executor});
+  return guardAllocations([&]() -> Result<Layer> {
+    Result<std::vector<std::byte>> bytes = compileModule(source, options, name);
+    if (!bytes)
+      return bytes.error();
+    return load(*bytes, {options.target, options.executor});
+  });
 }
 
 Result<Layer> quern::compileFile(const std::string &path,
                                  const CompileOptions &options) {
-  Result<FileBytes> file = FileBytes::map(path);
-  if (!file)
-    return file.error();
-  std::span<const std::byte> bytes = file->bytes();
-  return compile({reinterpret_cast<const char *>(bytes.data()), bytes.size()},
-                 options, path);
+  return guardAllocations([&]() -> Result<Layer> {
+    Result<FileBytes> file = FileBytes::map(path);
+    if (!file)
+      return file.error();
+    std::span<const std::byte> bytes = file->bytes();
+    return compile({reinterpret_cast<const char *>(bytes.data()), bytes.size()},
+                   options, path);
+  });
 }

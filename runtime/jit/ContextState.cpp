@@ -102,6 +102,14 @@ ContextState::make(std::shared_ptr<const LayerState> layer,
   return context;
 }
 
+namespace {
+/// Ends a context's being busy.
+struct Clear {
+  std::atomic_flag &flag;
+  ~Clear() { flag.clear(std::memory_order_release); }
+};
+} // namespace
+
 Result<void>
 ContextState::useWeights(std::shared_ptr<const WeightsState> other) {
   if (!other && !layer->weights.empty())
@@ -124,6 +132,12 @@ ContextState::useWeights(std::shared_ptr<const WeightsState> other) {
                                 layer->symbolDescs[i].name,
                                 other->symbols.value[i], prepared[i].min,
                                 prepared[i].max));
+  if (busy.test_and_set(std::memory_order_acquire))
+    return fail(Errc::InvalidArgument,
+                fmt::format("a run of layer '{}' is in flight in this context",
+                            layer->name),
+                {"change weights between runs"});
+  Clear clear{busy};
   weights = std::move(other);
   for (uint32_t i = 0; weights && i < address.size(); ++i) {
     BufferRole role = layer->buffer(i).role;
@@ -302,18 +316,18 @@ Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
                 fmt::format("a run of layer '{}' is in flight in this context",
                             layer->name),
                 {"make one context for each run in flight"});
-  struct Clear {
-    std::atomic_flag &flag;
-    ~Clear() { flag.clear(std::memory_order_release); }
-  } clear{busy};
+  Clear clear{busy};
 
   if (Result<void> ok = checkOperands(in, out); !ok)
     return ok;
   if (!queue)
     queue = stream;
   Result<bool> copied = stageInputs(queue);
-  if (!copied)
+  if (!copied) {
+    // Copies of earlier operands may be in flight.
+    (void)layer->program->synchronize(queue);
     return copied.error();
+  }
   Result<void> done = launches->issue(address, symbols.value, queue);
   if (!*copied)
     return done;

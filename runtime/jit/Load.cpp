@@ -6,6 +6,7 @@
 
 #include "quern/quern.h"
 
+#include "runtime/core/AllocationGuard.h"
 #include "runtime/io/FileBytes.h"
 #include "runtime/jit/Drivers.h"
 #include "runtime/jit/LayerState.h"
@@ -28,33 +29,37 @@ static std::shared_ptr<Executor> defaultExecutor() {
 
 Result<Layer> quern::load(std::span<const std::byte> bytes,
                           const LoadOptions &options) {
-  Result<Target> target = Target::parse(options.target);
-  if (!target)
-    return target.error();
-  Result<ModuleDesc> module = ModuleDesc::parse(bytes);
-  if (!module)
-    return module.error();
-  Result<const cuda::DriverTable *> driver = detail::driverFor(*target);
-  if (!driver)
-    return driver.error();
-  auto state = detail::bindModule(
-      std::move(*module), *target,
-      options.executor ? options.executor : defaultExecutor(), *driver);
-  if (!state)
-    return detail::explainFailure(*target, state.error());
-  return Layer(std::move(*state));
+  return guardAllocations([&]() -> Result<Layer> {
+    Result<Target> target = Target::parse(options.target);
+    if (!target)
+      return target.error();
+    Result<ModuleDesc> module = ModuleDesc::parse(bytes);
+    if (!module)
+      return module.error();
+    Result<const cuda::DriverTable *> driver = detail::driverFor(*target);
+    if (!driver)
+      return driver.error();
+    auto state = detail::bindModule(
+        std::move(*module), *target,
+        options.executor ? options.executor : defaultExecutor(), *driver);
+    if (!state)
+      return detail::explainFailure(*target, state.error());
+    return Layer(std::move(*state));
+  });
 }
 
 Result<Layer> quern::loadFile(const std::string &path,
                               const LoadOptions &options) {
-  Result<FileBytes> file = FileBytes::map(path);
-  if (!file)
-    return file.error();
-  Result<Layer> layer = load(file->bytes(), options);
-  if (layer)
-    return layer;
-  Diagnostic diagnostic = layer.error();
-  if (diagnostic.file.empty())
-    diagnostic.file = path;
-  return diagnostic;
+  return guardAllocations([&]() -> Result<Layer> {
+    Result<FileBytes> file = FileBytes::map(path);
+    if (!file)
+      return file.error();
+    Result<Layer> layer = load(file->bytes(), options);
+    if (layer)
+      return layer;
+    Diagnostic diagnostic = layer.error();
+    if (diagnostic.file.empty())
+      diagnostic.file = path;
+    return diagnostic;
+  });
 }

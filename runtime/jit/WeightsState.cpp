@@ -25,8 +25,11 @@ public:
     state->address.assign(this->layer.variant.buffers.size(), nullptr);
   }
   ~Binder() {
-    if (stream)
+    // Copies may still read the caller's memory when one of them failed.
+    if (stream) {
+      (void)program->synchronize(stream);
       program->destroyStream(stream);
+    }
   }
 
   Result<std::shared_ptr<const WeightsState>> bind(TensorList views) {

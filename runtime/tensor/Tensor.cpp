@@ -6,6 +6,7 @@
 
 #include "quern/tensor.h"
 
+#include "runtime/core/AllocationGuard.h"
 #include "runtime/tensor/FloatCodes.h"
 
 #include <fmt/format.h>
@@ -44,30 +45,33 @@ std::string Shape::print() const {
 void Tensor::Free::operator()(void *p) const { std::free(p); }
 
 Result<Tensor> Tensor::zeros(DType dtype, Shape shape, std::string name) {
-  std::optional<int64_t> elements = shape.elements();
-  int64_t bytes;
-  if (!elements ||
-      __builtin_mul_overflow(*elements, int64_t{byteWidth(dtype)}, &bytes) ||
-      bytes > INT64_MAX - 64)
-    return fail(Errc::InvalidArgument,
-                fmt::format("{} is not the shape of a tensor: extents are not "
-                            "negative, at most {} of them, and their product "
-                            "fits 64 bits",
-                            shape.print(), Shape::maxRank));
-  Tensor tensor;
-  tensor.type = dtype;
-  tensor.dims = shape;
-  tensor.count = *elements;
-  tensor.label = std::move(name);
-  // At least one line, so that even an empty tensor has an address.
-  size_t size = (static_cast<size_t>(bytes) + 64) / 64 * 64;
-  tensor.storage.reset(std::aligned_alloc(64, size));
-  if (!tensor.storage)
-    return fail(Errc::OutOfMemory,
-                fmt::format("cannot allocate {} bytes for a tensor {}", bytes,
-                            shape.print()));
-  std::memset(tensor.storage.get(), 0, size);
-  return tensor;
+  return guardAllocations([&]() -> Result<Tensor> {
+    std::optional<int64_t> elements = shape.elements();
+    int64_t bytes;
+    if (!elements ||
+        __builtin_mul_overflow(*elements, int64_t{byteWidth(dtype)}, &bytes) ||
+        bytes > INT64_MAX - 64)
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("{} is not the shape of a tensor: extents are not "
+                      "negative, at most {} of them, and their product "
+                      "fits 64 bits",
+                      shape.print(), Shape::maxRank));
+    Tensor tensor;
+    tensor.type = dtype;
+    tensor.dims = shape;
+    tensor.count = *elements;
+    tensor.label = std::move(name);
+    // At least one line, so that even an empty tensor has an address.
+    size_t size = (static_cast<size_t>(bytes) + 64) / 64 * 64;
+    tensor.storage.reset(std::aligned_alloc(64, size));
+    if (!tensor.storage)
+      return fail(Errc::OutOfMemory,
+                  fmt::format("cannot allocate {} bytes for a tensor {}", bytes,
+                              shape.print()));
+    std::memset(tensor.storage.get(), 0, size);
+    return tensor;
+  });
 }
 
 namespace {
@@ -114,55 +118,60 @@ void decode(const void *from, std::vector<float> &to, FloatFormat f) {
 Result<Tensor> Tensor::fromFloats(DType dtype, Shape shape,
                                   std::span<const float> values,
                                   std::string name) {
-  std::optional<int64_t> elements = shape.elements();
-  if (elements && static_cast<uint64_t>(*elements) != values.size())
-    return fail(Errc::InvalidArgument,
-                fmt::format("a tensor {} has {} elements, {} values were given",
-                            shape.print(), *elements, values.size()));
-  Result<Tensor> tensor = zeros(dtype, shape, std::move(name));
-  if (!tensor)
+  return guardAllocations([&]() -> Result<Tensor> {
+    std::optional<int64_t> elements = shape.elements();
+    if (elements && static_cast<uint64_t>(*elements) != values.size())
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("a tensor {} has {} elements, {} values were given",
+                      shape.print(), *elements, values.size()));
+    Result<Tensor> tensor = zeros(dtype, shape, std::move(name));
+    if (!tensor)
+      return tensor;
+    void *to = tensor->data();
+    switch (dtype) {
+    case DType::I8:
+      fill<int8_t>(to, values, saturate<int8_t>);
+      break;
+    case DType::U8:
+      fill<uint8_t>(to, values, saturate<uint8_t>);
+      break;
+    case DType::I32:
+      fill<int32_t>(to, values, saturate<int32_t>);
+      break;
+    case DType::I64:
+      fill<int64_t>(to, values, saturate<int64_t>);
+      break;
+    case DType::Bool:
+      fill<uint8_t>(to, values, [](float v) { return v != 0.0f; });
+      break;
+    case DType::F32:
+      fill<float>(to, values, [](float v) { return v; });
+      break;
+    case DType::F16:
+      encode<uint16_t>(to, values, formatF16);
+      break;
+    case DType::BF16:
+      encode<uint16_t>(to, values, formatBF16);
+      break;
+    case DType::F8E4M3:
+      encode<uint8_t>(to, values, formatF8E4M3);
+      break;
+    case DType::F8E5M2:
+      encode<uint8_t>(to, values, formatF8E5M2);
+      break;
+    }
     return tensor;
-  void *to = tensor->data();
-  switch (dtype) {
-  case DType::I8:
-    fill<int8_t>(to, values, saturate<int8_t>);
-    break;
-  case DType::U8:
-    fill<uint8_t>(to, values, saturate<uint8_t>);
-    break;
-  case DType::I32:
-    fill<int32_t>(to, values, saturate<int32_t>);
-    break;
-  case DType::I64:
-    fill<int64_t>(to, values, saturate<int64_t>);
-    break;
-  case DType::Bool:
-    fill<uint8_t>(to, values, [](float v) { return v != 0.0f; });
-    break;
-  case DType::F32:
-    fill<float>(to, values, [](float v) { return v; });
-    break;
-  case DType::F16:
-    encode<uint16_t>(to, values, formatF16);
-    break;
-  case DType::BF16:
-    encode<uint16_t>(to, values, formatBF16);
-    break;
-  case DType::F8E4M3:
-    encode<uint8_t>(to, values, formatF8E4M3);
-    break;
-  case DType::F8E5M2:
-    encode<uint8_t>(to, values, formatF8E5M2);
-    break;
-  }
-  return tensor;
+  });
 }
 
 Result<Tensor> Tensor::clone() const {
-  Result<Tensor> copy = zeros(type, dims, label);
-  if (copy && bytes())
-    std::memcpy(copy->data(), data(), bytes());
-  return copy;
+  return guardAllocations([&]() -> Result<Tensor> {
+    Result<Tensor> copy = zeros(type, dims, label);
+    if (copy && bytes())
+      std::memcpy(copy->data(), data(), bytes());
+    return copy;
+  });
 }
 
 std::vector<float> Tensor::toFloats() const {

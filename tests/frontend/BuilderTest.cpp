@@ -15,6 +15,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 using namespace quern;
 using namespace quern::test;
 using testing::HasSubstr;
@@ -160,6 +162,36 @@ layer all(x: f16[M, 2*K], s: f32[1, 1], i: i32[M], t: f32[100, 2*K],
     b.output(z, DType::F32, {m, n}, "e");
     b.output(h, DType::F16, {m, 1}, "h");
   });
+}
+
+/// What the dialect defines needs no list in the language: every arithmetic op
+/// is a function of the builder, and of the text unless it is an operator.
+TEST(FrontendBuilder, ArithmeticIsFoundByMnemonic) {
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  context.loadDialect<mlir::func::FuncDialect, ir::QuernDialect>();
+  const std::set<std::string> otherwise = {"add", "sub",      "mul",      "div",
+                                           "neg", "gelu_erf", "gelu_tanh"};
+  int found = 0;
+  for (mlir::RegisteredOperationName op :
+       context.getRegisteredOperationsByDialect("quern")) {
+    if (!op.hasInterface<ir::ArithmeticInterface>())
+      continue;
+    ++found;
+    std::string name = op.stripDialect().str();
+    SCOPED_TRACE(name);
+    bool isUnary = op.hasTrait<mlir::OpTrait::OneOperand>();
+    Parsed parsed = parse("layer f(x: f32[4]) -> f32[4] { return " + name +
+                          (isUnary ? "(x) }" : "(x, x) }"));
+    EXPECT_EQ(bool(parsed.module), !otherwise.contains(name));
+    if (!isUnary)
+      continue;
+    LayerBuilder b(context, "f");
+    b.output(b.unary(name, b.input("x", DType::F32, {4})), DType::F32, {4});
+    auto module = b.finish();
+    ASSERT_TRUE(bool(module)) << module.error().render();
+    EXPECT_THAT(print(**module), HasSubstr("quern." + name + " %arg0"));
+  }
+  EXPECT_GE(found, 17);
 }
 
 TEST(FrontendBuilder, NamesReachLocations) {

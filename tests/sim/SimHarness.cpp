@@ -60,11 +60,12 @@ cuda::DriverStatus Session::launchRaw(const std::string &kernel,
   EXPECT_EQ(driver.moduleGetFunction(&function, module, kernel.c_str()),
             status::Success)
       << kernel;
-  if (shape.dynamicShared)
+  if (shape.dynamicShared) {
     EXPECT_EQ(driver.funcSetAttribute(
                   function, cuda::function_attribute::MaxDynamicSharedSizeBytes,
                   static_cast<int>(shape.dynamicShared)),
               status::Success);
+  }
   cuda::LaunchConfig config = {};
   config.gridDimX = shape.grid[0];
   config.gridDimY = shape.grid[1];

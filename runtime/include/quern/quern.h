@@ -32,7 +32,8 @@
 // `w.scales`. Views with a name are matched by it, views without by position
 // among the inputs (weights, outputs).
 //
-// Errors are values (`Result<T>`): nothing throws, prints or aborts.
+// Errors are values (`Result<T>`): nothing prints or aborts, and what returns a
+// Result throws nothing, not even for want of memory (Errc::OutOfMemory).
 //
 //===----------------------------------------------------------------------===//
 
@@ -116,7 +117,8 @@ public:
   /// Waits for what this context enqueued on its own stream.
   Result<void> synchronize();
 
-  /// Uses other weights from the next run on; allocates nothing.
+  /// Uses other weights from the next run on; allocates nothing. Keep the old
+  /// ones until what was enqueued with them is done. Refused during a run.
   Result<void> setWeights(const Weights &weights);
 
   /// Memory held for intermediates and per-thread scratch.

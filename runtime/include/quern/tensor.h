@@ -132,7 +132,8 @@ public:
   template <typename T> std::span<const T> as() const {
     return const_cast<Tensor *>(this)->as<T>();
   }
-  /// Every element as f32; exact but for i32 and i64 beyond 2^24.
+  /// Every element as f32; exact but for i32 and i64 beyond 2^24. Throws what
+  /// `std::vector` throws where there is no memory for them.
   std::vector<float> toFloats() const;
 
 private:

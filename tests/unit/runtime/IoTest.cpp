@@ -274,8 +274,9 @@ TEST(SafeTensors, RandomDamageNeverCrashes) {
           SafeTensors::open(temp.write("m.safetensors", damaged));
       if (file)
         for (const SafeTensors::Entry &entry : file->entries())
-          if (Result<TensorView> view = file->view(entry.name))
+          if (Result<TensorView> view = file->view(entry.name)) {
             EXPECT_LE(*view->shape.elements(), 12);
+          }
     }
 }
 

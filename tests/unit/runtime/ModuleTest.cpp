@@ -129,9 +129,10 @@ TEST(Module, ResealedDamageNeverCrashes) {
         std::vector<std::byte> bytes = clean;
         bytes[at] = std::byte(value);
         reseal(bytes, section);
-        if (Result<ModuleDesc> parsed = ModuleDesc::parse(bytes))
+        if (Result<ModuleDesc> parsed = ModuleDesc::parse(bytes)) {
           EXPECT_EQ(ModuleDesc::parse(parsed->serialize()).operator bool(),
                     true);
+        }
       }
   }
 }

@@ -32,6 +32,15 @@ TEST(Arena, NothingForUnusedAndEmpty) {
   EXPECT_EQ(planArena({}).bytes, 0u);
 }
 
+TEST(Arena, SizesThatDoNotFitStayLarge) {
+  // Three such live together: their sum would wrap to a small arena.
+  uint64_t most = INT64_MAX;
+  std::vector<ArenaItem> items(3, {most, 64, 0, 1});
+  EXPECT_EQ(planArena(items).bytes, UINT64_MAX);
+  items.assign(2, {most, 64, 0, 1});
+  EXPECT_EQ(planArena(items).bytes, 2 * most + 1);
+}
+
 TEST(Arena, RandomPlansAreSoundAndTight) {
   std::mt19937 random(1);
   double worst = 0;

@@ -24,14 +24,17 @@ using ::testing::HasSubstr;
 // Counts every allocation of the process, to prove that runs make none.
 static std::atomic<uint64_t> allocations{0};
 
-void *operator new(size_t size) {
+// Not inlined: gcc would see malloc and delete, and warn of a mismatch.
+[[gnu::noinline]] void *operator new(size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void *p = std::malloc(size ? size : 1))
     return p;
   throw std::bad_alloc();
 }
-void operator delete(void *p) noexcept { std::free(p); }
-void operator delete(void *p, size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void *p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void *p, size_t) noexcept {
+  std::free(p);
+}
 
 namespace {
 

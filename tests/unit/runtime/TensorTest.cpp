@@ -64,10 +64,11 @@ TEST(FloatCodes, RoundsHalfToEven) {
 TEST(FloatCodes, F16AgreesWithTheCompiler) {
   for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 9973) {
     float value = std::bit_cast<float>(static_cast<uint32_t>(bits));
-    if (value == value)
+    if (value == value) {
       ASSERT_EQ(encodeFloat(value, formatF16),
                 std::bit_cast<uint16_t>(static_cast<_Float16>(value)))
           << bits;
+    }
   }
 }
 #endif
