@@ -22,6 +22,8 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <iterator>
+#include <limits>
 
 namespace quern::test {
 
@@ -118,11 +120,45 @@ inline Result<void> runInto(const Layer &layer,
   return context->run(inputs, outputs.getViews());
 }
 
-/// Runs the layer once on inputs drawn from the seed and expects every output
-/// to pass; gives the checks, none when it could not run.
+/// Writes what kernels stumble over into some elements of the plain float
+/// inputs: NaN, infinities, signed zeros, subnormals, large numbers (but none
+/// whose sums overflow, where the order of a bounded sum decides between
+/// infinity and NaN).
+inline void plantCorners(const Layer &layer, std::vector<Tensor> &operands,
+                         uint64_t seed) {
+  static constexpr float corners[] = {std::numeric_limits<float>::quiet_NaN(),
+                                      std::numeric_limits<float>::infinity(),
+                                      -std::numeric_limits<float>::infinity(),
+                                      0.0f,
+                                      -0.0f,
+                                      1e-41f,
+                                      65504.0f,
+                                      -1e15f};
+  size_t next = 0;
+  for (const Operand &operand : layer.operands()) {
+    if (operand.role == Operand::Role::Output)
+      continue;
+    Tensor &tensor = operands[next++];
+    if (operand.role == Operand::Role::Weight || !isFloat(tensor.dtype()) ||
+        operand.name.find('.') != std::string::npos)
+      continue;
+    std::vector<float> values = tensor.toFloats();
+    for (size_t i = seed % 17; i < values.size(); i += 41 + seed % 13)
+      values[i] = corners[(i + seed) % std::size(corners)];
+    auto planted = Tensor::fromFloats(tensor.dtype(), tensor.shape(), values,
+                                      tensor.name());
+    ASSERT_TRUE(planted) << planted.error().render();
+    tensor = std::move(*planted);
+  }
+}
+
+/// Runs the layer once on inputs drawn from the seed, with corners among them
+/// if so wished, and expects every output to pass; gives the checks, none when
+/// it could not run.
 inline std::vector<OutputCheck>
 expectAgreement(const Layer &layer, const Oracle &oracle,
-                const std::vector<int64_t> &symbols, uint64_t seed) {
+                const std::vector<int64_t> &symbols, uint64_t seed,
+                bool corners = false) {
   SCOPED_TRACE(
       fmt::format("symbols [{}], seed {}", fmt::join(symbols, ", "), seed));
   auto operands = oracle.drawInputs(symbols, seed, {});
@@ -130,6 +166,8 @@ expectAgreement(const Layer &layer, const Oracle &oracle,
     ADD_FAILURE() << operands.error().render();
     return {};
   }
+  if (corners)
+    plantCorners(layer, *operands, seed);
   std::vector<TensorView> views(operands->begin(), operands->end());
   GuardedOutputs outputs;
   if (auto done = runInto(layer, views, symbols, outputs); !done) {

@@ -4,142 +4,43 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/ops/RandomLayers.h"
+#include "tests/ops/LayerGenerator.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <optional>
-#include <set>
 
 using namespace quern::test;
 
-namespace {
-/// An extent: a number, or a symbol's name.
-struct Extent {
-  std::string text;
-  int64_t number = -1; ///< -1 for a symbol.
-
-  Extent(int64_t number) : text(std::to_string(number)), number(number) {}
-  Extent(std::string symbol) : text(std::move(symbol)) {}
-  bool isSymbol() const { return number < 0; }
-  bool operator==(const Extent &other) const { return text == other.text; }
-};
-
-using Extents = std::vector<Extent>;
-
-/// A plain value.
-struct Value {
-  std::string name, type;
-  Extents shape;
-};
-
-/// Block extents per axis: 0 is the whole axis, 1 an element.
-using Blocks = std::vector<int64_t>;
-
-class Generator {
-public:
-  explicit Generator(uint64_t seed) : state(seed) {}
-  RandomLayer make();
-
-private:
-  // Chance (splitmix64, the same numbers everywhere).
-  uint64_t next() {
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  int64_t below(int64_t n) { return next() % static_cast<uint64_t>(n); }
-  bool chance(int percent) { return below(100) < percent; }
-  template <typename T> T pick(std::initializer_list<T> list) {
-    return list.begin()[below(list.size())];
-  }
-
-  // Text.
-  void count(const std::string &operation) { ++layer.operations[operation]; }
-  std::string parameter(const std::string &type, bool weight = false);
-  Value plainParameter(const std::string &type, Extents shape,
-                       bool weight = false);
-  Value assign(const std::string &expression, std::string type, Extents shape);
-  static std::string print(const Extents &shape);
-  static std::string print(const Value &value) {
-    return value.type + print(value.shape);
-  }
-
-  // Values.
-  Value any();
-  Value anyOfRank(size_t least);
-  std::string floatType() {
-    return pick<const char *>({"f32", "f16", "f16", "bf16"});
-  }
-  Extents anyShape();
-  Extent rows() {
-    return chance(75) ? Extent("M") : Extent(pick<int64_t>({1, 5, 16, 33}));
-  }
-  /// Operand beside `value`: of its type or f32, broadcast against it.
-  Value partner(const Value &value);
-
-  // Granularities.
-  Blocks anyBlocks(const Extents &shape);
-  std::string printBlocks(const Extents &shape, const Blocks &blocks,
-                          const std::string &scaleType);
-  Extents scaleShape(const Extents &shape, const Blocks &blocks);
-  /// `quantize(...)`, and the type of its result.
-  std::pair<std::string, std::string>
-  quantize(const Value &value, const std::string &codes, const Blocks &blocks);
-
-  // Operations.
-  void unary();
-  void binary();
-  void select();
-  void convert();
-  void normalize();
-  void reduce();
-  void reshape();
-  void transpose();
-  void slice();
-  void concat();
-  void gather();
-  void requantize();
-  void dequantizeParameter();
-  void product();
-  void floatProduct();
-  void batchProduct();
-
-  uint64_t state;
-  RandomLayer layer;
-  std::vector<std::string> parameters, statements;
-  std::vector<Value> values;
-  std::set<std::string> symbols;
-};
-} // namespace
-
-std::string Generator::print(const Extents &shape) {
+std::string LayerGenerator::print(const Extents &shape) {
   std::vector<std::string> texts;
   for (const Extent &extent : shape)
     texts.push_back(extent.text);
   return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 
-std::string Generator::parameter(const std::string &type, bool weight) {
+std::string LayerGenerator::parameter(const std::string &type, bool weight) {
   std::string name = fmt::format("{}{}", weight ? "w" : "p", parameters.size());
   parameters.push_back(
       fmt::format("{}{}: {}", weight ? "weight " : "", name, type));
   return name;
 }
 
-Value Generator::plainParameter(const std::string &type, Extents shape,
-                                bool weight) {
-  for (const Extent &extent : shape)
-    if (extent.isSymbol())
-      symbols.insert(extent.text);
+Value LayerGenerator::plainParameter(const std::string &type, Extents shape,
+                                     bool weight) {
+  useSymbols(shape);
   return {parameter(type + print(shape), weight), type, shape};
 }
 
-Value Generator::assign(const std::string &expression, std::string type,
-                        Extents shape) {
+void LayerGenerator::useSymbols(const Extents &shape) {
+  for (const Extent &extent : shape)
+    if (extent.isSymbol())
+      symbols.insert(extent.text);
+}
+
+Value LayerGenerator::assign(const std::string &expression, std::string type,
+                             Extents shape) {
   Value value{fmt::format("v{}", statements.size()), std::move(type),
               std::move(shape)};
   statements.push_back(fmt::format("{} = {}", value.name, expression));
@@ -147,7 +48,7 @@ Value Generator::assign(const std::string &expression, std::string type,
   return value;
 }
 
-Extents Generator::anyShape() {
+Extents LayerGenerator::anyShape() {
   Extents shape;
   if (chance(25))
     shape.push_back(pick<int64_t>({2, 3}));
@@ -156,7 +57,7 @@ Extents Generator::anyShape() {
   return shape;
 }
 
-Value Generator::any() {
+Value LayerGenerator::any() {
   if (values.empty() || chance(15)) {
     Value made = plainParameter(floatType(), anyShape());
     values.push_back(made);
@@ -168,7 +69,7 @@ Value Generator::any() {
   return values[below(values.size())];
 }
 
-Value Generator::anyOfRank(size_t least) {
+Value LayerGenerator::anyOfRank(size_t least) {
   for (int i = 0; i < 4; ++i) {
     Value value = any();
     if (value.shape.size() >= least)
@@ -179,7 +80,7 @@ Value Generator::anyOfRank(size_t least) {
   return made;
 }
 
-Value Generator::partner(const Value &value) {
+Value LayerGenerator::partner(const Value &value) {
   for (const Value &other : values)
     if (other.shape == value.shape && other.name != value.name &&
         (other.type == value.type || other.type == "f32") && chance(40))
@@ -197,7 +98,7 @@ Value Generator::partner(const Value &value) {
 // Element-wise operations
 //===----------------------------------------------------------------------===//
 
-void Generator::unary() {
+void LayerGenerator::unary() {
   Value x = any();
   static const std::vector<std::pair<const char *, const char *>> forms = {
       {"silu", "silu({})"},
@@ -216,7 +117,7 @@ void Generator::unary() {
   assign(fmt::format(fmt::runtime(form), x.name), x.type, x.shape);
 }
 
-void Generator::binary() {
+void LayerGenerator::binary() {
   Value x = any();
   if (chance(25)) {
     const char *number = pick<const char *>({"0.5", "2", "-1.25", "3"});
@@ -241,7 +142,7 @@ void Generator::binary() {
   assign(text, type, x.shape);
 }
 
-void Generator::select() {
+void LayerGenerator::select() {
   Value x = any(), y = partner(x);
   const char *op = pick<const char *>({"<", "<=", ">", ">=", "==", "!="});
   count("where");
@@ -253,7 +154,7 @@ void Generator::select() {
            x.shape);
 }
 
-void Generator::convert() {
+void LayerGenerator::convert() {
   Value x = any();
   std::string type = floatType();
   count("as");
@@ -264,7 +165,7 @@ void Generator::convert() {
 // Rows
 //===----------------------------------------------------------------------===//
 
-void Generator::normalize() {
+void LayerGenerator::normalize() {
   Value x = any();
   Extent last = x.shape.back();
   switch (below(3)) {
@@ -290,7 +191,7 @@ void Generator::normalize() {
   }
 }
 
-void Generator::reduce() {
+void LayerGenerator::reduce() {
   Value x = any();
   const char *op = pick<const char *>({"sum", "mean", "amax", "absmax"});
   int64_t axis = chance(75) ? static_cast<int64_t>(x.shape.size()) - 1
@@ -313,7 +214,7 @@ void Generator::reduce() {
 // Shapes
 //===----------------------------------------------------------------------===//
 
-void Generator::reshape() {
+void LayerGenerator::reshape() {
   Value x = any();
   Extents shape = x.shape;
   Extent last = shape.back();
@@ -338,7 +239,7 @@ void Generator::reshape() {
   assign(fmt::format("reshape({}, {})", x.name, print(shape)), x.type, shape);
 }
 
-void Generator::transpose() {
+void LayerGenerator::transpose() {
   Value x = anyOfRank(2);
   size_t rank = x.shape.size();
   std::vector<size_t> order(rank);
@@ -354,7 +255,7 @@ void Generator::transpose() {
          x.type, shape);
 }
 
-void Generator::slice() {
+void LayerGenerator::slice() {
   Value x = any();
   std::vector<std::string> ranges;
   Extents shape;
@@ -375,7 +276,7 @@ void Generator::slice() {
   assign(fmt::format("{}[{}]", x.name, fmt::join(ranges, ", ")), x.type, shape);
 }
 
-void Generator::concat() {
+void LayerGenerator::concat() {
   Value x = any();
   size_t axis = below(x.shape.size());
   if (x.shape[axis].isSymbol())
@@ -392,7 +293,7 @@ void Generator::concat() {
          x.type, shape);
 }
 
-void Generator::gather() {
+void LayerGenerator::gather() {
   Extent rows("M");
   Extent width(pick<int64_t>({5, 24, 64}));
   Value table = plainParameter(floatType(), {Extent(50), width}, chance(50));
@@ -402,269 +303,25 @@ void Generator::gather() {
          {rows, width});
 }
 
-//===----------------------------------------------------------------------===//
-// Quantization
-//===----------------------------------------------------------------------===//
-
-Blocks Generator::anyBlocks(const Extents &shape) {
-  size_t rank = shape.size();
-  Blocks blocks(rank, 1);
-  switch (below(5)) {
-  case 0: // per tensor
-    return Blocks(rank, 0);
-  case 1: // per token
-    blocks.back() = 0;
-    return blocks;
-  case 2: // per group
-    blocks.back() = pick<int64_t>({3, 7, 16, 32, 50, 64, 128});
-    return blocks;
-  case 3: // per block
-    for (int64_t &block : blocks)
-      block = pick<int64_t>({1, 2, 3, 5, 16, 33, 128});
-    return blocks;
-  default: // per column, and other mixtures
-    for (int64_t &block : blocks)
-      block = pick<int64_t>({0, 1, 4});
-    return blocks;
-  }
-}
-
-Extents Generator::scaleShape(const Extents &shape, const Blocks &blocks) {
-  Extents scales;
-  for (size_t i = 0; i < shape.size(); ++i)
-    scales.push_back(
-        blocks[i] == 0   ? Extent(1)
-        : blocks[i] == 1 ? shape[i]
-        : shape[i].isSymbol()
-            ? Extent(fmt::format("{}/{}", shape[i].text, blocks[i]))
-            : Extent((shape[i].number + blocks[i] - 1) / blocks[i]));
-  return scales;
-}
-
-std::string Generator::printBlocks(const Extents &shape, const Blocks &blocks,
-                                   const std::string &scaleType) {
-  std::string suffix = scaleType == "f32" ? "" : " * " + scaleType;
-  bool whole = std::all_of(blocks.begin(), blocks.end(),
-                           [](int64_t b) { return b == 0; });
-  bool ones = std::all_of(blocks.begin(), blocks.end() - 1,
-                          [](int64_t b) { return b == 1; });
-  bool some = std::all_of(blocks.begin(), blocks.end(),
-                          [](int64_t b) { return b >= 1; });
-  const char *kind = whole                         ? "tensor"
-                     : ones && blocks.back() == 0  ? "token"
-                     : ones && blocks.back() > 1   ? "group"
-                     : some && blocks.back() > 1   ? "block"
-                     : blocks.back() == 1 && !some ? "column"
-                                                   : "mixed";
-  ++layer.granularities[kind];
-  for (size_t i = 0; i < shape.size(); ++i)
-    if (blocks[i] > 1) {
-      if (shape[i].isSymbol())
-        ++layer.granularities["blocks of a symbol"];
-      else if (shape[i].number % blocks[i])
-        ++layer.granularities["short last block"];
-      if (blocks[i] % 2)
-        ++layer.granularities["odd block"];
-    }
-  if (chance(50)) {
-    if (whole)
-      return "per tensor" + suffix;
-    if (ones && blocks.back() == 0)
-      return "per token" + suffix;
-    if (ones && blocks.back() > 1)
-      return fmt::format("per group({}){}", blocks.back(), suffix);
-    if (some)
-      return fmt::format("per block({}){}", fmt::join(blocks, ", "), suffix);
-  }
-  std::vector<std::string> texts;
-  for (size_t i = 0; i < shape.size(); ++i)
-    texts.push_back(blocks[i] == 0 ? "1"
-                    : blocks[i] == 1
-                        ? shape[i].text
-                        : fmt::format("{}/{}", shape[i].text, blocks[i]));
-  return fmt::format("* {}[{}]", scaleType, fmt::join(texts, ", "));
-}
-
-std::pair<std::string, std::string>
-Generator::quantize(const Value &value, const std::string &codes,
-                    const Blocks &blocks) {
-  std::string scaleType =
-      chance(70) ? "f32" : pick<const char *>({"f16", "bf16"});
-  std::string type = codes + print(value.shape) + " " +
-                     printBlocks(value.shape, blocks, scaleType);
-  std::string settings;
-  bool integer = codes[0] != 'f';
-  if (chance(20)) {
-    // A static scale, from the caller.
-    std::vector<std::string> texts;
-    for (size_t i = 0; i < blocks.size(); ++i)
-      texts.push_back(
-          blocks[i] == 0 ? "1"
-          : blocks[i] == 1
-              ? value.shape[i].text
-              : fmt::format("{}/{}", value.shape[i].text, blocks[i]));
-    settings += fmt::format(
-        ", scale = {}",
-        parameter(fmt::format("{}[{}]", scaleType, fmt::join(texts, ", "))));
-    for (const Extent &extent : value.shape)
-      if (extent.isSymbol())
-        symbols.insert(extent.text);
-    count("quantize static");
-  } else {
-    count("quantize");
-    if (chance(15))
-      settings += ", floor = 0.001";
-    if (integer && chance(20))
-      settings += codes == "u8" ? ", divisor = 200" : ", divisor = 100";
-  }
-  if (integer && chance(30))
-    settings += fmt::format(", rounding = {}",
-                            pick<const char *>({"half_away", "toward_zero"}));
-  if (integer && chance(15))
-    settings += codes == "u8" ? ", qmax = 100" : ", qmin = -128";
-  return {fmt::format("quantize({}, {}{})", value.name, type, settings), type};
-}
-
-void Generator::requantize() {
-  Value x = any();
-  auto [text, type] =
-      quantize(x, pick<const char *>({"i8", "i8", "u8", "f8e4m3", "f8e5m2"}),
-               anyBlocks(x.shape));
-  count("dequantize");
-  assign(fmt::format("dequantize({})", text), "f32", x.shape);
-}
-
-void Generator::dequantizeParameter() {
-  Extents shape = anyShape();
-  for (const Extent &extent : shape)
-    if (extent.isSymbol())
-      symbols.insert(extent.text);
-  std::string codes = pick<const char *>({"i8", "u8", "f8e4m3", "f8e5m2"});
-  std::string q =
-      parameter(codes + print(shape) + " " +
-                printBlocks(shape, anyBlocks(shape),
-                            pick<const char *>({"f32", "f16", "bf16"})));
-  count("dequantize");
-  assign(fmt::format("dequantize({})", q), "f32", shape);
-}
-
-//===----------------------------------------------------------------------===//
-// Products
-//===----------------------------------------------------------------------===//
-
-void Generator::product() {
-  Value x = anyOfRank(2);
-  Extent k = x.shape.back();
-  if (k.isSymbol() || k.number < 4)
-    return;
-  bool integer = chance(75);
-  auto codes = [&] {
-    return integer ? pick<const char *>({"i8", "i8", "u8"})
-                   : pick<const char *>({"f8e4m3", "f8e4m3", "f8e5m2"});
-  };
-  // Blocks along the summed axis: none, or g on one side and a multiple of it
-  // on the other.
-  int64_t g = chance(50) ? 0 : pick<int64_t>({3, 7, 16, 32, 50, 64, 128});
-  auto alongK = [&]() -> int64_t {
-    if (!g)
-      return 0;
-    int64_t block = g * pick<int64_t>({1, 1, 2, 3, 0});
-    return block >= k.number ? 0 : block;
-  };
-  Blocks lhsBlocks(x.shape.size(), 1);
-  for (size_t i = 0; i + 1 < lhsBlocks.size(); ++i)
-    lhsBlocks[i] = pick<int64_t>({1, 1, 1, 0, 4, 5});
-  lhsBlocks.back() = alongK();
-  if (std::all_of(lhsBlocks.begin(), lhsBlocks.end() - 1,
-                  [](int64_t b) { return b == 0; }) &&
-      chance(70))
-    lhsBlocks[lhsBlocks.size() - 2] = 1;
-  int64_t n = pick<int64_t>({1, 8, 17, 40, 45, 64});
-  bool untransposed = chance(25);
-  Extents shape = untransposed ? Extents{k, Extent(n)} : Extents{Extent(n), k};
-  int64_t rhsK = alongK();
-  // Two different multiples of g need not divide each other.
-  if (rhsK && lhsBlocks.back() &&
-      std::max(rhsK, lhsBlocks.back()) % std::min(rhsK, lhsBlocks.back()))
-    rhsK = lhsBlocks.back();
-  int64_t rhsN = pick<int64_t>({1, 1, 0, 4, 16, 5});
-  Blocks rhsBlocks = untransposed ? Blocks{rhsK, rhsN} : Blocks{rhsN, rhsK};
-
-  std::string lhs = x.name;
-  if (chance(80)) {
-    lhs = quantize(x, codes(), lhsBlocks).first;
-    if (chance(50)) {
-      std::string name = fmt::format("v{}", statements.size());
-      statements.push_back(fmt::format("{} = {}", name, lhs));
-      lhs = name;
-    }
-    count(integer ? "integer product" : "fp8 product");
-  } else {
-    count("weight-only product");
-  }
-  std::string w =
-      parameter(codes() + print(shape) + " " +
-                    printBlocks(shape, rhsBlocks, chance(70) ? "f32" : "f16"),
-                chance(80));
-  Extents result = x.shape;
-  result.back() = Extent(n);
-  std::string text = fmt::format("{} @ {}{}", lhs, w, untransposed ? "" : ".T");
-  std::string type = "f32";
-  if (chance(40)) {
-    type = floatType();
-    text += " as " + type;
-  }
-  assign(text, type, result);
-}
-
-void Generator::floatProduct() {
-  Value x = anyOfRank(2);
-  Extent k = x.shape.back();
-  if (k.isSymbol())
-    return;
-  int64_t n = pick<int64_t>({1, 8, 17, 40});
-  bool untransposed = chance(30);
-  Value w = plainParameter(
-      x.type, untransposed ? Extents{k, Extent(n)} : Extents{Extent(n), k},
-      chance(70));
-  Extents result = x.shape;
-  result.back() = Extent(n);
-  count("float product");
-  assign(fmt::format("{} @ {}{}", x.name, w.name, untransposed ? "" : ".T"),
-         "f32", result);
-}
-
-void Generator::batchProduct() {
-  int64_t k = pick<int64_t>({8, 24, 64});
-  Extent batch(pick<int64_t>({1, 3}));
-  std::string type = pick<const char *>({"f16", "bf16", "f32"});
-  Value a = plainParameter(type, {batch, Extent("M"), Extent(k)});
-  bool quantized = chance(50);
-  if (quantized) {
-    Value b = plainParameter(type, {batch, Extent("N"), Extent(k)});
-    count("batched integer product");
-    assign(fmt::format("{} @ {}.T", quantize(a, "i8", {1, 1, 0}).first,
-                       quantize(b, "i8", {1, 1, 0}).first),
-           "f32", {batch, Extent("M"), Extent("N")});
-    return;
-  }
-  Value b = plainParameter(type, {batch, Extent("N"), Extent(k)});
-  count("batched product");
-  assign(fmt::format("{} @ {}.T", a.name, b.name), "f32",
-         {batch, Extent("M"), Extent("N")});
-}
-
-RandomLayer Generator::make() {
-  using Step = void (Generator::*)();
+RandomLayer LayerGenerator::make() {
+  using Step = void (LayerGenerator::*)();
   static const std::vector<std::pair<Step, int>> steps = {
-      {&Generator::unary, 16},       {&Generator::binary, 16},
-      {&Generator::select, 4},       {&Generator::convert, 6},
-      {&Generator::normalize, 8},    {&Generator::reduce, 6},
-      {&Generator::reshape, 5},      {&Generator::transpose, 5},
-      {&Generator::slice, 5},        {&Generator::concat, 4},
-      {&Generator::gather, 3},       {&Generator::requantize, 9},
-      {&Generator::product, 22},     {&Generator::floatProduct, 5},
-      {&Generator::batchProduct, 3}, {&Generator::dequantizeParameter, 4}};
+      {&LayerGenerator::unary, 16},
+      {&LayerGenerator::binary, 16},
+      {&LayerGenerator::select, 4},
+      {&LayerGenerator::convert, 6},
+      {&LayerGenerator::normalize, 8},
+      {&LayerGenerator::reduce, 6},
+      {&LayerGenerator::reshape, 5},
+      {&LayerGenerator::transpose, 5},
+      {&LayerGenerator::slice, 5},
+      {&LayerGenerator::concat, 4},
+      {&LayerGenerator::gather, 3},
+      {&LayerGenerator::requantize, 9},
+      {&LayerGenerator::product, 22},
+      {&LayerGenerator::floatProduct, 5},
+      {&LayerGenerator::batchProduct, 3},
+      {&LayerGenerator::dequantizeParameter, 4}};
   int total = 0;
   for (const auto &[step, weight] : steps)
     total += weight;
@@ -728,5 +385,5 @@ RandomLayer Generator::make() {
 }
 
 RandomLayer quern::test::makeRandomLayer(uint64_t seed) {
-  return Generator(seed).make();
+  return LayerGenerator(seed).make();
 }
