@@ -270,8 +270,10 @@ TEST(Run, SecondRunInOneContextIsRefused) {
   while (!executor->entered)
     std::this_thread::yield();
   expectError(context->run({x}, {y}), "a run of layer 'fake' is in flight");
+  expectError(context->setWeights(*weights), "change weights between runs");
   executor->release = true;
   first.join();
+  EXPECT_TRUE(context->setWeights(*weights));
   EXPECT_TRUE(context->run({x}, {y}));
 }
 
