@@ -17,8 +17,8 @@
 //
 // Refusals are errors at the op's location:
 //   convert_quern_c1: an op stands outside of any kernel.
-//   convert_quern_c2: a kernel mixes ops that have no common iteration space.
-//   convert_quern_c3: an op cannot be computed on its element type.
+//   convert_quern_c2: an op has no meaning per element in its kernel, as when
+//     the kernel mixes ops without a common iteration space.
 //   convert_quern_c4: a read from a tensor that may be empty (gather, concat).
 //   convert_quern_c5: a tensor of more than 6 dimensions.
 //

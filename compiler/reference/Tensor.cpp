@@ -210,6 +210,4 @@ int64_t ScaleIndexer::base(int64_t row) const {
   return index;
 }
 
-int64_t ScaleIndexer::scaleCount() const { return product(scales); }
-
 } // namespace quern::reference

@@ -18,7 +18,6 @@
 #define QUERN_REFERENCE_TENSOR_H
 
 #include "compiler/reference/HostTensor.h"
-#include "runtime/core/ScaleMap.h"
 
 #include "llvm/ADT/ArrayRef.h"
 
@@ -45,7 +44,6 @@ public:
   /// rows cannot be counted by division.
   int64_t rows() const;
   DType dtype() const { return type; }
-  bool isReal() const { return real; }
   unsigned elementWidth() const { return real ? 8 : byteWidth(type); }
   const std::byte *data() const { return bytes; }
   /// Only for tensors made by the first constructor and not yet shared.
@@ -85,7 +83,6 @@ public:
   int64_t base(int64_t row) const;
   int64_t lastExtent() const { return extent; }
   llvm::ArrayRef<int64_t> scaleShape() const { return scales; }
-  int64_t scaleCount() const;
 
 private:
   std::vector<int64_t> shape, blocks, scales;

@@ -44,7 +44,6 @@ LAYERS = {
     "compiler/frontend": _COMPILER + _QUERN,
     "compiler/reference": _COMPILER + _QUERN,
     "compiler/conversion": _COMPILER + _QUERN + _TILE,
-    "compiler/select": _COMPILER + _TILE,
     "compiler/emit": _COMPILER + _TILE + ["kernels_templates"],
     "compiler/lower": _COMPILER + _TILE,
     "compiler/pipelines": _COMPILER + _QUERN + _TILE,

@@ -26,7 +26,6 @@
 
 #include "runtime/core/DType.h"
 #include "runtime/core/Quantizer.h"
-#include "runtime/core/ScaleMap.h"
 
 namespace quern::ir {
 /// What the element-wise interfaces verify: see QuernOps.td.
@@ -108,9 +107,6 @@ struct ProductSplit {
 /// the largest extent K can have (INT64_MAX when unknown).
 ProductSplit getProductSplit(QTensorType lhs, QTensorType rhs, unsigned rhsK,
                              int64_t maxK);
-
-/// The block map of a scale.
-ScaleMap getScaleMap(ScaleAttr attr);
 
 } // namespace quern::ir
 

@@ -277,11 +277,6 @@ QuantizerAttr ir::getQuantizerAttr(MLIRContext *context,
                             APFloat(quantizer.floor));
 }
 
-ScaleMap ir::getScaleMap(ScaleAttr attr) {
-  return ScaleMap(
-      std::vector<int64_t>(attr.getBlock().begin(), attr.getBlock().end()));
-}
-
 //===----------------------------------------------------------------------===//
 // Types
 //===----------------------------------------------------------------------===//

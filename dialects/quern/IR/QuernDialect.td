@@ -55,6 +55,10 @@ def Quern_SymbolAttr : Quern_Attr<"Symbol", "symbol"> {
   let summary = "A symbolic dimension with its range and divisibility";
   let description = [{
     `#quern.symbol<"M", 1, 4096, 1>`: values from 1 to 4096, a multiple of 1.
+
+    - quern_symbol_c1: it has a name.
+    - quern_symbol_c2: 0 <= min <= max.
+    - quern_symbol_c3: the multiple is at least 1.
   }];
   let parameters = (ins StringRefParameter<>:$name, "int64_t":$min,
                         "int64_t":$max, "int64_t":$multiple);
@@ -66,8 +70,21 @@ def Quern_ScaleAttr : Quern_Attr<"Scale", "scale"> {
   let summary = "The granularity and type of a tensor's scales";
   let description = [{
     `#quern.scale<block = [1, 128], type = f32>`: one f32 scale per block of
-    1 x 128 elements; an extent of 0 is the whole axis. See
-    `runtime/core/ScaleMap.h` for the arithmetic.
+    1 x 128 elements. Granularity is this value and nothing else; no pass asks
+    which of its names somebody used:
+
+        scale index[d] = element index[d] / block[d]
+        scale shape[d] = ceil(element shape[d] / block[d])
+
+        per tensor              [0, 0]      per token, per row   [1, 0]
+        per channel (of [N, K]) [1, 0]      per group of g       [1, g]
+        per block of a x b      [a, b]      per element          [1, 1]
+
+    An extent of 0 is the whole axis whatever its length, so that one value
+    serves a symbolic dimension; the last block along an axis may be short.
+
+    - quern_scale_c1: scales are f32, f16 or bf16.
+    - quern_scale_c2: an extent is at least 1, or 0.
   }];
   let parameters = (ins ArrayRefParameter<"int64_t">:$block, "::mlir::Type":$type);
   let hasCustomAssemblyFormat = 1;
@@ -106,6 +123,9 @@ def Quern_QTensor : TypeDef<Quern_Dialect, "QTensor"> {
     `!quern.qtensor<tensor<?x4096xi8, ...>, #quern.scale<block = [1, 0], type = f32>>`
     is the text `i8[M, 4096] * f32[M, 1]`. Its value is
     `f32(code) * f32(scale)`, with the scale found by the block map.
+
+    - quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or f8E5M2.
+    - quern_qtensor_c2: the block has one extent per dimension of the codes.
   }];
   let parameters = (ins "::mlir::RankedTensorType":$codes, "::quern::ir::ScaleAttr":$scale);
   let assemblyFormat = "`<` $codes `,` $scale `>`";

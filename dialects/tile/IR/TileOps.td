@@ -156,6 +156,8 @@ def Tile_BlocksOp : Tile_Op<"blocks", [RecursiveMemoryEffects, SingleBlock, NoTe
     The body is a list of `tile.reduce`, `tile.map`, `tile.load`, `tile.store`
     and scalar ops; they happen in order, and a later op sees what an earlier
     one of the same point stored. Points may run in any order or at once.
+    - tile_blocks_c1: one index argument per extent of the domain, which
+      depends on symbols only.
   }];
   let arguments = (ins AffineMapAttr:$domain);
   let regions = (region SizedRegion<1>:$body);
@@ -173,6 +175,9 @@ def Tile_ReduceOp : Tile_Op<"reduce", [RecursiveMemoryEffects]> {
     256, each summed ascending from +0, then partials p and p+128 are added,
     p and p+64, ... p and p+1. An empty box gives 0, -inf, +0, 0.
     - tile_reduce_c1: the result is i32 for umax and addi, f32 otherwise.
+    - tile_box_c1: the box map takes the given point and has one result per
+      body argument.
+    - tile_box_c2: `clamp` has the shape of the box map.
   }];
   let arguments = (ins Tile_ReduceKind:$kind, Variadic<Index>:$point, AffineMapAttr:$extents,
                        OptionalAttr<AffineMapAttr>:$clamp);
@@ -187,6 +192,7 @@ def Tile_MapOp : Tile_Op<"map", [RecursiveMemoryEffects]> {
   let description = [{
     The box is as in `tile.reduce`; the body loads, computes and stores, and
     ends in an empty `tile.yield`. Elements are independent.
+    - tile_map_c1: the body yields nothing.
   }];
   let arguments = (ins Variadic<Index>:$point, AffineMapAttr:$extents,
                        OptionalAttr<AffineMapAttr>:$clamp);
