@@ -41,8 +41,9 @@ __attribute__((target("avx512f,avx512vnni"))) static double peak() {
   QUERN_PEAK_ONE(0)                                                            \
   QUERN_PEAK_ONE(1)                                                            \
   QUERN_PEAK_ONE(2)                                                            \
-  QUERN_PEAK_ONE(3) QUERN_PEAK_ONE(4) QUERN_PEAK_ONE(5) QUERN_PEAK_ONE(6)      \
-      QUERN_PEAK_ONE(7) QUERN_PEAK_ONE(8) QUERN_PEAK_ONE(9) QUERN_PEAK_ONE(10) \
+  QUERN_PEAK_ONE(3)                                                            \
+  QUERN_PEAK_ONE(4) QUERN_PEAK_ONE(5) QUERN_PEAK_ONE(6) QUERN_PEAK_ONE(7)      \
+      QUERN_PEAK_ONE(8) QUERN_PEAK_ONE(9) QUERN_PEAK_ONE(10)                   \
           QUERN_PEAK_ONE(11) QUERN_PEAK_ONE(12) QUERN_PEAK_ONE(13)             \
               QUERN_PEAK_ONE(14) QUERN_PEAK_ONE(15) QUERN_PEAK_ONE(16)         \
                   QUERN_PEAK_ONE(17) QUERN_PEAK_ONE(18) QUERN_PEAK_ONE(19)     \

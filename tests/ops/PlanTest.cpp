@@ -80,9 +80,9 @@ TEST(Plan, MiniLmMultipliesQuantizedOperandsOnly) {
     ++products;
     std::string types = line.substr(line.find(" : ", at));
     std::regex quantized("qtensor<");
-    EXPECT_EQ(std::distance(std::sregex_iterator(types.begin(), types.end(),
-                                                 quantized),
-                            std::sregex_iterator()),
+    EXPECT_EQ(std::distance(
+                  std::sregex_iterator(types.begin(), types.end(), quantized),
+                  std::sregex_iterator()),
               2)
         << line;
   }
@@ -94,8 +94,7 @@ TEST(Plan, CudaProductsUseTensorCoresAndStrictArithmetic) {
     GTEST_SKIP() << nvrtc.error().message;
   for (const char *target : {"cuda:sm_80", "cuda:sm_120a"}) {
     SCOPED_TRACE(target);
-    auto output =
-        compileExample("swiglu_mlp.qn", target, "all", {Stage::Ptx});
+    auto output = compileExample("swiglu_mlp.qn", target, "all", {Stage::Ptx});
     ASSERT_TRUE(output) << output.error().render();
     EXPECT_LE(runLaunches(*output), 4u);
     const std::string &ptx = output->texts.front().text;

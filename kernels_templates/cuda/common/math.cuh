@@ -1,5 +1,5 @@
 //===- math.cuh - Strict f32 functions -----------------------------*- CUDA *-
-//CUDA -*-===//
+// CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

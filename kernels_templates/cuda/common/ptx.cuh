@@ -1,5 +1,5 @@
 //===- ptx.cuh - Machine instructions by name ----------------------*- CUDA *-
-//CUDA -*-===//
+// CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

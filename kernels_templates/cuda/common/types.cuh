@@ -1,5 +1,5 @@
 //===- types.cuh - Element types -----------------------------------*- CUDA *-
-//CUDA -*-===//
+// CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
