@@ -183,14 +183,12 @@ Oracle::check(std::span<const TensorView> operands,
       return compared.error();
     OutputCheck check;
     check.name = state->results[i];
-    check.numericsClass =
-        static_cast<quern::NumericsClass>(compared->numericsClass);
+    check.numericsClass = compared->numericsClass;
     check.passed = compared->passed();
-    check.requirement =
-        compared->numericsClass == reference::NumericsClass::Bounded
-            ? "bounded: within the error its sums allow"
-            : fmt::format("{}: equal bits",
-                          reference::name(compared->numericsClass));
+    check.requirement = compared->numericsClass == NumericsClass::Bounded
+                            ? "bounded: within the error its sums allow"
+                            : fmt::format("{}: equal bits",
+                                          quern::name(compared->numericsClass));
     check.worst = compared->render();
     checks.push_back(std::move(check));
   }

@@ -15,18 +15,6 @@ using namespace quern::ir;
 
 namespace quern::reference {
 
-std::string_view name(NumericsClass numericsClass) {
-  switch (numericsClass) {
-  case NumericsClass::Exact:
-    return "exact";
-  case NumericsClass::Ordered:
-    return "ordered";
-  case NumericsClass::Bounded:
-    return "bounded";
-  }
-  return "?";
-}
-
 static bool integerElements(Type type) {
   if (auto quantized = dyn_cast<QTensorType>(type))
     type = quantized.getCodes();

@@ -34,15 +34,13 @@
 
 #include "compiler/reference/HostTensor.h"
 #include "compiler/reference/Interpreter.h"
+#include "runtime/core/NumericsClass.h"
 
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace quern::reference {
-
-enum class NumericsClass { Exact, Ordered, Bounded };
-std::string_view name(NumericsClass numericsClass);
 
 struct ClassifiedOp {
   mlir::Operation *op;

@@ -31,6 +31,7 @@
 #define QUERN_MODULE_MODULE_H
 
 #include "runtime/core/DType.h"
+#include "runtime/core/NumericsClass.h"
 #include "runtime/core/Result.h"
 #include "runtime/core/SymExpr.h"
 
@@ -43,11 +44,6 @@
 
 namespace quern {
 inline namespace v0 {
-
-/// How far results are determined. Exact: the same bits on every target.
-/// Ordered: likewise, by one written summation order. Bounded: within a stated
-/// error.
-enum class NumericsClass : uint8_t { Exact = 0, Ordered = 1, Bounded = 2 };
 
 enum class Numerics : uint8_t { Strict = 0, Fast = 1 };
 

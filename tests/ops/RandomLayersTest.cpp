@@ -28,18 +28,6 @@ uint64_t environment(const char *name, uint64_t otherwise) {
   return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-const char *className(NumericsClass numericsClass) {
-  switch (numericsClass) {
-  case NumericsClass::Exact:
-    return "exact";
-  case NumericsClass::Ordered:
-    return "ordered";
-  case NumericsClass::Bounded:
-    return "bounded";
-  }
-  return "unknown";
-}
-
 /// What a test walked through, printed at its end.
 struct Coverage {
   std::map<std::string, int> operations, granularities, classes;
@@ -78,7 +66,7 @@ void checkOn(const LayerRun &run, const RandomLayer &random,
     ++coverage.runs;
     for (const OutputCheck &check : expectAgreement(*layer, oracle, sizes, seed,
                                                     /*corners=*/seed % 4 == 0))
-      ++coverage.classes[className(check.numericsClass)];
+      ++coverage.classes[std::string(name(check.numericsClass))];
   }
 }
 

@@ -14,18 +14,6 @@
 using namespace quern;
 using namespace quern::tool;
 
-static const char *describe(NumericsClass numericsClass) {
-  switch (numericsClass) {
-  case NumericsClass::Exact:
-    return "exact";
-  case NumericsClass::Ordered:
-    return "ordered";
-  case NumericsClass::Bounded:
-    return "bounded";
-  }
-  return "?";
-}
-
 static const char *describe(BufferRole role) {
   switch (role) {
   case BufferRole::Input:
@@ -107,7 +95,7 @@ int quern::tool::explain(const LayerOptions &options) {
       entry["kernel"] = kernel.name;
       entry["phase"] = launch.phase == LaunchPhase::Prepare ? "prepare" : "run";
       entry["reason"] = kernel.reason;
-      entry["class"] = describe(kernel.numericsClass);
+      entry["class"] = std::string(name(kernel.numericsClass));
       entry["schedule"] = kernel.schedule;
       for (uint32_t buffer : launch.buffers)
         entry["buffers"].push_back(bufferName(variant.buffers[buffer]));
@@ -146,7 +134,7 @@ int quern::tool::explain(const LayerOptions &options) {
       for (uint32_t buffer : launch.buffers)
         buffers.push_back(bufferName(variant.buffers[buffer]));
       fmt::print("  {}. {} [{}]\n     why: {}\n", ++index, kernel.name,
-                 describe(kernel.numericsClass), kernel.reason);
+                 name(kernel.numericsClass), kernel.reason);
       if (!kernel.schedule.empty())
         fmt::print("     how: {}\n", kernel.schedule);
       if (kernel.registers)
