@@ -315,7 +315,7 @@ Operand LayerEmitter::matmul(Place place, Operand lhs, Operand rhs,
     rhs.value = convert(place, rhs, element);
   }
   auto ldims = ir::getDims(shapeOf(lhs)), rdims = ir::getDims(shapeOf(rhs));
-  SmallVector<AffineExpr> dims(ArrayRef(ldims).drop_back());
+  SmallVector<AffineExpr> dims(ldims.begin(), ldims.end() - 1);
   dims.push_back(transposeRhs ? rdims[rdims.size() - 2] : rdims.back());
   return Operand::ofValue(
       ir::MatmulOp::create(builder, loc(place),

@@ -150,7 +150,7 @@ Result<void> evaluate(Machine &machine, ConcatOp op) {
     Tensor input = operand(machine, value);
     int64_t extent = input.shape()[axis];
     for (int64_t i = 0; i < outer; ++i)
-      if (extent * inner)
+      if (extent != 0 && inner != 0)
         std::memcpy(result->mutableData() + (i * total + position) * inner,
                     input.data() + i * extent * inner, extent * inner);
     position += extent;

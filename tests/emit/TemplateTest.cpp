@@ -83,8 +83,9 @@ static void expectStrict(const std::set<std::string> &opcodes) {
     EXPECT_EQ(opcode.find(".ftz"), std::string::npos) << opcode;
     if (opcode.ends_with(".f32") && !opcode.starts_with("ld.") &&
         !opcode.starts_with("st.") && !opcode.starts_with("setp.") &&
-        !opcode.starts_with("cvt.") && !opcode.starts_with("mma."))
+        !opcode.starts_with("cvt.") && !opcode.starts_with("mma.")) {
       EXPECT_TRUE(allowed.contains(opcode)) << opcode;
+    }
   }
 }
 

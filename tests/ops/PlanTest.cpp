@@ -115,8 +115,9 @@ TEST(Plan, CudaProductsUseTensorCoresAndStrictArithmetic) {
       // A contracted multiply-add would be a bare mad or an fma that the
       // source does not ask for; the source asks only in exp's polynomial.
       EXPECT_EQ(kernel.find("mad.f32"), std::string::npos) << name;
-      if (name.find("gated") == std::string::npos)
+      if (name.find("gated") == std::string::npos) {
         EXPECT_EQ(kernel.find("fma."), std::string::npos) << name;
+      }
       at = next;
     }
     EXPECT_EQ(products, 2u);
