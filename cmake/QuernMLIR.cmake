@@ -14,6 +14,13 @@ target_include_directories(quern_mlir_flags SYSTEM INTERFACE
   ${LLVM_INCLUDE_DIRS} ${MLIR_INCLUDE_DIRS})
 target_compile_options(quern_mlir_flags INTERFACE -fno-exceptions)
 target_link_libraries(quern_mlir_flags INTERFACE quern_flags fmt::fmt)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # MLIR tells types and traits apart by the address of a template's static.
+  # libMLIR's must be ours: by name, as clang's build of it falls back to, g++
+  # spells them differently.
+  target_compile_options(quern_mlir_flags INTERFACE
+    -fvisibility=default -fno-visibility-inlines-hidden)
+endif()
 
 # Header parsing is nearly all of the compile time of MLIR code: one
 # precompiled header serves every target.
