@@ -351,7 +351,8 @@ void sim::landWgmmas(Warp &warp) {
   auto &ops = launch.async->ops;
   for (size_t i = 0; i < ops.size(); ++i)
     if (ops[i]->group == AsyncOp::Group::Wgmma &&
-        ops[i]->warp->block == warp.block && ops[i]->warp->id / 4 == warp.id / 4)
+        ops[i]->warp->block == warp.block &&
+        ops[i]->warp->id / 4 == warp.id / 4)
       launch.async->land(launch, *ops[i]);
 }
 

@@ -60,9 +60,9 @@ void reduceHalf(std::byte *to, const std::byte *from, size_t bytes) {
     std::memcpy(&old, to + at, 2);
     std::memcpy(&value, from + at, 2);
     double a = decode(old, format), b = decode(value, format);
-    double result = op == ReduceOp::Add ? addOdd(a, b)
-                    : a != a            ? b // A NaN loses.
-                    : b != b            ? a
+    double result = op == ReduceOp::Add   ? addOdd(a, b)
+                    : a != a              ? b // A NaN loses.
+                    : b != b              ? a
                     : op == ReduceOp::Min ? std::fmin(a, b)
                                           : std::fmax(a, b);
     old = static_cast<uint16_t>(encode(result, format));

@@ -61,9 +61,9 @@ void copyBulk(Warp &warp, const Instr &instr) {
       AsyncOp op = beginAsync(warp, instr, lane);
       const std::byte *data = op.readShared(source, bytes);
       uint64_t address = to.value[lane];
-      std::byte *target =
-          reduce ? op.reduceGlobal(address, bytes, bulkAlignment)
-                 : op.writeGlobal(address, bytes, bulkAlignment);
+      std::byte *target = reduce
+                              ? op.reduceGlobal(address, bytes, bulkAlignment)
+                              : op.writeGlobal(address, bytes, bulkAlignment);
       if (!data || !target)
         return;
       op.onLanding([=](AsyncOp &) {
@@ -78,8 +78,8 @@ void copyBulk(Warp &warp, const Instr &instr) {
     }
     Counters before = counters;
     bool first = true;
-    for (const BulkTarget &target : bulkTargets(
-             warp, instr, lane, to.value[lane], bytes, bulkAlignment)) {
+    for (const BulkTarget &target :
+         bulkTargets(warp, instr, lane, to.value[lane], bytes, bulkAlignment)) {
       AsyncOp op = beginAsync(warp, instr, lane);
       const std::byte *data;
       if (fromShared) {

@@ -33,9 +33,9 @@ std::optional<TensorMap> mapAt(Warp &warp, const Instr &instr, int lane,
   const std::byte *bytes = nullptr;
   uint64_t offset = address - paramWindow;
   if (address % 64) {
-    block.fault(&warp, &instr, FaultKind::Misaligned, lane,
-                fmt::format("the tensor map at {:#x} needs a multiple of 64",
-                            address));
+    block.fault(
+        &warp, &instr, FaultKind::Misaligned, lane,
+        fmt::format("the tensor map at {:#x} needs a multiple of 64", address));
     return std::nullopt;
   }
   if (offset < windowBytes) {
@@ -169,9 +169,8 @@ void storeBox(Warp &warp, const Instr &instr, int lane, uint64_t address,
   if (!data)
     return;
   for (const TensorRow &row : box->rows)
-    if (row.inside &&
-        !(reduce ? op.reduceGlobal(row.address, row.inside, 0)
-                 : op.writeGlobal(row.address, row.inside, 0)))
+    if (row.inside && !(reduce ? op.reduceGlobal(row.address, row.inside, 0)
+                               : op.writeGlobal(row.address, row.inside, 0)))
       return;
   op.onLanding([=, offset = source.offset](AsyncOp &) {
     std::vector<std::byte> plain(box->map.rowBytes());
@@ -285,9 +284,9 @@ void sim::decodeTensorCopy(InstrBuilder &b, bool reduces) {
   uint32_t mask = multicast ? b.source(3, 2) : 0;
   if (hint)
     b.source(count - 1, 8);
-  b.instr.flags = static_cast<uint8_t>((toShared ? bulkToShared : 0) |
-                                       (multicast ? bulkMulticast : 0) |
-                                       (to == "shared::cta" ? bulkOwnBlock : 0));
+  b.instr.flags = static_cast<uint8_t>(
+      (toShared ? bulkToShared : 0) | (multicast ? bulkMulticast : 0) |
+      (to == "shared::cta" ? bulkOwnBlock : 0));
   if (toShared)
     bindMbarrier(b, 2);
   b.instr.slots[1] = mask;

@@ -122,11 +122,10 @@ void perform(const Product &product) {
       for (unsigned i = 0; i < 4; ++i) {
         f.a[i] = a[w][i];
         if (halves) {
-          const uint32_t *packed =
-              warp.lanes<uint32_t>(slots[n * 2 + i / 2]);
+          const uint32_t *packed = warp.lanes<uint32_t>(slots[n * 2 + i / 2]);
           for (unsigned lane = 0; lane < 32; ++lane)
-            single[i][lane] = std::bit_cast<uint32_t>(halfToFloat(
-                static_cast<uint16_t>(packed[lane] >> i % 2 * 16)));
+            single[i][lane] = std::bit_cast<uint32_t>(
+                halfToFloat(static_cast<uint16_t>(packed[lane] >> i % 2 * 16)));
           f.d[i] = single[i];
         } else {
           f.d[i] = warp.lanes<uint32_t>(slots[n * 4 + i]);
@@ -274,8 +273,7 @@ void multiplyAsync(Warp &warp, const Instr &instr) {
       (!(instr.flags & flagRegistersOfA) &&
        !decode(bitsA, instr.flags & flagTransposeA, product.a)))
     return;
-  product.accumulate =
-      (scale != 0) != bool(instr.flags & flagScaleNegated);
+  product.accumulate = (scale != 0) != bool(instr.flags & flagScaleNegated);
   product.instr = &instr;
   product.block = &block;
   AsyncOp op = beginAsync(product.warps, instr);
@@ -361,18 +359,18 @@ void decodeProduct(InstrBuilder &b) {
   Type d = b.type(), a = b.type(), second = b.type();
   if (b.failed())
     return;
-  std::optional<MatrixType> typeA = matrixTypeOf(a), typeB = matrixTypeOf(second);
-  MultiplyFn multiply =
-      typeA && typeB ? findMultiply(*typeA, *typeB) : nullptr;
+  std::optional<MatrixType> typeA = matrixTypeOf(a),
+                            typeB = matrixTypeOf(second);
+  MultiplyFn multiply = typeA && typeB ? findMultiply(*typeA, *typeB) : nullptr;
   if (!multiply)
     return b.refuse("this combination of types does not exist");
   unsigned bits = elementBits(*typeA);
   bool integers = isInteger(*typeA), fp8 = !integers && bits == 8;
   bool halves = d.is(Type::Kind::Float, 2);
-  bool accumulators =
-      integers ? d.is(Type::Kind::Signed, 4)
-               : d.is(Type::Kind::Float, 4) ||
-                     (halves && (fp8 || *typeA == MatrixType::F16));
+  bool accumulators = integers
+                          ? d.is(Type::Kind::Signed, 4)
+                          : d.is(Type::Kind::Float, 4) ||
+                                (halves && (fp8 || *typeA == MatrixType::F16));
   bool nFits = n >= 8 && n <= 256 && n % 8 == 0 &&
                (!integers || n % 16 == 0 || n == 8 || n == 24);
   if (!accumulators || k != 256 / bits || !nFits || (saturate && !integers) ||
@@ -382,8 +380,8 @@ void decodeProduct(InstrBuilder &b) {
   // B; for 16 bits the transpositions of those that are in shared memory.
   std::vector<const ptx::Operand *> listA = b.elements(1);
   bool registersOfA = b.operand(1).kind == ptx::Operand::Kind::Vector;
-  size_t expected = 4 + (integers ? 0 : 2) +
-                    (bits == 16 ? (registersOfA ? 1 : 2) : 0);
+  size_t expected =
+      4 + (integers ? 0 : 2) + (bits == 16 ? (registersOfA ? 1 : 2) : 0);
   b.expectOperands(expected, expected);
   if (b.failed())
     return;
