@@ -112,7 +112,7 @@ TEST(PtxParser, NamesWhatItDoesNotKnow) {
 TEST(PtxParser, RefusesWhatIsNotSimulated) {
   unsigned line = 0;
   for (const char *text :
-       {"mbarrier.init.shared::cta.b64 [%r1], 1;", "wgmma.fence.sync.aligned;",
+       {"mbarrier.init.shared::global.b64 [%r1], 1;", "wgmma.fence.sync.aligned;",
         "barrier.cluster.arrive;", "cp.async.bulk.commit_group;",
         "tcgen05.wait::ld.sync.aligned;",
         "setmaxnreg.inc.sync.aligned.u32 232;", "mapa.u32 %r1, %r2, %r3;",
