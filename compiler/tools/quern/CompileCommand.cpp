@@ -39,6 +39,7 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   if (!request)
     return report(request.error());
   request->compile.dumpAfter = options.dumpAfter;
+  request->compile.withoutSource = options.withoutSource;
   bool cubin = options.emit == "cubin";
   if (std::optional<Stage> stage = parseStage(options.emit))
     request->compile.wanted.push_back(*stage);

@@ -82,7 +82,15 @@ static std::string isSeed(const std::string &text) {
 
 /// The options of every command that compiles a layer.
 static void addLayerOptions(CLI::App &command, LayerOptions &options) {
-  command.add_option("FILE", options.file, "the layer, a .qn file")->required();
+  command.parse_complete_callback([&command, &options] {
+    for (const CLI::Option *option : command.get_options())
+      if (option->count())
+        options.given.push_back(option->get_name());
+  });
+  command
+      .add_option("FILE", options.file,
+                  "the layer, a .qn file; or a module made of it")
+      ->required();
   command
       .add_option("--target", options.target,
                   "cpu, cpu:generic, cuda:sm_90a, sim:sm_80, ...")
@@ -139,6 +147,7 @@ int main(int argc, char **argv) {
       "  quern run examples/hello/hello.qn --set M=8 --check\n"
       "  quern run layer.qn --input x=x.npy --weights model.safetensors "
       "--output y.npy\n"
+      "  quern run layer.qnm --input x=x.npy --weights model.safetensors\n"
       "  quern run layer.qn --set M=5 --target sim:sm_80 --check");
 
   CompileCommandOptions compileOptions;
@@ -152,6 +161,9 @@ int main(int argc, char **argv) {
       ->check([](const std::string &path) {
         return std::string(path.empty() ? "an empty name is no file" : "");
       });
+  compileCommand->add_flag("--no-source", compileOptions.withoutSource,
+                           "leave the layer's text out of the module; "
+                           "quern run --check needs it");
   compileCommand
       ->add_option("--emit", compileOptions.emit, "print a stage instead")
       ->check(CLI::IsMember(
