@@ -186,6 +186,8 @@ Oracle::check(std::span<const TensorView> operands,
     if (i < own.codeShare.size())
       own.codeShare = {own.codeShare[i]};
     reference::HostTensor actual = toHost(outputs[i]);
+    if (i < own.undetermined.size())
+      own.undetermined = {own.undetermined[i]};
     auto compared = reference::compare({(*expected)[i]}, {actual}, own);
     if (!compared)
       return compared.error();
