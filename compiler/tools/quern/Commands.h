@@ -80,6 +80,9 @@ struct CacheOptions {
 };
 int cache(const CacheOptions &options);
 
+/// "1 kernel", "2 kernels".
+std::string countOf(size_t number, const std::string &what);
+
 /// Prints the diagnostic to standard error and gives the exit code its kind
 /// asks for.
 int report(const Diagnostic &diagnostic);

@@ -113,8 +113,8 @@ int quern::tool::explain(const LayerOptions &options) {
   size_t perRun = 0;
   for (const LaunchDesc &launch : variant.launches)
     perRun += launch.phase == LaunchPhase::Run;
-  fmt::print("{} for {}: {} kernels in each run\n", module.layer,
-             variant.target, perRun);
+  fmt::print("{} for {}: {} in each run\n", module.layer, variant.target,
+             countOf(perRun, "kernel"));
   if (!output->placements.empty())
     fmt::print("\nWhere scales are applied\n");
   if (file->isModule)

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <new>
 #include <system_error>
 
@@ -25,6 +26,10 @@ using namespace quern::tool;
 /// Messages to a closed standard error are lost, and nothing more.
 static void complain(const std::string &text) {
   std::fputs(text.c_str(), stderr);
+}
+
+std::string quern::tool::countOf(size_t number, const std::string &what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
 int quern::tool::report(const Diagnostic &diagnostic) {
@@ -108,6 +113,16 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       ->capture_default_str();
   command.add_option("--set", options.set, "the value of a symbol, as in M=8");
   command.add_flag("--json", options.json, "print JSON");
+}
+
+/// Results that do not reach their reader are no success.
+static int finish(int code) {
+  std::cout.flush(); // Where the library for arguments writes its help.
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout)
+    return code;
+  complain(fmt::format("error: cannot write to standard output: {}\n",
+                       std::strerror(errno)));
+  return WrongInput;
 }
 
 int main(int argc, char **argv) {
@@ -209,7 +224,7 @@ int main(int argc, char **argv) {
           argv[1]));
       return WrongInput;
     }
-    return app.exit(error) == 0 ? Right : WrongInput;
+    return app.exit(error) == 0 ? finish(Right) : WrongInput;
   }
   auto command = [&] {
     if (runCommand->parsed())
@@ -222,13 +237,8 @@ int main(int argc, char **argv) {
       return doctor(doctorOptions);
     return cache(cacheOptions);
   };
-  // Results that do not reach their reader are no success.
   try {
-    int code = command();
-    if (std::fflush(stdout) == 0 && !std::ferror(stdout))
-      return code;
-    complain(fmt::format("error: cannot write to standard output: {}\n",
-                         std::strerror(errno)));
+    return finish(command());
   } catch (const std::bad_alloc &) {
     complain("error: out of memory\n");
   } catch (const std::system_error &error) {

@@ -315,8 +315,8 @@ void Run::print() const {
   std::string made =
       file.isModule ? fmt::format("loaded {}:", options.file)
                     : fmt::format("compiled in {:.0f} ms to", file.compileMs);
-  fmt::print("  {} {} kernels ({})\n", made, state().runLaunches.size(),
-             layer->target());
+  fmt::print("  {} {} ({})\n", made,
+             countOf(state().runLaunches.size(), "kernel"), layer->target());
   fmt::print("  ran in {:.3f} ms{}\n", medianMs(),
              times.size() > 1 ? fmt::format(" (median of {})", times.size())
                               : std::string());
