@@ -125,6 +125,13 @@ static int finish(int code) {
   return WrongInput;
 }
 
+static std::string commandNames(const CLI::App &app) {
+  std::string names;
+  for (const CLI::App *command : app.get_subcommands(nullptr))
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
+}
+
 int main(int argc, char **argv) {
   CLI::App app("Compiles and runs quantized neural-network layers.", "quern");
   app.set_version_flag("--version", "quern " QUERN_VERSION);
@@ -216,15 +223,20 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
-    if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
-        app.get_subcommands().empty()) {
+    if (error.get_exit_code() == 0) // --help, --version
+      return finish(app.exit(error) == 0 ? Right : WrongInput);
+    bool known = !app.get_subcommands().empty();
+    if (!known && argc > 1 && argv[1][0] != '-')
       complain(fmt::format(
-          "error: there is no command {}\nnote: the commands are run, "
-          "compile, explain, doctor and cache; see quern --help\n",
-          argv[1]));
-      return WrongInput;
-    }
-    return app.exit(error) == 0 ? finish(Right) : WrongInput;
+          "error: there is no command {}\nnote: the commands are {}; see "
+          "quern --help\n",
+          argv[1], commandNames(app)));
+    else
+      complain(fmt::format(
+          "error: {}\nnote: quern{} --help says what is accepted\n",
+          error.what(),
+          known ? " " + app.get_subcommands().front()->get_name() : ""));
+    return WrongInput;
   }
   auto command = [&] {
     if (runCommand->parsed())
