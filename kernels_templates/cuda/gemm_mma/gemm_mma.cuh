@@ -10,8 +10,8 @@
 //     acc_t(m, n) = sum over k of lhs_t(m, k) * rhs_t(n, k)
 //
 // Both operands are rows of contiguous K. 8-bit integers accumulate in s32,
-// f16 and bf16 in f32. M, N and K are any nonnegative numbers: what lies
-// beyond them is filled with zero on the way to shared memory.
+// f16, bf16 and 8-bit floats in f32. M, N and K are any nonnegative numbers:
+// what lies beyond them is filled with zero on the way to shared memory.
 //
 // How it runs. A thread block computes a tileM x tileN tile. Tiles of tileK
 // elements travel through a ring of `stages` buffers in shared memory, copied
@@ -42,7 +42,9 @@ namespace quern {
 
 /// What a configuration may leave unsaid.
 struct GemmDefaults {
-  using Lhs = s8; ///< s8 or u8 on either side, or f16 or bf16 on both.
+  /// s8 or u8 on either side, e4m3 or e5m2 on either side, or f16 or bf16 on
+  /// both.
+  using Lhs = s8;
   using Rhs = s8;
   static constexpr int tileM = 128, tileN = 128, tileK = 64; ///< In elements.
   static constexpr int stages = 4;
@@ -66,6 +68,12 @@ template <> struct Accumulates<f16> {
   using Type = float;
 };
 template <> struct Accumulates<bf16> {
+  using Type = float;
+};
+template <> struct Accumulates<e4m3> {
+  using Type = float;
+};
+template <> struct Accumulates<e5m2> {
   using Type = float;
 };
 
@@ -172,12 +180,8 @@ QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
       u32 word = 0;
 #pragma unroll
       for (int e = 0; e < 4 / width; ++e)
-        if ((u32)(e * width) < valid) {
-          if constexpr (width == 1)
-            word |= (u32)(u8)src[e] << (8 * e);
-          else
-            word |= (u32)src[e].bits << (16 * e);
-        }
+        if ((u32)(e * width) < valid)
+          word |= storedBits(src[e]) << (8 * width * e);
       storeShared(dst, word);
     }
   }
