@@ -126,7 +126,7 @@ inline uint8_t toF8(float x, bool isE5M2) {
     if (distance < least || (distance == least && code % 2 == 0))
       best = code;
   }
-  if (std::isinf(a))
+  if (a >= fromF8(static_cast<uint8_t>(largest), isE5M2))
     best = largest;
   return static_cast<uint8_t>(best | (std::signbit(x) ? 0x80 : 0));
 }

@@ -270,6 +270,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   for (unsigned i = 0; i < numBatch; ++i)
     grid = grid * tile::toSymExpr(map.getResult(i));
   result.launch.grid[0] = grid;
-  finish(result, declarations, fmt::format("Gemm<{}>::threads", config));
+  finish(result, declarations,
+         fmt::format("Gemm<{}>::threads{}", config,
+                     schedule->fewBlocks ? ", 1" : ""));
   return result;
 }

@@ -54,6 +54,8 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
     schedule.remark = fmt::format("8-bit floats decoded to f16 by the "
                                   "assembler: on {} mma.sync has no other form",
                                   target.name());
+  schedule.fewBlocks = (problem.split && problem.terms > 1) ||
+                       (problem.float8 && !target.sumsF8Short());
   unsigned sums = problem.terms * (problem.split ? 2 : 1);
   bool small = problem.maxM <= 32;
   schedule.tileN = sums > 1 || problem.maxN <= 64 ? 64 : 128;

@@ -54,6 +54,9 @@ struct GemmSchedule {
   unsigned warpsM = 2, warpsN = 4;
   unsigned lhsCopy = 16, rhsCopy = 16;
   uint32_t sharedBytes = 0;
+  /// One block per multiprocessor is enough: shared memory or accumulators
+  /// allow few, and for more of them the assembler would spill.
+  bool fewBlocks = false;
   std::string remark; ///< What `explain` should say beside the tile.
 
   static constexpr int64_t promoteEvery = 128;

@@ -120,29 +120,50 @@ QN_DEVICE F16Pairs decodeF16(e4m3, u32 word) {
   const F16Pairs high = decodeF16(e5m2(), word);
   return {decodePairE4M3(high.first), decodePairE4M3(high.second)};
 }
-template <class A, class B>
-QN_DEVICE void mmaDecoded(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const F16Pairs upper = decodeF16(A(), a[2 * half]);
-    const F16Pairs lower = decodeF16(A(), a[2 * half + 1]);
-    const F16Pairs right = decodeF16(B(), half ? b1 : b0);
-    const u32 left[4] = {upper.first, lower.first, upper.second, lower.second};
-    mma(f16(), f16(), d, left, right.first, right.second);
-  }
-}
-#define QN_MMA_DECODED(A, B)                                                   \
-  QN_DEVICE void mma(A, B, float (&d)[4], const u32(&a)[4], u32 b0, u32 b1) {  \
-    mmaDecoded<A, B>(d, a, b0, b1);                                            \
-  }
-QN_MMA_DECODED(e4m3, e4m3)
-QN_MMA_DECODED(e4m3, e5m2)
-QN_MMA_DECODED(e5m2, e4m3)
-QN_MMA_DECODED(e5m2, e5m2)
-#undef QN_MMA_DECODED
 #endif
 #undef QN_MMA_INTEGER
 #undef QN_MMA_FLOAT
+
+/// What the machine multiplies in place of an element, and how many matrix
+/// instructions a step of 32 bytes takes. `asLeft` and `asRight` give their
+/// operands from four words of `loadMatrix4`: of the left operand one fragment,
+/// of the right one two neighbouring ones.
+template <class Element> struct Multiplied {
+  using Type = Element;
+  static constexpr int parts = 1;
+  static __device__ void asLeft(const u32 (&word)[4], u32 (&to)[1][4]) {
+    asRight(word, to);
+  }
+  static __device__ void asRight(const u32 (&word)[4], u32 (&to)[1][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      to[0][i] = word[i];
+  }
+};
+#if !QN_NATIVE_F8
+template <class Element> struct MultipliedAsF16 {
+  using Type = f16;
+  static constexpr int parts = 2;
+  static __device__ void asLeft(const u32 (&word)[4], u32 (&to)[2][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const F16Pairs pairs = decodeF16(Element(), word[i]);
+      to[i / 2][i % 2] = pairs.first;
+      to[i / 2][i % 2 + 2] = pairs.second;
+    }
+  }
+  static __device__ void asRight(const u32 (&word)[4], u32 (&to)[2][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const F16Pairs pairs = decodeF16(Element(), word[i]);
+      to[i % 2][i / 2 * 2] = pairs.first;
+      to[i % 2][i / 2 * 2 + 1] = pairs.second;
+    }
+  }
+};
+template <> struct Multiplied<e4m3> : MultipliedAsF16<e4m3> {};
+template <> struct Multiplied<e5m2> : MultipliedAsF16<e5m2> {};
+#endif
 
 } // namespace quern
 

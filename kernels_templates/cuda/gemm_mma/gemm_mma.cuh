@@ -301,37 +301,49 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     copyCommit();
     const u32 lhsTile = shared + kt % Config::stages * G::stageBytes;
     const u32 rhsTile = lhsTile + G::lhsCount * G::lhsBytes;
-#pragma unroll
+    using Left = Multiplied<typename G::Lhs>;
+    using Right = Multiplied<typename G::Rhs>;
+    // Steps that decode are long enough as they are.
+#pragma unroll Left::parts == 1 ? G::steps : 1
     for (int step = 0; step < G::steps; ++step) {
-      u32 a[G::lhsCount][fragsM][4], b[G::rhsCount][fragsN / 2][4];
+      u32 a[G::lhsCount][fragsM][Left::parts][4];
+      u32 b[G::rhsCount][fragsN / 2][Right::parts][4];
 #pragma unroll
       for (int t = 0; t < G::lhsCount; ++t)
 #pragma unroll
-        for (int i = 0; i < fragsM; ++i)
-          loadMatrix4(a[t][i],
+        for (int i = 0; i < fragsM; ++i) {
+          u32 words[4];
+          loadMatrix4(words,
                       lhsTile + t * G::lhsBytes +
                           swizzle<G::rowBytes>(warpRow + i * 16 + lane % 16,
                                                step * 32 + lane / 16 * 16));
+          Left::asLeft(words, a[t][i]);
+        }
 #pragma unroll
       for (int t = 0; t < G::rhsCount; ++t)
 #pragma unroll
-        for (int j = 0; j < fragsN / 2; ++j)
-          loadMatrix4(b[t][j],
+        for (int j = 0; j < fragsN / 2; ++j) {
+          u32 words[4];
+          loadMatrix4(words,
                       rhsTile + t * G::rhsBytes +
                           swizzle<G::rowBytes>(warpColumn + j * 16 + lane % 8 +
                                                    lane / 16 * 8,
                                                step * 32 + lane / 8 % 2 * 16));
+          Right::asRight(words, b[t][j]);
+        }
 #pragma unroll
       for (int t = 0; t < T; ++t)
 #pragma unroll
         for (int i = 0; i < fragsM; ++i)
 #pragma unroll
-          for (int j = 0; j < fragsN; ++j) {
-            const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i];
-            const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2];
-            mma(typename G::Lhs(), typename G::Rhs(), part[t][i][j], left,
-                right[j % 2 * 2], right[j % 2 * 2 + 1]);
-          }
+          for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+            for (int p = 0; p < Left::parts; ++p) {
+              const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i][p];
+              const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2][p];
+              mma(typename Left::Type(), typename Right::Type(), part[t][i][j],
+                  left, right[j % 2 * 2], right[j % 2 * 2 + 1]);
+            }
       if constexpr (isSplit) {
         const int done = kt * G::steps + step + 1;
         const bool last = kt == tilesK - 1 && step == G::steps - 1;
