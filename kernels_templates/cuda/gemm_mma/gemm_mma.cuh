@@ -220,6 +220,8 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int warpRow = warp % Config::warpsM * G::warpM;
   const int warpColumn = warp / Config::warpsM * G::warpN;
+  // A warp whose rows are all beyond M copies and waits, but multiplies not.
+  const bool hasRows = tile.m0 + warpRow < M;
 
   auto load = [&](int kt) {
     u32 to = shared + kt % Config::stages * G::stageBytes;
@@ -299,6 +301,8 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     if (kt + Config::stages - 1 < tilesK)
       load(kt + Config::stages - 1);
     copyCommit();
+    if (!hasRows)
+      continue;
     const u32 lhsTile = shared + kt % Config::stages * G::stageBytes;
     const u32 rhsTile = lhsTile + G::lhsCount * G::lhsBytes;
     using Left = Multiplied<typename G::Lhs>;
