@@ -72,6 +72,7 @@ struct Register {
 };
 
 class Decoder;
+struct SpecialRegister;
 
 class InstrBuilder {
 public:
@@ -139,6 +140,7 @@ public:
   Decoder &decoder;
 
 private:
+  uint32_t readSpecial(const SpecialRegister &special);
   uint32_t bind(uint32_t slot, bool isResult);
   uint32_t constant(const ptx::Operand &operand, unsigned bytes);
 
