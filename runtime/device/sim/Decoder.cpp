@@ -29,6 +29,20 @@ unsigned sim::elementBytes(std::string_view type) {
   return parsed ? parsed->bytes : 0;
 }
 
+TargetArch sim::parseTargetArch(std::string_view target) {
+  TargetArch arch;
+  size_t at = target.find("sm_");
+  if (at == std::string_view::npos)
+    return arch;
+  for (at += 3; at < target.size() && target[at] >= '0' && target[at] <= '9' &&
+                arch.number < 1000;
+       ++at)
+    arch.number = arch.number * 10 + static_cast<unsigned>(target[at] - '0');
+  if (at < target.size() && (target[at] == 'a' || target[at] == 'f'))
+    arch.suffix = target[at];
+  return arch;
+}
+
 static uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
