@@ -29,7 +29,7 @@ using Operation = double (*)(double a, double b, double c);
 
 /// Applies an operation on both halves.
 Row<U> packed(const char *name, Format format, Operation operation,
-              bool canonicalNan = true) {
+              bool canonicalNan = true, bool anyZero = false) {
   Row<U> row = {name, [=](U a, U b, U c) {
                   U both = 0;
                   for (int h = 0; h < 2; ++h) {
@@ -43,13 +43,15 @@ Row<U> packed(const char *name, Format format, Operation operation,
                   return both;
                 }};
   // Signs and payloads of NaNs that are only moved are not defined.
-  if (!canonicalNan)
+  if (!canonicalNan || anyZero)
     row.canonical = [=](U x) {
       U both = 0;
       for (int h = 0; h < 2; ++h) {
         U half = x >> 16 * h & 0xffff;
-        if (std::isnan(decode(format, half)))
+        if (!canonicalNan && std::isnan(decode(format, half)))
           half = 0x7fff;
+        if (anyZero && half == 0x8000) // Whether relu(-0) is -0 is not said.
+          half = 0;
         both |= half << 16 * h;
       }
       return both;
@@ -102,14 +104,14 @@ std::vector<Case> conformance::halfCases() {
                   {packed("add", f16, add), packed("sub", f16, sub),
                    packed("mul", f16, mul), packed("fma", f16, fused),
                    packed("add.sat", f16, addSat),
-                   packed("fma.relu", f16, fmaRelu),
+                   packed("fma.relu", f16, fmaRelu, true, true),
                    packed("mul.ftz", f16, mulFtz), packed("min", f16, least),
                    packed("max", f16, most), packed("max.NaN", f16, mostNan),
                    packed("neg", f16, negate, false),
                    packed("abs", f16, magnitude, false)},
                   specials),
       rowsCase<U>("bf16x2 arithmetic", "half", "half_bf16x2",
-                  {packed("fma", bf16, fused), packed("fma.relu", bf16, fmaRelu),
+                  {packed("fma", bf16, fused), packed("fma.relu", bf16, fmaRelu, true, true),
                    packed("min", bf16, least), packed("max", bf16, most),
                    packed("max.NaN", bf16, mostNan),
                    packed("neg", bf16, negate, false),

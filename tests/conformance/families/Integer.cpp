@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// PTX ISA: "Integer Arithmetic Instructions", "Extended-Precision Integer
-// Arithmetic Instructions", "Logic and Shift Instructions", and `prmt`.
+// PTX ISA: "Integer Arithmetic Instructions", "Logic and Shift Instructions",
+// and `prmt`.
 //
 //===----------------------------------------------------------------------===//
 
@@ -136,8 +136,6 @@ Case sums() {
        {"max.u32", [](U a, U b, U) { return std::max(a, b); }},
        {"min.s32", [](U a, U b, U) -> U { return std::min(S(a), S(b)); }},
        {"max.s32", [](U a, U b, U) -> U { return std::max(S(a), S(b)); }},
-       {"add.cc, addc", [](U a, U b, U c) { return c + (a + b < a); }},
-       {"sub.cc, subc", [](U a, U b, U c) { return c - (a < b); }},
        {"div.u32", [](U a, U b, U) { return a / divisor(b); }},
        {"div.s32", [](U a, U b, U) { return U(S(a) / S(divisor(b))); }},
        {"rem.u32", [](U a, U b, U) { return a % divisor(b); }},

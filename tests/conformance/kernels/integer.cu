@@ -42,15 +42,13 @@ ROWS(integer_sums) {
   ROW(16, "max.u32 %0, %1, %2;")
   ROW(17, "min.s32 %0, %1, %2;")
   ROW(18, "max.s32 %0, %1, %2;")
-  ROW(19, "{.reg .b32 t; add.cc.u32 t, %1, %2; addc.u32 %0, %3, 0;}")
-  ROW(20, "{.reg .b32 t; sub.cc.u32 t, %1, %2; subc.u32 %0, %3, 0;}")
-  ROW(21, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
+  ROW(19, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
           "div.u32 %0, %1, d;}")
-  ROW(22, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
+  ROW(20, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
           "div.s32 %0, %1, d;}")
-  ROW(23, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
+  ROW(21, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
           "rem.u32 %0, %1, d;}")
-  ROW(24, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
+  ROW(22, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
           "rem.s32 %0, %1, d;}")
 }
 
