@@ -19,6 +19,7 @@
 
 using namespace quern;
 using namespace quern::sim;
+using Kind = AccessHistory::Kind;
 
 namespace {
 
@@ -74,9 +75,7 @@ void copyAsync(Warp &warp, const Instr &instr) {
       return;
     }
     uint32_t at = static_cast<uint32_t>(offset);
-    if (checks)
-      if (auto finding = block.shadow.beginCopy(warp.id, at, full))
-        reportShared(warp, instr, lane, *finding, Access::Write);
+    touchShared(warp, instr, lane, {&block, at}, full, Kind::BeginWrite);
     std::memset(block.shared + at, 0xCD, full);
     accepted |= 1u << lane;
     AsyncCopy copy;
@@ -103,7 +102,6 @@ void commitGroup(Warp &warp, const Instr &) {
 /// committed or not.
 void waitGroup(Warp &warp, const Instr &instr) {
   Block &block = *warp.block;
-  bool checks = block.launch->options.checks;
   bool everything = instr.flags;
   auto finished = [&](const AsyncCopy &copy) {
     if (!(warp.mask >> copy.lane & 1))
@@ -114,8 +112,8 @@ void waitGroup(Warp &warp, const Instr &instr) {
     std::byte *to = block.shared + copy.destination;
     std::memcpy(to, reinterpret_cast<const void *>(copy.source), copy.bytes);
     std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
-    if (checks)
-      block.shadow.endCopy(warp.id, copy.destination, copy.filled);
+    touchShared(warp, instr, copy.lane, {&block, copy.destination}, copy.filled,
+                Kind::EndWrite);
     return true;
   };
   std::erase_if(warp.asyncCopies, finished);

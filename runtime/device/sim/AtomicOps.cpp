@@ -5,12 +5,14 @@
 //===----------------------------------------------------------------------===//
 //
 // Lanes take effect in ascending order, which is one of the orders a device may
-// choose. Fences are accepted: the simulator is sequentially consistent.
+// choose. Values are sequentially consistent; what fences and orders promise to
+// others is kept by MemoryOrder.h.
 //
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Arithmetic.h"
 #include "runtime/device/sim/MemoryAccess.h"
+#include "runtime/device/sim/MemoryOrder.h"
 #include "runtime/device/sim/Opcodes.h"
 
 using namespace quern;
@@ -119,9 +121,15 @@ template <typename T> ExecFn pickInteger(Op op) {
 }
 
 void decodeAtomic(InstrBuilder &b, bool hasResult) {
-  b.takeOneOf({"relaxed", "acquire", "release", "acq_rel"});
-  b.takeOneOf({"cta", "cluster", "gpu", "sys"});
-  int space = b.takeOneOf({"global", "shared", "shared::cta"});
+  int order = b.takeOneOf({"relaxed", "acquire", "release", "acq_rel"});
+  int scope = b.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  // Without qualifiers: .relaxed.gpu (PTX ISA, atom).
+  b.instr.order =
+      order < 0 ? Order::Relaxed
+                : static_cast<Order>(static_cast<int>(Order::Relaxed) + order);
+  b.instr.scope = scope < 0 ? Scope::Gpu : static_cast<Scope>(scope);
+  int space =
+      b.takeOneOf({"global", "shared", "shared::cta", "shared::cluster"});
   int op = b.takeOneOf(
       {"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   b.take("noftz");
@@ -178,7 +186,9 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
 void decodeAtom(InstrBuilder &b) { decodeAtomic(b, true); }
 void decodeRed(InstrBuilder &b) { decodeAtomic(b, false); }
 
-void fence(Warp &warp, const Instr &) {
+void fence(Warp &warp, const Instr &instr) {
+  if (warp.block->launch->options.checks)
+    fenceMemory(warp, instr.scope);
   // A good moment for others to run.
   if (warp.block->launch->random() % 4 == 0)
     warp.yielded = true;
@@ -186,7 +196,12 @@ void fence(Warp &warp, const Instr &) {
 
 void decodeFence(InstrBuilder &b) {
   b.takeOneOf({"sc", "acq_rel", "acquire", "release"});
-  b.takeOneOf({"cta", "gl", "sys", "gpu", "cluster"});
+  int scope = b.takeOneOf({"cta", "cluster", "gpu", "gl", "sys"});
+  constexpr Scope scopes[] = {Scope::Cta, Scope::Cluster, Scope::Gpu,
+                              Scope::Gpu, Scope::Sys};
+  if (scope < 0)
+    return b.refuse("the scope is missing");
+  b.instr.scope = scopes[scope];
   b.expectOperands(0, 0);
   b.instr.exec = fence;
 }

@@ -13,6 +13,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/MemoryOrder.h"
 #include "runtime/device/sim/Opcodes.h"
 
 #include <algorithm>
@@ -58,6 +59,7 @@ void barrier(Warp &warp, const Instr &instr) {
     bar.expectedThreads = wholeBlock ? block.aliveThreads() : count;
     bar.wholeBlock = wholeBlock;
     bar.instruction = at;
+    bar.clock = Clock(block.linear);
     bar.line = instr.line;
   } else if (bar.wholeBlock != wholeBlock ||
              (!wholeBlock && bar.expectedThreads != count)) {
@@ -75,7 +77,7 @@ void barrier(Warp &warp, const Instr &instr) {
   // Threads count in whole warps where a count is given.
   bar.arrivedThreads += wholeBlock ? __builtin_popcount(warp.mask) : 32;
   if (block.launch->options.checks)
-    block.shadow.release(warp.id, bar.clock);
+    releaseInto(warp, bar.clock);
   if (instr.flags != noReduction) {
     uint32_t bits = warp.predicate(instr.slots[3]);
     if (instr.immediate & 2)
@@ -87,7 +89,8 @@ void barrier(Warp &warp, const Instr &instr) {
   }
   if (!arriveOnly) {
     bar.waiting |= 1u << warp.id;
-    warp.atBarrier = true;
+    warp.waiting = Wait::Barrier;
+    warp.waitInstr = &instr;
     warp.yielded = true;
   }
   // pc moves on after this function; completion looks one behind it.
