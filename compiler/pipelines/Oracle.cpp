@@ -39,6 +39,14 @@ const std::vector<SymbolDesc> &Oracle::symbols() const {
   return state->symbols;
 }
 
+const std::vector<std::string> &Oracle::operandNames() const {
+  return state->operands;
+}
+
+const std::vector<std::string> &Oracle::resultNames() const {
+  return state->results;
+}
+
 /// One name for a plain tensor, two for a quantized one.
 static void addNames(std::vector<std::string> &names, Type type,
                      StringAttr attr, const std::string &fallback) {
@@ -178,6 +186,8 @@ Oracle::check(std::span<const TensorView> operands,
     if (i < own.codeShare.size())
       own.codeShare = {own.codeShare[i]};
     reference::HostTensor actual = toHost(outputs[i]);
+    if (i < own.undetermined.size())
+      own.undetermined = {own.undetermined[i]};
     auto compared = reference::compare({(*expected)[i]}, {actual}, own);
     if (!compared)
       return compared.error();

@@ -78,6 +78,9 @@ public:
 
   /// Symbols of the layer, in index order.
   const std::vector<SymbolDesc> &symbols() const;
+  /// Inputs and weights, and results, as the runtime names them.
+  const std::vector<std::string> &operandNames() const;
+  const std::vector<std::string> &resultNames() const;
 
 private:
   struct State;

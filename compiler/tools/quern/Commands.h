@@ -21,6 +21,7 @@
 
 #include "runtime/core/Result.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -38,6 +39,11 @@ struct LayerOptions {
   std::string numerics = "strict";
   std::vector<std::string> set; ///< "M=8"
   bool json = false;
+  /// The options that were on the command line: "--target".
+  std::vector<std::string> given;
+  bool isGiven(const std::string &option) const {
+    return std::find(given.begin(), given.end(), option) != given.end();
+  }
 };
 
 struct RunOptions : LayerOptions {
@@ -56,6 +62,7 @@ struct CompileCommandOptions : LayerOptions {
   std::string output;    ///< A module file.
   std::string emit;      ///< A stage to print instead.
   std::string dumpAfter; ///< A pass.
+  bool withoutSource = false;
 };
 int compile(const CompileCommandOptions &options);
 
@@ -72,6 +79,9 @@ struct CacheOptions {
   bool json = false;
 };
 int cache(const CacheOptions &options);
+
+/// "1 kernel", "2 kernels".
+std::string countOf(size_t number, const std::string &what);
 
 /// Prints the diagnostic to standard error and gives the exit code its kind
 /// asks for.

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <new>
 #include <system_error>
 
@@ -25,6 +26,10 @@ using namespace quern::tool;
 /// Messages to a closed standard error are lost, and nothing more.
 static void complain(const std::string &text) {
   std::fputs(text.c_str(), stderr);
+}
+
+std::string quern::tool::countOf(size_t number, const std::string &what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
 int quern::tool::report(const Diagnostic &diagnostic) {
@@ -82,7 +87,15 @@ static std::string isSeed(const std::string &text) {
 
 /// The options of every command that compiles a layer.
 static void addLayerOptions(CLI::App &command, LayerOptions &options) {
-  command.add_option("FILE", options.file, "the layer, a .qn file")->required();
+  command.parse_complete_callback([&command, &options] {
+    for (const CLI::Option *option : command.get_options())
+      if (option->count())
+        options.given.push_back(option->get_name());
+  });
+  command
+      .add_option("FILE", options.file,
+                  "the layer, a .qn file; or a module made of it")
+      ->required();
   command
       .add_option("--target", options.target,
                   "cpu, cpu:generic, cuda:sm_90a, sim:sm_80, ...")
@@ -100,6 +113,23 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       ->capture_default_str();
   command.add_option("--set", options.set, "the value of a symbol, as in M=8");
   command.add_flag("--json", options.json, "print JSON");
+}
+
+/// Results that do not reach their reader are no success.
+static int finish(int code) {
+  std::cout.flush(); // Where the library for arguments writes its help.
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout)
+    return code;
+  complain(fmt::format("error: cannot write to standard output: {}\n",
+                       std::strerror(errno)));
+  return WrongInput;
+}
+
+static std::string commandNames(const CLI::App &app) {
+  std::string names;
+  for (const CLI::App *command : app.get_subcommands(nullptr))
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
 }
 
 int main(int argc, char **argv) {
@@ -139,6 +169,7 @@ int main(int argc, char **argv) {
       "  quern run examples/hello/hello.qn --set M=8 --check\n"
       "  quern run layer.qn --input x=x.npy --weights model.safetensors "
       "--output y.npy\n"
+      "  quern run layer.qnm --input x=x.npy --weights model.safetensors\n"
       "  quern run layer.qn --set M=5 --target sim:sm_80 --check");
 
   CompileCommandOptions compileOptions;
@@ -152,6 +183,9 @@ int main(int argc, char **argv) {
       ->check([](const std::string &path) {
         return std::string(path.empty() ? "an empty name is no file" : "");
       });
+  compileCommand->add_flag("--no-source", compileOptions.withoutSource,
+                           "leave the layer's text out of the module; "
+                           "quern run --check needs it");
   compileCommand
       ->add_option("--emit", compileOptions.emit, "print a stage instead")
       ->check(CLI::IsMember(
@@ -189,15 +223,20 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
-    if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
-        app.get_subcommands().empty()) {
+    if (error.get_exit_code() == 0) // --help, --version
+      return finish(app.exit(error) == 0 ? Right : WrongInput);
+    bool known = !app.get_subcommands().empty();
+    if (!known && argc > 1 && argv[1][0] != '-')
       complain(fmt::format(
-          "error: there is no command {}\nnote: the commands are run, "
-          "compile, explain, doctor and cache; see quern --help\n",
-          argv[1]));
-      return WrongInput;
-    }
-    return app.exit(error) == 0 ? Right : WrongInput;
+          "error: there is no command {}\nnote: the commands are {}; see "
+          "quern --help\n",
+          argv[1], commandNames(app)));
+    else
+      complain(fmt::format(
+          "error: {}\nnote: quern{} --help says what is accepted\n",
+          error.what(),
+          known ? " " + app.get_subcommands().front()->get_name() : ""));
+    return WrongInput;
   }
   auto command = [&] {
     if (runCommand->parsed())
@@ -210,13 +249,8 @@ int main(int argc, char **argv) {
       return doctor(doctorOptions);
     return cache(cacheOptions);
   };
-  // Results that do not reach their reader are no success.
   try {
-    int code = command();
-    if (std::fflush(stdout) == 0 && !std::ferror(stdout))
-      return code;
-    complain(fmt::format("error: cannot write to standard output: {}\n",
-                         std::strerror(errno)));
+    return finish(command());
   } catch (const std::bad_alloc &) {
     complain("error: out of memory\n");
   } catch (const std::system_error &error) {
