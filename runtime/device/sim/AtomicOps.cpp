@@ -12,7 +12,6 @@
 
 #include "runtime/device/sim/Arithmetic.h"
 #include "runtime/device/sim/MemoryAccess.h"
-#include "runtime/device/sim/MemoryOrder.h"
 #include "runtime/device/sim/Opcodes.h"
 
 using namespace quern;
@@ -50,6 +49,15 @@ template <Op op, typename T> T combine(T old, T value, T second) {
   }
 }
 
+/// An atomic that changes nothing may be a try for a lock.
+void finishAtomic(Warp &warp, const Instr &instr, bool changed) {
+  Launch &launch = *warp.block->launch;
+  if (changed)
+    launch.changed();
+  else if (instr.slots[0])
+    launch.mayPoll(warp, instr);
+}
+
 /// slots: result (0 for red), value, second value of cas.
 template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   LaneAddresses addresses = computeAddresses(warp, instr.address);
@@ -59,14 +67,17 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   const T *value = warp.lanes<T>(instr.slots[1]);
   const T *second = warp.lanes<T>(instr.slots[2]);
   T *result = instr.slots[0] ? warp.lanes<T>(instr.slots[0]) : nullptr;
+  bool changed = false;
   forActiveLanes(good, [&](int lane) {
     T old;
     std::memcpy(&old, pointers[lane], sizeof(T));
     T updated = combine<op, T>(old, value[lane], second[lane]);
+    changed |= std::memcmp(&updated, &old, sizeof(T)) != 0;
     std::memcpy(pointers[lane], &updated, sizeof(T));
     if (result)
       result[lane] = old;
   });
+  finishAtomic(warp, instr, changed);
 }
 
 template <typename Word, bool bfloat>
@@ -92,6 +103,7 @@ void atomicAddHalf(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
+  finishAtomic(warp, instr, true);
 }
 
 template <typename T> ExecFn pickInteger(Op op) {
@@ -186,26 +198,6 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
 void decodeAtom(InstrBuilder &b) { decodeAtomic(b, true); }
 void decodeRed(InstrBuilder &b) { decodeAtomic(b, false); }
 
-void fence(Warp &warp, const Instr &instr) {
-  if (warp.block->launch->options.checks)
-    fenceMemory(warp, instr.scope);
-  // A good moment for others to run.
-  if (warp.block->launch->random() % 4 == 0)
-    warp.yielded = true;
-}
-
-void decodeFence(InstrBuilder &b) {
-  b.takeOneOf({"sc", "acq_rel", "acquire", "release"});
-  int scope = b.takeOneOf({"cta", "cluster", "gpu", "gl", "sys"});
-  constexpr Scope scopes[] = {Scope::Cta, Scope::Cluster, Scope::Gpu,
-                              Scope::Gpu, Scope::Sys};
-  if (scope < 0)
-    return b.refuse("the scope is missing");
-  b.instr.scope = scopes[scope];
-  b.expectOperands(0, 0);
-  b.instr.exec = fence;
-}
-
 } // namespace
 
 std::span<const Opcode> sim::atomicOpcodes() {
@@ -213,8 +205,6 @@ std::span<const Opcode> sim::atomicOpcodes() {
   static const Opcode table[] = {
       {"atom", c, decodeAtom},
       {"red", c, decodeRed},
-      {"membar", c, decodeFence},
-      {"fence", c, decodeFence},
   };
   return table;
 }

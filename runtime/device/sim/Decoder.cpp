@@ -433,6 +433,12 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
   if (!builder.failed() && !builder.instr.exec)
     builder.refuse("this form is not supported");
   builder.finish();
+  // Fences alone carry no message.
+  const Instr &done = builder.instr;
+  bool maybeGlobal = done.space == AddressSpace::Generic ||
+                     (done.space == AddressSpace::Global && done.address.slot);
+  if (maybeGlobal && done.order != Order::Weak)
+    kernel.communicates = true;
   if (!failed)
     kernel.code.push_back(builder.instr);
 }
@@ -485,6 +491,9 @@ Result<Kernel> Decoder::run(const ptx::Function &entry) {
   kernel.maxThreads =
       entry.requiredThreads ? entry.requiredThreads : entry.maxThreads;
   kernel.exactThreads = entry.requiredThreads != 0;
+  std::copy_n(entry.requiredCluster, 3, kernel.requiredCluster);
+  kernel.explicitCluster = entry.explicitCluster;
+  kernel.maxClusterRank = entry.maxClusterRank;
   kernel.locations = module.locations;
   for (auto [number, name] : module.files) {
     // NVRTC puts the working directory before relative names.

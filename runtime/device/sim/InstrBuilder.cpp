@@ -205,6 +205,21 @@ uint32_t InstrBuilder::constant(const Operand &operand, unsigned bytes) {
   return decoder.constant(value, bytes);
 }
 
+/// Puts an instruction before this one that reads a special register.
+uint32_t InstrBuilder::readSpecial(const SpecialRegister &special) {
+  Instr read;
+  read.exec = special.exec;
+  read.slots[0] = decoder.newRegister(special.bytes);
+  read.line = statement.line;
+  read.location = statement.location;
+  read.spelling = decoder.intern(statement.spelling);
+  read.usesBegin = static_cast<uint32_t>(decoder.kernel.slotPool.size());
+  read.resultCount = 1;
+  decoder.kernel.slotPool.push_back(read.slots[0]);
+  decoder.kernel.code.push_back(read);
+  return read.slots[0];
+}
+
 uint32_t InstrBuilder::source(const Operand &operand, unsigned bytes) {
   unsigned width = bytes;
   uint32_t slot = wideSource(operand, bytes, width);
@@ -236,23 +251,14 @@ uint32_t InstrBuilder::wideSource(const Operand &operand, unsigned bytes,
     return bind(reg->slot, false);
   }
   if (SpecialRegister special = findSpecialRegister(operand.name);
-      special.exec) {
+      special.exec && special.bytes > 1) {
     if (bytes > special.bytes && !(special.bytes == 4 && bytes == 8)) {
       refuse(fmt::format("{} has {} bits", operand.name, special.bytes * 8));
       return 0;
     }
-    Instr read;
-    read.exec = special.exec;
-    read.slots[0] = decoder.newRegister(special.bytes);
-    read.line = statement.line;
-    read.location = statement.location;
-    read.spelling = decoder.intern(statement.spelling);
-    read.usesBegin = static_cast<uint32_t>(decoder.kernel.slotPool.size());
-    read.resultCount = 1;
-    decoder.kernel.slotPool.push_back(read.slots[0]);
-    decoder.kernel.code.push_back(read);
+    uint32_t slot = readSpecial(special);
     width = special.bytes;
-    return bind(read.slots[0], false);
+    return bind(slot, false);
   }
   if (std::optional<Symbol> symbol = decoder.findSymbol(operand.name)) {
     if (bytes < 4) {
@@ -277,6 +283,10 @@ uint32_t InstrBuilder::predicateSource(const Operand &operand, bool &negated) {
   std::optional<Register> reg = operand.kind == Operand::Kind::Name
                                     ? decoder.findRegister(operand.name)
                                     : std::nullopt;
+  if (operand.kind == Operand::Kind::Name && !reg)
+    if (SpecialRegister special = findSpecialRegister(operand.name);
+        special.exec && special.bytes == 1)
+      return bind(readSpecial(special), false);
   if (!reg || reg->bytes != 1) {
     refuse(fmt::format("'{}' is no predicate", operand.name));
     return 0;

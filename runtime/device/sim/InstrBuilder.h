@@ -76,6 +76,7 @@ struct Register {
 };
 
 class Decoder;
+struct SpecialRegister;
 
 class InstrBuilder {
 public:
@@ -152,6 +153,7 @@ public:
   Decoder &decoder;
 
 private:
+  uint32_t readSpecial(const SpecialRegister &special);
   uint32_t bind(uint32_t slot, bool isResult);
   uint32_t constant(const ptx::Operand &operand, unsigned bytes);
 

@@ -116,7 +116,7 @@ struct Warp {
   uint64_t pollProgress = ~uint64_t(0);
   uint32_t idlePolls = 0;
   uint32_t pollInstr = noInstr;
-  std::string pollWhat;
+  std::string pollWhat; ///< Empty for what only may be a poll.
 
   Clock clock;
   std::unique_ptr<FenceClocks> fences;
@@ -239,6 +239,9 @@ struct Launch {
   /// A poll of `warp` failed: gives up the turn. `what` says what it waits for
   /// in a deadlock's report.
   void poll(Warp &warp, const Instr &instr, const std::string &what);
+  /// A strong load, or an atomic that changed nothing: repeated at the same
+  /// instruction without any progress, it is a poll.
+  void mayPoll(Warp &warp, const Instr &instr);
 
   uint32_t clusterBlocks() const {
     return clusterSize[0] * clusterSize[1] * clusterSize[2];

@@ -121,11 +121,12 @@ uint64_t sim::mbarrierArrive(Warp &warp, const Instr &instr, int lane,
                        "only {} are pending",
                        count, describe(warp, place), mbarrier->phase,
                        mbarrier->pending));
-    return mbarrier->phase;
+    return mbarrier->phase << 20;
   }
   if (expectBytes)
     mbarrierExpectBytes(warp, instr, lane, place, expectBytes);
-  uint64_t token = mbarrier->phase;
+  uint64_t token =
+      mbarrier->phase << 20 | static_cast<uint32_t>(mbarrier->pending);
   mbarrier->pending -= static_cast<int32_t>(count);
   if (drop)
     mbarrier->expected -= count;
@@ -175,6 +176,7 @@ bool sim::mbarrierTestState(Warp &warp, const Instr &instr, int lane,
   Mbarrier *mbarrier = find(warp, instr, lane, place);
   if (!mbarrier)
     return false;
+  token >>= 20;
   checkInitKnown(warp, instr, lane, place, *mbarrier);
   if (token > mbarrier->phase || token + 1 < mbarrier->phase)
     misuse(warp, instr, lane,

@@ -15,7 +15,8 @@
 // contents are opaque.
 //
 // Modelling choices:
-//  - A state token is the number of the phase the arrival counted for.
+//  - A state token is the number of the phase the arrival counted for, above
+//    20 bits of arrivals pending before it (for mbarrier.pending_count).
 //    test_wait with it is true once the object is in a later phase; a token
 //    that is more than one phase old is a fault ("only the current or the
 //    immediately preceding phase").

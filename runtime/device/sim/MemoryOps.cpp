@@ -29,6 +29,8 @@ template <typename T, typename R> void load(Warp &warp, const Instr &instr) {
   uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
   uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
                           Access::Read, pointers);
+  if (instr.order != Order::Weak)
+    warp.block->launch->mayPoll(warp, instr);
   const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
   for (uint32_t i = 0; i < count; ++i) {
     if (!slots[i])

@@ -250,16 +250,34 @@ void Cluster::completeBarrier() {
   launch.changed();
 }
 
-void Launch::poll(Warp &warp, const Instr &instr, const std::string &what) {
-  warp.yielded = true;
-  if (warp.pollProgress == progress) {
+static void notePoll(Launch &launch, Warp &warp, uint32_t at) {
+  if (warp.pollProgress == launch.progress) {
     ++warp.idlePolls;
   } else {
     warp.idlePolls = 1;
-    warp.pollProgress = progress;
+    warp.pollProgress = launch.progress;
   }
-  warp.pollInstr = static_cast<uint32_t>(&instr - kernel->code.data());
+  warp.pollInstr = at;
+}
+
+void Launch::poll(Warp &warp, const Instr &instr, const std::string &what) {
+  warp.yielded = true;
+  notePoll(*this, warp, static_cast<uint32_t>(&instr - kernel->code.data()));
   warp.pollWhat = what;
+}
+
+void Launch::mayPoll(Warp &warp, const Instr &instr) {
+  uint32_t at = static_cast<uint32_t>(&instr - kernel->code.data());
+  // The first time round nothing is known yet.
+  bool again = warp.pollInstr == at && warp.pollProgress == progress;
+  if (!again)
+    warp.idlePolls = 0;
+  notePoll(*this, warp, at);
+  warp.pollWhat.clear();
+  // A loop may read an array of flags: give others a turn, but wait for many
+  // repetitions before it counts as stuck.
+  if (warp.idlePolls > 4)
+    warp.yielded = true;
 }
 
 namespace {
@@ -271,6 +289,7 @@ bool sleeps(const Launch &launch, const Warp &warp) {
 
 /// Polls in a row after which a warp is taken to wait for ever.
 constexpr uint32_t hopelessPolls = 256;
+constexpr uint32_t hopelessReads = 1 << 14;
 
 /// Runs the clusters that are resident to their end.
 void runResident(Launch &launch, std::vector<Cluster> &clusters) {
@@ -310,7 +329,8 @@ void runResident(Launch &launch, std::vector<Cluster> &clusters) {
       }
       bool hopeless = true;
       for (const Warp *warp : sleeping)
-        hopeless &= warp->idlePolls >= hopelessPolls;
+        hopeless &= warp->idlePolls >=
+                    (warp->pollWhat.empty() ? hopelessReads : hopelessPolls);
       if (hopeless)
         return reportDeadlock(clusters);
       runnable.swap(sleeping);
