@@ -486,6 +486,22 @@ void Decoder::decodeBody(Frame &frame, unsigned depth) {
   }
 }
 
+/// Marks what writes registers that some wgmma uses.
+static void markWgmmaOperands(Kernel &kernel) {
+  std::vector<bool> used(kernel.registerBytes / 64 + 1);
+  bool any = false;
+  for (const Instr &instr : kernel.code)
+    if (instr.touchesPending)
+      for (unsigned i = 0; i < instr.vectorCount; ++i)
+        any = used[kernel.slotPool[instr.vectorBegin + i] >> 6] = true;
+  if (!any)
+    return;
+  for (Instr &instr : kernel.code)
+    for (unsigned i = 0; i < instr.resultCount && !instr.touchesPending; ++i)
+      if (used[kernel.slotPool[instr.usesBegin + instr.sourceCount + i] >> 6])
+        instr.writesWgmmaOperand = true;
+}
+
 Result<Kernel> Decoder::run(const ptx::Function &entry) {
   kernel.name = entry.name;
   kernel.maxThreads =
@@ -520,6 +536,7 @@ Result<Kernel> Decoder::run(const ptx::Function &entry) {
   end.name = end.spelling = "ret";
   end.line = entry.line;
   kernel.code.push_back(controlInstr(end, Flow::Exit));
+  markWgmmaOperands(kernel);
   return std::move(kernel);
 }
 

@@ -27,6 +27,10 @@ std::optional<MatrixType> matrixTypeOf(Type type);
 
 void decodeMma(InstrBuilder &builder);
 
+/// A plain mov whose source is an accumulator of a pending wgmma: products are
+/// carried out, and the destination becomes pending instead of a fault.
+void carryPending(Warp &warp, const Instr &instr);
+
 } // namespace sim
 } // namespace v0
 } // namespace quern

@@ -116,6 +116,9 @@ struct Instr {
   Scope scope = Scope::Cta;
   bool nonCoherent = false;    ///< ld.global.nc
   bool touchesPending = false; ///< May use accumulators of pending wgmma.
+  bool copiesRegister = false; ///< A plain mov.
+  /// An ordinary instruction whose result some wgmma uses.
+  bool writesWgmmaOperand = false;
   uint8_t bytes = 0;           ///< Of one memory element.
   uint8_t flags = 0;           ///< The instruction's own.
   uint16_t vectorCount = 0;

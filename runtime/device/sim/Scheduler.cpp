@@ -86,6 +86,9 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.wgmmaGroup = 0;
     warp.pendingSlots.assign(kernel.registerBytes / 64 + 1, 0);
     warp.pendingCount = 0;
+    warp.unfencedSlots.assign(kernel.registerBytes / 64 + 1, 0);
+    warp.wgmmaPending.clear();
+    warp.wgmmaFenced = false;
     warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();
