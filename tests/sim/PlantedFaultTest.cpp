@@ -230,10 +230,13 @@ std::vector<Fault> faults() {
        "out of bounds"},
       {"SourceGuardDropped", gemm,
        [](std::string text) {
-         // The size operand that makes copies beyond the edge copy nothing.
-         size_t at = placeOf(text, "cp.async.cg", 0);
-         size_t comma = text.find(", %r", text.find("], 16", at));
-         return text.erase(comma, text.find(';', comma) - comma);
+         // The size operands that make copies beyond the edge copy nothing.
+         for (size_t at = 0;
+              (at = text.find("cp.async.cg", at)) != std::string::npos; ++at) {
+           size_t comma = text.find(", %r", text.find("], 16", at));
+           text.erase(comma, text.find(';', comma) - comma);
+         }
+         return text;
        },
        ""},
       {"FragmentsSwapped", gemm,

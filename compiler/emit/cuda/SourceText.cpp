@@ -6,6 +6,8 @@
 
 #include "compiler/emit/cuda/SourceText.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -54,9 +56,9 @@ std::string SourceText::str(llvm::StringRef unit) const {
   };
   std::string out;
   unsigned written = 0; // Lines of `out`.
-  // Where the compiler believes it is: the place of the next line, or nothing
+  // Where the compiler believes it is: the place of the next line; no file
   // while it counts the unit's own lines.
-  std::optional<Place> at;
+  Place at;
   auto put = [&](const std::string &line) {
     out += line;
     out += '\n';
@@ -64,17 +66,17 @@ std::string SourceText::str(llvm::StringRef unit) const {
   };
   for (const Line &line : lines) {
     if (line.place) {
-      if (!at || at->file != line.place->file || at->line != line.place->line)
+      if (at.file != line.place->file || at.line != line.place->line)
         put(fmt::format("#line {} \"{}\"", line.place->line,
                         quoted(line.place->file)));
       put(line.text);
-      at = line.place;
-      ++at->line;
+      at = *line.place;
+      ++at.line;
       continue;
     }
-    if (at) {
+    if (!at.file.empty()) {
       put(fmt::format("#line {} \"{}\"", written + 2, quoted(unit)));
-      at.reset();
+      at = {};
     }
     put(line.text);
   }
@@ -114,23 +116,24 @@ std::string quern::emit::identifier(llvm::StringRef text) {
 /// the templates define, as a reader of the text would expect.
 static bool isReserved(llvm::StringRef name) {
   static const llvm::StringSet<> reserved = {
-      "alignas",   "alignof",   "and",      "asm",      "auto",      "bool",
-      "break",     "case",      "catch",    "char",     "class",     "const",
-      "constexpr", "continue",  "decltype", "default",  "delete",    "do",
-      "double",    "else",      "enum",     "explicit", "export",    "extern",
-      "false",     "float",     "for",      "friend",   "goto",      "if",
-      "inline",    "int",       "long",     "mutable",  "namespace", "new",
-      "noexcept",  "not",       "nullptr",  "operator", "or",        "private",
-      "protected", "public",    "register", "return",   "short",     "signed",
-      "sizeof",    "static",    "struct",   "switch",   "template",  "this",
-      "throw",     "true",      "try",      "typedef",  "typeid",    "typename",
-      "union",     "unsigned",  "using",    "virtual",  "void",      "volatile",
-      "wchar_t",   "while",     "xor",      "s8",       "u8",        "u16",
-      "s32",       "u32",       "s64",      "u64",      "f16",       "bf16",
-      "gemm",      "tile",      "acc",      "inside",   "factor",    "quern",
-      "Team",      "Tile",      "min",      "max",      "gridDim",   "blockDim",
-      "blockIdx",  "threadIdx", "warpSize", "swizzle",  "mma",       "reduce",
-      "exchange",  "smaller",   "larger",   "divide",   "point",     "element"};
+      "alignas",   "alignof",  "and",      "asm",       "auto",      "bool",
+      "break",     "case",     "catch",    "char",      "class",     "const",
+      "constexpr", "continue", "decltype", "default",   "delete",    "do",
+      "double",    "else",     "enum",     "explicit",  "export",    "extern",
+      "false",     "float",    "for",      "friend",    "goto",      "if",
+      "inline",    "int",      "long",     "mutable",   "namespace", "new",
+      "noexcept",  "not",      "nullptr",  "operator",  "or",        "private",
+      "protected", "public",   "register", "return",    "short",     "signed",
+      "sizeof",    "static",   "struct",   "switch",    "template",  "this",
+      "throw",     "true",     "try",      "typedef",   "typeid",    "typename",
+      "union",     "unsigned", "using",    "virtual",   "void",      "volatile",
+      "wchar_t",   "while",    "xor",      "s8",        "u8",        "u16",
+      "s32",       "u32",      "s64",      "u64",       "f16",       "bf16",
+      "e4m3",      "e5m2",     "gemm",     "tile",      "acc",       "inside",
+      "factor",    "quern",    "Team",     "Tile",      "min",       "max",
+      "gridDim",   "blockDim", "blockIdx", "threadIdx", "warpSize",  "swizzle",
+      "mma",       "reduce",   "exchange", "smaller",   "larger",    "divide",
+      "point",     "element"};
   return reserved.contains(name) || name.starts_with("__");
 }
 

@@ -40,9 +40,9 @@ extern "C" __global__ void __launch_bounds__(threads)
 #pragma unroll 1
   for (int i = tid; i < n; i += threads)
     mine[i] = in[static_cast<long long>(blockIdx.x) * n + i] * 2;
-  __threadfence();
   __syncthreads();
   if (tid == 0) {
+    __threadfence();
     last = atomicAdd(counter, 1u) == gridDim.x - 1;
     __threadfence();
   }
