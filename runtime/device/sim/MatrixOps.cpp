@@ -35,7 +35,7 @@ enum class Shape : uint8_t { M8N8, M8N8Trans, M8N16, M16N16, M16N8 };
 // rows in all; vector: the registers.
 
 /// Checks row `row` of the access; false after a fault.
-bool checkRow(SharedAccess &access, Warp &warp, const Instr &instr,
+bool checkRow(Warp &warp, const Instr &instr, SharedAccess &access,
               unsigned row, uint64_t offset, uint32_t bytes) {
   int lane = static_cast<int>(row);
   if (offset % 16 == 0)
@@ -89,7 +89,7 @@ void loadMatrix(Warp &warp, const Instr &instr) {
   uint32_t rowBytes = instr.bytes >= 8 ? 16 : instr.bytes * 2;
   SharedAccess access(warp, instr, AccessHistory::Kind::Read);
   for (unsigned row = 0; row < rowCount; ++row)
-    if (!checkRow(access, warp, instr, row, addresses.value[row], rowBytes))
+    if (!checkRow(warp, instr, access, row, addresses.value[row], rowBytes))
       return;
   countAccess(warp, instr, addresses);
   alignas(16) uint8_t rows[32][16];
@@ -151,7 +151,7 @@ void storeMatrix(Warp &warp, const Instr &instr) {
   }
   SharedAccess access(warp, instr, AccessHistory::Kind::Write);
   for (unsigned row = 0; row < instr.immediate; ++row) {
-    if (!checkRow(access, warp, instr, row, addresses.value[row], 16))
+    if (!checkRow(warp, instr, access, row, addresses.value[row], 16))
       return;
     std::memcpy(block.shared + addresses.value[row], rows[row], 16);
   }
