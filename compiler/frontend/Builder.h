@@ -51,6 +51,14 @@ namespace quern {
 inline namespace v0 {
 
 class LayerBuilder;
+class Dim;
+
+Dim operator+(const Dim &a, const Dim &b);
+Dim operator-(const Dim &a, const Dim &b);
+/// A symbol is multiplied by numbers only.
+Dim operator*(int64_t factor, const Dim &a);
+/// ceil(a / divisor), as `K/128` in the text.
+Dim ceilDiv(const Dim &a, int64_t divisor);
 
 /// An extent: a number, a symbol, or an expression of them.
 class Dim {
@@ -63,9 +71,7 @@ public:
 
   friend Dim operator+(const Dim &a, const Dim &b);
   friend Dim operator-(const Dim &a, const Dim &b);
-  /// A symbol is multiplied by numbers only.
   friend Dim operator*(int64_t factor, const Dim &a);
-  /// ceil(a / divisor), as `K/128` in the text.
   friend Dim ceilDiv(const Dim &a, int64_t divisor);
 
 private:

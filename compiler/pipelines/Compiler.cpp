@@ -323,6 +323,8 @@ Result<CompileOutput> Compilation::run() {
     if (auto done = (this->*step)(); !done)
       return done.error();
   output.module.producers.push_back(std::string(compilerBuildId()));
+  if (!request.withoutSource)
+    output.module.source = request.source;
   return std::move(output);
 }
 

@@ -54,6 +54,8 @@ struct CompileRequest {
   Target target;
   std::vector<std::string> settings;
   std::vector<Stage> wanted;
+  /// Leave the layer's text out of the module.
+  bool withoutSource = false;
   /// The pass after which to print the IR, by its command-line name; empty for
   /// none.
   std::string dumpAfter;

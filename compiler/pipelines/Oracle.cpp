@@ -39,6 +39,14 @@ const std::vector<SymbolDesc> &Oracle::symbols() const {
   return state->symbols;
 }
 
+const std::vector<std::string> &Oracle::operandNames() const {
+  return state->operands;
+}
+
+const std::vector<std::string> &Oracle::resultNames() const {
+  return state->results;
+}
+
 /// One name for a plain tensor, two or three for a quantized one.
 static void addNames(std::vector<std::string> &names, Type type,
                      StringAttr attr, const std::string &fallback) {
@@ -180,6 +188,8 @@ Oracle::check(std::span<const TensorView> operands,
     if (i < own.codeShare.size())
       own.codeShare = {own.codeShare[i]};
     reference::HostTensor actual = toHost(outputs[i]);
+    if (i < own.undetermined.size())
+      own.undetermined = {own.undetermined[i]};
     auto compared = reference::compare({(*expected)[i]}, {actual}, own);
     if (!compared)
       return compared.error();
@@ -195,4 +205,36 @@ Oracle::check(std::span<const TensorView> operands,
     checks.push_back(std::move(check));
   }
   return checks;
+}
+
+Result<std::vector<Oracle::Bounds>>
+Oracle::bounds(std::span<const TensorView> operands, unsigned threads) const {
+  std::vector<reference::HostTensor> inputs = toHost(operands);
+  reference::Options options{threads};
+  auto expected = reference::interpret(state->layer, inputs,
+                                       reference::Mode::Exact, options);
+  if (!expected)
+    return expected.error();
+  auto tolerance =
+      reference::deriveTolerance(state->layer, inputs, *expected, options);
+  if (!tolerance)
+    return tolerance.error();
+  auto tensors = fromHost(*expected, state->results);
+  if (!tensors)
+    return tensors.error();
+  std::vector<Bounds> all;
+  for (size_t i = 0; i < tensors->size(); ++i) {
+    Bounds own;
+    own.expected = std::move((*tensors)[i]);
+    own.numericsClass = tolerance->numericsClass;
+    if (own.numericsClass == NumericsClass::Bounded) {
+      if (i < tolerance->rows.size())
+        own.rows = tolerance->rows[i];
+      if (i < tolerance->codeShare.size())
+        own.codeShare = tolerance->codeShare[i];
+      own.extraRelative = tolerance->extraRelative;
+    }
+    all.push_back(std::move(own));
+  }
+  return all;
 }

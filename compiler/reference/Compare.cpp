@@ -85,6 +85,7 @@ Result<Tolerance> deriveTolerance(mlir::func::FuncOp layer,
   for (const HostTensor &tensor : expected) {
     tolerance.rows.emplace_back(tensor.elements() / rowLength(tensor), 0.0);
     tolerance.codeShare.push_back(leastCodeShare);
+    tolerance.undetermined.emplace_back(tensor.elements(), false);
   }
   for (unsigned trial = 0; trial < trials; ++trial) {
     Options moved = options;
@@ -98,7 +99,12 @@ Result<Tolerance> deriveTolerance(mlir::func::FuncOp layer,
     for (size_t t = 0; t < expected.size(); ++t) {
       int64_t length = rowLength(expected[t]), different = 0;
       for (int64_t i = 0; i < expected[t].elements(); ++i) {
-        double change = std::fabs(expected[t].get(i) - (*results)[t].get(i));
+        double before = expected[t].get(i), after = (*results)[t].get(i);
+        double change = std::fabs(before - after);
+        // One of them infinite or NaN, and not both in the same way.
+        if (!std::isfinite(change) && before != after &&
+            !(std::isnan(before) && std::isnan(after)))
+          tolerance.undetermined[t][i] = true;
         different += bitsOf(expected[t], i) != bitsOf((*results)[t], i);
         double &row = tolerance.rows[t][i / length];
         // A NaN or infinity on either side says nothing about size.
@@ -126,7 +132,9 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
     return alike.error();
   bool bounded = tolerance.numericsClass == NumericsClass::Bounded;
   if (bounded && (tolerance.rows.size() != expected.size() ||
-                  tolerance.codeShare.size() != expected.size()))
+                  tolerance.codeShare.size() != expected.size() ||
+                  (!tolerance.undetermined.empty() &&
+                   tolerance.undetermined.size() != expected.size())))
     return fail(Errc::InvalidArgument,
                 "the tolerance was derived for another number of results");
   Comparison comparison;
@@ -144,6 +152,11 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
                               t));
     comparison.elements += e.elements();
     for (int64_t i = 0; i < e.elements(); ++i) {
+      if (bounded && !tolerance.undetermined.empty() &&
+          tolerance.undetermined[t][i]) {
+        ++comparison.undetermined;
+        continue;
+      }
       if (bitsOf(e, i) == bitsOf(a, i))
         continue;
       double x = e.get(i), y = a.get(i);
@@ -190,9 +203,14 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
 }
 
 std::string Comparison::render() const {
+  std::string skipped =
+      undetermined ? fmt::format("; {} not compared, their sums overflow in "
+                                 "some order",
+                                 undetermined)
+                   : std::string();
   if (!worst)
-    return fmt::format("{} elements, class {}: all bits equal", elements,
-                       name(numericsClass));
+    return fmt::format("{} elements, class {}: all bits equal{}", elements,
+                       name(numericsClass), skipped);
   std::string text =
       fmt::format("{} elements, class {}: {} differ, {} beyond what is allowed",
                   elements, name(numericsClass), different, mismatches);
@@ -202,7 +220,7 @@ std::string Comparison::render() const {
                       worst->expected, worst->actual, worst->ulps);
   if (worst->allowed > 0)
     text += fmt::format(", {:.3g} allowed", worst->allowed);
-  return text;
+  return text + skipped;
 }
 
 } // namespace quern::reference

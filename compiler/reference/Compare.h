@@ -25,6 +25,11 @@
 // and no proof. Codes that a quantizer makes of bounded values may differ by
 // one, in a share of the elements derived in the same way.
 //
+// A sum that overflows f32 in one order and not in another (products of both
+// signs beyond 3.4e38) is Inf, NaN or a number by chance: such an element, and
+// what depends on it, is counted and not compared. Infinities that every order
+// gives, from an operand or a sum of one sign, are compared like numbers.
+//
 // The trials know nothing of `fast`; its layers need `extraRelative`.
 //
 //===----------------------------------------------------------------------===//
@@ -63,6 +68,9 @@ struct Tolerance {
   std::vector<double> codeShare;
   /// Bounded only: further difference allowed, relative to the expected value.
   double extraRelative = 0;
+  /// Bounded only, per result tensor and element: some order of summing
+  /// overflows and another does not; nothing is compared. Empty for none.
+  std::vector<std::vector<bool>> undetermined;
 };
 
 /// Derives the tolerance of a layer on these inputs; `expected` are its exact
@@ -91,6 +99,8 @@ struct Comparison {
   int64_t mismatches = 0;
   /// Elements whose bits differ, allowed or not.
   int64_t different = 0;
+  /// Elements not compared: see Tolerance::undetermined.
+  int64_t undetermined = 0;
   /// Set when any element differs: a mismatch if there is one.
   std::optional<WorstElement> worst;
 

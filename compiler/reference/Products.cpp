@@ -24,6 +24,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <limits>
 
 using namespace mlir;
 using namespace quern::ir;
@@ -200,6 +201,26 @@ static void takeMagnitudes(const double *from, int64_t n, double *to) {
     to[i] = std::fabs(from[i]);
 }
 
+/// A sum of products as a trial may see it: moved by its bound, up or down.
+///
+/// Where the positive or the negative products alone may leave f32's range, a
+/// sum in f32 is a number, an infinity or NaN by its order, unless the whole
+/// is beyond the range on the one side that can overflow; what depends on the
+/// order becomes NaN here. An infinity or NaN among the operands decides the
+/// sum in every order, and stays.
+static double moveByBound(double sum, double bound, double magnitudes,
+                          double coin) {
+  constexpr double largest = std::numeric_limits<float>::max();
+  if (!std::isfinite(magnitudes))
+    return sum;
+  bool up = (magnitudes + sum) / 2 + bound > largest;
+  bool down = (magnitudes - sum) / 2 + bound > largest;
+  bool determined = (!up && !down) || (up && !down && sum - bound > largest) ||
+                    (down && !up && sum + bound < -largest);
+  return determined ? sum + coin * bound
+                    : std::numeric_limits<double>::quiet_NaN();
+}
+
 /// Computes the product with elements of T: float for codes, double for
 /// floats. `raw` stores the parts themselves (a product without scales).
 /// Returns the largest magnitude stored raw.
@@ -230,7 +251,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
         std::vector<T> c(panelRows * width);
         std::vector<double> part(panelRows * width), out(panelRows * width);
         std::vector<float> acc(panelRows * width);
-        std::vector<double> bound(perturb ? panelRows * width : 0);
+        std::vector<double> sums(perturb ? panelRows * width : 0);
         std::vector<double> sa(rows), sb(width, 0.0);
         double most = 0.0;
         for (int64_t panel = begin; panel < end; ++panel) {
@@ -240,7 +261,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
           std::fill(acc.begin(), acc.end(), 0.0f);
           for (auto [from, to] : product.segments) {
             std::fill(part.begin(), part.end(), 0.0);
-            std::fill(bound.begin(), bound.end(), 0.0);
+            std::fill(sums.begin(), sums.end(), 0.0);
             for (int64_t at = from; at < to; at += panelDepth) {
               int64_t depth = std::min(panelDepth, to - at);
               product.packPanel(batch, column, columns, at, depth,
@@ -254,7 +275,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
                   multiplyPanel(magnitudes.data() + at, k, b.data(), depth,
                                 rows, c.data());
                   for (int64_t i = 0; i < rows * width; ++i)
-                    bound[i] += c[i] * static_cast<double>(to - from) * 0x1p-24;
+                    sums[i] += c[i];
                 }
             }
             for (int64_t i = 0; perturb && i < rows; ++i)
@@ -263,8 +284,12 @@ static double multiply(const Product &product, unsigned threads, bool raw,
                     ((batch * product.m + row + i) * product.n + column + j) *
                         (k + 1) +
                     from;
-                part[i * width + j] +=
-                    coin(product.perturbation, place) * bound[i * width + j];
+                double magnitude = sums[i * width + j];
+                double bound =
+                    magnitude * static_cast<double>(to - from) * 0x1p-24;
+                double &sum = part[i * width + j];
+                sum = moveByBound(sum, bound, magnitude,
+                                  coin(product.perturbation, place));
               }
             if (raw && !product.split) {
               std::copy(part.begin(), part.end(), out.begin());

@@ -103,7 +103,7 @@ static void storeAny(DType type, bool real, std::byte *bytes, int64_t begin,
 }
 
 double HostTensor::get(int64_t index) const {
-  double value;
+  double value = 0;
   loadAny(dtype, false, bytes.data(), index, 1, &value);
   return value;
 }

@@ -7,7 +7,7 @@
 #include "runtime/cache/ModuleCache.h"
 
 #include "runtime/io/AtomicFile.h"
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 
 #include <fmt/format.h>
 
@@ -131,15 +131,11 @@ static bool visitNames(const std::string &path,
 /// A file's bytes if they are a valid module.
 static std::optional<std::vector<std::byte>>
 readModule(const std::string &file) {
-  Result<FileBytes> mapped = FileBytes::map(file);
-  if (!mapped)
+  // In memory before it is checked: what is used is what was checked.
+  Result<std::vector<std::byte>> bytes = readFile(file);
+  if (!bytes || !ModuleDesc::parse(*bytes))
     return std::nullopt;
-  std::span<const std::byte> bytes = mapped->bytes();
-  // Copied before it is checked: what is used is what was checked.
-  std::vector<std::byte> copy(bytes.begin(), bytes.end());
-  if (!ModuleDesc::parse(copy))
-    return std::nullopt;
-  return copy;
+  return std::move(*bytes);
 }
 
 std::optional<std::vector<std::byte>>
@@ -197,8 +193,8 @@ Result<std::vector<CacheEntry>> ModuleCache::list() const {
       entry.bytes = static_cast<uint64_t>(info.st_size);
       entry.modified = info.st_mtime;
     }
-    Result<FileBytes> file = FileBytes::map(path + "/" + name);
-    Result<ModuleDesc> module = file ? ModuleDesc::parse(file->bytes())
+    Result<std::vector<std::byte>> file = readFile(path + "/" + name);
+    Result<ModuleDesc> module = file ? ModuleDesc::parse(*file)
                                      : Result<ModuleDesc>(file.error());
     if (module) {
       entry.layer = module->layer;

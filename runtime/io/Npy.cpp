@@ -18,7 +18,7 @@
 #include "quern/io.h"
 #include "runtime/core/AllocationGuard.h"
 #include "runtime/io/AtomicFile.h"
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -242,10 +242,10 @@ Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
 
 Result<Tensor> quern::readNpy(const std::string &path) {
   return guardAllocations([&]() -> Result<Tensor> {
-    Result<FileBytes> file = FileBytes::map(path);
+    Result<std::vector<std::byte>> file = readFile(path);
     if (!file)
       return file.error();
-    Result<Tensor> tensor = parseNpy(file->bytes());
+    Result<Tensor> tensor = parseNpy(*file);
     if (!tensor)
       return inFile(tensor.error(), path);
     return tensor;

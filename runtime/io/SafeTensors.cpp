@@ -7,13 +7,14 @@
 #include "quern/io.h"
 #include "runtime/core/AllocationGuard.h"
 
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 #include "runtime/io/SafeTensorsHeader.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -22,20 +23,18 @@
 using namespace quern;
 
 struct SafeTensors::State {
-  State(FileBytes file, SafeTensorsHeader header, std::string path)
-      : file(std::move(file)), header(std::move(header)),
-        path(std::move(path)) {
+  State(FileReader file, SafeTensorsHeader header)
+      : file(std::move(file)), header(std::move(header)) {
     for (size_t i = 0; i < this->header.entries.size(); ++i)
       index.emplace(this->header.entries[i].name, i);
   }
 
-  FileBytes file;
+  FileReader file;
   SafeTensorsHeader header;
-  std::string path;
   std::unordered_map<std::string_view, size_t> index;
   std::mutex mutex;
-  /// Aligned copies of tensors that are not aligned in the file.
-  std::map<size_t, Tensor> copies;
+  /// The tensors asked for so far, by their number.
+  std::map<size_t, Tensor> tensors;
 };
 
 static Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
@@ -45,15 +44,28 @@ static Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
 
 Result<SafeTensors> SafeTensors::open(const std::string &path) {
   return guardAllocations([&]() -> Result<SafeTensors> {
-    Result<FileBytes> file = FileBytes::map(path);
+    Result<FileReader> file = FileReader::open(path);
     if (!file)
       return file.error();
-    Result<SafeTensorsHeader> header = parseSafeTensors(file->bytes());
+    std::array<std::byte, 8> start;
+    std::span<std::byte> whole(start.data(),
+                               std::min<uint64_t>(start.size(), file->size()));
+    if (Result<void> read = file->read(0, whole); !read)
+      return read.error();
+    Result<uint64_t> bytes = safeTensorsHeaderBytes(whole, file->size());
+    if (!bytes)
+      return inFile(bytes.error(), path);
+    std::string json(*bytes, '\0');
+    if (Result<void> read =
+            file->read(start.size(), std::as_writable_bytes(std::span(json)));
+        !read)
+      return read.error();
+    Result<SafeTensorsHeader> header = parseSafeTensors(json, file->size());
     if (!header)
       return inFile(header.error(), path);
     SafeTensors opened;
     opened.state =
-        std::make_shared<State>(std::move(*file), std::move(*header), path);
+        std::make_shared<State>(std::move(*file), std::move(*header));
     return opened;
   });
 }
@@ -89,7 +101,7 @@ Result<TensorView> SafeTensors::view(std::string_view name) const {
       return inFile(fail(Errc::InvalidArgument,
                          fmt::format("there is no tensor '{}'", name),
                          similarNames(entries(), name)),
-                    state->path);
+                    state->file.path());
     const Entry &entry = entries()[found->second];
     std::optional<DType> type = safeTensorsType(entry.type);
     if (!type)
@@ -97,30 +109,27 @@ Result<TensorView> SafeTensors::view(std::string_view name) const {
                          fmt::format("tensor '{}' is of type {}, which is not "
                                      "supported",
                                      name, entry.type)),
-                    state->path);
+                    state->file.path());
     if (entry.shape.size() > Shape::maxRank)
       return inFile(fail(Errc::Unsupported,
                          fmt::format("tensor '{}' has rank {}, above {}", name,
                                      entry.shape.size(), Shape::maxRank)),
-                    state->path);
-    const std::byte *data =
-        state->file.bytes().data() + state->header.dataOffset + entry.begin;
-    TensorView view(*type, Shape(entry.shape), data);
-    if (reinterpret_cast<uintptr_t>(data) % byteWidth(*type) == 0)
-      return view;
-
+                    state->file.path());
     std::lock_guard lock(state->mutex);
-    auto copy = state->copies.find(found->second);
-    if (copy == state->copies.end()) {
-      Result<Tensor> tensor = Tensor::zeros(*type, view.shape);
+    auto kept = state->tensors.find(found->second);
+    if (kept == state->tensors.end()) {
+      Result<Tensor> tensor = Tensor::zeros(*type, Shape(entry.shape));
       if (!tensor)
-        return inFile(tensor.error(), state->path);
-      if (tensor->bytes())
-        std::memcpy(tensor->data(), data, tensor->bytes());
-      copy = state->copies.emplace(found->second, std::move(*tensor)).first;
+        return inFile(tensor.error(), state->file.path());
+      std::span<std::byte> to(static_cast<std::byte *>(tensor->data()),
+                              tensor->bytes());
+      if (Result<void> read =
+              state->file.read(state->header.dataOffset + entry.begin, to);
+          !read)
+        return read.error();
+      kept = state->tensors.emplace(found->second, std::move(*tensor)).first;
     }
-    view.data = copy->second.data();
-    return view;
+    return TensorView(*type, kept->second.shape(), kept->second.data());
   });
 }
 
@@ -139,7 +148,7 @@ Result<TensorView> SafeTensors::bind(std::string_view name,
                            name, quern::name(found->dtype),
                            found->shape.print(), operand, quern::name(dtype),
                            shape.print())),
-          state->path);
+          state->file.path());
     found->name = operand;
     return found;
   });

@@ -239,27 +239,31 @@ std::optional<DType> quern::safeTensorsType(std::string_view name) {
   return type ? type->type : std::nullopt;
 }
 
-Result<SafeTensorsHeader>
-quern::parseSafeTensors(std::span<const std::byte> file) {
+Result<uint64_t> quern::safeTensorsHeaderBytes(std::span<const std::byte> start,
+                                               uint64_t fileBytes) {
   uint64_t headerBytes;
-  if (file.size() < sizeof(headerBytes))
+  if (start.size() < sizeof(headerBytes) || fileBytes < sizeof(headerBytes))
     return bad("it is shorter than 8 bytes");
-  std::memcpy(&headerBytes, file.data(), sizeof(headerBytes));
+  std::memcpy(&headerBytes, start.data(), sizeof(headerBytes));
   if (headerBytes > maxHeaderBytes)
     return bad(fmt::format("its header has {} bytes, above {}", headerBytes,
                            maxHeaderBytes));
-  if (headerBytes > file.size() - 8)
+  if (headerBytes > fileBytes - 8)
     return bad(fmt::format("it is truncated: the header has {} bytes, the file "
                            "{}",
-                           headerBytes, file.size()));
-  const char *json = reinterpret_cast<const char *>(file.data()) + 8;
-  if (headerBytes == 0 || json[0] != '{')
+                           headerBytes, fileBytes));
+  return headerBytes;
+}
+
+Result<SafeTensorsHeader> quern::parseSafeTensors(std::string_view json,
+                                                  uint64_t fileBytes) {
+  if (!json.starts_with('{'))
     return bad("its header does not begin with '{'");
 
   Handler handler;
   // The library reports by the handler; what may still come is bad_alloc.
   try {
-    if (!nlohmann::json::sax_parse(json, json + headerBytes, &handler))
+    if (!nlohmann::json::sax_parse(json.begin(), json.end(), &handler))
       return bad(handler.fault.empty() ? "its header is not valid JSON"
                                        : std::move(handler.fault));
   } catch (...) {
@@ -267,11 +271,11 @@ quern::parseSafeTensors(std::span<const std::byte> file) {
   }
 
   SafeTensorsHeader header = std::move(handler.header);
-  header.dataOffset = 8 + headerBytes;
+  header.dataOffset = 8 + json.size();
   std::ranges::sort(header.entries, {}, [](const auto &entry) {
     return std::tie(entry.begin, entry.end, entry.name);
   });
-  uint64_t size = file.size() - header.dataOffset, end = 0;
+  uint64_t size = fileBytes - header.dataOffset, end = 0;
   for (const SafeTensors::Entry &entry : header.entries) {
     const TypeName *type = findType(entry.type);
     if (!type)

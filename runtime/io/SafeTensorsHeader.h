@@ -31,8 +31,14 @@ struct SafeTensorsHeader {
   uint64_t dataOffset = 0; ///< In the file.
 };
 
-/// Parses and checks a whole file.
-Result<SafeTensorsHeader> parseSafeTensors(std::span<const std::byte> file);
+/// The header's N from the file's first 8 bytes (fewer when the file is
+/// shorter), held against the file's size.
+Result<uint64_t> safeTensorsHeaderBytes(std::span<const std::byte> start,
+                                        uint64_t fileBytes);
+
+/// Parses the N bytes of JSON and checks them against the file's size.
+Result<SafeTensorsHeader> parseSafeTensors(std::string_view json,
+                                           uint64_t fileBytes);
 
 /// Quern's element type for a name such as "BF16"; nothing if it has none.
 std::optional<DType> safeTensorsType(std::string_view name);

@@ -15,7 +15,7 @@
 #include "runtime/cache/ModuleCache.h"
 #include "runtime/core/AllocationGuard.h"
 #include "runtime/device/cpu/CpuFeatures.h"
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 #include "runtime/jit/CompilerLibrary.h"
 #include "runtime/jit/Drivers.h"
 
@@ -106,11 +106,10 @@ Result<Layer> quern::compile(std::string_view source,
 Result<Layer> quern::compileFile(const std::string &path,
                                  const CompileOptions &options) {
   return guardAllocations([&]() -> Result<Layer> {
-    Result<FileBytes> file = FileBytes::map(path);
+    Result<std::vector<std::byte>> file = readFile(path);
     if (!file)
       return file.error();
-    std::span<const std::byte> bytes = file->bytes();
-    return compile({reinterpret_cast<const char *>(bytes.data()), bytes.size()},
+    return compile({reinterpret_cast<const char *>(file->data()), file->size()},
                    options, path);
   });
 }

@@ -6,7 +6,7 @@
 
 #include "runtime/jit/CompilerLibrary.h"
 
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 #include "runtime/jit/CompilerAbi.h"
 #include "runtime/module/Module.h"
 #include "runtime/module/ModuleFormat.h"
@@ -27,28 +27,31 @@ static constexpr const char *libraryName = "libquern_compiler.so";
 
 /// The build-id note of an ELF file; empty if it has none. Every offset is
 /// checked: the path may name anything.
-static std::span<const std::byte> findBuildId(std::span<const std::byte> file) {
-  auto fits = [&](uint64_t offset, uint64_t size) {
-    return offset <= file.size() && size <= file.size() - offset;
+static std::vector<std::byte> findBuildId(const FileReader &file) {
+  auto read = [&](uint64_t offset, std::span<std::byte> to) {
+    return offset <= file.size() && to.size() <= file.size() - offset &&
+           file.read(offset, to);
   };
+  // No linker writes more notes than this.
+  constexpr uint64_t largestNotes = 1 << 20;
   Elf64_Ehdr header;
-  if (!fits(0, sizeof(header)))
+  if (!read(0, std::as_writable_bytes(std::span(&header, 1))))
     return {};
-  std::memcpy(&header, file.data(), sizeof(header));
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
       header.e_ident[EI_CLASS] != ELFCLASS64 ||
       header.e_phentsize != sizeof(Elf64_Phdr))
     return {};
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
-    if (!fits(header.e_phoff, (i + 1) * sizeof(segment)))
+    if (!read(header.e_phoff + i * sizeof(segment),
+              std::as_writable_bytes(std::span(&segment, 1))))
       return {};
-    std::memcpy(&segment, file.data() + header.e_phoff + i * sizeof(segment),
-                sizeof(segment));
-    if (segment.p_type != PT_NOTE || !fits(segment.p_offset, segment.p_filesz))
+    if (segment.p_type != PT_NOTE || segment.p_filesz > largestNotes)
       continue;
-    std::span<const std::byte> notes =
-        file.subspan(segment.p_offset, segment.p_filesz);
+    std::vector<std::byte> bytes(segment.p_filesz);
+    if (!read(segment.p_offset, bytes))
+      continue;
+    std::span<const std::byte> notes = bytes;
     while (notes.size() >= sizeof(Elf64_Nhdr)) {
       Elf64_Nhdr note;
       std::memcpy(&note, notes.data(), sizeof(note));
@@ -58,8 +61,10 @@ static std::span<const std::byte> findBuildId(std::span<const std::byte> file) {
       if (total > notes.size())
         break;
       if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-          std::memcmp(notes.data() + sizeof(note), "GNU", 4) == 0)
-        return notes.subspan(sizeof(note) + nameSize, note.n_descsz);
+          std::memcmp(notes.data() + sizeof(note), "GNU", 4) == 0) {
+        notes = notes.subspan(sizeof(note) + nameSize, note.n_descsz);
+        return {notes.begin(), notes.end()};
+      }
       notes = notes.subspan(total);
     }
   }
@@ -68,12 +73,11 @@ static std::span<const std::byte> findBuildId(std::span<const std::byte> file) {
 
 /// The identity of the library at that path; 0 if there is no such file.
 static uint64_t identityOf(const std::string &path) {
-  Result<FileBytes> file = FileBytes::map(path);
+  Result<FileReader> file = FileReader::open(path);
   if (!file)
     return 0;
   uint64_t id = 0;
-  if (std::span<const std::byte> note = findBuildId(file->bytes());
-      !note.empty()) {
+  if (std::vector<std::byte> note = findBuildId(*file); !note.empty()) {
     id = format::checksum(note);
   } else {
     struct stat info;

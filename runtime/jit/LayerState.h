@@ -46,6 +46,14 @@ struct LayerState {
   std::vector<std::string> symbolNames() const;
 };
 
+/// Between the public handle and what it points at; never null.
+struct LayerAccess {
+  static Layer make(std::shared_ptr<const LayerState> state) {
+    return Layer(std::move(state));
+  }
+  static const LayerState &state(const Layer &layer) { return *layer.state; }
+};
+
 /// Chooses the variant for a target, loads its code and sorts its plan.
 /// `driver` is for targets other than the CPU, and outlives the layer.
 Result<std::shared_ptr<const LayerState>>

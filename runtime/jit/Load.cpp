@@ -7,7 +7,7 @@
 #include "quern/quern.h"
 
 #include "runtime/core/AllocationGuard.h"
-#include "runtime/io/FileBytes.h"
+#include "runtime/io/FileReader.h"
 #include "runtime/jit/Drivers.h"
 #include "runtime/jit/LayerState.h"
 
@@ -44,17 +44,17 @@ Result<Layer> quern::load(std::span<const std::byte> bytes,
         options.executor ? options.executor : defaultExecutor(), *driver);
     if (!state)
       return detail::explainFailure(*target, state.error());
-    return Layer(std::move(*state));
+    return detail::LayerAccess::make(std::move(*state));
   });
 }
 
 Result<Layer> quern::loadFile(const std::string &path,
                               const LoadOptions &options) {
   return guardAllocations([&]() -> Result<Layer> {
-    Result<FileBytes> file = FileBytes::map(path);
+    Result<std::vector<std::byte>> file = readFile(path);
     if (!file)
       return file.error();
-    Result<Layer> layer = load(file->bytes(), options);
+    Result<Layer> layer = load(*file, options);
     if (layer)
       return layer;
     Diagnostic diagnostic = layer.error();

@@ -19,7 +19,8 @@
 // The table is validated before any section is touched: in bounds, disjoint,
 // checksummed. An unknown major version is refused, an unknown section is
 // skipped unless flagged as required. Old files stay loadable: golden modules
-// under tests/golden prove it.
+// under tests/golden prove it. A file states the lowest minor version that has
+// all it contains.
 //
 // A plan is a list of buffers and a list of launches for each target variant.
 // Shapes, grids, item counts and scratch sizes are expressions over the
@@ -149,7 +150,8 @@ struct VariantDesc {
 
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
-  static constexpr uint16_t formatMinor = 1;
+  /// 1: the first; 2: the layer's text.
+  static constexpr uint16_t formatMinor = 2;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;
@@ -157,6 +159,9 @@ struct ModuleDesc {
   std::vector<VariantDesc> variants;
   /// Who made it: "quern 0.1.0", "LLVM 22.1.8", "NVRTC 13.0 <build id>".
   std::vector<std::string> producers;
+  /// The layer's text, for `quern run --check` and for people; the runtime
+  /// never reads it. Empty where it was left out.
+  std::string source;
 
   bool operator==(const ModuleDesc &) const = default;
 

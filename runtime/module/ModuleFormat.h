@@ -15,7 +15,8 @@
 //
 // Sections of a version-0 file, in this order: one `Layer`, one `Variant` per
 // variant, then the `Code` sections the variants refer to by their position in
-// the section table. A section is consumed to its last byte; later minor
+// the section table, then at most one `Source`, which is the layer's text and
+// nothing else. Every other section is consumed to its last byte; later minor
 // versions add what they need in new sections, flagged as required only when
 // an old reader would misunderstand the file without them.
 //
@@ -47,7 +48,12 @@ inline constexpr uint32_t maxRank = 6;
 inline constexpr uint32_t maxSymbols = 64;
 inline constexpr uint32_t maxAlignment = 4096;
 
-enum class SectionKind : uint32_t { Layer = 1, Variant = 2, Code = 3 };
+enum class SectionKind : uint32_t {
+  Layer = 1,
+  Variant = 2,
+  Code = 3,
+  Source = 4, ///< Optional; from minor version 2 on.
+};
 
 /// A reader that does not know this section must refuse the file.
 inline constexpr uint32_t flagRequired = 1;
@@ -59,7 +65,8 @@ struct CodeReference {
   uint32_t section = 0; ///< Position in the section table.
 };
 
-/// The section `Layer`: everything of a ModuleDesc but the variants.
+/// The section `Layer`: everything of a ModuleDesc but the variants
+/// and the text.
 template <typename Archive, typename Module>
 void layerFields(Archive &a, Module &m) {
   a(m.layer), a(m.numerics), a(m.symbols), a(m.producers);

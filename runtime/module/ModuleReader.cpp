@@ -208,7 +208,7 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
   for (size_t i = 0; i < table->size(); ++i) {
     const Entry &entry = (*table)[i];
     if (entry.kind < static_cast<uint32_t>(SectionKind::Layer) ||
-        entry.kind > static_cast<uint32_t>(SectionKind::Code)) {
+        entry.kind > static_cast<uint32_t>(SectionKind::Source)) {
       if (entry.flags & flagRequired)
         return fail(Errc::InvalidFile,
                     fmt::format("this module needs section kind {}, which this "
@@ -222,6 +222,14 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
     if (entry.kind == static_cast<uint32_t>(SectionKind::Code))
       continue;
 
+    if (entry.kind == static_cast<uint32_t>(SectionKind::Source)) {
+      if (!module.source.empty())
+        return bad("two sections hold the layer's text");
+      std::span<const std::byte> text = contents(entry);
+      module.source.assign(reinterpret_cast<const char *>(text.data()),
+                           text.size());
+      continue;
+    }
     Reader reader(contents(entry));
     if (entry.kind == static_cast<uint32_t>(SectionKind::Layer)) {
       if (haveLayer)

@@ -91,6 +91,9 @@ std::vector<std::byte> ModuleDesc::serialize() const {
   for (const VariantDesc &variant : variants)
     for (const CodeDesc &object : variant.code)
       sections.push_back({SectionKind::Code, object.bytes});
+  if (!source.empty())
+    sections.push_back(
+        {SectionKind::Source, std::as_bytes(std::span<const char>(source))});
 
   uint64_t end = headerBytes + tableEntryBytes * sections.size();
   for (Section &section : sections) {
@@ -103,10 +106,12 @@ std::vector<std::byte> ModuleDesc::serialize() const {
   Writer file;
   for (char c : magic)
     file(static_cast<uint8_t>(c));
-  file(formatMajor), file(formatMinor);
+  file(formatMajor);
+  file(source.empty() ? uint16_t{1} : formatMinor);
   file(static_cast<uint32_t>(sections.size()));
   for (const Section &section : sections) {
-    file(static_cast<uint32_t>(section.kind)), file(flagRequired);
+    file(static_cast<uint32_t>(section.kind));
+    file(section.kind == SectionKind::Source ? 0 : flagRequired);
     file(section.offset), file(static_cast<uint64_t>(section.bytes.size()));
     file(checksum(section.bytes));
   }

@@ -120,8 +120,9 @@ TEST(FrontendBuilder, SwiGlu) {
         Tensor up = b.weight("w_up", DType::I8, {176, 64}, perChannel());
         Tensor down = b.weight("w_down", DType::I8, {64, 176}, perChannel());
         Tensor xq = b.quantize(x, DType::I8, perToken());
-        Tensor h = b.as(silu(b.matmul(xq, gate, true)) * b.matmul(xq, up, true),
-                        DType::F16);
+        // One statement each: C++ leaves the order of operands open.
+        Tensor gated = silu(b.matmul(xq, gate, true));
+        Tensor h = b.as(gated * b.matmul(xq, up, true), DType::F16);
         Tensor hq = b.quantize(h, DType::I8, perToken());
         b.output(b.matmul(hq, down, true), DType::F16, {m, 64});
       });

@@ -7,7 +7,7 @@
 // QUERN_SEED sets the first seed, QUERN_LAYERS how many layers are made. A
 // failure prints the layer and its seed, so that
 //
-//     QUERN_SEED=<seed> QUERN_LAYERS=1 random_layers_test
+//     QUERN_SEED=<seed> QUERN_LAYERS=1 random_layers_tests
 //
 // repeats it alone.
 //

@@ -179,6 +179,50 @@ TEST(Tolerance, CodesMayDifferByOneInASmallShare) {
   EXPECT_FALSE(verdict(expected, actual, *tolerance).passed());
 }
 
+/// y = a * b.T with one row of `a` for each case, b all ones.
+TEST(Tolerance, OverflowIsComparedWhereEveryOrderAgrees) {
+  constexpr double big = 3e38, inf = INFINITY;
+  Layer layer =
+      layerOf({"tensor<7x4xf32>", "tensor<1x4xf32>"}, {"tensor<7x1xf32>"},
+              "%y = quern.matmul %a0, %a1 transpose_rhs : "
+              "tensor<7x4xf32>, tensor<1x4xf32> -> tensor<7x1xf32>\n"
+              "return %y : tensor<7x1xf32>");
+  ASSERT_TRUE(layer.valid()) << layer.error();
+  std::vector<HostTensor> in = {
+      tensorOf(DType::F32, {7, 4},
+               {big,  big,  big,  big,  // Inf in every order
+                -big, -big, -big, -1,   // -Inf in every order
+                big,  big,  -big, -big, // a number, Inf, -Inf or NaN
+                big,  big,  -big, 0,    // a number or Inf
+                inf,  1,    -1,   2,    // Inf by an operand
+                inf,  -inf, 1,    2,    // NaN by two operands
+                1,    2,    3,    4}),
+      tensorOf(DType::F32, {1, 4}, {1, 1, 1, 1})};
+  std::vector<HostTensor> expected = layer.run(in);
+  ASSERT_EQ(expected.size(), 1u);
+  EXPECT_EQ(expected[0].get(0), inf);
+  EXPECT_EQ(expected[0].get(1), -inf);
+  EXPECT_EQ(expected[0].get(4), inf);
+  EXPECT_TRUE(std::isnan(expected[0].get(5)));
+  EXPECT_EQ(expected[0].get(6), 10);
+  auto tolerance = deriveTolerance(layer.func(), in, expected);
+  ASSERT_TRUE(bool(tolerance));
+  EXPECT_EQ(tolerance->undetermined[0],
+            (std::vector<bool>{false, false, true, true, false, false, false}));
+  for (double other : {inf, -inf, notANumber, 0.0}) {
+    std::vector<HostTensor> actual = expected;
+    actual[0].set(2, other);
+    Comparison comparison = verdict(expected, actual, *tolerance);
+    EXPECT_TRUE(comparison.passed()) << comparison.render();
+    EXPECT_EQ(comparison.undetermined, 2);
+  }
+  for (int row : {0, 1, 4, 5, 6}) {
+    std::vector<HostTensor> actual = expected;
+    actual[0].set(row, big);
+    EXPECT_EQ(verdict(expected, actual, *tolerance).mismatches, 1) << row;
+  }
+}
+
 TEST(Tolerance, ExactLayersHaveNone) {
   Layer layer = layerOf({"tensor<4xf32>"}, {"tensor<4xf32>"},
                         "%y = quern.exp %a0 : tensor<4xf32> -> tensor<4xf32>\n"

@@ -76,7 +76,7 @@ TEST_F(Fault, DroppedBarrierIsARace) {
                 64, sharedTile),
             status::LaunchFailed);
   EXPECT_THAT(session.reportText(),
-              HasSubstr("race: shared write of byte 128 by warp 1 is not "
+              HasSubstr("race: write at shared offset 128 by warp 1 is not "
                         "ordered after the write by warp 0"));
 }
 
@@ -136,7 +136,7 @@ TEST_F(Fault, UninitialisedSharedRead) {
   EXPECT_EQ(run("ld.shared.u32 %r2, [tile+128];", 32, sharedTile),
             status::LaunchFailed);
   EXPECT_THAT(report("uninitialised shared memory").message,
-              HasSubstr("byte 128"));
+              HasSubstr("shared offset 128"));
 }
 
 TEST_F(Fault, GlobalOutOfBoundsNamesTheBuffer) {
@@ -278,7 +278,7 @@ TEST_F(Fault, ExitWithPendingCopy) {
                 "cp.async.commit_group;",
                 1, sharedTile),
             status::LaunchFailed);
-  report("exit with pending copies");
+  report("exit with pending work");
 }
 
 TEST_F(Fault, ReadOfCopyInFlight) {

@@ -6,6 +6,8 @@
 
 #include "compiler/emit/cuda/SourceText.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -54,9 +56,9 @@ std::string SourceText::str(llvm::StringRef unit) const {
   };
   std::string out;
   unsigned written = 0; // Lines of `out`.
-  // Where the compiler believes it is: the place of the next line, or nothing
+  // Where the compiler believes it is: the place of the next line; no file
   // while it counts the unit's own lines.
-  std::optional<Place> at;
+  Place at;
   auto put = [&](const std::string &line) {
     out += line;
     out += '\n';
@@ -64,17 +66,17 @@ std::string SourceText::str(llvm::StringRef unit) const {
   };
   for (const Line &line : lines) {
     if (line.place) {
-      if (!at || at->file != line.place->file || at->line != line.place->line)
+      if (at.file != line.place->file || at.line != line.place->line)
         put(fmt::format("#line {} \"{}\"", line.place->line,
                         quoted(line.place->file)));
       put(line.text);
-      at = line.place;
-      ++at->line;
+      at = *line.place;
+      ++at.line;
       continue;
     }
-    if (at) {
+    if (!at.file.empty()) {
       put(fmt::format("#line {} \"{}\"", written + 2, quoted(unit)));
-      at.reset();
+      at = {};
     }
     put(line.text);
   }

@@ -6,7 +6,8 @@
 
 #include "compiler/lower/cpu/CpuTarget.h"
 
-#include "llvm/ADT/StringMap.h"
+#include "runtime/device/cpu/CpuFeatures.h"
+
 #include "llvm/TargetParser/Host.h"
 
 #include <fmt/format.h>
@@ -44,12 +45,11 @@ CpuTarget CpuTarget::forLevel(CpuLevel level) {
 }
 
 CpuTarget CpuTarget::host() {
-  llvm::StringMap<bool> present = llvm::sys::getHostCPUFeatures();
   CpuLevel best = CpuLevel::Generic;
   for (CpuLevel level : {CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
     bool all = true;
     for (const std::string &feature : forLevel(level).features)
-      all &= present.lookup(feature);
+      all &= cpu::hostHas(feature);
     if (all)
       best = level;
   }

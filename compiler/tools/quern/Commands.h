@@ -21,6 +21,7 @@
 
 #include "runtime/core/Result.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -38,6 +39,11 @@ struct LayerOptions {
   std::string numerics = "strict";
   std::vector<std::string> set; ///< "M=8"
   bool json = false;
+  /// The options that were on the command line: "--target".
+  std::vector<std::string> given;
+  bool isGiven(const std::string &option) const {
+    return std::find(given.begin(), given.end(), option) != given.end();
+  }
 };
 
 struct RunOptions : LayerOptions {
@@ -56,10 +62,25 @@ struct CompileCommandOptions : LayerOptions {
   std::string output;    ///< A module file.
   std::string emit;      ///< A stage to print instead.
   std::string dumpAfter; ///< A pass.
+  bool withoutSource = false;
 };
 int compile(const CompileCommandOptions &options);
 
 int explain(const LayerOptions &options);
+
+struct SimCommandOptions {
+  std::string file, kernel;
+  std::string grid = "1", block, cluster; ///< "X[,Y[,Z]]"
+  bool cooperative = false;
+  unsigned shared = 0;
+  std::vector<std::string> arguments;
+  std::string target;
+  uint64_t seed = 1;
+  unsigned schedules = 1;
+  bool withoutChecks = false;
+  bool json = false;
+};
+int simulate(const SimCommandOptions &options);
 
 struct DoctorOptions {
   bool json = false;
@@ -73,12 +94,19 @@ struct CacheOptions {
 };
 int cache(const CacheOptions &options);
 
+/// "1 kernel", "2 kernels".
+std::string countOf(size_t number, const std::string &what);
+
 /// Prints the diagnostic to standard error and gives the exit code its kind
 /// asks for.
 int report(const Diagnostic &diagnostic);
 
 /// The text of a file, or a message with the reason it cannot be read.
 Result<std::string> readTextFile(const std::string &path);
+
+/// Whether a file of that name may be made, as far as can be known before the
+/// work is done.
+Result<void> checkWritable(const std::string &path);
 
 /// `NAME=VALUE` into its halves; `what` names the option in the message.
 Result<std::pair<std::string, std::string>>

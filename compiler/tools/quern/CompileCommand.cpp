@@ -39,6 +39,7 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   if (!request)
     return report(request.error());
   request->compile.dumpAfter = options.dumpAfter;
+  request->compile.withoutSource = options.withoutSource;
   bool cubin = options.emit == "cubin";
   if (std::optional<Stage> stage = parseStage(options.emit))
     request->compile.wanted.push_back(*stage);
@@ -95,8 +96,8 @@ int quern::tool::compile(const CompileCommandOptions &options) {
     fmt::print("{}\n", json.dump(2));
     return Right;
   }
-  fmt::print("{} for {}: {} kernels in {:.0f} ms\n", output->module.layer,
-             variant.target, variant.kernels.size(), total);
+  fmt::print("{} for {}: {} in {:.0f} ms\n", output->module.layer,
+             variant.target, countOf(variant.kernels.size(), "kernel"), total);
   bool cuda = request->compile.target.kind != Target::Kind::Cpu;
   for (size_t k = 0; k < variant.kernels.size(); ++k) {
     const KernelDesc &kernel = variant.kernels[k];

@@ -86,24 +86,30 @@ static Finding findCache() {
 
 static Finding findNvrtc() {
   auto nvrtc = cuda::Nvrtc::get();
-  std::vector<std::string> advice = {
-      "needed to compile for CUDA and the simulator; the CPU needs none of it",
-      "install the CUDA toolkit's NVRTC 13, or: pip install nvidia-cuda-nvrtc",
-      "or name the library in QUERN_NVRTC"};
   if (!nvrtc) {
+    Finding finding{"NVRTC",
+                    false,
+                    nvrtc.error().message,
+                    {"needed to compile for CUDA and the simulator; the CPU "
+                     "needs none of it"}};
     for (const std::string &note : nvrtc.error().notes)
-      advice.push_back(note);
-    return {"NVRTC", false, nvrtc.error().message, advice};
+      finding.advice.push_back(note);
+    return finding;
   }
   Finding finding{"NVRTC",
                   true,
                   fmt::format("{}.{} in {}", (*nvrtc)->versionMajor(),
                               (*nvrtc)->versionMinor(), (*nvrtc)->path()),
                   {}};
-  if ((*nvrtc)->builtinsPath().empty())
-    finding.advice.push_back("its builtins library (libnvrtc-builtins) does "
-                             "not lie beside it; compiling works only if the "
-                             "loader finds it elsewhere");
+  if ((*nvrtc)->builtinsPath().empty()) {
+    finding.found = false;
+    finding.text += ", without its builtins library: it compiles nothing";
+    finding.advice = {
+        (*nvrtc)->builtinsFault(),
+        fmt::format("put libnvrtc-builtins.so.{}.{} beside it, or let "
+                    "QUERN_NVRTC name an NVRTC that has its own beside it",
+                    (*nvrtc)->versionMajor(), (*nvrtc)->versionMinor())};
+  }
   return finding;
 }
 

@@ -55,14 +55,15 @@ static Result<int64_t> bufferBytes(const BufferDesc &buffer,
 }
 
 int quern::tool::explain(const LayerOptions &options) {
-  auto request = makeRequest(options);
-  if (!request)
-    return report(request.error());
-  auto output = compileLayer(request->compile);
-  if (!output)
-    return report(output.error());
+  auto file = compileOrRead(options);
+  if (!file)
+    return report(file.error());
+  const CompileOutput *output = &file->compiled;
   const ModuleDesc &module = output->module;
-  const VariantDesc &variant = module.variants.front();
+  auto chosen = findVariant(module, options);
+  if (!chosen)
+    return report(chosen.error());
+  const VariantDesc &variant = **chosen;
   auto given = parseSymbolValues(module.symbols, options.set);
   if (!given)
     return report(given.error());
@@ -112,10 +113,14 @@ int quern::tool::explain(const LayerOptions &options) {
   size_t perRun = 0;
   for (const LaunchDesc &launch : variant.launches)
     perRun += launch.phase == LaunchPhase::Run;
-  fmt::print("{} for {}: {} kernels in each run\n", module.layer,
-             variant.target, perRun);
+  fmt::print("{} for {}: {} in each run\n", module.layer, variant.target,
+             countOf(perRun, "kernel"));
   if (!output->placements.empty())
     fmt::print("\nWhere scales are applied\n");
+  if (file->isModule)
+    fmt::print("read from {}; where scales are applied is said for a layer's "
+               "text alone\n",
+               options.file);
   for (const ScalePlacement &placement : output->placements)
     fmt::print("  {}:{}: {}\n", options.file, placement.line, placement.text);
   for (LaunchPhase phase : {LaunchPhase::Prepare, LaunchPhase::Run}) {

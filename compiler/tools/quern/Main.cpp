@@ -16,6 +16,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <new>
 #include <system_error>
 
@@ -25,6 +26,10 @@ using namespace quern::tool;
 /// Messages to a closed standard error are lost, and nothing more.
 static void complain(const std::string &text) {
   std::fputs(text.c_str(), stderr);
+}
+
+std::string quern::tool::countOf(size_t number, const std::string &what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
 int quern::tool::report(const Diagnostic &diagnostic) {
@@ -60,6 +65,21 @@ Result<std::string> quern::tool::readTextFile(const std::string &path) {
   return text;
 }
 
+Result<void> quern::tool::checkWritable(const std::string &path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (path.empty())
+    return fail(Errc::InvalidArgument, "an empty name is no file to write");
+  if (std::filesystem::is_directory(path, error))
+    return fail(Errc::InvalidArgument,
+                fmt::format("cannot write {}: it is a folder", path));
+  if (!folder.empty() && !std::filesystem::is_directory(folder, error))
+    return fail(Errc::InvalidArgument,
+                fmt::format("cannot write {}: there is no folder {}", path,
+                            folder.string()));
+  return {};
+}
+
 Result<std::pair<std::string, std::string>>
 quern::tool::splitAssignment(const std::string &text, const std::string &what) {
   size_t equals = text.find('=');
@@ -82,7 +102,15 @@ static std::string isSeed(const std::string &text) {
 
 /// The options of every command that compiles a layer.
 static void addLayerOptions(CLI::App &command, LayerOptions &options) {
-  command.add_option("FILE", options.file, "the layer, a .qn file")->required();
+  command.parse_complete_callback([&command, &options] {
+    for (const CLI::Option *option : command.get_options())
+      if (option->count())
+        options.given.push_back(option->get_name());
+  });
+  command
+      .add_option("FILE", options.file,
+                  "the layer, a .qn file; or a module made of it")
+      ->required();
   command
       .add_option("--target", options.target,
                   "cpu, cpu:generic, cuda:sm_90a, sim:sm_80, ...")
@@ -100,6 +128,23 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       ->capture_default_str();
   command.add_option("--set", options.set, "the value of a symbol, as in M=8");
   command.add_flag("--json", options.json, "print JSON");
+}
+
+/// Results that do not reach their reader are no success.
+static int finish(int code) {
+  std::cout.flush(); // Where the library for arguments writes its help.
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout) && std::cout)
+    return code;
+  complain(fmt::format("error: cannot write to standard output: {}\n",
+                       std::strerror(errno)));
+  return WrongInput;
+}
+
+static std::string commandNames(const CLI::App &app) {
+  std::string names;
+  for (const CLI::App *command : app.get_subcommands(nullptr))
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
 }
 
 int main(int argc, char **argv) {
@@ -139,6 +184,7 @@ int main(int argc, char **argv) {
       "  quern run examples/hello/hello.qn --set M=8 --check\n"
       "  quern run layer.qn --input x=x.npy --weights model.safetensors "
       "--output y.npy\n"
+      "  quern run layer.qnm --input x=x.npy --weights model.safetensors\n"
       "  quern run layer.qn --set M=5 --target sim:sm_80 --check");
 
   CompileCommandOptions compileOptions;
@@ -152,6 +198,9 @@ int main(int argc, char **argv) {
       ->check([](const std::string &path) {
         return std::string(path.empty() ? "an empty name is no file" : "");
       });
+  compileCommand->add_flag("--no-source", compileOptions.withoutSource,
+                           "leave the layer's text out of the module; "
+                           "quern run --check needs it");
   compileCommand
       ->add_option("--emit", compileOptions.emit, "print a stage instead")
       ->check(CLI::IsMember(
@@ -171,6 +220,58 @@ int main(int argc, char **argv) {
   explainCommand->footer("Example:\n"
                          "  quern explain examples/swiglu_mlp.qn --set M=64");
 
+  SimCommandOptions simOptions;
+  CLI::App *simCommand = app.add_subcommand(
+      "sim", "run a kernel of a PTX file on the simulator, with its checks");
+  simCommand->add_option("FILE", simOptions.file, "the PTX text")->required();
+  simCommand->add_option("--kernel", simOptions.kernel,
+                         "its kernel; without, the kernels are listed");
+  simCommand->add_option("--grid", simOptions.grid, "blocks: X[,Y[,Z]]")
+      ->capture_default_str();
+  simCommand->add_option("--block", simOptions.block,
+                         "threads of a block: X[,Y[,Z]]");
+  simCommand->add_option("--cluster", simOptions.cluster,
+                         "blocks of a cluster: X[,Y[,Z]]");
+  simCommand->add_flag("--cooperative", simOptions.cooperative,
+                       "all blocks run at once and may wait for each other");
+  simCommand
+      ->add_option("--shared", simOptions.shared,
+                   "bytes of dynamic shared memory")
+      ->check(CLI::Range(0u, 1u << 20));
+  simCommand->add_option("--arg", simOptions.arguments,
+                         "one for each parameter, in order; see below");
+  simCommand->add_option("--target", simOptions.target,
+                         "sm_80, sm_89, sm_90a, sm_100a or sm_120a; without, "
+                         "what the PTX is for");
+  simCommand
+      ->add_option("--seed", simOptions.seed,
+                   "of the schedule and of random buffers")
+      ->check(isSeed)
+      ->capture_default_str();
+  simCommand
+      ->add_option("--schedules", simOptions.schedules,
+                   "run so often, each in another order of warps and blocks")
+      ->check(CLI::Range(1u, 100000u))
+      ->capture_default_str();
+  simCommand->add_flag("--no-checks", simOptions.withoutChecks,
+                       "skip races, initialisation and bank conflicts");
+  simCommand->add_flag("--json", simOptions.json, "print JSON");
+  simCommand->footer(
+      "Arguments: i32:5, u64:7, f32:1.5, ...; in:x.npy (read only), "
+      "inout:x.npy[:y.npy],\nout:f32[64,64][:y.npy], zeros:i32[16][:y.npy], "
+      "random:f16[64,64][:y.npy],\nbytes:file.bin (a struct). NAME= before one "
+      "is what reports call the buffer.\n"
+      "Exit codes: 0 clean, 1 a fault was found, 2 wrong input.\n"
+      "Examples:\n"
+      "  quern sim kernel.ptx\n"
+      "  quern sim kernel.ptx --kernel saxpy --grid 4 --block 128 --arg "
+      "i32:500 "
+      "--arg f32:2 --arg in:x.npy --arg inout:y.npy:result.npy\n"
+      "  quern sim gemm.ptx --kernel gemm --grid 2,2 --block 128 --shared "
+      "65536 "
+      "--schedules 20 --arg random:i8[128,64] --arg random:i8[128,64] "
+      "--arg c=out:i32[128,128] --arg i32:128 --arg i32:128 --arg i32:64");
+
   DoctorOptions doctorOptions;
   CLI::App *doctorCommand = app.add_subcommand(
       "doctor", "say what was found on this machine and what is missing");
@@ -189,15 +290,20 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
-    if (error.get_exit_code() != 0 && argc > 1 && argv[1][0] != '-' &&
-        app.get_subcommands().empty()) {
+    if (error.get_exit_code() == 0) // --help, --version
+      return finish(app.exit(error) == 0 ? Right : WrongInput);
+    bool known = !app.get_subcommands().empty();
+    if (!known && argc > 1 && argv[1][0] != '-')
       complain(fmt::format(
-          "error: there is no command {}\nnote: the commands are run, "
-          "compile, explain, doctor and cache; see quern --help\n",
-          argv[1]));
-      return WrongInput;
-    }
-    return app.exit(error) == 0 ? Right : WrongInput;
+          "error: there is no command {}\nnote: the commands are {}; see "
+          "quern --help\n",
+          argv[1], commandNames(app)));
+    else
+      complain(fmt::format(
+          "error: {}\nnote: quern{} --help says what is accepted\n",
+          error.what(),
+          known ? " " + app.get_subcommands().front()->get_name() : ""));
+    return WrongInput;
   }
   auto command = [&] {
     if (runCommand->parsed())
@@ -206,17 +312,14 @@ int main(int argc, char **argv) {
       return compile(compileOptions);
     if (explainCommand->parsed())
       return explain(explainOptions);
+    if (simCommand->parsed())
+      return simulate(simOptions);
     if (doctorCommand->parsed())
       return doctor(doctorOptions);
     return cache(cacheOptions);
   };
-  // Results that do not reach their reader are no success.
   try {
-    int code = command();
-    if (std::fflush(stdout) == 0 && !std::ferror(stdout))
-      return code;
-    complain(fmt::format("error: cannot write to standard output: {}\n",
-                         std::strerror(errno)));
+    return finish(command());
   } catch (const std::bad_alloc &) {
     complain("error: out of memory\n");
   } catch (const std::system_error &error) {

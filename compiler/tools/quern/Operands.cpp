@@ -231,11 +231,10 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
 /// Fills the symbols that `--set` left open from the shapes given, and checks
 /// all shapes against them.
 static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
-                                 const Oracle &oracle,
                                  std::vector<std::optional<int64_t>> values,
                                  Operands &operands) {
-  const std::vector<SymbolDesc> &symbols = oracle.symbols();
-  const detail::LayerState &state = *layer.inner();
+  const detail::LayerState &state = detail::LayerAccess::state(layer);
+  const std::vector<SymbolDesc> &symbols = state.symbolDescs;
   std::vector<std::string> origins(symbols.size(), "--set");
   for (const auto &[name, given] : gatherer.getFound()) {
     auto number =
@@ -319,47 +318,66 @@ static Result<void> checkMemory(const Layer &layer,
                           memory / 0x1p30));
 }
 
+/// Draws the operands that no file gave.
+static Result<void> drawOthers(const Gatherer &gatherer, const Oracle *oracle,
+                               uint64_t seed, Operands &operands) {
+  std::vector<std::string> given, open;
+  for (const Operand *operand : gatherer.getWanted())
+    (gatherer.has(operand->name) ? given : open).push_back(operand->name);
+  if (open.empty())
+    return {};
+  if (!oracle)
+    return fail(
+        Errc::InvalidArgument,
+        fmt::format("no value was given for {}", fmt::join(open, ", ")),
+        {"values are drawn by the layer's text, which this module does not "
+         "carry: give --input or --weights"});
+  auto drawn = oracle->drawInputs(operands.symbols, seed, given);
+  if (!drawn)
+    return drawn.error();
+  for (Tensor &tensor : *drawn)
+    operands.owned.push_back(std::move(tensor));
+  operands.drawn = std::move(open);
+  return {};
+}
+
 Result<Operands> quern::tool::gatherOperands(const Layer &layer,
-                                             const Oracle &oracle,
+                                             const Oracle *oracle,
                                              const RunOptions &options) {
   Operands operands;
   Gatherer gatherer(layer);
-  auto values = parseSymbolValues(oracle.symbols(), options.set);
+  const std::vector<SymbolDesc> &symbols =
+      detail::LayerAccess::state(layer).symbolDescs;
+  auto values = parseSymbolValues(symbols, options.set);
   if (!values)
     return values.error();
   if (auto read = readInputs(gatherer, operands, options); !read)
     return read.error();
   if (auto read = readWeights(gatherer, operands, options); !read)
     return read.error();
-  if (auto inferred = inferSymbols(layer, gatherer, oracle, *values, operands);
+  if (auto inferred = inferSymbols(layer, gatherer, *values, operands);
       !inferred)
     return inferred.error();
-  if (auto fits = checkMemory(layer, oracle.symbols(), operands.symbols); !fits)
+  if (auto fits = checkMemory(layer, symbols, operands.symbols); !fits)
     return fits.error();
-
-  std::vector<std::string> given;
-  for (const auto &[name, operand] : gatherer.getFound())
-    given.push_back(name);
-  auto drawn = oracle.drawInputs(operands.symbols, options.seed, given);
-  if (!drawn)
+  size_t read = operands.owned.size();
+  if (auto drawn = drawOthers(gatherer, oracle, options.seed, operands); !drawn)
     return drawn.error();
-  std::map<std::string, TensorView> made;
-  for (Tensor &tensor : *drawn) {
-    const Operand *operand = gatherer.find(tensor.name());
-    if (!operand)
-      return fail(Errc::Internal,
-                  fmt::format("drew {}, which is no operand", tensor.name()));
-    TensorView view(tensor);
-    view.name = operand->name;
-    made.emplace(operand->name, view);
-    operands.drawn.push_back(operand->name);
-    operands.owned.push_back(std::move(tensor));
-  }
+
   for (const Operand *operand : gatherer.getWanted()) {
     auto it = gatherer.getFound().find(operand->name);
-    operands.views.push_back(it != gatherer.getFound().end()
-                                 ? it->second.view
-                                 : made.at(operand->name));
+    if (it != gatherer.getFound().end()) {
+      operands.views.push_back(it->second.view);
+      continue;
+    }
+    auto made = std::find_if(
+        operands.owned.begin() + read, operands.owned.end(),
+        [&](const Tensor &tensor) { return tensor.name() == operand->name; });
+    if (made == operands.owned.end())
+      return fail(Errc::Internal,
+                  fmt::format("operand {} was not drawn", operand->name));
+    operands.views.emplace_back(*made);
+    operands.views.back().name = operand->name;
   }
   return operands;
 }

@@ -11,6 +11,9 @@
 // for one operand, a wrong type or shape, and a NaN in a weight are errors that
 // name both sides.
 //
+// Drawing needs the reference's knowledge of the layer: without its text every
+// operand must be given.
+//
 // Symbols get their values from `--set`, else from the shapes of the operands
 // given; one that has neither is an error.
 //
@@ -40,7 +43,8 @@ struct Operands {
   std::vector<SafeTensors> files;
 };
 
-Result<Operands> gatherOperands(const Layer &layer, const Oracle &oracle,
+/// `oracle` is null where the layer's text is not known.
+Result<Operands> gatherOperands(const Layer &layer, const Oracle *oracle,
                                 const RunOptions &options);
 
 /// The values of `names` from `--set` alone, in order; a symbol without one is

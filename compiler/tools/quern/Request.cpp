@@ -1,4 +1,4 @@
-//===- Request.cpp - From command-line options to a compile ---------------===//
+//===- Request.cpp - From a file to a compile or a module -----------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -6,10 +6,35 @@
 
 #include "compiler/tools/quern/Request.h"
 
+#include "runtime/io/FileReader.h"
+#include "runtime/module/ModuleFormat.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+
 using namespace quern;
 using namespace quern::tool;
 
+static bool isModule(const std::string &path) {
+  if (path.ends_with(".qnm"))
+    return true;
+  // Anything that is no regular file is read as text.
+  Result<FileReader> file = FileReader::open(path);
+  std::array<std::byte, sizeof(format::magic)> start;
+  return file && file->size() >= start.size() && file->read(0, start) &&
+         std::memcmp(start.data(), format::magic, start.size()) == 0;
+}
+
 Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
+  if (isModule(options.file))
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} is a compiled module already", options.file),
+                {"quern run and quern explain take modules as they are"});
   auto source = readTextFile(options.file);
   if (!source)
     return source.error();
@@ -26,4 +51,67 @@ Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
   if (!options.layer.empty())
     request.compile.settings.push_back("layer=" + options.layer);
   return request;
+}
+
+static Result<CompiledFile> readModule(const LayerOptions &options) {
+  for (const char *option : {"--layer", "--fuse", "--numerics"})
+    if (options.isGiven(option))
+      return fail(Errc::InvalidArgument,
+                  fmt::format("{} steers compiling, and {} is compiled already",
+                              option, options.file),
+                  {"give it to quern compile"});
+  auto bytes = readFile(options.file);
+  if (!bytes)
+    return bytes.error();
+  auto module = ModuleDesc::parse(*bytes);
+  if (!module) {
+    Diagnostic diagnostic = module.error();
+    diagnostic.file = options.file;
+    return diagnostic;
+  }
+  CompiledFile read;
+  read.isModule = true;
+  read.compiled.module = std::move(*module);
+  return read;
+}
+
+Result<CompiledFile> quern::tool::compileOrRead(const LayerOptions &options) {
+  if (isModule(options.file))
+    return readModule(options);
+  auto request = makeRequest(options);
+  if (!request)
+    return request.error();
+  auto start = std::chrono::steady_clock::now();
+  auto output = compileLayer(request->compile);
+  if (!output)
+    return output.error();
+  CompiledFile file;
+  file.compiled = std::move(*output);
+  file.compileMs = std::chrono::duration<double, std::milli>(
+                       std::chrono::steady_clock::now() - start)
+                       .count();
+  return file;
+}
+
+Result<const VariantDesc *>
+quern::tool::findVariant(const ModuleDesc &module,
+                         const LayerOptions &options) {
+  auto target = Target::parse(options.target);
+  if (!target)
+    return target.error();
+  if (!options.isGiven("--target") && !module.variants.empty())
+    return &module.variants.front();
+  std::string wanted = target->codeTarget();
+  std::vector<std::string> present;
+  for (const VariantDesc &variant : module.variants) {
+    if (variant.target == wanted || variant.target.starts_with(wanted + ":"))
+      return &variant;
+    present.push_back(variant.target);
+  }
+  return fail(
+      Errc::Unsupported,
+      fmt::format("{} has no code for {}", options.file, target->print()),
+      {present.empty()
+           ? std::string("it has no code at all")
+           : fmt::format("it has code for {}", fmt::join(present, ", "))});
 }

@@ -1,6 +1,12 @@
-//===- Request.h - From command-line options to a compile -------*- C++ -*-===//
+//===- Request.h - From a file to a compile or a module ---------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// FILE is a layer's text, or a module that `quern compile -o` made of one. A
+// module is known by its first bytes or its name (*.qnm), and is what it is:
+// options that steer compiling are refused for it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,6 +29,23 @@ struct LayerRequest {
 
 /// Reads the file and fills the request every command starts from.
 Result<LayerRequest> makeRequest(const LayerOptions &options);
+
+/// A compiled layer with what is known of its making.
+struct CompiledFile {
+  /// `compiled.module.source` is the layer's text, empty where a module was
+  /// made without.
+  CompileOutput compiled;
+  bool isModule = false;
+  double compileMs = 0; ///< 0 for a module.
+};
+
+/// Compiles the text, or reads the module.
+Result<CompiledFile> compileOrRead(const LayerOptions &options);
+
+/// The module's variant for a target: the one made for it exactly, for "cpu"
+/// the first for a CPU, and without a target asked for the first of all.
+Result<const VariantDesc *> findVariant(const ModuleDesc &module,
+                                        const LayerOptions &options);
 
 } // namespace quern::tool
 

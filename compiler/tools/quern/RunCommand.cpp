@@ -7,6 +7,7 @@
 #include "compiler/tools/quern/Operands.h"
 #include "compiler/tools/quern/Request.h"
 #include "quern/io.h"
+#include "runtime/jit/LayerState.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,7 +16,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 
 using namespace quern;
 using namespace quern::tool;
@@ -67,16 +67,8 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
             Errc::InvalidArgument,
             fmt::format("--output {}: {} is given twice", text,
                         otherName == name ? "output " + name : "file " + path));
-    // Found out now, not after a long run.
-    std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("cannot write {}: it is a folder", path));
-    if (!folder.empty() && !std::filesystem::is_directory(folder, error))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("cannot write {}: there is no folder {}", path,
-                              folder.string()));
+    if (auto writable = checkWritable(path); !writable)
+      return writable.error();
     plan.files.emplace_back(name, path);
   }
   return plan;
@@ -110,143 +102,233 @@ static std::string summarize(const Tensor &tensor) {
   return text;
 }
 
-int quern::tool::run(const RunOptions &options) {
-  auto request = makeRequest(options);
-  if (!request)
-    return report(request.error());
-  Clock::time_point start = Clock::now();
-  auto compiled = compileLayer(request->compile);
-  if (!compiled)
-    return report(compiled.error());
-  double compileMs = millisecondsSince(start);
+namespace {
+/// A layer with its operands, what it computed, and what that is worth.
+class Run {
+public:
+  explicit Run(const RunOptions &options) : options(options) {}
 
-  LoadOptions loading;
-  loading.target = options.target;
-  loading.executor = makeExecutor(options.threads);
-  unsigned threads = loading.executor->threads();
-  std::vector<std::byte> bytes = compiled->module.serialize();
-  auto layer = load(bytes, loading);
-  if (!layer)
-    return report(layer.error());
-  auto files = planOutputs(*layer, options.outputs);
-  if (!files)
-    return report(files.error());
-  auto oracle = Oracle::create(*request->source, options.file, layer->name());
-  if (!oracle)
-    return report(oracle.error());
-  auto operands = gatherOperands(*layer, *oracle, options);
-  if (!operands)
-    return report(operands.error());
+  Result<void> execute();
+  void print() const;
+  void printJson() const;
+  bool passed() const {
+    return std::all_of(checks.begin(), checks.end(),
+                       [](const OutputCheck &check) { return check.passed; });
+  }
 
-  // Bind, prepare, run.
+private:
+  Result<void> makeOracle();
+  Result<void> allocateOutputs(std::span<const SymbolRange> values);
+  Result<void> launch(std::span<const SymbolRange> values);
+  Result<void> write() const;
+
+  const detail::LayerState &state() const {
+    return detail::LayerAccess::state(*layer);
+  }
+  double medianMs() const { return times[times.size() / 2]; }
+
+  const RunOptions &options;
+  CompiledFile file;
+  std::shared_ptr<Executor> executor;
+  std::optional<Layer> layer;
+  std::optional<Oracle> oracle;
+  OutputFiles files;
+  Operands operands;
+  std::vector<Tensor> outputs;
+  std::vector<TensorView> outputViews;
+  std::vector<double> times;
+  std::vector<OutputCheck> checks;
+};
+} // namespace
+
+/// The reference for the layer's text; none for a module without.
+Result<void> Run::makeOracle() {
+  const ModuleDesc &module = file.compiled.module;
+  if (module.source.empty()) {
+    if (options.check)
+      return fail(Errc::InvalidArgument,
+                  fmt::format("--check: {} does not carry its layer's text, "
+                              "which the reference needs",
+                              options.file),
+                  {"compile it without --no-source, or check the .qn file"});
+    return {};
+  }
+  auto made = Oracle::create(module.source,
+                             file.isModule ? "the text in " + options.file
+                                           : options.file,
+                             module.layer);
+  if (!made)
+    return made.error();
+  std::vector<std::string> operandNames, resultNames;
+  for (const Operand &operand : layer->operands())
+    (operand.role == Operand::Role::Output ? resultNames : operandNames)
+        .push_back(operand.name);
+  if (made->symbols() != module.symbols ||
+      made->operandNames() != operandNames ||
+      made->resultNames() != resultNames)
+    return fail(Errc::InvalidFile,
+                fmt::format("{}: the layer's text in it is not what its code "
+                            "was made of",
+                            options.file));
+  oracle = std::move(*made);
+  return {};
+}
+
+Result<void> Run::allocateOutputs(std::span<const SymbolRange> values) {
+  for (const Operand &operand : layer->operands()) {
+    if (operand.role != Operand::Role::Output)
+      continue;
+    auto shape = layer->shapeOf(operand.name, values);
+    if (!shape)
+      return shape.error();
+    auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
+    if (!tensor)
+      return tensor.error();
+    outputs.push_back(std::move(*tensor));
+    outputViews.emplace_back(outputs.back());
+    outputViews.back().name = operand.name;
+  }
+  return {};
+}
+
+/// Binds the weights, prepares, and runs as often as asked.
+Result<void> Run::launch(std::span<const SymbolRange> values) {
   std::vector<TensorView> inputs, weights;
   size_t next = 0;
   for (const Operand &operand : layer->operands())
     if (operand.role != Operand::Role::Output)
       (operand.role == Operand::Role::Input ? inputs : weights)
-          .push_back(operands->views[next++]);
-  std::vector<SymbolRange> ranges;
-  const std::vector<Symbol> &symbols = layer->symbols();
-  for (size_t s = 0; s < symbols.size(); ++s)
-    ranges.push_back(
-        {symbols[s].name, operands->symbols[s], operands->symbols[s]});
+          .push_back(operands.views[next++]);
   auto bound = layer->bindWeights(weights, WeightMemory::Borrow);
   if (!bound)
-    return report(bound.error());
-  auto context = layer->makeContext(*bound, ranges);
+    return bound.error();
+  auto context = layer->makeContext(*bound, values);
   if (!context)
-    return report(context.error());
-  std::vector<Tensor> outputs;
-  std::vector<TensorView> outputViews;
-  for (const Operand &operand : layer->operands()) {
-    if (operand.role != Operand::Role::Output)
-      continue;
-    auto shape = layer->shapeOf(operand.name, ranges);
-    if (!shape)
-      return report(shape.error());
-    auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
-    if (!tensor)
-      return report(tensor.error());
-    outputs.push_back(std::move(*tensor));
-    outputViews.emplace_back(outputs.back());
-    outputViews.back().name = operand.name;
-  }
-  std::vector<double> times;
+    return context.error();
+  if (auto made = allocateOutputs(values); !made)
+    return made;
   for (unsigned i = 0; i < options.repeat; ++i) {
-    start = Clock::now();
+    Clock::time_point start = Clock::now();
     if (auto done = context->run(inputs, outputViews); !done)
-      return report(done.error());
+      return done;
     times.push_back(millisecondsSince(start));
   }
   std::sort(times.begin(), times.end());
-  double runMs = times[times.size() / 2];
+  return {};
+}
 
-  std::vector<OutputCheck> checks;
-  if (options.check) {
-    auto checked = oracle->check(operands->views, outputViews, threads);
-    if (!checked)
-      return report(checked.error());
-    checks = std::move(*checked);
-  }
-  for (const auto &[name, path] : files->files)
+Result<void> Run::write() const {
+  for (const auto &[name, path] : files.files)
     for (const Tensor &output : outputs)
       if (output.name() == name)
         if (auto written = writeNpy(path, output); !written)
-          return report(written.error());
+          return written;
+  return {};
+}
 
-  const VariantDesc &variant = compiled->module.variants.front();
-  bool passed = std::all_of(checks.begin(), checks.end(),
-                            [](const OutputCheck &c) { return c.passed; });
-  if (options.json) {
-    nlohmann::ordered_json json;
-    json["layer"] = layer->name();
-    json["target"] = layer->target();
-    json["seed"] = options.seed;
-    for (size_t s = 0; s < symbols.size(); ++s)
-      json["symbols"][symbols[s].name] = operands->symbols[s];
-    json["kernels"] = variant.kernels.size();
-    json["threads"] = threads;
-    json["compile_ms"] = compileMs;
-    json["run_ms"] = runMs;
-    json["runs"] = times.size();
-    json["drawn"] = operands->drawn;
-    for (const Tensor &output : outputs) {
-      nlohmann::ordered_json o;
-      o["name"] = output.name();
-      o["dtype"] = std::string(name(output.dtype()));
-      o["shape"] = std::vector<int64_t>(output.shape().extents().begin(),
-                                        output.shape().extents().end());
-      json["outputs"].push_back(o);
-    }
-    for (const OutputCheck &check : checks)
-      json["checks"].push_back({{"output", check.name},
-                                {"passed", check.passed},
-                                {"requirement", check.requirement},
-                                {"worst", check.worst}});
-    fmt::print("{}\n", json.dump(2));
-  } else {
-    std::string values;
-    for (size_t s = 0; s < symbols.size(); ++s)
-      values += fmt::format(", {} = {}", symbols[s].name, operands->symbols[s]);
-    fmt::print("{} on {}{}\n", layer->name(), options.target, values);
-    fmt::print("  compiled in {:.0f} ms to {} kernels ({})\n", compileMs,
-               std::count_if(variant.launches.begin(), variant.launches.end(),
-                             [](const LaunchDesc &launch) {
-                               return launch.phase == LaunchPhase::Run;
-                             }),
-               variant.target);
-    fmt::print("  ran in {:.3f} ms{}\n", runMs,
-               times.size() > 1 ? fmt::format(" (median of {})", times.size())
-                                : std::string());
-    if (!operands->drawn.empty())
-      fmt::print("  drawn with seed {}: {}\n", options.seed,
-                 fmt::join(operands->drawn, ", "));
-    for (const Tensor &output : outputs)
-      fmt::print("  {} {}\n", output.name(), summarize(output));
-    for (const OutputCheck &check : checks)
-      fmt::print("  check {}: {} ({}; {})\n", check.name,
-                 check.passed ? "right" : "WRONG", check.requirement,
-                 check.worst);
+Result<void> Run::execute() {
+  auto compiled = compileOrRead(options);
+  if (!compiled)
+    return compiled.error();
+  file = std::move(*compiled);
+  LoadOptions loading;
+  loading.target = options.target;
+  loading.executor = executor = makeExecutor(options.threads);
+  auto loaded = load(file.compiled.module.serialize(), loading);
+  if (!loaded)
+    return loaded.error();
+  layer = std::move(*loaded);
+  auto planned = planOutputs(*layer, options.outputs);
+  if (!planned)
+    return planned.error();
+  files = std::move(*planned);
+  if (auto made = makeOracle(); !made)
+    return made;
+  auto gathered = gatherOperands(*layer, oracle ? &*oracle : nullptr, options);
+  if (!gathered)
+    return gathered.error();
+  operands = std::move(*gathered);
+
+  std::vector<SymbolRange> values;
+  const std::vector<Symbol> &symbols = layer->symbols();
+  for (size_t s = 0; s < symbols.size(); ++s)
+    values.push_back(
+        {symbols[s].name, operands.symbols[s], operands.symbols[s]});
+  if (auto done = launch(values); !done)
+    return done;
+  if (options.check) {
+    auto checked =
+        oracle->check(operands.views, outputViews, executor->threads());
+    if (!checked)
+      return checked.error();
+    checks = std::move(*checked);
   }
-  return passed ? Right : Mismatch;
+  return write();
+}
+
+void Run::printJson() const {
+  nlohmann::ordered_json json;
+  json["layer"] = layer->name();
+  json["target"] = layer->target();
+  json["seed"] = options.seed;
+  const std::vector<Symbol> &symbols = layer->symbols();
+  for (size_t s = 0; s < symbols.size(); ++s)
+    json["symbols"][symbols[s].name] = operands.symbols[s];
+  json["kernels"] = state().variant.kernels.size();
+  json["threads"] = executor->threads();
+  if (!file.isModule)
+    json["compile_ms"] = file.compileMs;
+  json["run_ms"] = medianMs();
+  json["runs"] = times.size();
+  json["drawn"] = operands.drawn;
+  for (const Tensor &output : outputs) {
+    nlohmann::ordered_json o;
+    o["name"] = output.name();
+    o["dtype"] = std::string(name(output.dtype()));
+    o["shape"] = std::vector<int64_t>(output.shape().extents().begin(),
+                                      output.shape().extents().end());
+    json["outputs"].push_back(o);
+  }
+  for (const OutputCheck &check : checks)
+    json["checks"].push_back({{"output", check.name},
+                              {"passed", check.passed},
+                              {"requirement", check.requirement},
+                              {"worst", check.worst}});
+  fmt::print("{}\n", json.dump(2));
+}
+
+void Run::print() const {
+  std::string values;
+  const std::vector<Symbol> &symbols = layer->symbols();
+  for (size_t s = 0; s < symbols.size(); ++s)
+    values += fmt::format(", {} = {}", symbols[s].name, operands.symbols[s]);
+  fmt::print("{} on {}{}\n", layer->name(), options.target, values);
+  std::string made =
+      file.isModule ? fmt::format("loaded {}:", options.file)
+                    : fmt::format("compiled in {:.0f} ms to", file.compileMs);
+  fmt::print("  {} {} ({})\n", made,
+             countOf(state().runLaunches.size(), "kernel"), layer->target());
+  fmt::print("  ran in {:.3f} ms{}\n", medianMs(),
+             times.size() > 1 ? fmt::format(" (median of {})", times.size())
+                              : std::string());
+  if (!operands.drawn.empty())
+    fmt::print("  drawn with seed {}: {}\n", options.seed,
+               fmt::join(operands.drawn, ", "));
+  for (const Tensor &output : outputs)
+    fmt::print("  {} {}\n", output.name(), summarize(output));
+  for (const OutputCheck &check : checks)
+    fmt::print("  check {}: {} ({}; {})\n", check.name,
+               check.passed ? "right" : "WRONG", check.requirement,
+               check.worst);
+}
+
+int quern::tool::run(const RunOptions &options) {
+  Run run(options);
+  if (auto done = run.execute(); !done)
+    return report(done.error());
+  if (options.json)
+    run.printJson();
+  else
+    run.print();
+  return run.passed() ? Right : Mismatch;
 }

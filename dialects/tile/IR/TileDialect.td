@@ -54,7 +54,7 @@ def Tile_Buffer : TypeDef<Tile_Dialect, "Buffer"> {
   let mnemonic = "buffer";
   let summary = "Row-major memory of a symbolic shape";
   let description = [{
-    `!tile.buffer<affine_map<()[s0] -> (s0, 4096)>, f16>`. Unsigned codes have
+    `!tile.buffer<()[s0] -> (s0, 4096), f16>`. Unsigned codes have
     element type ui8.
   }];
   let parameters = (ins "::mlir::AffineMap":$shape, "::mlir::Type":$elementType);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -126,8 +127,21 @@ std::vector<std::string> detect() {
 static std::vector<std::string> detect() { return {}; }
 #endif
 
+/// Removes what a list with commas names.
+static std::vector<std::string> without(std::vector<std::string> found,
+                                        const char *list) {
+  std::string_view left = list ? list : "";
+  while (!left.empty()) {
+    size_t comma = std::min(left.find(','), left.size());
+    std::erase(found, left.substr(0, comma));
+    left.remove_prefix(std::min(comma + 1, left.size()));
+  }
+  return found;
+}
+
 std::span<const std::string> cpu::hostFeatures() {
-  static const std::vector<std::string> found = detect();
+  static const std::vector<std::string> found =
+      without(detect(), std::getenv("QUERN_CPU_WITHOUT"));
   return found;
 }
 

@@ -9,6 +9,9 @@
 // an AVX-512 instruction faults on a processor that has it under a kernel that
 // does not enable it. AMX is not reported: a process must ask for it first.
 //
+// The environment variable QUERN_CPU_WITHOUT takes features away, as in
+// "avx512vnni,avx512bf16": to run what another machine would.
+//
 // Bits: Intel SDM volume 2A, CPUID leaves 1, 7 (subleaves 0 and 1) and
 // 0x80000001; register state from XCR0 (XGETBV), volume 1 chapter 13.
 //
@@ -26,7 +29,8 @@ namespace quern {
 inline namespace v0 {
 namespace cpu {
 
-/// Sorted; detected once. Empty on processors other than x86-64.
+/// Sorted; detected once, less what QUERN_CPU_WITHOUT names. Empty on
+/// processors other than x86-64.
 std::span<const std::string> hostFeatures();
 
 bool hostHas(std::string_view feature);

@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <link.h>
 
 using namespace quern;
 using namespace quern::cuda;
@@ -21,21 +22,33 @@ static constexpr int nvrtcSuccess = 0;
 static constexpr int nvrtcInvalidOption = 5;
 static constexpr int nvrtcBuiltinFailure = 7;
 
+/// Opens the builtins by path or by name; it stays open as long as the process.
+void Nvrtc::openBuiltins(const std::string &library) {
+  if (library.empty())
+    return;
+  void *handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  link_map *map = nullptr;
+  if (!handle) {
+    const char *why = dlerror();
+    noBuiltins = why ? why : library;
+  } else if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+    builtins = map->l_name;
+  } else {
+    builtins = library;
+  }
+}
+
 Result<Nvrtc> Nvrtc::open(const std::string &path) {
   // From an explicit path the builtins come first; see the header.
-  std::string builtins;
-  if (path.find('/') != std::string::npos) {
-    builtins = nvrtcBuiltinsBeside(path);
-    if (!builtins.empty())
-      dlopen(builtins.c_str(), RTLD_NOW | RTLD_LOCAL);
-  }
+  Nvrtc nvrtc;
+  if (path.find('/') != std::string::npos)
+    nvrtc.openBuiltins(nvrtcBuiltinsBeside(path));
   void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     const char *why = dlerror();
     return fail(Errc::CompilerMissing,
                 fmt::format("NVRTC cannot be opened: {}", why ? why : path));
   }
-  Nvrtc nvrtc;
   const char *missing = nullptr;
   auto load = [&](auto &function, const char *symbol) {
     function = reinterpret_cast<std::decay_t<decltype(function)>>(
@@ -75,12 +88,11 @@ Result<Nvrtc> Nvrtc::open(const std::string &path) {
   Dl_info info;
   if (dladdr(reinterpret_cast<void *>(f.version), &info) && info.dli_fname)
     nvrtc.file = info.dli_fname;
-  if (builtins.empty()) {
-    builtins = nvrtcBuiltinsBeside(nvrtc.file);
-    if (!builtins.empty())
-      dlopen(builtins.c_str(), RTLD_NOW | RTLD_LOCAL);
-  }
-  nvrtc.builtins = std::move(builtins);
+  if (nvrtc.builtins.empty())
+    nvrtc.openBuiltins(nvrtcBuiltinsBeside(nvrtc.file));
+  if (nvrtc.builtins.empty()) // By the name that NVRTC itself will use.
+    nvrtc.openBuiltins(
+        fmt::format("libnvrtc-builtins.so.{}.{}", nvrtc.major, nvrtc.minor));
   nvrtc.buildId = elfBuildId(reinterpret_cast<void *>(f.version));
   return nvrtc;
 }

@@ -95,8 +95,11 @@ public:
   int versionMinor() const { return minor; }
   /// The library's file.
   const std::string &path() const { return file; }
-  /// The builtins library opened with it; empty if none lies beside it.
+  /// The builtins library opened with it; empty if none can be, and then
+  /// nothing can be compiled.
   const std::string &builtinsPath() const { return builtins; }
+  /// Why there is none.
+  const std::string &builtinsFault() const { return noBuiltins; }
   /// "NVRTC 13.0 <ELF build id>": what a cache key needs.
   std::string identity() const;
 
@@ -129,7 +132,8 @@ private:
   int minor = 0;
   std::vector<int> archs;
   std::string file;
-  std::string builtins;
+  std::string builtins, noBuiltins;
+  void openBuiltins(const std::string &library);
   std::string buildId;
 };
 

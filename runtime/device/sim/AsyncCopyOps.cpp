@@ -11,6 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/BulkCopyOps.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
 
@@ -19,6 +20,7 @@
 
 using namespace quern;
 using namespace quern::sim;
+using Kind = AccessHistory::Kind;
 
 namespace {
 
@@ -74,9 +76,7 @@ void copyAsync(Warp &warp, const Instr &instr) {
       return;
     }
     uint32_t at = static_cast<uint32_t>(offset);
-    if (checks)
-      if (auto finding = block.shadow.beginCopy(warp.id, at, full))
-        reportShared(warp, instr, lane, *finding, Access::Write);
+    touchShared(warp, instr, lane, {&block, at}, full, Kind::BeginWrite);
     std::memset(block.shared + at, 0xCD, full);
     accepted |= 1u << lane;
     AsyncCopy copy;
@@ -103,7 +103,6 @@ void commitGroup(Warp &warp, const Instr &) {
 /// committed or not.
 void waitGroup(Warp &warp, const Instr &instr) {
   Block &block = *warp.block;
-  bool checks = block.launch->options.checks;
   bool everything = instr.flags;
   auto finished = [&](const AsyncCopy &copy) {
     if (!(warp.mask >> copy.lane & 1))
@@ -114,8 +113,8 @@ void waitGroup(Warp &warp, const Instr &instr) {
     std::byte *to = block.shared + copy.destination;
     std::memcpy(to, reinterpret_cast<const void *>(copy.source), copy.bytes);
     std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
-    if (checks)
-      block.shadow.endCopy(warp.id, copy.destination, copy.filled);
+    touchShared(warp, instr, copy.lane, {&block, copy.destination}, copy.filled,
+                Kind::EndWrite);
     return true;
   };
   std::erase_if(warp.asyncCopies, finished);
@@ -162,8 +161,13 @@ void decodeCopy(InstrBuilder &b) {
 }
 
 void decodeCp(InstrBuilder &b) {
+  bool reduces = b.take("reduce");
   if (!b.take("async"))
-    return b.refuse("only cp.async is supported");
+    return b.refuse("cp.async or cp.reduce.async is expected");
+  if (b.take("bulk"))
+    return decodeBulk(b, reduces);
+  if (reduces)
+    return b.refuse("only bulk copies reduce");
   decodeCopy(b);
 }
 

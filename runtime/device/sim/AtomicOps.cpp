@@ -5,7 +5,8 @@
 //===----------------------------------------------------------------------===//
 //
 // Lanes take effect in ascending order, which is one of the orders a device may
-// choose. Fences are accepted: the simulator is sequentially consistent.
+// choose. Values are sequentially consistent; what fences and orders promise to
+// others is kept by MemoryOrder.h.
 //
 //===----------------------------------------------------------------------===//
 
@@ -48,6 +49,15 @@ template <Op op, typename T> T combine(T old, T value, T second) {
   }
 }
 
+/// An atomic that changes nothing may be a try for a lock.
+void finishAtomic(Warp &warp, const Instr &instr, bool changed) {
+  Launch &launch = *warp.block->launch;
+  if (changed)
+    launch.changed();
+  else if (instr.slots[0])
+    launch.mayPoll(warp, instr);
+}
+
 /// slots: result (0 for red), value, second value of cas.
 template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   LaneAddresses addresses = computeAddresses(warp, instr.address);
@@ -57,14 +67,17 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   const T *value = warp.lanes<T>(instr.slots[1]);
   const T *second = warp.lanes<T>(instr.slots[2]);
   T *result = instr.slots[0] ? warp.lanes<T>(instr.slots[0]) : nullptr;
+  bool changed = false;
   forActiveLanes(good, [&](int lane) {
     T old;
     std::memcpy(&old, pointers[lane], sizeof(T));
     T updated = combine<op, T>(old, value[lane], second[lane]);
+    changed |= std::memcmp(&updated, &old, sizeof(T)) != 0;
     std::memcpy(pointers[lane], &updated, sizeof(T));
     if (result)
       result[lane] = old;
   });
+  finishAtomic(warp, instr, changed);
 }
 
 template <typename Word, bool bfloat>
@@ -90,6 +103,7 @@ void atomicAddHalf(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
+  finishAtomic(warp, instr, true);
 }
 
 template <typename T> ExecFn pickInteger(Op op) {
@@ -119,9 +133,15 @@ template <typename T> ExecFn pickInteger(Op op) {
 }
 
 void decodeAtomic(InstrBuilder &b, bool hasResult) {
-  b.takeOneOf({"relaxed", "acquire", "release", "acq_rel"});
-  b.takeOneOf({"cta", "cluster", "gpu", "sys"});
-  int space = b.takeOneOf({"global", "shared", "shared::cta"});
+  int order = b.takeOneOf({"relaxed", "acquire", "release", "acq_rel"});
+  int scope = b.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  // Without qualifiers: .relaxed.gpu (PTX ISA, atom).
+  b.instr.order =
+      order < 0 ? Order::Relaxed
+                : static_cast<Order>(static_cast<int>(Order::Relaxed) + order);
+  b.instr.scope = scope < 0 ? Scope::Gpu : static_cast<Scope>(scope);
+  int space =
+      b.takeOneOf({"global", "shared", "shared::cta", "shared::cluster"});
   int op = b.takeOneOf(
       {"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   b.take("noftz");
@@ -178,19 +198,6 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
 void decodeAtom(InstrBuilder &b) { decodeAtomic(b, true); }
 void decodeRed(InstrBuilder &b) { decodeAtomic(b, false); }
 
-void fence(Warp &warp, const Instr &) {
-  // A good moment for others to run.
-  if (warp.block->launch->random() % 4 == 0)
-    warp.yielded = true;
-}
-
-void decodeFence(InstrBuilder &b) {
-  b.takeOneOf({"sc", "acq_rel", "acquire", "release"});
-  b.takeOneOf({"cta", "gl", "sys", "gpu", "cluster"});
-  b.expectOperands(0, 0);
-  b.instr.exec = fence;
-}
-
 } // namespace
 
 std::span<const Opcode> sim::atomicOpcodes() {
@@ -198,8 +205,6 @@ std::span<const Opcode> sim::atomicOpcodes() {
   static const Opcode table[] = {
       {"atom", c, decodeAtom},
       {"red", c, decodeRed},
-      {"membar", c, decodeFence},
-      {"fence", c, decodeFence},
   };
   return table;
 }

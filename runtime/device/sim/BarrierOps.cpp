@@ -13,6 +13,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/MemoryOrder.h"
 #include "runtime/device/sim/Opcodes.h"
 
 #include <algorithm>
@@ -58,6 +59,7 @@ void barrier(Warp &warp, const Instr &instr) {
     bar.expectedThreads = wholeBlock ? block.aliveThreads() : count;
     bar.wholeBlock = wholeBlock;
     bar.instruction = at;
+    bar.clock = Clock(block.linear);
     bar.line = instr.line;
   } else if (bar.wholeBlock != wholeBlock ||
              (!wholeBlock && bar.expectedThreads != count)) {
@@ -75,7 +77,7 @@ void barrier(Warp &warp, const Instr &instr) {
   // Threads count in whole warps where a count is given.
   bar.arrivedThreads += wholeBlock ? __builtin_popcount(warp.mask) : 32;
   if (block.launch->options.checks)
-    block.shadow.release(warp.id, bar.clock);
+    releaseInto(warp, bar.clock);
   if (instr.flags != noReduction) {
     uint32_t bits = warp.predicate(instr.slots[3]);
     if (instr.immediate & 2)
@@ -87,13 +89,86 @@ void barrier(Warp &warp, const Instr &instr) {
   }
   if (!arriveOnly) {
     bar.waiting |= 1u << warp.id;
-    warp.atBarrier = true;
+    warp.waiting = Wait::Barrier;
+    warp.waitInstr = &instr;
     warp.yielded = true;
   }
   // pc moves on after this function; completion looks one behind it.
   ++warp.pc;
   block.completeBarrier(bar);
   --warp.pc;
+}
+
+// barrier.cluster: every thread of the cluster that has not exited arrives once
+// and then waits (PTX ISA, "barrier.cluster").
+
+void arriveCluster(Warp &warp, const Instr &instr) {
+  Cluster &cluster = *warp.block->cluster;
+  if (warp.clusterArrived) {
+    warp.block->fault(&warp, &instr, FaultKind::BarrierMisuse, -1,
+                      "the warp arrives at the cluster's barrier again without "
+                      "having waited");
+    return;
+  }
+  warp.clusterArrived = true;
+  warp.clusterPhase = cluster.phase;
+  cluster.arrivedThreads += __builtin_popcount(warp.mask);
+  if (warp.block->launch->options.checks && instr.order != Order::Relaxed)
+    releaseInto(warp, cluster.arriving);
+  warp.block->launch->changed();
+  cluster.completeBarrier();
+}
+
+void waitCluster(Warp &warp, const Instr &instr) {
+  Cluster &cluster = *warp.block->cluster;
+  if (!warp.clusterArrived) {
+    warp.block->fault(&warp, &instr, FaultKind::BarrierMisuse, -1,
+                      "the warp waits for the cluster's barrier at which it "
+                      "has not arrived");
+    return;
+  }
+  bool checks = warp.block->launch->options.checks;
+  if (warp.clusterPhase < cluster.phase) {
+    warp.clusterArrived = false;
+    if (checks && instr.order != Order::Relaxed)
+      acquireFrom(warp, cluster.completed);
+    return;
+  }
+  warp.clusterAcquires = instr.order != Order::Relaxed;
+  warp.waiting = Wait::ClusterBarrier;
+  warp.waitInstr = &instr;
+  warp.yielded = true;
+}
+
+void wholeWarpOnly(Warp &warp, const Instr &instr, ExecFn action) {
+  if (warp.mask == warp.alive)
+    return action(warp, instr);
+  warp.block->fault(&warp, &instr, FaultKind::DivergentBarrier, -1,
+                    fmt::format("only {} of the warp's {} threads reach the "
+                                "cluster's barrier",
+                                __builtin_popcount(warp.mask),
+                                __builtin_popcount(warp.alive)));
+  warp.block->stopped = true;
+}
+
+void decodeClusterBarrier(InstrBuilder &b) {
+  b.requireTarget(90, "barrier.cluster");
+  int action = b.takeOneOf({"arrive", "wait"});
+  int order = b.takeOneOf({"release", "acquire", "relaxed"});
+  b.take("aligned");
+  b.expectOperands(0, 0);
+  if (action < 0)
+    return b.refuse("one of .arrive and .wait is needed");
+  if ((action == 0 && order == 1) || (action == 1 && order == 0))
+    return b.refuse("arrivals release and waits acquire");
+  b.instr.order = order == 2 ? Order::Relaxed : Order::AcqRel;
+  b.instr.exec =
+      action == 0 ? [](Warp &warp,
+                       const Instr &
+                           instr) { wholeWarpOnly(warp, instr, arriveCluster); }
+                  : [](Warp &warp, const Instr &instr) {
+                      wholeWarpOnly(warp, instr, waitCluster);
+                    };
 }
 
 void syncWarp(Warp &warp, const Instr &instr) {
@@ -116,6 +191,8 @@ void decodeBarrier(InstrBuilder &b) {
     b.instr.exec = syncWarp;
     return;
   }
+  if (b.take("cluster"))
+    return decodeClusterBarrier(b);
   b.take("cta");
   int action = b.takeOneOf({"sync", "arrive", "red"});
   b.take("aligned");

@@ -29,6 +29,20 @@ unsigned sim::elementBytes(std::string_view type) {
   return parsed ? parsed->bytes : 0;
 }
 
+TargetArch sim::parseTargetArch(std::string_view target) {
+  TargetArch arch;
+  size_t at = target.find("sm_");
+  if (at == std::string_view::npos)
+    return arch;
+  for (at += 3; at < target.size() && target[at] >= '0' && target[at] <= '9' &&
+                arch.number < 1000;
+       ++at)
+    arch.number = arch.number * 10 + static_cast<unsigned>(target[at] - '0');
+  if (at < target.size() && (target[at] == 'a' || target[at] == 'f'))
+    arch.suffix = target[at];
+  return arch;
+}
+
 static uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
@@ -419,6 +433,12 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
   if (!builder.failed() && !builder.instr.exec)
     builder.refuse("this form is not supported");
   builder.finish();
+  // Fences alone carry no message.
+  const Instr &done = builder.instr;
+  bool maybeGlobal = done.space == AddressSpace::Generic ||
+                     (done.space == AddressSpace::Global && done.address.slot);
+  if (maybeGlobal && done.order != Order::Weak)
+    kernel.communicates = true;
   if (!failed)
     kernel.code.push_back(builder.instr);
 }
@@ -466,11 +486,30 @@ void Decoder::decodeBody(Frame &frame, unsigned depth) {
   }
 }
 
+/// Marks what writes registers that some wgmma uses.
+static void markWgmmaOperands(Kernel &kernel) {
+  std::vector<bool> used(kernel.registerBytes / 64 + 1);
+  bool any = false;
+  for (const Instr &instr : kernel.code)
+    if (instr.touchesPending)
+      for (unsigned i = 0; i < instr.vectorCount; ++i)
+        any = used[kernel.slotPool[instr.vectorBegin + i] >> 6] = true;
+  if (!any)
+    return;
+  for (Instr &instr : kernel.code)
+    for (unsigned i = 0; i < instr.resultCount && !instr.touchesPending; ++i)
+      if (used[kernel.slotPool[instr.usesBegin + instr.sourceCount + i] >> 6])
+        instr.writesWgmmaOperand = true;
+}
+
 Result<Kernel> Decoder::run(const ptx::Function &entry) {
   kernel.name = entry.name;
   kernel.maxThreads =
       entry.requiredThreads ? entry.requiredThreads : entry.maxThreads;
   kernel.exactThreads = entry.requiredThreads != 0;
+  std::copy_n(entry.requiredCluster, 3, kernel.requiredCluster);
+  kernel.explicitCluster = entry.explicitCluster;
+  kernel.maxClusterRank = entry.maxClusterRank;
   kernel.locations = module.locations;
   for (auto [number, name] : module.files) {
     // NVRTC puts the working directory before relative names.
@@ -497,6 +536,7 @@ Result<Kernel> Decoder::run(const ptx::Function &entry) {
   end.name = end.spelling = "ret";
   end.line = entry.line;
   kernel.code.push_back(controlInstr(end, Flow::Exit));
+  markWgmmaOperands(kernel);
   return std::move(kernel);
 }
 

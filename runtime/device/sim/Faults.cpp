@@ -27,12 +27,22 @@ std::string_view sim::name(FaultKind kind) {
     return "asynchronous copy in flight";
   case FaultKind::Race:
     return "race";
+  case FaultKind::MissingProxyFence:
+    return "missing proxy fence";
+  case FaultKind::NonCoherentRead:
+    return "non-coherent read";
+  case FaultKind::PendingAccumulator:
+    return "pending accumulator";
+  case FaultKind::ExitedBlock:
+    return "shared memory of an exited block";
   case FaultKind::DivergentBarrier:
     return "divergent barrier";
   case FaultKind::DivergentCollective:
     return "divergent collective";
+  case FaultKind::BarrierMisuse:
+    return "barrier misuse";
   case FaultKind::PendingCopyAtExit:
-    return "exit with pending copies";
+    return "exit with pending work";
   case FaultKind::Deadlock:
     return "deadlock";
   case FaultKind::InvalidOperation:

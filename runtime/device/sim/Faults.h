@@ -32,9 +32,16 @@ enum class FaultKind : uint8_t {
   UninitializedShared,
   UninitializedRegister,
   InFlightCopy, ///< Touching the destination of an unfinished async copy.
-  Race,         ///< Two accesses of shared memory that nothing orders.
+  Race,         ///< Two accesses of a byte that nothing orders.
+  /// An asynchronous operation that is ordered after a write of the generic
+  /// proxy, but not by way of a proxy fence.
+  MissingProxyFence,
+  NonCoherentRead,    ///< .nc of data written in the same launch.
+  PendingAccumulator, ///< A register of a wgmma that was not waited for.
+  ExitedBlock,        ///< Shared memory of a block that has exited.
   DivergentBarrier,
   DivergentCollective, ///< mma, ldmatrix or shfl without its whole warp.
+  BarrierMisuse,       ///< Barriers and mbarriers: wrong counts, wrong objects.
   PendingCopyAtExit,
   Deadlock,
   InvalidOperation, ///< An operand value that the instruction does not allow.

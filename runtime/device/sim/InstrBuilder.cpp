@@ -43,6 +43,13 @@ std::optional<Type> sim::parseType(std::string_view word) {
       {"e5m2", {K::E5M2, 1}},
       {"e4m3x2", {K::E4M3, 2, true}},
       {"e5m2x2", {K::E5M2, 2, true}},
+      {"e3m2", {K::E3M2, 1}},
+      {"e2m3", {K::E2M3, 1}},
+      {"e2m1", {K::E2M1, 1}},
+      {"e3m2x2", {K::E3M2, 2, true}},
+      {"e2m3x2", {K::E2M3, 2, true}},
+      {"e2m1x2", {K::E2M1, 1, true}},
+      {"ue8m0x2", {K::UE8M0, 2, true}},
       {"pred", {K::Predicate, 1}},
       {"u16x2", {K::Unsigned, 4, true}},
       {"s16x2", {K::Signed, 4, true}},
@@ -69,6 +76,14 @@ int InstrBuilder::takeOneOf(std::initializer_list<std::string_view> choices) {
     ++index;
   }
   return -1;
+}
+
+std::string_view
+InstrBuilder::firstOf(std::initializer_list<std::string_view> choices) const {
+  for (std::string_view modifier : modifiers)
+    if (std::find(choices.begin(), choices.end(), modifier) != choices.end())
+      return modifier;
+  return {};
 }
 
 void InstrBuilder::ignore(std::initializer_list<std::string_view> hints) {
@@ -190,6 +205,21 @@ uint32_t InstrBuilder::constant(const Operand &operand, unsigned bytes) {
   return decoder.constant(value, bytes);
 }
 
+/// Puts an instruction before this one that reads a special register.
+uint32_t InstrBuilder::readSpecial(const SpecialRegister &special) {
+  Instr read;
+  read.exec = special.exec;
+  read.slots[0] = decoder.newRegister(special.bytes);
+  read.line = statement.line;
+  read.location = statement.location;
+  read.spelling = decoder.intern(statement.spelling);
+  read.usesBegin = static_cast<uint32_t>(decoder.kernel.slotPool.size());
+  read.resultCount = 1;
+  decoder.kernel.slotPool.push_back(read.slots[0]);
+  decoder.kernel.code.push_back(read);
+  return read.slots[0];
+}
+
 uint32_t InstrBuilder::source(const Operand &operand, unsigned bytes) {
   unsigned width = bytes;
   uint32_t slot = wideSource(operand, bytes, width);
@@ -221,23 +251,14 @@ uint32_t InstrBuilder::wideSource(const Operand &operand, unsigned bytes,
     return bind(reg->slot, false);
   }
   if (SpecialRegister special = findSpecialRegister(operand.name);
-      special.exec) {
+      special.exec && special.bytes > 1) {
     if (bytes > special.bytes && !(special.bytes == 4 && bytes == 8)) {
       refuse(fmt::format("{} has {} bits", operand.name, special.bytes * 8));
       return 0;
     }
-    Instr read;
-    read.exec = special.exec;
-    read.slots[0] = decoder.newRegister(special.bytes);
-    read.line = statement.line;
-    read.location = statement.location;
-    read.spelling = decoder.intern(statement.spelling);
-    read.usesBegin = static_cast<uint32_t>(decoder.kernel.slotPool.size());
-    read.resultCount = 1;
-    decoder.kernel.slotPool.push_back(read.slots[0]);
-    decoder.kernel.code.push_back(read);
+    uint32_t slot = readSpecial(special);
     width = special.bytes;
-    return bind(read.slots[0], false);
+    return bind(slot, false);
   }
   if (std::optional<Symbol> symbol = decoder.findSymbol(operand.name)) {
     if (bytes < 4) {
@@ -262,6 +283,10 @@ uint32_t InstrBuilder::predicateSource(const Operand &operand, bool &negated) {
   std::optional<Register> reg = operand.kind == Operand::Kind::Name
                                     ? decoder.findRegister(operand.name)
                                     : std::nullopt;
+  if (operand.kind == Operand::Kind::Name && !reg)
+    if (SpecialRegister special = findSpecialRegister(operand.name);
+        special.exec && special.bytes == 1)
+      return bind(readSpecial(special), false);
   if (!reg || reg->bytes != 1) {
     refuse(fmt::format("'{}' is no predicate", operand.name));
     return 0;
@@ -332,6 +357,26 @@ void InstrBuilder::refuse(std::string message) {
   hasFailed = true;
   decoder.refuse(statement.line,
                  fmt::format("{}: {}", statement.spelling, message));
+}
+
+void InstrBuilder::requireTarget(unsigned number, std::string_view what) {
+  if (decoder.target.number < number)
+    refuse(fmt::format("{} needs .target sm_{} or higher; the module's is {}",
+                       what, number, decoder.module.target));
+}
+
+void InstrBuilder::requireTargets(
+    std::initializer_list<std::string_view> targets, std::string_view what) {
+  std::string list;
+  for (std::string_view target : targets) {
+    TargetArch arch = parseTargetArch(target);
+    if (decoder.target.number == arch.number &&
+        decoder.target.suffix == arch.suffix)
+      return;
+    list += fmt::format("{}{}", list.empty() ? "" : " or ", target);
+  }
+  refuse(fmt::format("{} needs .target {}; the module's is {}", what, list,
+                     decoder.module.target));
 }
 
 void InstrBuilder::finish() {

@@ -4,28 +4,50 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A launch runs its blocks one after another in random order (all at once when
-// it is cooperative). Within a block, warps take turns: the scheduler picks a
-// runnable warp at random and lets it execute a random number of instructions,
-// both from a seed, so that a schedule can be repeated.
+// Launch -> Cluster -> Block -> Warp. The blocks of a cluster run at the same
+// time; a launch without clusters has clusters of one block. Clusters run one
+// after another in random order, or all at once when the launch is cooperative.
+// Among the warps that are resident, a scheduler picks a runnable one at random
+// and lets it execute a random number of instructions, both from a seed, so
+// that a schedule can be repeated.
+//
+// Host threads. A kernel whose blocks cannot talk to each other (Kernel::
+// communicates is false) is cut into at most four shards, each a `Launch` of
+// its own with every fourth cluster, its own random numbers, counters, faults
+// and access history. Shards run on as many host threads as the options allow
+// and are merged in order, so results do not depend on the number of threads.
+// Everything below a Launch is therefore single-threaded.
 //
 // A warp runs in lockstep under a mask. When a branch splits it, each lane's
 // next instruction is remembered and the lanes with the lowest one run first,
 // up to the lowest one of the others; there they join again. That meets at the
 // immediate post-dominator for all code a compiler lays out in order.
 //
+// Waiting. An instruction that must wait sets Warp::waiting and returns; the
+// warp is not scheduled until whoever ends the wait sets it back to None. The
+// program counter has moved on by then: the instruction is not repeated. Loops
+// that poll (mbarrier.try_wait, ld.acquire) call Launch::poll(): a warp whose
+// polls fail is not scheduled while others can run and nothing changes.
+// Anything that could end another warp's polling calls Launch::changed().
+// When no warp can run, nothing is in flight and every poll has been repeated
+// in vain, the launch is in deadlock and is told who waits where.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef QUERN_DEVICE_SIM_MACHINE_H
 #define QUERN_DEVICE_SIM_MACHINE_H
 
+#include "runtime/device/sim/AccessHistory.h"
+#include "runtime/device/sim/Clock.h"
 #include "runtime/device/sim/DeviceMemory.h"
 #include "runtime/device/sim/Faults.h"
+#include "runtime/device/sim/Mbarrier.h"
 #include "runtime/device/sim/Program.h"
-#include "runtime/device/sim/ShadowMemory.h"
 #include "runtime/device/sim/SimOptions.h"
 
 #include <cstring>
+#include <map>
+#include <memory>
 #include <random>
 #include <string>
 
@@ -34,7 +56,11 @@ inline namespace v0 {
 namespace sim {
 
 struct Block;
+struct Cluster;
 struct Launch;
+struct AsyncEngine;
+struct GlobalShadow;
+struct SyncObjects;
 
 inline constexpr uint32_t noInstr = ~uint32_t(0);
 inline constexpr unsigned barrierCount = 16;
@@ -50,6 +76,33 @@ struct AsyncCopy {
   uint8_t filled = 0; ///< Written in all; the rest is zero.
 };
 
+/// A byte of some block's shared memory.
+struct SharedPlace {
+  Block *block = nullptr;
+  uint32_t offset = 0;
+  explicit operator bool() const { return block; }
+  std::byte *data() const;
+};
+
+enum class Wait : uint8_t { None, Barrier, ClusterBarrier, Warpgroup };
+
+/// Clocks of a warp's fences (PTX ISA, release and acquire patterns): what the
+/// latest fence of at least each scope releases through later strong writes,
+/// and what strong reads have seen and a later fence acquires.
+struct FenceClocks {
+  Clock released[3]; ///< By Scope: Cta, Cluster, Gpu (and Sys).
+  bool hasReleased[3] = {};
+  Clock seen;
+  bool hasSeen = false;
+};
+
+/// A wgmma that has not been waited for, or a copy of its accumulator.
+struct PendingWgmma {
+  uint32_t group;
+  const Instr *instr; ///< Null for a copy.
+  uint32_t copy;      ///< The copy's slot, or 0.
+};
+
 struct Warp {
   Block *block = nullptr;
   unsigned id = 0;
@@ -58,18 +111,42 @@ struct Warp {
   uint32_t pc = 0;
   uint32_t joinPc = noInstr; ///< Lowest pc of the lanes that wait.
   uint32_t lanePc[32] = {};
-  bool atBarrier = false;
+  Wait waiting = Wait::None;
+  const Instr *waitInstr = nullptr;
   bool yielded = false; ///< Gave up its turn (barrier, spinning).
   bool done = false;
-  uint32_t divergedTurns = 0; ///< Turns ended with a part of the lanes.
-  uint32_t asyncGroup[32] = {};
+  /// The latest failed poll: Launch::progress then, how many in a row without
+  /// any progress, where and what for.
+  bool clusterArrived = false;  ///< At barrier.cluster, but has not waited.
+  bool clusterAcquires = false; ///< The wait it is in acquires.
+  uint64_t clusterPhase = 0;    ///< The phase it arrived in.
+  uint64_t pollProgress = ~uint64_t(0);
+  uint32_t idlePolls = 0;
+  uint32_t pollInstr = noInstr;
+  std::string pollWhat; ///< Empty for what only may be a poll.
+
+  Clock clock;
+  std::unique_ptr<FenceClocks> fences;
+
+  uint32_t divergedTurns = 0;   ///< Turns ended with a part of the lanes.
+  uint32_t asyncGroup[32] = {}; ///< cp.async groups committed, by lane.
   std::vector<AsyncCopy> asyncCopies;
+  uint32_t bulkGroup[32] = {}; ///< Bulk groups committed, by lane.
+  uint32_t wgmmaGroup = 0;     ///< wgmma groups committed.
+  std::vector<PendingWgmma> wgmmaPending;
+  bool wgmmaFenced = false; ///< By any wgmma.fence so far.
+  uint8_t registers8 = 0;   ///< setmaxnreg's latest count / 8; 0: none yet.
 
   // Registers, aligned to 64 bytes, and for each 64 bytes a mask of the lanes
   // that were ever written.
   std::vector<std::byte> registerStorage;
   std::byte *registers = nullptr;
   std::vector<uint32_t> defined;
+  /// Slots / 64 that hold accumulators of pending wgmma, and how many.
+  std::vector<uint8_t> pendingSlots;
+  uint32_t pendingCount = 0;
+  /// Those that Instr::writesWgmmaOperand has written since wgmma.fence.
+  std::vector<uint8_t> unfencedSlots;
   std::vector<std::byte> local; ///< 32 frames of Kernel::localBytes.
 
   template <typename T> T *lanes(uint32_t slot) {
@@ -91,7 +168,7 @@ struct Barrier {
   uint32_t waiting = 0; ///< Warps.
   uint32_t instruction = 0;
   uint32_t line = 0;
-  ShadowMemory::Clock clock;
+  Clock clock;
   // bar.red: the running result and who wants it.
   uint32_t count = 0;
   bool all = true;
@@ -100,32 +177,55 @@ struct Barrier {
 
 struct Block {
   Launch *launch = nullptr;
+  Cluster *cluster = nullptr;
   const Kernel *kernel = nullptr;
   uint32_t index[3] = {};
+  uint32_t linear = 0; ///< In the grid; Epoch::block.
+  uint32_t rank = 0;   ///< In the cluster.
   std::vector<std::byte> sharedStorage;
   std::byte *shared = nullptr; ///< Aligned to 1024 bytes.
   uint32_t sharedBytes = 0;
-  ShadowMemory shadow;
+  std::vector<AccessHistory::State> history; ///< Of shared memory.
   std::vector<Warp> warps;
   Barrier barriers[barrierCount];
+  std::map<uint32_t, Mbarrier> mbarriers; ///< By offset.
   bool stopped = false; ///< After a fault no sense can be made of.
+  bool exited = false;  ///< All its threads have.
   uint64_t executed = 0;
+  uint32_t asyncAgent = 0; ///< Asynchronous operations begun.
+  uint32_t asyncTime[warpAgents] = {};
   /// For each instruction, the allocation it touched last.
   std::vector<const Allocation *> lastAllocation;
 
   /// Records a fault; `lane` < 0 means the whole warp. Returns true if it was
-  /// news.
+  /// news. `notes` go below the thread.
   bool fault(const Warp *warp, const Instr *instr, FaultKind kind, int lane,
-             const std::string &what);
+             const std::string &what,
+             const std::vector<std::string> &notes = {});
   /// Ends the barrier if all expected threads have come.
   void completeBarrier(Barrier &barrier);
   uint32_t aliveThreads() const;
+};
+
+struct Cluster {
+  uint32_t index[3] = {};      ///< In the grid of clusters.
+  std::vector<Block *> blocks; ///< By rank.
+  // barrier.cluster: a warp arrives once for each wait.
+  uint32_t arrivedThreads = 0;
+  uint64_t phase = 0;
+  Clock arriving;
+  Clock completed;
+
+  uint32_t aliveThreads() const;
+  void completeBarrier();
 };
 
 struct Launch {
   const Kernel *kernel = nullptr;
   uint32_t grid[3] = {1, 1, 1};
   uint32_t block[3] = {1, 1, 1};
+  uint32_t clusterSize[3] = {1, 1, 1}; ///< In blocks; divides the grid.
+  bool explicitCluster = false;        ///< A cluster was asked for.
   uint32_t dynamicSharedBytes = 0;
   bool cooperative = false;
   std::vector<std::byte> parameters;
@@ -135,9 +235,32 @@ struct Launch {
   FaultLog faults;
   std::mt19937_64 random;
 
+  // Of a running shard.
+  AccessHistory history;
+  std::shared_ptr<GlobalShadow> globalShadow;
+  std::shared_ptr<AsyncEngine> async;
+  std::shared_ptr<SyncObjects> syncObjects;
+  uint64_t progress = 0;
+  uint64_t turn = 0; ///< Warps scheduled so far.
+
   /// Runs to the end; what went wrong stands in `faults`.
   void run();
+
+  /// Something happened that may end another warp's polling.
+  void changed() { ++progress; }
+  /// A poll of `warp` failed: gives up the turn. `what` says what it waits for
+  /// in a deadlock's report.
+  void poll(Warp &warp, const Instr &instr, const std::string &what);
+  /// A strong load, or an atomic that changed nothing: repeated at the same
+  /// instruction without any progress, it is a poll.
+  void mayPoll(Warp &warp, const Instr &instr);
+
+  uint32_t clusterBlocks() const {
+    return clusterSize[0] * clusterSize[1] * clusterSize[2];
+  }
 };
+
+inline std::byte *SharedPlace::data() const { return block->shared + offset; }
 
 /// Lane loops have no dependence between lanes: registers either coincide or
 /// do not overlap.

@@ -6,11 +6,16 @@
 
 #include "runtime/device/sim/MemoryAccess.h"
 
+#include "runtime/device/sim/AsyncProxy.h"
+#include "runtime/device/sim/GlobalShadow.h"
+#include "runtime/device/sim/MemoryOrder.h"
+
 #include <algorithm>
 #include <fmt/format.h>
 
 using namespace quern;
 using namespace quern::sim;
+using Kind = AccessHistory::Kind;
 
 static const char *verb(Access access) {
   return access == Access::Read ? "read" : "write";
@@ -92,6 +97,78 @@ uint64_t countSectors(const LaneAddresses &addresses, uint32_t lanes,
   return count;
 }
 
+AccessHistory::Access accessOf(const Warp &warp, const Instr &instr,
+                               Kind kind) {
+  const Block &block = *warp.block;
+  AccessHistory::Access access;
+  access.kind = kind;
+  access.strong = instr.order != Order::Weak || kind == Kind::Atomic;
+  access.nonCoherent = instr.nonCoherent;
+  access.scope = instr.scope;
+  access.instr = static_cast<uint32_t>(&instr - block.kernel->code.data());
+  access.epoch = {block.linear, warp.clock.times.generic[warp.id],
+                  static_cast<uint8_t>(warp.id)};
+  access.cluster = block.cluster->blocks[0]->linear;
+  access.clock = &warp.clock;
+  return access;
+}
+
+Kind kindOf(Access access) {
+  return access == Access::Read    ? Kind::Read
+         : access == Access::Write ? Kind::Write
+                                   : Kind::Atomic;
+}
+
+/// The history of the lanes' bytes; lanes in a row are one range.
+void checkGlobalHistory(Warp &warp, const Instr &instr,
+                        const LaneAddresses &addresses, uint32_t lanes,
+                        uint32_t bytes, Access access,
+                        const Allocation *common) {
+  Launch &launch = *warp.block->launch;
+  // All lanes lie in `common` if it holds both ends; else look at each.
+  bool oneAllocation = true;
+  forActiveLanes(lanes, [&](int lane) {
+    oneAllocation &= common && common->contains(addresses.value[lane], bytes);
+  });
+  if (oneAllocation && common->readOnly)
+    return;
+  if (instr.order != Order::Weak || access == Access::Atomic)
+    forActiveLanes(lanes, [&](int lane) {
+      orderAccess(warp, instr, addresses.value[lane], access != Access::Write,
+                  access != Access::Read);
+    });
+  Kind kind = kindOf(access);
+  AccessHistory::Access how = accessOf(warp, instr, kind);
+  uint64_t begin = 0, length = 0;
+  int first = 0;
+  auto flush = [&] {
+    if (!length)
+      return;
+    if (!oneAllocation)
+      if (const Allocation *one = launch.memory->find(begin);
+          one && one->readOnly)
+        return;
+    if (auto finding =
+            launch.globalShadow->apply(launch.history, begin, length, how))
+      reportFinding(warp, instr, first, *finding, kind,
+                    describeGlobal(launch, begin + finding->offset));
+  };
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t address = addresses.value[lane];
+    if (length && address == begin + length && oneAllocation) {
+      length += bytes;
+      return;
+    }
+    if (length && address == begin && length == bytes && access == Access::Read)
+      return;
+    flush();
+    begin = address;
+    length = bytes;
+    first = lane;
+  });
+  flush();
+}
+
 } // namespace
 
 uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
@@ -103,12 +180,10 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
   Range range = rangeOf(addresses, lanes);
   const Allocation *&cached =
       block.lastAllocation[&instr - block.kernel->code.data()];
-  auto usable = [&](const Allocation *allocation) {
-    return allocation && !allocation->freed &&
-           !(allocation->readOnly && access != Access::Read);
-  };
   auto holds = [&](const Allocation *allocation) {
-    return usable(allocation) && allocation->contains(range.low, bytes) &&
+    return allocation && !allocation->freed &&
+           !(allocation->readOnly && access != Access::Read) &&
+           allocation->contains(range.low, bytes) &&
            allocation->contains(range.high, bytes);
   };
   uint32_t good = 0;
@@ -119,34 +194,18 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
     good = lanes;
   } else {
     forActiveLanes(lanes, [&](int lane) {
-      uint64_t address = addresses.value[lane];
-      const Allocation *allocation = launch.memory->find(address);
-      if (!allocation || allocation->freed ||
-          !allocation->contains(address, bytes))
-        return reportGlobal(warp, instr, lane, address, bytes, access,
-                            allocation);
-      if (!usable(allocation)) {
-        block.fault(&warp, &instr, FaultKind::ReadOnlyWrite, lane,
-                    fmt::format("write of {} bytes at offset {} of {}, which "
-                                "is read-only",
-                                bytes, address - allocation->base,
-                                allocation->name));
-        return;
-      }
-      if (address % alignment) {
-        block.fault(&warp, &instr, FaultKind::Misaligned, lane,
-                    fmt::format("global {} at offset {} of {} needs an "
-                                "address that is a multiple of {}",
-                                verb(access), address - allocation->base,
-                                allocation->name, alignment));
-        return;
-      }
-      good |= 1u << lane;
+      if (checkGlobal(warp, instr, lane, addresses.value[lane], bytes,
+                      alignment, access))
+        good |= 1u << lane;
     });
   }
   forActiveLanes(good, [&](int lane) {
     pointers[lane] = reinterpret_cast<std::byte *>(addresses.value[lane]);
   });
+  if (access == Access::Write)
+    launch.changed();
+  if (launch.options.checks && good)
+    checkGlobalHistory(warp, instr, addresses, good, bytes, access, cached);
   Counters &counters = launch.counters;
   uint64_t moved = uint64_t(bytes) * __builtin_popcount(good);
   if (access != Access::Write)
@@ -162,29 +221,85 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
 // Shared memory
 //===----------------------------------------------------------------------===//
 
-void sim::reportShared(Warp &warp, const Instr &instr, int lane,
-                       const ShadowMemory::Finding &finding, Access access) {
-  using Earlier = ShadowMemory::Finding::Earlier;
-  std::string what;
+void sim::reportFinding(Warp &warp, const Instr &instr, int lane,
+                        const AccessHistory::Finding &finding,
+                        AccessHistory::Kind kind, const std::string &place) {
+  Block &block = *warp.block;
+  const char *what = kind == Kind::Read     ? "read"
+                     : kind == Kind::Atomic ? "atomic access"
+                                            : "write";
+  const AccessHistory::Record &earlier = finding.earlier;
+  bool known = earlier.epoch.time != 0;
+  std::string other;
+  if (known) {
+    other = earlier.epoch.isAsync()
+                ? std::string("an asynchronous operation")
+                : fmt::format("warp {}", earlier.epoch.agent);
+    if (earlier.epoch.block != block.linear)
+      other += fmt::format(" of block {}",
+                           blockName(*block.launch, earlier.epoch.block));
+  }
+  const char *earlierWhat = earlier.atomic          ? "atomic access"
+                            : finding.earlierWrites ? "write"
+                                                    : "read";
+  std::string text;
   switch (finding.kind) {
   case FaultKind::UninitializedShared:
-    what = fmt::format("shared byte {} is read and was never written",
-                       finding.offset);
+    text = fmt::format("{} at {}, which was never written", what, place);
     break;
   case FaultKind::InFlightCopy:
-    what = fmt::format("shared {} of byte {}, into which an asynchronous copy "
-                       "by warp {} has not been waited for",
-                       verb(access), finding.offset, finding.other);
+    text = fmt::format(
+        "{} at {}, into which an asynchronous copy by {} has not been "
+        "waited for",
+        what, place, other);
+    break;
+  case FaultKind::BarrierMisuse:
+    text = fmt::format("{} at {}, which belongs to a mbarrier object", what,
+                       place);
+    break;
+  case FaultKind::MissingProxyFence:
+    text = fmt::format("asynchronous {} at {} comes after the {} "
+                       "by {} through the generic proxy, with no "
+                       "fence.proxy.async between",
+                       what, place, earlierWhat, other);
+    break;
+  case FaultKind::NonCoherentRead:
+    text = finding.earlierWrites
+               ? fmt::format(".nc read at {}, which {} wrote in this launch",
+                             place, other)
+               : fmt::format("{} at {}, which {} reads with .nc in this launch",
+                             what, place, other);
     break;
   default:
-    what = fmt::format("shared {} of byte {} by warp {} is not ordered after "
-                       "the {} by warp {}",
-                       verb(access), finding.offset, warp.id,
-                       finding.earlier == Earlier::Read ? "read" : "write",
-                       finding.other);
+    text = fmt::format("{} at {} by warp {} is not ordered after the {} by {}",
+                       what, place, warp.id, earlierWhat, other);
     break;
   }
-  warp.block->fault(&warp, &instr, finding.kind, lane, what);
+  std::vector<std::string> notes;
+  if (known)
+    notes.push_back(fmt::format("the {} by {}: {}", earlierWhat, other,
+                                placeOf(*block.kernel, earlier.instr)));
+  block.fault(&warp, &instr, finding.kind, lane, text, notes);
+}
+
+std::string sim::describeGlobal(Launch &launch, uint64_t address) {
+  const Allocation *near = launch.memory->find(address);
+  return near ? fmt::format("offset {} of {}", address - near->base, near->name)
+              : fmt::format("address {:#x}", address);
+}
+
+bool sim::touchShared(Warp &warp, const Instr &instr, int lane,
+                      SharedPlace place, uint32_t bytes, Kind kind) {
+  Launch &launch = *warp.block->launch;
+  if (!launch.options.checks)
+    return true;
+  auto finding = launch.history.apply(place.block->history.data(), place.offset,
+                                      bytes, accessOf(warp, instr, kind));
+  if (!finding)
+    return true;
+  SharedPlace at{place.block, static_cast<uint32_t>(finding->offset)};
+  reportFinding(warp, instr, lane, *finding, kind, describe(warp, at));
+  return false;
 }
 
 bool sim::checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
@@ -198,15 +313,38 @@ bool sim::checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
                             block.sharedBytes));
     return false;
   }
-  if (!block.launch->options.checks)
-    return true;
-  uint32_t at = static_cast<uint32_t>(offset);
-  std::optional<ShadowMemory::Finding> finding =
-      access == Access::Read    ? block.shadow.read(warp.id, at, bytes)
-      : access == Access::Write ? block.shadow.write(warp.id, at, bytes)
-                                : block.shadow.atomic(warp.id, at, bytes);
-  if (finding)
-    reportShared(warp, instr, lane, *finding, access);
+  touchShared(warp, instr, lane, {&block, static_cast<uint32_t>(offset)}, bytes,
+              kindOf(access));
+  return true;
+}
+
+bool sim::checkGlobal(Warp &warp, const Instr &instr, int lane,
+                      uint64_t address, uint64_t bytes, uint32_t alignment,
+                      Access access) {
+  Launch &launch = *warp.block->launch;
+  const Allocation *allocation = launch.memory->find(address);
+  if (!allocation || allocation->freed ||
+      !allocation->contains(address, bytes)) {
+    reportGlobal(warp, instr, lane, address, static_cast<uint32_t>(bytes),
+                 access, allocation);
+    return false;
+  }
+  if (allocation->readOnly && access != Access::Read) {
+    warp.block->fault(&warp, &instr, FaultKind::ReadOnlyWrite, lane,
+                      fmt::format("write of {} bytes at offset {} of {}, which "
+                                  "is read-only",
+                                  bytes, address - allocation->base,
+                                  allocation->name));
+    return false;
+  }
+  if (alignment && address % alignment) {
+    warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
+                      fmt::format("global {} at offset {} of {} needs an "
+                                  "address that is a multiple of {}",
+                                  verb(access), address - allocation->base,
+                                  allocation->name, alignment));
+    return false;
+  }
   return true;
 }
 
@@ -255,12 +393,30 @@ unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
 
 namespace {
 
+/// Strong accesses to shared memory order others, and stores end polls.
+void orderShared(Warp &warp, const Instr &instr, Block &target,
+                 const LaneAddresses &addresses, uint32_t lanes,
+                 Access access) {
+  Launch &launch = *warp.block->launch;
+  if (access == Access::Write)
+    launch.changed();
+  if (launch.options.checks &&
+      (instr.order != Order::Weak || access == Access::Atomic))
+    forActiveLanes(lanes, [&](int lane) {
+      SharedPlace place{&target, static_cast<uint32_t>(addresses.value[lane] &
+                                                       sharedOffsetMask)};
+      orderAccess(warp, instr, syncKey(place), access != Access::Write,
+                  access != Access::Read);
+    });
+}
+
 uint32_t resolveShared(Warp &warp, const Instr &instr,
                        const LaneAddresses &addresses, uint32_t lanes,
                        uint32_t bytes, uint32_t alignment, Access access,
                        std::byte *pointers[32]) {
   Block &block = *warp.block;
   uint32_t good = 0;
+  orderShared(warp, instr, block, addresses, lanes, access);
   // Lanes that touch consecutive addresses are checked as one range.
   uint64_t begin = 0;
   uint32_t length = 0, members = 0;
@@ -310,6 +466,37 @@ uint32_t resolveShared(Warp &warp, const Instr &instr,
   return good;
 }
 
+/// Shared memory of any block of the cluster.
+uint32_t resolveCluster(Warp &warp, const Instr &instr,
+                        const LaneAddresses &addresses, uint32_t lanes,
+                        uint32_t bytes, uint32_t alignment, Access access,
+                        std::byte *pointers[32]) {
+  Block &block = *warp.block;
+  bool local = true;
+  forActiveLanes(lanes, [&](int lane) {
+    uint64_t rank = addresses.value[lane] >> sharedRankShift;
+    local &= rank == 0 || rank == block.rank + 1;
+  });
+  LaneAddresses offsets;
+  for (int lane = 0; lane < 32; ++lane)
+    offsets.value[lane] = addresses.value[lane] & sharedOffsetMask;
+  if (local)
+    return resolveShared(warp, instr, offsets, lanes, bytes, alignment, access,
+                         pointers);
+  uint32_t good = 0;
+  forActiveLanes(lanes, [&](int lane) {
+    SharedPlace place = locateShared(warp, instr, lane, addresses.value[lane],
+                                     bytes, alignment);
+    if (!place)
+      return;
+    orderShared(warp, instr, *place.block, addresses, 1u << lane, access);
+    touchShared(warp, instr, lane, place, bytes, kindOf(access));
+    pointers[lane] = place.data();
+    good |= 1u << lane;
+  });
+  return good;
+}
+
 /// Local memory and parameters: one buffer for each lane, or for all.
 uint32_t resolveFrame(Warp &warp, const Instr &instr,
                       const LaneAddresses &addresses, uint32_t lanes,
@@ -355,6 +542,9 @@ uint32_t sim::resolve(Warp &warp, const Instr &instr, AddressSpace space,
     case AddressSpace::Shared:
       return resolveShared(warp, instr, at, lanes, bytes, alignment, access,
                            pointers);
+    case AddressSpace::SharedCluster:
+      return resolveCluster(warp, instr, at, lanes, bytes, alignment, access,
+                            pointers);
     case AddressSpace::Local:
       return resolveFrame(warp, instr, at, lanes, bytes, alignment,
                           warp.local.data(), block.kernel->localBytes,
@@ -379,7 +569,7 @@ uint32_t sim::resolve(Warp &warp, const Instr &instr, AddressSpace space,
   // Generic addresses: sort the lanes by window.
   uint32_t good = 0, rest = warp.mask;
   const std::pair<AddressSpace, uint64_t> windows[] = {
-      {AddressSpace::Shared, sharedWindow},
+      {AddressSpace::SharedCluster, sharedWindow},
       {AddressSpace::Local, localWindow},
       {AddressSpace::Param, paramWindow}};
   for (auto [which, window] : windows) {

@@ -46,9 +46,26 @@ uint32_t resolveGlobal(Warp &warp, const Instr &instr,
 bool checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
                  uint32_t bytes, Access access);
 
-/// Reports what shadow memory found.
-void reportShared(Warp &warp, const Instr &instr, int lane,
-                  const ShadowMemory::Finding &finding, Access access);
+/// Bounds, permission and alignment (0: none) of a range of global memory, for
+/// one lane; reports and returns false. The history is not touched.
+bool checkGlobal(Warp &warp, const Instr &instr, int lane, uint64_t address,
+                 uint64_t bytes, uint32_t alignment, Access access);
+
+/// An access of any kind to shared memory of the cluster, in bounds; tells what
+/// the history found. True if it found nothing.
+bool touchShared(Warp &warp, const Instr &instr, int lane, SharedPlace place,
+                 uint32_t bytes, AccessHistory::Kind kind);
+
+/// Reports what the history found; `place` says where.
+void reportFinding(Warp &warp, const Instr &instr, int lane,
+                   const AccessHistory::Finding &finding,
+                   AccessHistory::Kind kind, const std::string &place);
+/// "gemm.cuh:120, PTX line 300: ld.shared.b32" of an instruction of the kernel.
+std::string placeOf(const Kernel &kernel, uint32_t instruction);
+/// "(3, 0, 1)" of a block given by its linear index.
+std::string blockName(const Launch &launch, uint32_t linear);
+/// "offset 16 of x"
+std::string describeGlobal(Launch &launch, uint64_t address);
 
 /// How many passes a shared-memory access takes beyond the least possible.
 /// Accesses of 8 and 16 bytes are served by halves and quarters of a warp.

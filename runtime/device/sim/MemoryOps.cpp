@@ -4,8 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The simulator executes one instruction at a time, so every access is
-// sequentially consistent: ordering modifiers are accepted and add nothing.
+// The simulator executes one instruction at a time, so values are sequentially
+// consistent. What ordering modifiers promise to others is kept by
+// MemoryOrder.h.
 //
 //===----------------------------------------------------------------------===//
 
@@ -28,6 +29,8 @@ template <typename T, typename R> void load(Warp &warp, const Instr &instr) {
   uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
   uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
                           Access::Read, pointers);
+  if (instr.order != Order::Weak)
+    warp.block->launch->mayPoll(warp, instr);
   const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
   for (uint32_t i = 0; i < count; ++i) {
     if (!slots[i])
@@ -89,9 +92,16 @@ template <typename R> ExecFn pickStore(Type type) {
 
 /// Modifiers about order and caches; whether a cache policy operand follows.
 bool takeCacheModifiers(InstrBuilder &b) {
-  b.takeOneOf({"weak", "relaxed", "acquire", "release", "volatile", "mmio"});
-  b.takeOneOf({"cta", "cluster", "gpu", "sys"});
-  b.ignore({"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal",
+  int order = b.takeOneOf(
+      {"weak", "relaxed", "acquire", "release", "volatile", "mmio"});
+  int scope = b.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  constexpr Order orders[] = {Order::Weak,    Order::Relaxed, Order::Acquire,
+                              Order::Release, Order::Relaxed, Order::Relaxed};
+  b.instr.order = order < 0 ? Order::Weak : orders[order];
+  // volatile is relaxed.sys (PTX ISA, ld.volatile).
+  b.instr.scope = scope < 0 ? Scope::Sys : static_cast<Scope>(scope);
+  b.instr.nonCoherent = b.take("nc");
+  b.ignore({"ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal",
             "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
             "L1::no_allocate", "L2::64B", "L2::128B", "L2::256B",
             "L2::evict_last", "L2::evict_normal", "L2::evict_first"});
@@ -99,8 +109,9 @@ bool takeCacheModifiers(InstrBuilder &b) {
 }
 
 AddressSpace takeSpace(InstrBuilder &b, const ptx::Operand &address) {
-  int space = b.takeOneOf({"global", "const", "shared", "shared::cta", "local",
-                           "param", "param::entry", "param::func"});
+  int space =
+      b.takeOneOf({"global", "const", "shared", "shared::cta", "local", "param",
+                   "param::entry", "param::func", "shared::cluster"});
   switch (space) {
   case 0:
   case 1:
@@ -119,6 +130,8 @@ AddressSpace takeSpace(InstrBuilder &b, const ptx::Operand &address) {
               b.decoder.findSymbol(address.elements[0].name))
         return symbol->space;
     return AddressSpace::Param;
+  case 8:
+    return AddressSpace::SharedCluster;
   default:
     return AddressSpace::Generic;
   }

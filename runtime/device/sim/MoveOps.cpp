@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/ClusterOps.h"
 #include "runtime/device/sim/Decoder.h"
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
@@ -72,6 +73,17 @@ template <uint64_t window> void isSpace(Warp &warp, const Instr &instr) {
   });
 }
 
+/// shared::cta: the window's part of the own block.
+void isOwnShared(Warp &warp, const Instr &instr) {
+  const uint64_t *a = warp.lanes<uint64_t>(instr.slots[1]);
+  uint64_t own = warp.block->rank + 1;
+  writePredicate(warp, instr.slots[0], [=](int lane) {
+    uint64_t offset = a[lane] - sharedWindow;
+    uint64_t rank = offset >> sharedRankShift;
+    return offset < windowBytes && (rank == 0 || rank == own);
+  });
+}
+
 void doNothing(Warp &, const Instr &) {}
 
 void decodePacking(InstrBuilder &b, Type type) {
@@ -122,12 +134,14 @@ void decodeMov(InstrBuilder &b) {
   b.instr.exec = type.bytes == 8   ? move<uint64_t>
                  : type.bytes == 4 ? move<uint32_t>
                                    : move<uint16_t>;
+  b.instr.copiesRegister = true;
 }
 
 void decodeCvta(InstrBuilder &b) {
   bool toSpace = b.take("to");
-  int space = b.takeOneOf(
-      {"global", "const", "shared", "shared::cta", "local", "param"});
+  int space =
+      b.takeOneOf({"global", "const", "shared", "shared::cta",
+                   "shared::cluster", "local", "param", "param::entry"});
   Type type = b.type();
   b.expectOperands(2, 2);
   if (space < 0 || type.bytes != 8)
@@ -135,23 +149,24 @@ void decodeCvta(InstrBuilder &b) {
   b.result(0, 8);
   b.source(1, 8);
   uint64_t window = space < 2    ? 0
-                    : space < 4  ? sharedWindow
-                    : space == 4 ? localWindow
+                    : space < 5  ? sharedWindow
+                    : space == 5 ? localWindow
                                  : paramWindow;
   b.instr.immediate = toSpace ? uint64_t(0) - window : window;
   b.instr.exec = convertAddress;
 }
 
 void decodeIsspacep(InstrBuilder &b) {
-  int space =
-      b.takeOneOf({"global", "shared", "shared::cta", "local", "param"});
+  int space = b.takeOneOf(
+      {"global", "shared", "shared::cta", "local", "param", "shared::cluster"});
   b.expectOperands(2, 2);
   b.predicateResult(b.operand(0));
   b.source(1, 8);
   if (space < 0)
     return b.refuse("the address space is not supported");
   b.instr.exec = space == 0   ? isSpace<0>
-                 : space < 3  ? isSpace<sharedWindow>
+                 : space < 3  ? isOwnShared
+                 : space == 5 ? isSpace<sharedWindow>
                  : space == 3 ? isSpace<localWindow>
                               : isSpace<paramWindow>;
 }
@@ -273,6 +288,9 @@ SpecialRegister sim::findSpecialRegister(std::string_view name) {
       {"%globaltimer", {readTicks64, 8}},
   };
   for (const auto &[known, special] : table)
+    if (known == name)
+      return special;
+  for (const auto &[known, special] : clusterRegisters())
     if (known == name)
       return special;
   return {};

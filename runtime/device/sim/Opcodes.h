@@ -8,8 +8,7 @@
 // it: to add an instruction, add a row there. Opcodes are keyed by their first
 // word; a family tells variants apart by modifiers.
 //
-// Hopper's asynchronous instructions (mbarrier, cp.async.bulk, wgmma) and
-// clusters are not among them and are refused when a module is loaded.
+// An instruction that no family knows is refused when a module is loaded.
 //
 //===----------------------------------------------------------------------===//
 
@@ -43,14 +42,19 @@ std::span<const Opcode> memoryOpcodes();
 std::span<const Opcode> atomicOpcodes();
 std::span<const Opcode> asyncCopyOpcodes();
 std::span<const Opcode> matrixOpcodes();
+std::span<const Opcode> wgmmaOpcodes();
+std::span<const Opcode> registerCountOpcodes();
 std::span<const Opcode> warpOpcodes();
 std::span<const Opcode> barrierOpcodes();
+std::span<const Opcode> mbarrierOpcodes();
+std::span<const Opcode> fenceOpcodes();
+std::span<const Opcode> clusterOpcodes();
 
 /// Null if no family has it.
 const Opcode *findOpcode(const ptx::Statement &statement);
 
 /// The execution function that reads special register `name` ("%tid.x") into
-/// instr.slots[0], and its width; null if there is no such register.
+/// instr.slots[0], and its width (1: a predicate); null if there is none.
 struct SpecialRegister {
   ExecFn exec = nullptr;
   uint8_t bytes = 4;

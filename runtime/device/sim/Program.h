@@ -62,7 +62,27 @@ enum class UndefRule : uint8_t {
   Require,   ///< An undefined source is a fault.
 };
 
-enum class AddressSpace : uint8_t { Global, Shared, Local, Param, Generic };
+/// `Shared` is the block's own shared memory (shared::cta), `SharedCluster`
+/// that of any block of the cluster.
+enum class AddressSpace : uint8_t {
+  Global,
+  Shared,
+  Local,
+  Param,
+  Generic,
+  SharedCluster,
+};
+
+/// Memory order and scope of an access (PTX ISA, "Memory Consistency Model").
+/// volatile counts as relaxed at .sys scope.
+enum class Order : uint8_t { Weak, Relaxed, Acquire, Release, AcqRel };
+enum class Scope : uint8_t { Cta, Cluster, Gpu, Sys };
+
+// A shared address has the offset in bits 0-23. In bits 24-31 stands 0 for the
+// own block, else the rank of a block of the cluster plus one (what mapa
+// gives); such addresses are good in SharedCluster and Generic accesses.
+inline constexpr uint64_t sharedOffsetMask = 0xffffff;
+inline constexpr unsigned sharedRankShift = 24;
 
 // Generic addresses outside global memory. No host address looks like these.
 inline constexpr uint64_t sharedWindow = uint64_t(0xA1) << 56;
@@ -92,8 +112,15 @@ struct Instr {
   uint64_t immediate = 0;
   uint32_t target = 0;
   AddressSpace space = AddressSpace::Global;
-  uint8_t bytes = 0; ///< Of one memory element.
-  uint8_t flags = 0; ///< The instruction's own.
+  Order order = Order::Weak;
+  Scope scope = Scope::Cta;
+  bool nonCoherent = false;    ///< ld.global.nc
+  bool touchesPending = false; ///< May use accumulators of pending wgmma.
+  bool copiesRegister = false; ///< A plain mov.
+  /// An ordinary instruction whose result some wgmma uses.
+  bool writesWgmmaOperand = false;
+  uint8_t bytes = 0;           ///< Of one memory element.
+  uint8_t flags = 0;           ///< The instruction's own.
   uint16_t vectorCount = 0;
   uint32_t vectorBegin = 0; ///< Into Kernel::slotPool: long operand lists.
   /// Registers read and written, in Kernel::slotPool.
@@ -127,6 +154,14 @@ struct Kernel {
   uint32_t localBytes = 0; ///< Per thread.
   uint32_t maxThreads = 0; ///< From .maxntid/.reqntid; 0: no bound.
   bool exactThreads = false;
+  /// .reqnctapercluster; all 0: none. .explicitcluster: a launch must name the
+  /// dimensions. .maxclusterrank: 0 if absent.
+  uint32_t requiredCluster[3] = {};
+  bool explicitCluster = false;
+  uint32_t maxClusterRank = 0;
+  /// Blocks can talk through global memory: it has atomics or strong accesses
+  /// that may be global. Its blocks are run by one host thread.
+  bool communicates = false;
   uint32_t registerBytes = 64;
   /// 32-bit registers declared, an upper bound of what ptxas would use.
   uint32_t virtualRegisters = 0;

@@ -442,6 +442,15 @@ void Parser::parseFunction(bool isEntry) {
       function.maxThreads = static_cast<uint32_t>(threads);
     else if (word == "reqntid")
       function.requiredThreads = static_cast<uint32_t>(threads);
+    else if (word == "reqnctapercluster")
+      for (size_t i = 0; i < 3; ++i)
+        function.requiredCluster[i] = static_cast<uint32_t>(
+            i < values.size() ? std::min<uint64_t>(values[i], 4096) : 1);
+    else if (word == "explicitcluster")
+      function.explicitCluster = true;
+    else if (word == "maxclusterrank" && !values.empty())
+      function.maxClusterRank =
+          static_cast<uint32_t>(std::min<uint64_t>(values[0], 4096));
     else if (word == "pragma" && peek().kind == Token::Kind::String)
       next();
     else if (word != "minnctapersm" && word != "maxnreg" && word != "noreturn")

@@ -99,8 +99,11 @@ struct Function {
   std::vector<Variable> results;
   std::vector<Variable> parameters;
   std::vector<Statement> body;
-  uint32_t maxThreads = 0;      ///< .maxntid, 0 if absent.
-  uint32_t requiredThreads = 0; ///< .reqntid, 0 if absent.
+  uint32_t maxThreads = 0;          ///< .maxntid, 0 if absent.
+  uint32_t requiredThreads = 0;     ///< .reqntid, 0 if absent.
+  uint32_t requiredCluster[3] = {}; ///< .reqnctapercluster, 0 if absent.
+  bool explicitCluster = false;     ///< .explicitcluster
+  uint32_t maxClusterRank = 0;      ///< .maxclusterrank, 0 if absent.
   uint32_t line = 0;
 };
 

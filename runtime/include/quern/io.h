@@ -10,11 +10,11 @@
 //         f16 and f32. Fortran order, big-endian and other types are refused
 //         with what to do. The format has no bf16 and no fp8: tensors of those
 //         types are not written.
-// safetensors   read through a mapping, so that weights are not copied; every
-//         rule of the format is checked when the file is opened: header within
-//         bounds, no duplicate names, every tensor's bytes as its type and
-//         shape say, all of them together covering the data without hole or
-//         overlap. Types Quern has no element type for (f64, fp4, ...) may be
+// safetensors   every rule of the format is checked when the file is opened:
+//         header within bounds, no duplicate names, every tensor's bytes as its
+//         type and shape say, all of them together covering the data without
+//         hole or overlap. A tensor is read when it is first asked for, and
+//         kept. Types Quern has no element type for (f64, fp4, ...) may be
 //         in the file and are refused when asked for.
 //
 //===----------------------------------------------------------------------===//
@@ -53,8 +53,8 @@ public:
   const std::vector<Entry> &entries() const;
   const std::vector<std::pair<std::string, std::string>> &metadata() const;
 
-  /// A tensor by name, without a copy unless its elements are not aligned in
-  /// the file. The view has no name of its own.
+  /// A tensor by name, read on the first call. The view has no name of its
+  /// own.
   Result<TensorView> view(std::string_view name) const;
 
   /// The tensor as an operand of that type and shape, with the operand's name

@@ -84,6 +84,7 @@ namespace detail {
 struct LayerState;
 struct WeightsState;
 struct ContextState;
+struct LayerAccess;
 } // namespace detail
 
 class QUERN_API Weights {
@@ -161,13 +162,9 @@ public:
   /// inputs and weights together, by name or in declared order.
   Result<std::vector<Tensor>> call(TensorList operands) const;
 
-  /// The inner handle; for the parts of the runtime.
-  explicit Layer(std::shared_ptr<const detail::LayerState> state);
-  const std::shared_ptr<const detail::LayerState> &inner() const {
-    return state;
-  }
-
 private:
+  friend struct detail::LayerAccess;
+  explicit Layer(std::shared_ptr<const detail::LayerState> state);
   std::shared_ptr<const detail::LayerState> state;
 };
 

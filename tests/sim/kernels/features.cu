@@ -106,7 +106,7 @@ extern "C" __global__ void atomics(int *global, float *fglobal, int *out) {
   atomicOr(&global[3], 1 << (tid & 31));
   atomicXor(&global[4], tid);
   atomicInc((unsigned *)&global[5], 9);
-  int old = global[6], seen;
+  int old = *static_cast<volatile int *>(&global[6]), seen;
   do {
     seen = old;
     old = atomicCAS(&global[6], seen, seen + 2);

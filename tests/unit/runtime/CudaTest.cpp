@@ -238,7 +238,7 @@ protected:
                                     nullptr, &table);
     if (!state)
       return state.error();
-    return Layer(std::move(*state));
+    return detail::LayerAccess::make(std::move(*state));
   }
   DriverTable table = makeTable();
 };

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <iterator>
 
 using namespace quern;
@@ -84,6 +85,30 @@ TEST(Npy, ReadsOtherSpellings) {
     ASSERT_TRUE(t) << t.error().render();
     EXPECT_EQ(t->elements(), 2);
   }
+}
+
+TEST(SafeTensors, FileThatIsCutWhileOpenIsAnError) {
+  TempFolder temp;
+  std::string header =
+      R"({"a":{"dtype":"F32","shape":[2048],"data_offsets":[0,8192]},)"
+      R"("b":{"dtype":"F32","shape":[2048],"data_offsets":[8192,16384]}})";
+  uint64_t size = header.size();
+  std::string text(reinterpret_cast<const char *>(&size), 8);
+  std::string path =
+      temp.write("t.safetensors", text + header + std::string(16384, '\0'));
+  Result<SafeTensors> file = SafeTensors::open(path);
+  ASSERT_TRUE(file) << file.error().render();
+  Result<TensorView> a = file->view("a");
+  ASSERT_TRUE(a) << a.error().render();
+  std::filesystem::resize_file(path, 8 + header.size() + 9000);
+  // What was read before stays; a mapping would fault here.
+  EXPECT_EQ(static_cast<const float *>(a->data)[2047], 0.0f);
+  EXPECT_EQ(file->view("a")->data, a->data);
+  Result<TensorView> b = file->view("b");
+  ASSERT_FALSE(b);
+  EXPECT_EQ(b.error().code, Errc::InvalidFile);
+  EXPECT_THAT(b.error().render(), HasSubstr("t.safetensors: error"));
+  EXPECT_THAT(b.error().render(), HasSubstr("it was cut while it was read"));
 }
 
 TEST(Npy, MalformedFilesAreRefused) {

@@ -181,6 +181,24 @@ TEST(Module, UnknownRequiredSectionIsRefused) {
   EXPECT_THAT(parsed.error().message, HasSubstr("section kind 77"));
 }
 
+TEST(Module, CarriesTheText) {
+  ModuleDesc module = smallSample();
+  EXPECT_EQ(get<uint16_t>(module.serialize(), 10), 1) << "no text, minor 1";
+  module.source = "layer t(x: f32[M]) -> f32[M] { return x }\n";
+  std::vector<std::byte> bytes = module.serialize();
+  EXPECT_EQ(get<uint16_t>(bytes, 10), 2);
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3)), 4u);
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3) + 4), 0u) << "old readers skip it";
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+  auto at = get<uint64_t>(bytes, entry(3) + 8);
+  bytes[at] ^= std::byte{1};
+  parsed = ModuleDesc::parse(bytes);
+  ASSERT_FALSE(parsed);
+  EXPECT_THAT(parsed.error().message, HasSubstr("checksum"));
+}
+
 TEST(Module, StrayCodeSectionIsRefused) {
   Result<ModuleDesc> parsed = ModuleDesc::parse(withExtraSection(3, 1));
   ASSERT_FALSE(parsed);
