@@ -164,8 +164,9 @@ struct LaunchConfig {
   unsigned attributeCount;
 };
 
-/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter.
-struct alignas(64) TensorMapStorage {
+/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter. Aligned
+/// as CUDA 13 has it; CUDA 12 asked for 64.
+struct alignas(128) TensorMapStorage {
   uint64_t opaque[16];
 };
 
