@@ -220,7 +220,7 @@ TEST(SimDriver, LaunchesAreValidated) {
   config.attributes = &cluster;
   config.attributeCount = 1;
   EXPECT_EQ(driver.launchKernelEx(&config, function, arguments, nullptr),
-            status::NotSupported);
+            status::InvalidClusterSize);
   EXPECT_THAT(session.reportText(), HasSubstr("clusters"));
   EXPECT_EQ(driver.moduleUnload(module), status::Success);
   EXPECT_EQ(driver.launchKernelEx(&config, function, arguments, nullptr),
