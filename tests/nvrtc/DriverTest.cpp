@@ -78,6 +78,8 @@ static_assert(alignof(LaunchAttribute) == alignof(CUlaunchAttribute));
 static_assert(offsetof(LaunchAttribute, value) ==
               offsetof(CUlaunchAttribute, value));
 static_assert(sizeof(LaunchAttribute::Value) == sizeof(CUlaunchAttributeValue));
+static_assert(sizeof(TensorMapStorage) == sizeof(CUtensorMap));
+static_assert(alignof(TensorMapStorage) == alignof(CUtensorMap));
 static_assert(sizeof(DevicePtr) == sizeof(CUdeviceptr));
 static_assert(std::is_same_v<DeviceOrdinal, CUdevice>);
 

@@ -68,6 +68,20 @@ int compile(const CompileCommandOptions &options);
 
 int explain(const LayerOptions &options);
 
+struct SimCommandOptions {
+  std::string file, kernel;
+  std::string grid = "1", block, cluster; ///< "X[,Y[,Z]]"
+  bool cooperative = false;
+  unsigned shared = 0;
+  std::vector<std::string> arguments;
+  std::string target;
+  uint64_t seed = 1;
+  unsigned schedules = 1;
+  bool withoutChecks = false;
+  bool json = false;
+};
+int simulate(const SimCommandOptions &options);
+
 struct DoctorOptions {
   bool json = false;
 };
@@ -89,6 +103,10 @@ int report(const Diagnostic &diagnostic);
 
 /// The text of a file, or a message with the reason it cannot be read.
 Result<std::string> readTextFile(const std::string &path);
+
+/// Whether a file of that name may be made, as far as can be known before the
+/// work is done.
+Result<void> checkWritable(const std::string &path);
 
 /// `NAME=VALUE` into its halves; `what` names the option in the message.
 Result<std::pair<std::string, std::string>>

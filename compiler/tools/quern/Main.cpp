@@ -65,6 +65,21 @@ Result<std::string> quern::tool::readTextFile(const std::string &path) {
   return text;
 }
 
+Result<void> quern::tool::checkWritable(const std::string &path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (path.empty())
+    return fail(Errc::InvalidArgument, "an empty name is no file to write");
+  if (std::filesystem::is_directory(path, error))
+    return fail(Errc::InvalidArgument,
+                fmt::format("cannot write {}: it is a folder", path));
+  if (!folder.empty() && !std::filesystem::is_directory(folder, error))
+    return fail(Errc::InvalidArgument,
+                fmt::format("cannot write {}: there is no folder {}", path,
+                            folder.string()));
+  return {};
+}
+
 Result<std::pair<std::string, std::string>>
 quern::tool::splitAssignment(const std::string &text, const std::string &what) {
   size_t equals = text.find('=');
@@ -205,6 +220,58 @@ int main(int argc, char **argv) {
   explainCommand->footer("Example:\n"
                          "  quern explain examples/swiglu_mlp.qn --set M=64");
 
+  SimCommandOptions simOptions;
+  CLI::App *simCommand = app.add_subcommand(
+      "sim", "run a kernel of a PTX file on the simulator, with its checks");
+  simCommand->add_option("FILE", simOptions.file, "the PTX text")->required();
+  simCommand->add_option("--kernel", simOptions.kernel,
+                         "its kernel; without, the kernels are listed");
+  simCommand->add_option("--grid", simOptions.grid, "blocks: X[,Y[,Z]]")
+      ->capture_default_str();
+  simCommand->add_option("--block", simOptions.block,
+                         "threads of a block: X[,Y[,Z]]");
+  simCommand->add_option("--cluster", simOptions.cluster,
+                         "blocks of a cluster: X[,Y[,Z]]");
+  simCommand->add_flag("--cooperative", simOptions.cooperative,
+                       "all blocks run at once and may wait for each other");
+  simCommand
+      ->add_option("--shared", simOptions.shared,
+                   "bytes of dynamic shared memory")
+      ->check(CLI::Range(0u, 1u << 20));
+  simCommand->add_option("--arg", simOptions.arguments,
+                         "one for each parameter, in order; see below");
+  simCommand->add_option("--target", simOptions.target,
+                         "sm_80, sm_89, sm_90a, sm_100a or sm_120a; without, "
+                         "what the PTX is for");
+  simCommand
+      ->add_option("--seed", simOptions.seed,
+                   "of the schedule and of random buffers")
+      ->check(isSeed)
+      ->capture_default_str();
+  simCommand
+      ->add_option("--schedules", simOptions.schedules,
+                   "run so often, each in another order of warps and blocks")
+      ->check(CLI::Range(1u, 100000u))
+      ->capture_default_str();
+  simCommand->add_flag("--no-checks", simOptions.withoutChecks,
+                       "skip races, initialisation and bank conflicts");
+  simCommand->add_flag("--json", simOptions.json, "print JSON");
+  simCommand->footer(
+      "Arguments: i32:5, u64:7, f32:1.5, ...; in:x.npy (read only), "
+      "inout:x.npy[:y.npy],\nout:f32[64,64][:y.npy], zeros:i32[16][:y.npy], "
+      "random:f16[64,64][:y.npy],\nbytes:file.bin (a struct). NAME= before one "
+      "is what reports call the buffer.\n"
+      "Exit codes: 0 clean, 1 a fault was found, 2 wrong input.\n"
+      "Examples:\n"
+      "  quern sim kernel.ptx\n"
+      "  quern sim kernel.ptx --kernel saxpy --grid 4 --block 128 --arg "
+      "i32:500 "
+      "--arg f32:2 --arg in:x.npy --arg inout:y.npy:result.npy\n"
+      "  quern sim gemm.ptx --kernel gemm --grid 2,2 --block 128 --shared "
+      "65536 "
+      "--schedules 20 --arg random:i8[128,64] --arg random:i8[128,64] "
+      "--arg c=out:i32[128,128] --arg i32:128 --arg i32:128 --arg i32:64");
+
   DoctorOptions doctorOptions;
   CLI::App *doctorCommand = app.add_subcommand(
       "doctor", "say what was found on this machine and what is missing");
@@ -245,6 +312,8 @@ int main(int argc, char **argv) {
       return compile(compileOptions);
     if (explainCommand->parsed())
       return explain(explainOptions);
+    if (simCommand->parsed())
+      return simulate(simOptions);
     if (doctorCommand->parsed())
       return doctor(doctorOptions);
     return cache(cacheOptions);

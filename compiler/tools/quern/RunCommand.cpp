@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 
 using namespace quern;
 using namespace quern::tool;
@@ -68,16 +67,8 @@ static Result<OutputFiles> planOutputs(const Layer &layer,
             Errc::InvalidArgument,
             fmt::format("--output {}: {} is given twice", text,
                         otherName == name ? "output " + name : "file " + path));
-    // Found out now, not after a long run.
-    std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("cannot write {}: it is a folder", path));
-    if (!folder.empty() && !std::filesystem::is_directory(folder, error))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("cannot write {}: there is no folder {}", path,
-                              folder.string()));
+    if (auto writable = checkWritable(path); !writable)
+      return writable.error();
     plan.files.emplace_back(name, path);
   }
   return plan;

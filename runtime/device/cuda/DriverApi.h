@@ -164,7 +164,12 @@ struct LaunchConfig {
   unsigned attributeCount;
 };
 
-/// The one list of entries: X(member, symbol, version, parameters). `symbol` is
+/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter.
+struct alignas(64) TensorMapStorage {
+  uint64_t opaque[16];
+};
+
+/// The list of entries that every driver has: X(member, symbol, version, parameters). `symbol` is
 /// what libcuda exports; cuGetProcAddress wants it without a `_vN` suffix, and
 /// `version` (1000 * major + 10 * minor) picks the same ABI there.
 #define QUERN_CUDA_DRIVER_ENTRIES(X)                                           \
@@ -236,11 +241,21 @@ struct LaunchConfig {
   X(eventElapsedTime, cuEventElapsedTime, 2000,                                \
     (float *milliseconds, EventHandle start, EventHandle end))
 
-/// The driver's functions. A table that a loader hands out has no null member.
+/// Entries that older drivers lack: null then.
+#define QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(X)                                  \
+  X(tensorMapEncodeTiled, cuTensorMapEncodeTiled, 12000,                       \
+    (TensorMapStorage * map, int dataType, unsigned rank, void *address,       \
+     const uint64_t *size, const uint64_t *strides, const unsigned *box,       \
+     const unsigned *elementStrides, int interleave, int swizzle,              \
+     int l2Promotion, int outOfBoundsFill))
+
+/// The driver's functions. A table that a loader hands out has no null member
+/// but the optional ones.
 struct DriverTable {
 #define QUERN_CUDA_DRIVER_MEMBER(member, symbol, version, parameters)          \
   DriverStatus(*member) parameters = nullptr;
   QUERN_CUDA_DRIVER_ENTRIES(QUERN_CUDA_DRIVER_MEMBER)
+  QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CUDA_DRIVER_MEMBER)
 #undef QUERN_CUDA_DRIVER_MEMBER
 };
 

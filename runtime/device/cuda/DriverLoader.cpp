@@ -76,6 +76,11 @@ Result<DriverTable> cuda::loadDriver(const std::string &path) {
     missing = #symbol;
   QUERN_CUDA_DRIVER_ENTRIES(QUERN_CUDA_LOAD)
 #undef QUERN_CUDA_LOAD
+#define QUERN_CUDA_TRY(member, symbol, version, parameters)                    \
+  table.member =                                                               \
+      reinterpret_cast<decltype(table.member)>(lookup.find(#symbol, version));
+  QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CUDA_TRY)
+#undef QUERN_CUDA_TRY
   if (missing)
     return fail(Errc::NoDevice,
                 fmt::format("the CUDA driver {} lacks {}", path, missing),

@@ -14,6 +14,7 @@
 #include "runtime/device/sim/DeviceMemory.h"
 #include "runtime/device/sim/Program.h"
 #include "runtime/device/sim/SimDevice.h"
+#include "runtime/device/sim/TensorMap.h"
 
 #include <chrono>
 #include <map>
@@ -96,6 +97,8 @@ struct SimDevice::Impl {
   void unloadModule(void *handle);
   cuda::DriverStatus launch(const cuda::LaunchConfig &config,
                             SimFunction &function, void **parameters);
+  cuda::DriverStatus encodeTensorMap(cuda::TensorMapStorage *map,
+                                     const TensorMapRequest &request);
   int maxBlocksPerMultiprocessor(const SimFunction &function, int blockSize,
                                  size_t dynamicShared) const;
 
