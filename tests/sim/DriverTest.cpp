@@ -25,7 +25,6 @@ TEST(SimDriver, TableIsCompleteForEveryTarget) {
 #define QUERN_CHECK(member, symbol, version, parameters)                       \
   EXPECT_NE(driver.member, nullptr) << #symbol;
     QUERN_CUDA_DRIVER_ENTRIES(QUERN_CHECK)
-    QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CHECK)
 #undef QUERN_CHECK
     EXPECT_EQ(sim::parseSimTarget(sim::name(target)), target);
     ASSERT_EQ(driver.init(0), status::Success);

@@ -245,6 +245,8 @@ struct Launch {
 
   /// Runs to the end; what went wrong stands in `faults`.
   void run();
+  /// The same for some clusters, in this order, on this thread.
+  void runClusters(const std::vector<uint64_t> &order);
 
   /// Something happened that may end another warp's polling.
   void changed() { ++progress; }

@@ -10,8 +10,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/Machine.h"
-#include "runtime/device/sim/SimState.h"
+#include "runtime/device/sim/SimGraph.h"
+#include "runtime/device/sim/TensorMap.h"
 
 #include <algorithm>
 #include <cstring>
@@ -24,102 +24,6 @@ using namespace quern::cuda;
 namespace {
 
 thread_local ContextHandle currentContext[simTargetCount];
-
-struct StatusName {
-  DriverStatus status;
-  const char *name;
-  const char *text;
-};
-constexpr StatusName statusNames[] = {
-    {status::Success, "CUDA_SUCCESS", "no error"},
-    {status::InvalidValue, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
-    {status::OutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
-    {status::NotInitialized, "CUDA_ERROR_NOT_INITIALIZED",
-     "initialization error"},
-    {status::InvalidDevice, "CUDA_ERROR_INVALID_DEVICE",
-     "invalid device ordinal"},
-    {status::InvalidContext, "CUDA_ERROR_INVALID_CONTEXT",
-     "invalid device context"},
-    {status::NoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU",
-     "no kernel image is available for execution on the device"},
-    {status::InvalidPtx, "CUDA_ERROR_INVALID_PTX",
-     "a PTX JIT compilation failed"},
-    {status::InvalidHandle, "CUDA_ERROR_INVALID_HANDLE",
-     "invalid resource handle"},
-    {status::NotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
-    {status::IllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS",
-     "an illegal memory access was encountered"},
-    {status::LaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
-     "too many resources requested for launch"},
-    {status::MisalignedAddress, "CUDA_ERROR_MISALIGNED_ADDRESS",
-     "misaligned address"},
-    {status::LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED",
-     "unspecified launch failure"},
-    {status::CooperativeLaunchTooLarge,
-     "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
-     "too many blocks in cooperative launch"},
-    {status::NotSupported, "CUDA_ERROR_NOT_SUPPORTED",
-     "operation not supported"},
-};
-
-const StatusName *findStatus(DriverStatus code) {
-  for (const StatusName &entry : statusNames)
-    if (entry.status == code)
-      return &entry;
-  return nullptr;
-}
-
-int attributeOf(const DeviceModel &model, DeviceAttribute attribute) {
-  namespace a = device_attribute;
-  switch (attribute) {
-  case a::MaxThreadsPerBlock:
-  case a::MaxBlockDimX:
-  case a::MaxBlockDimY:
-    return maxThreadsPerBlock;
-  case a::MaxBlockDimZ:
-    return 64;
-  case a::MaxGridDimX:
-    return 0x7fffffff;
-  case a::MaxGridDimY:
-  case a::MaxGridDimZ:
-    return 65535;
-  case a::MaxSharedMemoryPerBlock:
-    return defaultSharedPerBlock;
-  case a::WarpSize:
-    return 32;
-  case a::MaxRegistersPerBlock:
-  case a::MaxRegistersPerMultiprocessor:
-    return 65536;
-  case a::ClockRateKhz:
-    return model.clockKhz;
-  case a::MultiprocessorCount:
-    return model.multiprocessors;
-  case a::MemoryClockRateKhz:
-    return model.memoryClockKhz;
-  case a::MemoryBusWidthBits:
-    return model.memoryBusBits;
-  case a::L2CacheBytes:
-    return model.l2Bytes;
-  case a::MaxThreadsPerMultiprocessor:
-    return model.threadsPerMultiprocessor;
-  case a::ComputeCapabilityMajor:
-    return model.major;
-  case a::ComputeCapabilityMinor:
-    return model.minor;
-  case a::MaxSharedMemoryPerMultiprocessor:
-    return model.sharedPerMultiprocessor;
-  case a::CooperativeLaunch:
-    return 1;
-  case a::MaxSharedMemoryPerBlockOptin:
-    return model.sharedPerBlockOptin;
-  case a::MaxBlocksPerMultiprocessor:
-    return model.blocksPerMultiprocessor;
-  case a::ReservedSharedMemoryPerBlock:
-    return reservedSharedPerBlock;
-  default:
-    return -1;
-  }
-}
 
 /// The functions of the device with number `index`.
 template <unsigned index> struct Entries {
@@ -326,38 +230,12 @@ template <unsigned index> struct Entries {
   static DriverStatus funcGetAttribute(int *value, FunctionAttribute attribute,
                                        FunctionHandle handle) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      namespace a = function_attribute;
       auto it = d.functions.find(handle);
       if (it == d.functions.end())
         return status::InvalidHandle;
       if (!value)
         return status::InvalidValue;
-      const Kernel &kernel = it->second->kernel;
-      switch (attribute) {
-      case a::MaxThreadsPerBlock:
-        *value = kernel.maxThreads ? static_cast<int>(kernel.maxThreads)
-                                   : maxThreadsPerBlock;
-        return status::Success;
-      case a::SharedSizeBytes:
-        *value = static_cast<int>(kernel.staticSharedBytes);
-        return status::Success;
-      case a::LocalSizeBytes:
-        *value = static_cast<int>(kernel.localBytes);
-        return status::Success;
-      case a::ConstSizeBytes:
-      case a::NumRegs:
-        *value = 0;
-        return status::Success;
-      case a::PtxVersion:
-      case a::BinaryVersion:
-        *value = d.model.major * 10 + d.model.minor;
-        return status::Success;
-      case a::MaxDynamicSharedSizeBytes:
-        *value = it->second->maxDynamicShared;
-        return status::Success;
-      default:
-        return status::InvalidValue;
-      }
+      return functionAttribute(d, *it->second, attribute, *value);
     });
   }
   static DriverStatus funcSetAttribute(FunctionHandle handle,
@@ -366,15 +244,7 @@ template <unsigned index> struct Entries {
       auto it = d.functions.find(handle);
       if (it == d.functions.end())
         return status::InvalidHandle;
-      if (attribute != function_attribute::MaxDynamicSharedSizeBytes)
-        return status::NotSupported;
-      SimFunction &function = *it->second;
-      int available = d.model.sharedPerBlockOptin -
-                      static_cast<int>(function.kernel.staticSharedBytes);
-      if (value < 0 || value > available)
-        return status::InvalidValue;
-      function.maxDynamicShared = value;
-      return status::Success;
+      return setFunctionAttribute(d, *it->second, attribute, value);
     });
   }
   static DriverStatus occupancyMaxActiveBlocksPerMultiprocessor(
@@ -403,7 +273,40 @@ template <unsigned index> struct Entries {
         return status::InvalidHandle;
       if (extra)
         return status::NotSupported;
-      return d.launch(*config, *it->second, parameters);
+      std::vector<std::byte> bytes;
+      if (DriverStatus packed = d.pack(*it->second, parameters, bytes))
+        return packed;
+      if (!captureOf(d, config->stream))
+        return d.launch(*config, *it->second, std::move(bytes));
+      KernelCall call{*config,
+                      {config->attributes,
+                       config->attributes + config->attributeCount},
+                      it->second,
+                      std::move(bytes)};
+      capture(*d.streams.at(config->stream), std::move(call));
+      return status::Success;
+    });
+  }
+  static DriverStatus occupancyMaxActiveClusters(int *clusters,
+                                                 FunctionHandle handle,
+                                                 const LaunchConfig *config) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      auto it = d.functions.find(handle);
+      if (it == d.functions.end())
+        return status::InvalidHandle;
+      if (!clusters || !config ||
+          (config->attributeCount && !config->attributes))
+        return status::InvalidValue;
+      Result<ClusterShape> shape = d.clusterOf(*config, *it->second);
+      if (!shape)
+        return d.refuse(status::InvalidClusterSize, shape.error());
+      uint64_t threads = uint64_t(config->blockDimX) * config->blockDimY *
+                         config->blockDimZ;
+      *clusters = d.maxActiveClusters(
+          *it->second,
+          static_cast<int>(std::min<uint64_t>(threads, maxThreadsPerBlock + 1)),
+          config->sharedMemBytes, *shape);
+      return status::Success;
     });
   }
 
@@ -438,7 +341,19 @@ template <unsigned index> struct Entries {
       for (DevicePtr range : ranges)
         if (!d.memory.isLive(range, bytes))
           return status::InvalidValue;
-      f();
+      if (!captureOf(d, stream)) {
+        f();
+        return status::Success;
+      }
+      capture(*d.streams.at(stream),
+              [f, bytes, kept = std::vector<DevicePtr>(ranges)](
+                  SimDevice::Impl &later) -> DriverStatus {
+                for (DevicePtr range : kept)
+                  if (!later.memory.isLive(range, bytes))
+                    return status::InvalidValue;
+                f();
+                return status::Success;
+              });
       return status::Success;
     });
   }
@@ -450,30 +365,30 @@ template <unsigned index> struct Entries {
     if (bytes && !from)
       return status::InvalidValue;
     return transfer(stream, bytes, {to},
-                    [&] { std::memcpy(host(to), from, bytes); });
+                    [=] { std::memcpy(host(to), from, bytes); });
   }
   static DriverStatus memcpyDtoHAsync(void *to, DevicePtr from, size_t bytes,
                                       StreamHandle stream) {
     if (bytes && !to)
       return status::InvalidValue;
     return transfer(stream, bytes, {from},
-                    [&] { std::memcpy(to, host(from), bytes); });
+                    [=] { std::memcpy(to, host(from), bytes); });
   }
   static DriverStatus memcpyDtoDAsync(DevicePtr to, DevicePtr from,
                                       size_t bytes, StreamHandle stream) {
     return transfer(stream, bytes, {to, from},
-                    [&] { std::memmove(host(to), host(from), bytes); });
+                    [=] { std::memmove(host(to), host(from), bytes); });
   }
   static DriverStatus memsetD8Async(DevicePtr to, unsigned char value,
                                     size_t count, StreamHandle stream) {
     return transfer(stream, count, {to},
-                    [&] { std::memset(host(to), value, count); });
+                    [=] { std::memset(host(to), value, count); });
   }
   static DriverStatus memsetD32Async(DevicePtr to, unsigned value, size_t count,
                                      StreamHandle stream) {
     if (to % 4 || count > SIZE_MAX / 4)
       return status::InvalidValue;
-    return transfer(stream, count * 4, {to}, [&] {
+    return transfer(stream, count * 4, {to}, [=] {
       std::fill_n(static_cast<unsigned *>(host(to)), count, value);
     });
   }
@@ -490,20 +405,252 @@ template <unsigned index> struct Entries {
   }
   static DriverStatus streamSynchronize(StreamHandle stream) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (captureOf(d, stream))
+        return status::StreamCaptureUnsupported;
       return isStream(d, stream) ? status::Success : status::InvalidHandle;
     });
   }
   static DriverStatus streamDestroy(StreamHandle stream) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (captureOf(d, stream))
+        endCapture(d, captureOf(d, stream), true);
       return d.streams.erase(stream) ? status::Success : status::InvalidHandle;
     });
   }
   static DriverStatus streamWaitEvent(StreamHandle stream, EventHandle event,
                                       unsigned) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      return isStream(d, stream) && d.events.count(event)
-                 ? status::Success
-                 : status::InvalidHandle;
+      auto it = d.events.find(event);
+      if (!isStream(d, stream) || it == d.events.end())
+        return status::InvalidHandle;
+      SimEvent &e = *it->second;
+      if (!e.capture)
+        return captureOf(d, stream) ? status::StreamCaptureUnsupported
+                                    : status::Success;
+      if (!stream)
+        return status::StreamCaptureUnsupported;
+      SimStream &waiting = *d.streams.at(stream);
+      if (waiting.capture && waiting.capture != e.capture)
+        return status::StreamCaptureMerge;
+      waiting.capture = e.capture;
+      waiting.latest.insert(waiting.latest.end(), e.latest.begin(),
+                            e.latest.end());
+      return status::Success;
+    });
+  }
+  static DriverStatus streamBeginCapture(StreamHandle stream, int mode) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (mode < 0 || mode > stream_capture::ModeRelaxed)
+        return status::InvalidValue;
+      if (!isStream(d, stream))
+        return status::InvalidHandle;
+      if (!stream)
+        return status::StreamCaptureUnsupported;
+      SimStream &s = *d.streams.at(stream);
+      if (s.capture)
+        return status::IllegalState;
+      auto graph = std::make_unique<SimGraph>();
+      s.capture = graph.get();
+      s.beganCapture = true;
+      s.latest.clear();
+      d.graphs[graph.get()] = std::move(graph);
+      return status::Success;
+    });
+  }
+  /// Streams and events leave the capture.
+  static void endCapture(SimDevice::Impl &d, SimGraph *graph, bool abandon) {
+    for (auto &[handle, s] : d.streams)
+      if (s->capture == graph)
+        *s = SimStream();
+    for (auto &[handle, e] : d.events)
+      if (e->capture == graph)
+        e->capture = nullptr;
+    if (abandon)
+      d.graphs.erase(graph);
+  }
+  static DriverStatus streamEndCapture(StreamHandle stream,
+                                       GraphHandle *graph) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!graph)
+        return status::InvalidValue;
+      if (!isStream(d, stream))
+        return status::InvalidHandle;
+      SimGraph *captured = captureOf(d, stream);
+      if (!captured)
+        return status::IllegalState;
+      if (!d.streams.at(stream)->beganCapture)
+        return status::StreamCaptureUnmatched;
+      endCapture(d, captured, false);
+      *graph = reinterpret_cast<GraphHandle>(captured);
+      return status::Success;
+    });
+  }
+  static DriverStatus streamIsCapturing(StreamHandle stream, int *result) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!result)
+        return status::InvalidValue;
+      if (!isStream(d, stream))
+        return status::InvalidHandle;
+      *result = captureOf(d, stream) ? stream_capture::StatusActive
+                                     : stream_capture::StatusNone;
+      return status::Success;
+    });
+  }
+
+  static DriverStatus graphCreate(GraphHandle *graph, unsigned flags) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!graph || flags)
+        return status::InvalidValue;
+      auto owned = std::make_unique<SimGraph>();
+      *graph = reinterpret_cast<GraphHandle>(owned.get());
+      d.graphs[owned.get()] = std::move(owned);
+      return status::Success;
+    });
+  }
+  static DriverStatus graphAddKernelNode(GraphNodeHandle *node,
+                                         GraphHandle graph,
+                                         const GraphNodeHandle *dependencies,
+                                         size_t count,
+                                         const KernelNodeParams *parameters) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!parameters)
+        return status::InvalidValue;
+      KernelCall call;
+      if (DriverStatus made = makeKernelCall(d, *parameters, call))
+        return made;
+      return addNode(d, graph, dependencies, count, std::move(call), node);
+    });
+  }
+  static DriverStatus graphAddMemsetNode(GraphNodeHandle *node,
+                                         GraphHandle graph,
+                                         const GraphNodeHandle *dependencies,
+                                         size_t count,
+                                         const MemsetNodeParams *parameters,
+                                         ContextHandle context) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!parameters)
+        return status::InvalidValue;
+      if (context != d.context())
+        return status::InvalidContext;
+      Result<PlainWork> work = makeMemset(d, *parameters);
+      if (!work)
+        return d.refuse(status::InvalidValue, work.error());
+      return addNode(d, graph, dependencies, count, std::move(*work), node);
+    });
+  }
+  static DriverStatus
+  graphKernelNodeSetAttribute(GraphNodeHandle handle, int attribute,
+                              const LaunchAttribute::Value *value) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      SimGraphNode *node = findNode(d, handle);
+      auto *call = node ? std::get_if<KernelCall>(&node->work) : nullptr;
+      if (!call || !value)
+        return status::InvalidValue;
+      LaunchAttribute added = {};
+      added.id = static_cast<LaunchAttribute::Id>(attribute);
+      added.value = *value;
+      std::erase_if(call->attributes, [&](const LaunchAttribute &old) {
+        return old.id == added.id;
+      });
+      call->attributes.push_back(added);
+      return status::Success;
+    });
+  }
+  static DriverStatus graphInstantiate(GraphExecHandle *exec, GraphHandle graph,
+                                       unsigned long long flags) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (!exec || flags)
+        return status::InvalidValue;
+      auto it = d.graphs.find(graph);
+      if (it == d.graphs.end())
+        return status::InvalidHandle;
+      auto owned = std::make_unique<SimGraphExec>();
+      instantiate(*it->second, *owned);
+      *exec = reinterpret_cast<GraphExecHandle>(owned.get());
+      d.graphExecs[owned.get()] = std::move(owned);
+      return status::Success;
+    });
+  }
+  static DriverStatus
+  graphExecKernelNodeSetParams(GraphExecHandle exec, GraphNodeHandle node,
+                               const KernelNodeParams *parameters) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      auto it = d.graphExecs.find(exec);
+      if (it == d.graphExecs.end())
+        return status::InvalidHandle;
+      if (!parameters || !node)
+        return status::InvalidValue;
+      for (SimGraphExec::Node &candidate : it->second->nodes) {
+        auto *call = std::get_if<KernelCall>(&candidate.work);
+        if (candidate.original != node || !call)
+          continue;
+        KernelCall updated;
+        if (DriverStatus made = makeKernelCall(d, *parameters, updated))
+          return made;
+        updated.attributes = call->attributes;
+        *call = std::move(updated);
+        return status::Success;
+      }
+      return status::InvalidValue;
+    });
+  }
+  static DriverStatus graphLaunch(GraphExecHandle exec, StreamHandle stream) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      auto it = d.graphExecs.find(exec);
+      if (it == d.graphExecs.end() || !isStream(d, stream))
+        return status::InvalidHandle;
+      if (captureOf(d, stream))
+        return status::StreamCaptureUnsupported;
+      return launchGraph(d, *it->second);
+    });
+  }
+  static DriverStatus graphExecDestroy(GraphExecHandle exec) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      return d.graphExecs.erase(exec) ? status::Success : status::InvalidHandle;
+    });
+  }
+  static DriverStatus graphDestroy(GraphHandle graph) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      auto it = d.graphs.find(graph);
+      if (it == d.graphs.end())
+        return status::InvalidHandle;
+      endCapture(d, it->second.get(), true);
+      return status::Success;
+    });
+  }
+  static DriverStatus
+  tensorMapEncodeTiled(TensorMapBytes *map, int dataType, uint32_t rank,
+                       void *address, const uint64_t *size,
+                       const uint64_t *strides, const uint32_t *box,
+                       const uint32_t *elementStrides, int interleave,
+                       int swizzle, int l2Promotion, int oobFill) {
+    if (!map)
+      return status::InvalidValue;
+    TensorMapRequest request;
+    request.dataType = dataType;
+    request.rank = rank;
+    request.address = reinterpret_cast<uint64_t>(address);
+    request.size = size;
+    request.strides = strides;
+    request.box = box;
+    request.elementStrides = elementStrides;
+    request.interleave = interleave;
+    request.swizzle = swizzle;
+    request.l2Promotion = l2Promotion;
+    request.oobFill = oobFill;
+    return initialized([&](SimDevice::Impl &d) -> DriverStatus {
+      if (d.model.major < 9)
+        return status::NotSupported;
+      Result<TensorMap> made = makeTensorMap(request);
+      if (!made)
+        return d.refuse(made.error().code == Errc::Unsupported
+                            ? status::NotSupported
+                            : status::InvalidValue,
+                        made.error());
+      std::byte bytes[tensorMapBytes];
+      encodeTensorMap(*made, bytes);
+      std::memcpy(map, bytes, sizeof(bytes));
+      return status::Success;
     });
   }
   static DriverStatus eventCreate(EventHandle *event, unsigned) {
@@ -527,6 +674,12 @@ template <unsigned index> struct Entries {
                      [&](SimDevice::Impl &d, SimEvent &e) -> DriverStatus {
                        if (!isStream(d, stream))
                          return status::InvalidHandle;
+                       if (SimGraph *graph = captureOf(d, stream)) {
+                         e.capture = graph;
+                         e.latest = d.streams.at(stream)->latest;
+                         return status::Success;
+                       }
+                       e.capture = nullptr;
                        e.recorded = true;
                        e.time = std::chrono::steady_clock::now();
                        return status::Success;
@@ -558,26 +711,11 @@ template <unsigned index> struct Entries {
     });
   }
 
-  static DriverStatus
-  tensorMapEncodeTiled(TensorMapStorage *map, int dataType, unsigned rank,
-                       void *address, const uint64_t *size,
-                       const uint64_t *strides, const unsigned *box,
-                       const unsigned *elementStrides, int interleave,
-                       int swizzle, int l2Promotion, int outOfBoundsFill) {
-    return initialized([&](SimDevice::Impl &d) {
-      return d.encodeTensorMap(map, {dataType, rank,
-                                     reinterpret_cast<uint64_t>(address), size,
-                                     strides, box, elementStrides, interleave,
-                                     swizzle, l2Promotion, outOfBoundsFill});
-    });
-  }
-
   static const DriverTable &table() {
     static const DriverTable filled = [] {
       DriverTable t;
 #define QUERN_SIM_ENTRY(member, symbol, version, parameters) t.member = member;
       QUERN_CUDA_DRIVER_ENTRIES(QUERN_SIM_ENTRY)
-      QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_SIM_ENTRY)
 #undef QUERN_SIM_ENTRY
       return t;
     }();
