@@ -10,8 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/SimGraph.h"
-#include "runtime/device/sim/TensorMap.h"
+#include "runtime/device/sim/SimEntries.h"
 
 #include <algorithm>
 #include <cstring>
@@ -23,33 +22,15 @@ using namespace quern::cuda;
 
 namespace {
 
-thread_local ContextHandle currentContext[simTargetCount];
-
 /// The functions of the device with number `index`.
-template <unsigned index> struct Entries {
-  static SimDevice::Impl &device() {
-    return SimDevice::get(static_cast<SimTarget>(index)).impl();
-  }
-
-  /// Runs `f(device)` under the lock, in a current context.
-  template <typename F> static DriverStatus inContext(F f) {
-    SimDevice::Impl &d = device();
-    std::lock_guard lock(d.mutex);
-    if (!d.initialized)
-      return status::NotInitialized;
-    if (currentContext[index] != d.context() || !d.contextReferences)
-      return status::InvalidContext;
-    return f(d);
-  }
-  /// Runs `f(device)` under the lock, after init.
-  template <typename F> static DriverStatus initialized(F f) {
-    SimDevice::Impl &d = device();
-    std::lock_guard lock(d.mutex);
-    return d.initialized ? f(d) : status::NotInitialized;
-  }
-  static bool isStream(SimDevice::Impl &d, StreamHandle stream) {
-    return !stream || d.streams.count(stream);
-  }
+template <unsigned index> struct Entries : GraphEntries<index> {
+  using Base = EntryBase<index>;
+  using Base::currentContext;
+  using Base::device;
+  using Base::inContext;
+  using Base::initialized;
+  using Base::isStream;
+  using GraphEntries<index>::endCapture;
 
   static DriverStatus init(unsigned flags) {
     if (flags)
@@ -159,7 +140,7 @@ template <unsigned index> struct Entries {
     return initialized([&](SimDevice::Impl &d) -> DriverStatus {
       if (context && context != d.context())
         return status::InvalidContext;
-      currentContext[index] = context;
+      currentContext = context;
       return status::Success;
     });
   }
@@ -167,7 +148,7 @@ template <unsigned index> struct Entries {
     return initialized([&](SimDevice::Impl &) -> DriverStatus {
       if (!context)
         return status::InvalidValue;
-      *context = currentContext[index];
+      *context = currentContext;
       return status::Success;
     });
   }
@@ -278,11 +259,11 @@ template <unsigned index> struct Entries {
         return packed;
       if (!captureOf(d, config->stream))
         return d.launch(*config, *it->second, std::move(bytes));
-      KernelCall call{*config,
-                      {config->attributes,
-                       config->attributes + config->attributeCount},
-                      it->second,
-                      std::move(bytes)};
+      KernelCall call{
+          *config,
+          {config->attributes, config->attributes + config->attributeCount},
+          it->second,
+          std::move(bytes)};
       capture(*d.streams.at(config->stream), std::move(call));
       return status::Success;
     });
@@ -300,8 +281,8 @@ template <unsigned index> struct Entries {
       Result<ClusterShape> shape = d.clusterOf(*config, *it->second);
       if (!shape)
         return d.refuse(status::InvalidClusterSize, shape.error());
-      uint64_t threads = uint64_t(config->blockDimX) * config->blockDimY *
-                         config->blockDimZ;
+      uint64_t threads =
+          uint64_t(config->blockDimX) * config->blockDimY * config->blockDimZ;
       *clusters = d.maxActiveClusters(
           *it->second,
           static_cast<int>(std::min<uint64_t>(threads, maxThreadsPerBlock + 1)),
@@ -438,221 +419,6 @@ template <unsigned index> struct Entries {
       return status::Success;
     });
   }
-  static DriverStatus streamBeginCapture(StreamHandle stream, int mode) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (mode < 0 || mode > stream_capture::ModeRelaxed)
-        return status::InvalidValue;
-      if (!isStream(d, stream))
-        return status::InvalidHandle;
-      if (!stream)
-        return status::StreamCaptureUnsupported;
-      SimStream &s = *d.streams.at(stream);
-      if (s.capture)
-        return status::IllegalState;
-      auto graph = std::make_unique<SimGraph>();
-      s.capture = graph.get();
-      s.beganCapture = true;
-      s.latest.clear();
-      d.graphs[graph.get()] = std::move(graph);
-      return status::Success;
-    });
-  }
-  /// Streams and events leave the capture.
-  static void endCapture(SimDevice::Impl &d, SimGraph *graph, bool abandon) {
-    for (auto &[handle, s] : d.streams)
-      if (s->capture == graph)
-        *s = SimStream();
-    for (auto &[handle, e] : d.events)
-      if (e->capture == graph)
-        e->capture = nullptr;
-    if (abandon)
-      d.graphs.erase(graph);
-  }
-  static DriverStatus streamEndCapture(StreamHandle stream,
-                                       GraphHandle *graph) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!graph)
-        return status::InvalidValue;
-      if (!isStream(d, stream))
-        return status::InvalidHandle;
-      SimGraph *captured = captureOf(d, stream);
-      if (!captured)
-        return status::IllegalState;
-      if (!d.streams.at(stream)->beganCapture)
-        return status::StreamCaptureUnmatched;
-      endCapture(d, captured, false);
-      *graph = reinterpret_cast<GraphHandle>(captured);
-      return status::Success;
-    });
-  }
-  static DriverStatus streamIsCapturing(StreamHandle stream, int *result) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!result)
-        return status::InvalidValue;
-      if (!isStream(d, stream))
-        return status::InvalidHandle;
-      *result = captureOf(d, stream) ? stream_capture::StatusActive
-                                     : stream_capture::StatusNone;
-      return status::Success;
-    });
-  }
-
-  static DriverStatus graphCreate(GraphHandle *graph, unsigned flags) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!graph || flags)
-        return status::InvalidValue;
-      auto owned = std::make_unique<SimGraph>();
-      *graph = reinterpret_cast<GraphHandle>(owned.get());
-      d.graphs[owned.get()] = std::move(owned);
-      return status::Success;
-    });
-  }
-  static DriverStatus graphAddKernelNode(GraphNodeHandle *node,
-                                         GraphHandle graph,
-                                         const GraphNodeHandle *dependencies,
-                                         size_t count,
-                                         const KernelNodeParams *parameters) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!parameters)
-        return status::InvalidValue;
-      KernelCall call;
-      if (DriverStatus made = makeKernelCall(d, *parameters, call))
-        return made;
-      return addNode(d, graph, dependencies, count, std::move(call), node);
-    });
-  }
-  static DriverStatus graphAddMemsetNode(GraphNodeHandle *node,
-                                         GraphHandle graph,
-                                         const GraphNodeHandle *dependencies,
-                                         size_t count,
-                                         const MemsetNodeParams *parameters,
-                                         ContextHandle context) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!parameters)
-        return status::InvalidValue;
-      if (context != d.context())
-        return status::InvalidContext;
-      Result<PlainWork> work = makeMemset(d, *parameters);
-      if (!work)
-        return d.refuse(status::InvalidValue, work.error());
-      return addNode(d, graph, dependencies, count, std::move(*work), node);
-    });
-  }
-  static DriverStatus
-  graphKernelNodeSetAttribute(GraphNodeHandle handle, int attribute,
-                              const LaunchAttribute::Value *value) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      SimGraphNode *node = findNode(d, handle);
-      auto *call = node ? std::get_if<KernelCall>(&node->work) : nullptr;
-      if (!call || !value)
-        return status::InvalidValue;
-      LaunchAttribute added = {};
-      added.id = static_cast<LaunchAttribute::Id>(attribute);
-      added.value = *value;
-      std::erase_if(call->attributes, [&](const LaunchAttribute &old) {
-        return old.id == added.id;
-      });
-      call->attributes.push_back(added);
-      return status::Success;
-    });
-  }
-  static DriverStatus graphInstantiate(GraphExecHandle *exec, GraphHandle graph,
-                                       unsigned long long flags) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      if (!exec || flags)
-        return status::InvalidValue;
-      auto it = d.graphs.find(graph);
-      if (it == d.graphs.end())
-        return status::InvalidHandle;
-      auto owned = std::make_unique<SimGraphExec>();
-      instantiate(*it->second, *owned);
-      *exec = reinterpret_cast<GraphExecHandle>(owned.get());
-      d.graphExecs[owned.get()] = std::move(owned);
-      return status::Success;
-    });
-  }
-  static DriverStatus
-  graphExecKernelNodeSetParams(GraphExecHandle exec, GraphNodeHandle node,
-                               const KernelNodeParams *parameters) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      auto it = d.graphExecs.find(exec);
-      if (it == d.graphExecs.end())
-        return status::InvalidHandle;
-      if (!parameters || !node)
-        return status::InvalidValue;
-      for (SimGraphExec::Node &candidate : it->second->nodes) {
-        auto *call = std::get_if<KernelCall>(&candidate.work);
-        if (candidate.original != node || !call)
-          continue;
-        KernelCall updated;
-        if (DriverStatus made = makeKernelCall(d, *parameters, updated))
-          return made;
-        updated.attributes = call->attributes;
-        *call = std::move(updated);
-        return status::Success;
-      }
-      return status::InvalidValue;
-    });
-  }
-  static DriverStatus graphLaunch(GraphExecHandle exec, StreamHandle stream) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      auto it = d.graphExecs.find(exec);
-      if (it == d.graphExecs.end() || !isStream(d, stream))
-        return status::InvalidHandle;
-      if (captureOf(d, stream))
-        return status::StreamCaptureUnsupported;
-      return launchGraph(d, *it->second);
-    });
-  }
-  static DriverStatus graphExecDestroy(GraphExecHandle exec) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      return d.graphExecs.erase(exec) ? status::Success : status::InvalidHandle;
-    });
-  }
-  static DriverStatus graphDestroy(GraphHandle graph) {
-    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      auto it = d.graphs.find(graph);
-      if (it == d.graphs.end())
-        return status::InvalidHandle;
-      endCapture(d, it->second.get(), true);
-      return status::Success;
-    });
-  }
-  static DriverStatus
-  tensorMapEncodeTiled(TensorMapBytes *map, int dataType, uint32_t rank,
-                       void *address, const uint64_t *size,
-                       const uint64_t *strides, const uint32_t *box,
-                       const uint32_t *elementStrides, int interleave,
-                       int swizzle, int l2Promotion, int oobFill) {
-    if (!map)
-      return status::InvalidValue;
-    TensorMapRequest request;
-    request.dataType = dataType;
-    request.rank = rank;
-    request.address = reinterpret_cast<uint64_t>(address);
-    request.size = size;
-    request.strides = strides;
-    request.box = box;
-    request.elementStrides = elementStrides;
-    request.interleave = interleave;
-    request.swizzle = swizzle;
-    request.l2Promotion = l2Promotion;
-    request.oobFill = oobFill;
-    return initialized([&](SimDevice::Impl &d) -> DriverStatus {
-      if (d.model.major < 9)
-        return status::NotSupported;
-      Result<TensorMap> made = makeTensorMap(request);
-      if (!made)
-        return d.refuse(made.error().code == Errc::Unsupported
-                            ? status::NotSupported
-                            : status::InvalidValue,
-                        made.error());
-      std::byte bytes[tensorMapBytes];
-      encodeTensorMap(*made, bytes);
-      std::memcpy(map, bytes, sizeof(bytes));
-      return status::Success;
-    });
-  }
   static DriverStatus eventCreate(EventHandle *event, unsigned) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
       if (!event)
@@ -714,7 +480,8 @@ template <unsigned index> struct Entries {
   static const DriverTable &table() {
     static const DriverTable filled = [] {
       DriverTable t;
-#define QUERN_SIM_ENTRY(member, symbol, version, parameters) t.member = member;
+#define QUERN_SIM_ENTRY(member, symbol, version, parameters)                   \
+  t.member = Entries::member;
       QUERN_CUDA_DRIVER_ENTRIES(QUERN_SIM_ENTRY)
 #undef QUERN_SIM_ENTRY
       return t;

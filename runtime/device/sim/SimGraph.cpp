@@ -63,10 +63,9 @@ Result<PlainWork> sim::makeMemset(SimDevice::Impl &device,
   if (p.width > SIZE_MAX / p.elementBytes || p.destination % p.elementBytes)
     return refuse("the destination is misaligned or too large");
   size_t row = p.width * p.elementBytes;
-  if (p.height > 1 &&
-      (p.pitch < row || p.height > (SIZE_MAX - row) / p.pitch))
-    return refuse(fmt::format("rows of {} bytes with a pitch of {}", row,
-                              p.pitch));
+  if (p.height > 1 && (p.pitch < row || p.height > (SIZE_MAX - row) / p.pitch))
+    return refuse(
+        fmt::format("rows of {} bytes with a pitch of {}", row, p.pitch));
   size_t bytes = p.height > 1 ? p.pitch * (p.height - 1) + row : row;
   if (!device.memory.isLive(p.destination, bytes))
     return refuse(fmt::format("{} bytes at {:#x} are not in one allocation",

@@ -85,10 +85,11 @@ SimDevice::Impl::clusterOf(const cuda::LaunchConfig &config,
   const unsigned grid[3] = {config.gridDimX, config.gridDimY, config.gridDimZ};
   for (unsigned i = 0; i < 3; ++i)
     if (grid[i] % shape.size[i])
-      return refuse(fmt::format("the grid of {} x {} x {} blocks is no multiple "
-                                "of clusters of {} x {} x {}",
-                                grid[0], grid[1], grid[2], shape.size[0],
-                                shape.size[1], shape.size[2]));
+      return refuse(
+          fmt::format("the grid of {} x {} x {} blocks is no multiple "
+                      "of clusters of {} x {} x {}",
+                      grid[0], grid[1], grid[2], shape.size[0], shape.size[1],
+                      shape.size[2]));
   return shape;
 }
 
@@ -223,10 +224,10 @@ DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
   if (run.cooperative) {
     uint64_t resident = uint64_t(active) * shape->blocks();
     if (shape->blocks() == 1)
-      resident = uint64_t(maxBlocksPerMultiprocessor(
-                     function, static_cast<int>(threads),
-                     config.sharedMemBytes)) *
-                 static_cast<uint64_t>(model.multiprocessors);
+      resident =
+          uint64_t(maxBlocksPerMultiprocessor(
+              function, static_cast<int>(threads), config.sharedMemBytes)) *
+          static_cast<uint64_t>(model.multiprocessors);
     if (blocks > resident)
       return refused(status::CooperativeLaunchTooLarge,
                      fmt::format("{} blocks cannot all be resident; {} can",
