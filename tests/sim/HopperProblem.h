@@ -116,10 +116,10 @@ private:
     std::memcpy(&bits, &f, 4);
     return bits;
   }
-  cuda::TensorMapBytes encode(int type, cuda::DevicePtr address,
+  cuda::TensorMapStorage encode(int type, cuda::DevicePtr address,
                                 uint64_t width, uint64_t height, uint64_t pitch,
                                 unsigned boxWidth, unsigned boxHeight) {
-    cuda::TensorMapBytes map = {};
+    cuda::TensorMapStorage map = {};
     uint64_t size[] = {width, height};
     unsigned box[] = {boxWidth, boxHeight}, steps[] = {1, 1};
     EXPECT_EQ(session.driver.tensorMapEncodeTiled(
@@ -135,7 +135,7 @@ private:
   unsigned m, n, k, rowElements = 0;
   std::vector<uint32_t> expected, expectedMaxima;
   cuda::DevicePtr pa = 0, pb = 0, pc = 0, pMaxima = 0;
-  cuda::TensorMapBytes mapA, mapB, mapC;
+  cuda::TensorMapStorage mapA, mapB, mapC;
 };
 
 } // namespace quern::simtest

@@ -463,17 +463,16 @@ void decodePack(InstrBuilder &b) {
   b.result(0, 4);
   for (size_t i = 1; i < operands; ++i)
     b.source(i, 4);
-  if (!saturate || !from.is(Type::Kind::Signed, 4) ||
-      to.bytes > 2)
+  if (!saturate || !from.is(Type::Kind::Signed, 4) || to.bytes > 2)
     return b.refuse(
         "cvt.pack.sat.{s16,u16}.s32 or cvt.pack.sat.{s8,u8}.s32.b32 is "
         "expected");
   if (bytes)
-    b.instr.exec = to.isSigned() ? packIntegers<8, true>
-                                 : packIntegers<8, false>;
+    b.instr.exec =
+        to.isSigned() ? packIntegers<8, true> : packIntegers<8, false>;
   else
-    b.instr.exec = to.isSigned() ? packIntegers<16, true>
-                                 : packIntegers<16, false>;
+    b.instr.exec =
+        to.isSigned() ? packIntegers<16, true> : packIntegers<16, false>;
 }
 
 void decodeCvt(InstrBuilder &b) {

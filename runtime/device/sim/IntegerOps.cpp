@@ -208,8 +208,7 @@ void madHiSat(Warp &warp, const Instr &instr) {
   const int32_t *c = warp.lanes<int32_t>(instr.slots[3]);
   writeLanes<int32_t>(warp, instr.slots[0], [=](int lane) {
     int64_t sum = (int64_t(a[lane]) * b[lane] >> 32) + c[lane];
-    return static_cast<int32_t>(
-        std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX));
+    return static_cast<int32_t>(std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX));
   });
 }
 

@@ -35,11 +35,11 @@ enum class Shape : uint8_t { M8N8, M8N8Trans, M8N16, M16N16, M16N8 };
 // rows in all; vector: the registers.
 
 /// Checks row `row` of the access; false after a fault.
-bool checkRow(Warp &warp, const Instr &instr, unsigned row, uint64_t offset,
-              uint32_t bytes, Access access) {
+bool checkRow(Warp &warp, const Instr &instr, SharedAccess &access,
+              unsigned row, uint64_t offset, uint32_t bytes) {
   int lane = static_cast<int>(row);
   if (offset % 16 == 0)
-    return checkShared(warp, instr, lane, offset, bytes, access);
+    return access.check(lane, offset, bytes);
   warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
                     fmt::format("the row at shared offset {} needs a multiple "
                                 "of 16",
@@ -87,9 +87,9 @@ void loadMatrix(Warp &warp, const Instr &instr) {
   const uint32_t *slots = &block.kernel->slotPool[instr.vectorBegin];
   unsigned rowCount = static_cast<unsigned>(instr.immediate);
   uint32_t rowBytes = instr.bytes >= 8 ? 16 : instr.bytes * 2;
+  SharedAccess access(warp, instr, AccessHistory::Kind::Read);
   for (unsigned row = 0; row < rowCount; ++row)
-    if (!checkRow(warp, instr, row, addresses.value[row], rowBytes,
-                  Access::Read))
+    if (!checkRow(warp, instr, access, row, addresses.value[row], rowBytes))
       return;
   countAccess(warp, instr, addresses);
   alignas(16) uint8_t rows[32][16];
@@ -149,8 +149,9 @@ void storeMatrix(Warp &warp, const Instr &instr) {
       break;
     }
   }
+  SharedAccess access(warp, instr, AccessHistory::Kind::Write);
   for (unsigned row = 0; row < instr.immediate; ++row) {
-    if (!checkRow(warp, instr, row, addresses.value[row], 16, Access::Write))
+    if (!checkRow(warp, instr, access, row, addresses.value[row], 16))
       return;
     std::memcpy(block.shared + addresses.value[row], rows[row], 16);
   }
