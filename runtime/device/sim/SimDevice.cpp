@@ -300,8 +300,16 @@ cuda::DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
   }
   run.run();
   counters = run.counters;
+  counters.globalUniqueBytesRead = run.footprint.bytesRead();
+  counters.globalUniqueBytesWritten = run.footprint.bytesWritten();
   faultCount = run.faults.count;
   reports = std::move(run.faults.reports);
+  if (recording)
+    records.push_back({kernel.name,
+                       {run.grid[0], run.grid[1], run.grid[2]},
+                       {run.block[0], run.block[1], run.block[2]},
+                       counters,
+                       faultCount});
   return run.faults.status;
 }
 
@@ -343,6 +351,15 @@ uint64_t SimDevice::lastFaultCount() const {
 Counters SimDevice::lastCounters() const {
   std::lock_guard lock(state->mutex);
   return state->counters;
+}
+void SimDevice::recordLaunches(bool on) {
+  std::lock_guard lock(state->mutex);
+  state->recording = on;
+  state->records.clear();
+}
+std::vector<LaunchRecord> SimDevice::launchRecords() const {
+  std::lock_guard lock(state->mutex);
+  return state->records;
 }
 uint64_t SimDevice::bytesInUse() const {
   std::lock_guard lock(state->mutex);
