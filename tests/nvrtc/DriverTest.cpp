@@ -78,6 +78,18 @@ static_assert(alignof(LaunchAttribute) == alignof(CUlaunchAttribute));
 static_assert(offsetof(LaunchAttribute, value) ==
               offsetof(CUlaunchAttribute, value));
 static_assert(sizeof(LaunchAttribute::Value) == sizeof(CUlaunchAttributeValue));
+static_assert(sizeof(KernelNodeParams) == sizeof(CUDA_KERNEL_NODE_PARAMS_v2));
+static_assert(offsetof(KernelNodeParams, kernelParameters) ==
+              offsetof(CUDA_KERNEL_NODE_PARAMS_v2, kernelParams));
+static_assert(offsetof(KernelNodeParams, context) ==
+              offsetof(CUDA_KERNEL_NODE_PARAMS_v2, ctx));
+static_assert(sizeof(MemsetNodeParams) == sizeof(CUDA_MEMSET_NODE_PARAMS));
+static_assert(offsetof(MemsetNodeParams, elementBytes) ==
+              offsetof(CUDA_MEMSET_NODE_PARAMS, elementSize));
+static_assert(offsetof(MemsetNodeParams, height) ==
+              offsetof(CUDA_MEMSET_NODE_PARAMS, height));
+static_assert(sizeof(TensorMapBytes) == sizeof(CUtensorMap));
+static_assert(alignof(TensorMapBytes) == alignof(CUtensorMap));
 static_assert(sizeof(DevicePtr) == sizeof(CUdeviceptr));
 static_assert(std::is_same_v<DeviceOrdinal, CUdevice>);
 
@@ -109,6 +121,13 @@ static_assert(status::LaunchFailed == CUDA_ERROR_LAUNCH_FAILED);
 static_assert(status::CooperativeLaunchTooLarge ==
               CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
 static_assert(status::NotSupported == CUDA_ERROR_NOT_SUPPORTED);
+static_assert(status::IllegalState == CUDA_ERROR_ILLEGAL_STATE);
+static_assert(status::StreamCaptureUnsupported ==
+              CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+static_assert(status::StreamCaptureMerge == CUDA_ERROR_STREAM_CAPTURE_MERGE);
+static_assert(status::StreamCaptureUnmatched ==
+              CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+static_assert(status::InvalidClusterSize == CUDA_ERROR_INVALID_CLUSTER_SIZE);
 static_assert(status::Unknown == CUDA_ERROR_UNKNOWN);
 
 #define QUERN_SAME_ATTRIBUTE(ours, theirs)                                     \
@@ -140,6 +159,7 @@ QUERN_SAME_ATTRIBUTE(CooperativeLaunch, COOPERATIVE_LAUNCH);
 QUERN_SAME_ATTRIBUTE(MaxSharedMemoryPerBlockOptin,
                      MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
 QUERN_SAME_ATTRIBUTE(MaxBlocksPerMultiprocessor, MAX_BLOCKS_PER_MULTIPROCESSOR);
+QUERN_SAME_ATTRIBUTE(ClusterLaunch, CLUSTER_LAUNCH);
 QUERN_SAME_ATTRIBUTE(ReservedSharedMemoryPerBlock,
                      RESERVED_SHARED_MEMORY_PER_BLOCK);
 
@@ -150,6 +170,14 @@ static_assert(function_attribute::SharedSizeBytes ==
 static_assert(function_attribute::LocalSizeBytes ==
               CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
 static_assert(function_attribute::NumRegs == CU_FUNC_ATTRIBUTE_NUM_REGS);
+static_assert(function_attribute::ClusterSizeMustBeSet ==
+              CU_FUNC_ATTRIBUTE_CLUSTER_SIZE_MUST_BE_SET);
+static_assert(function_attribute::RequiredClusterWidth ==
+              CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH);
+static_assert(function_attribute::RequiredClusterDepth ==
+              CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH);
+static_assert(function_attribute::NonPortableClusterSizeAllowed ==
+              CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED);
 static_assert(function_attribute::MaxDynamicSharedSizeBytes ==
               CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
 static_assert(jit_option::ErrorLogBuffer == CU_JIT_ERROR_LOG_BUFFER);
@@ -217,6 +245,23 @@ QUERN_SAME_FUNCTION(eventCreate, PFN_cuEventCreate_v2000);
 QUERN_SAME_FUNCTION(eventRecord, PFN_cuEventRecord_v2000);
 QUERN_SAME_FUNCTION(eventSynchronize, PFN_cuEventSynchronize_v2000);
 QUERN_SAME_FUNCTION(eventDestroy, PFN_cuEventDestroy_v4000);
+QUERN_SAME_FUNCTION(occupancyMaxActiveClusters,
+                    PFN_cuOccupancyMaxActiveClusters_v11070);
+QUERN_SAME_FUNCTION(streamBeginCapture, PFN_cuStreamBeginCapture_v10010);
+QUERN_SAME_FUNCTION(streamEndCapture, PFN_cuStreamEndCapture_v10000);
+QUERN_SAME_FUNCTION(streamIsCapturing, PFN_cuStreamIsCapturing_v10000);
+QUERN_SAME_FUNCTION(graphCreate, PFN_cuGraphCreate_v10000);
+QUERN_SAME_FUNCTION(graphAddKernelNode, PFN_cuGraphAddKernelNode_v12000);
+QUERN_SAME_FUNCTION(graphAddMemsetNode, PFN_cuGraphAddMemsetNode_v10000);
+QUERN_SAME_FUNCTION(graphKernelNodeSetAttribute,
+                    PFN_cuGraphKernelNodeSetAttribute_v11000);
+QUERN_SAME_FUNCTION(graphInstantiate, PFN_cuGraphInstantiateWithFlags_v11040);
+QUERN_SAME_FUNCTION(graphExecKernelNodeSetParams,
+                    PFN_cuGraphExecKernelNodeSetParams_v12000);
+QUERN_SAME_FUNCTION(graphLaunch, PFN_cuGraphLaunch_v10000);
+QUERN_SAME_FUNCTION(graphExecDestroy, PFN_cuGraphExecDestroy_v10000);
+QUERN_SAME_FUNCTION(graphDestroy, PFN_cuGraphDestroy_v10000);
+QUERN_SAME_FUNCTION(tensorMapEncodeTiled, PFN_cuTensorMapEncodeTiled_v12000);
 QUERN_SAME_FUNCTION(eventElapsedTime, PFN_cuEventElapsedTime_v2000);
 
 TEST(DriverApi, MatchesCudaHeader) {

@@ -112,12 +112,13 @@ TEST(PtxParser, NamesWhatItDoesNotKnow) {
 TEST(PtxParser, RefusesWhatIsNotSimulated) {
   unsigned line = 0;
   for (const char *text :
-       {"mbarrier.init.shared::cta.b64 [%r1], 1;", "wgmma.fence.sync.aligned;",
+       {"mbarrier.init.shared::global.b64 [%r1], 1;", "wgmma.fence.sync.aligned;",
         "barrier.cluster.arrive;", "cp.async.bulk.commit_group;",
         "tcgen05.wait::ld.sync.aligned;",
         "setmaxnreg.inc.sync.aligned.u32 232;", "mapa.u32 %r1, %r2, %r3;",
-        "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%r1,%r2,%r3,%r4}, "
-        "{%r1,%r2,%r3,%r4}, {%r1,%r2}, {%r1,%r2,%r3,%r4};"}) {
+        "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+        "{%r1,%r2,%r3,%r4}, {%r1,%r2,%r3,%r4}, {%r1,%r2}, "
+        "{%r1,%r2,%r3,%r4};"}) {
     std::string message = refusal(ptxSnippet(text), line);
     EXPECT_NE(message, "accepted") << text;
     EXPECT_EQ(line, 19u) << text;

@@ -74,12 +74,18 @@ cuda::DriverStatus Session::launchRaw(const std::string &kernel,
   config.blockDimY = shape.block[1];
   config.blockDimZ = shape.block[2];
   config.sharedMemBytes = shape.dynamicShared;
-  cuda::LaunchAttribute attribute = {};
-  attribute.id = cuda::LaunchAttribute::Cooperative;
-  attribute.value.cooperative = 1;
+  cuda::LaunchAttribute attributes[2] = {};
+  config.attributes = attributes;
   if (shape.cooperative) {
-    config.attributes = &attribute;
-    config.attributeCount = 1;
+    cuda::LaunchAttribute &attribute = attributes[config.attributeCount++];
+    attribute.id = cuda::LaunchAttribute::Cooperative;
+    attribute.value.cooperative = 1;
+  }
+  if (shape.cluster[0]) {
+    cuda::LaunchAttribute &attribute = attributes[config.attributeCount++];
+    attribute.id = cuda::LaunchAttribute::ClusterDimension;
+    attribute.value.clusterDim = {shape.cluster[0], shape.cluster[1],
+                                  shape.cluster[2]};
   }
   return driver.launchKernelEx(&config, function, arguments, nullptr);
 }

@@ -54,6 +54,7 @@ public:
     unsigned block[3] = {32, 1, 1};
     unsigned dynamicShared = 0;
     bool cooperative = false;
+    unsigned cluster[3] = {0, 0, 0}; ///< 0: no attribute.
   };
   /// Arguments are passed by value: addresses, ints, floats.
   template <typename... Args>

@@ -52,6 +52,7 @@ inline constexpr DriverStatus InvalidContext = 201;
 inline constexpr DriverStatus NoBinaryForGpu = 209;
 inline constexpr DriverStatus InvalidPtx = 218;
 inline constexpr DriverStatus InvalidHandle = 400;
+inline constexpr DriverStatus IllegalState = 401;
 inline constexpr DriverStatus NotFound = 500;
 inline constexpr DriverStatus IllegalAddress = 700;
 inline constexpr DriverStatus LaunchOutOfResources = 701;
@@ -60,6 +61,10 @@ inline constexpr DriverStatus MisalignedAddress = 716;
 inline constexpr DriverStatus LaunchFailed = 719;
 inline constexpr DriverStatus CooperativeLaunchTooLarge = 720;
 inline constexpr DriverStatus NotSupported = 801;
+inline constexpr DriverStatus StreamCaptureUnsupported = 900;
+inline constexpr DriverStatus StreamCaptureMerge = 902;
+inline constexpr DriverStatus StreamCaptureUnmatched = 903;
+inline constexpr DriverStatus InvalidClusterSize = 912;
 inline constexpr DriverStatus Unknown = 999;
 } // namespace status
 
@@ -67,12 +72,16 @@ inline constexpr DriverStatus Unknown = 999;
 using DeviceOrdinal = int;
 /// CUdeviceptr.
 using DevicePtr = unsigned long long;
-/// CUcontext, CUmodule, CUfunction, CUstream, CUevent.
+/// CUcontext, CUmodule, CUfunction, CUstream, CUevent, CUgraph, CUgraphNode,
+/// CUgraphExec.
 using ContextHandle = struct OpaqueContext *;
 using ModuleHandle = struct OpaqueModule *;
 using FunctionHandle = struct OpaqueFunction *;
 using StreamHandle = struct OpaqueStream *;
 using EventHandle = struct OpaqueEvent *;
+using GraphHandle = struct OpaqueGraph *;
+using GraphNodeHandle = struct OpaqueGraphNode *;
+using GraphExecHandle = struct OpaqueGraphExec *;
 
 /// CUdevice_attribute.
 using DeviceAttribute = int;
@@ -101,6 +110,7 @@ inline constexpr DeviceAttribute CooperativeLaunch = 95;
 inline constexpr DeviceAttribute MaxSharedMemoryPerBlockOptin = 97;
 inline constexpr DeviceAttribute MaxBlocksPerMultiprocessor = 106;
 inline constexpr DeviceAttribute ReservedSharedMemoryPerBlock = 111;
+inline constexpr DeviceAttribute ClusterLaunch = 120;
 } // namespace device_attribute
 
 /// CUfunction_attribute.
@@ -116,6 +126,13 @@ inline constexpr FunctionAttribute BinaryVersion = 6;
 /// Must be raised before a launch with more than 48 KiB of dynamic shared
 /// memory.
 inline constexpr FunctionAttribute MaxDynamicSharedSizeBytes = 8;
+inline constexpr FunctionAttribute PreferredSharedMemoryCarveout = 9;
+inline constexpr FunctionAttribute ClusterSizeMustBeSet = 10;
+inline constexpr FunctionAttribute RequiredClusterWidth = 11;
+inline constexpr FunctionAttribute RequiredClusterHeight = 12;
+inline constexpr FunctionAttribute RequiredClusterDepth = 13;
+/// Must be set before a launch with clusters of more than 8 blocks.
+inline constexpr FunctionAttribute NonPortableClusterSizeAllowed = 14;
 } // namespace function_attribute
 
 /// CUjit_option; values are passed through `void *`.
@@ -164,6 +181,40 @@ struct LaunchConfig {
   unsigned attributeCount;
 };
 
+/// CUDA_KERNEL_NODE_PARAMS_v2.
+struct KernelNodeParams {
+  FunctionHandle function;
+  unsigned gridDimX, gridDimY, gridDimZ;
+  unsigned blockDimX, blockDimY, blockDimZ;
+  unsigned sharedMemBytes;
+  void **kernelParameters;
+  void **extra;
+  void *kernel; ///< A CUkernel, used if `function` is null. Leave it null.
+  ContextHandle context;
+};
+
+/// CUDA_MEMSET_NODE_PARAMS.
+struct MemsetNodeParams {
+  DevicePtr destination;
+  size_t pitch; ///< Bytes between rows; unused if height is 1.
+  unsigned value;
+  unsigned elementBytes; ///< 1, 2 or 4.
+  size_t width;          ///< Of a row, in elements.
+  size_t height;
+};
+
+/// CUstreamCaptureMode and CUstreamCaptureStatus.
+namespace stream_capture {
+inline constexpr int ModeRelaxed = 2;
+inline constexpr int StatusNone = 0;
+inline constexpr int StatusActive = 1;
+} // namespace stream_capture
+
+/// CUtensorMap: opaque, passed to kernels by value.
+struct alignas(64) TensorMapBytes {
+  uint64_t words[16];
+};
+
 /// The one list of entries: X(member, symbol, version, parameters). `symbol` is
 /// what libcuda exports; cuGetProcAddress wants it without a `_vN` suffix, and
 /// `version` (1000 * major + 10 * minor) picks the same ABI there.
@@ -203,6 +254,8 @@ struct LaunchConfig {
     cuOccupancyMaxActiveBlocksPerMultiprocessor, 6050,                         \
     (int *blocks, FunctionHandle function, int blockSize,                      \
      size_t dynamicSharedBytes))                                               \
+  X(occupancyMaxActiveClusters, cuOccupancyMaxActiveClusters, 11070,           \
+    (int *clusters, FunctionHandle function, const LaunchConfig *config))      \
   X(launchKernelEx, cuLaunchKernelEx, 11060,                                   \
     (const LaunchConfig *config, FunctionHandle function,                      \
      void **kernelParameters, void **extra))                                   \
@@ -234,7 +287,39 @@ struct LaunchConfig {
   X(eventSynchronize, cuEventSynchronize, 2000, (EventHandle event))           \
   X(eventDestroy, cuEventDestroy_v2, 4000, (EventHandle event))                \
   X(eventElapsedTime, cuEventElapsedTime, 2000,                                \
-    (float *milliseconds, EventHandle start, EventHandle end))
+    (float *milliseconds, EventHandle start, EventHandle end))                 \
+  X(streamBeginCapture, cuStreamBeginCapture_v2, 10010,                        \
+    (StreamHandle stream, int mode))                                           \
+  X(streamEndCapture, cuStreamEndCapture, 10000,                               \
+    (StreamHandle stream, GraphHandle * graph))                                \
+  X(streamIsCapturing, cuStreamIsCapturing, 10000,                             \
+    (StreamHandle stream, int *captureStatus))                                 \
+  X(graphCreate, cuGraphCreate, 10000, (GraphHandle * graph, unsigned flags))  \
+  X(graphAddKernelNode, cuGraphAddKernelNode_v2, 12000,                        \
+    (GraphNodeHandle * node, GraphHandle graph,                                \
+     const GraphNodeHandle *dependencies, size_t dependencyCount,              \
+     const KernelNodeParams *parameters))                                      \
+  X(graphAddMemsetNode, cuGraphAddMemsetNode, 10000,                           \
+    (GraphNodeHandle * node, GraphHandle graph,                                \
+     const GraphNodeHandle *dependencies, size_t dependencyCount,              \
+     const MemsetNodeParams *parameters, ContextHandle context))               \
+  X(graphKernelNodeSetAttribute, cuGraphKernelNodeSetAttribute, 11000,         \
+    (GraphNodeHandle node, int attribute,                                      \
+     const LaunchAttribute::Value *value))                                     \
+  X(graphInstantiate, cuGraphInstantiateWithFlags, 11040,                      \
+    (GraphExecHandle * exec, GraphHandle graph, unsigned long long flags))     \
+  X(graphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000,    \
+    (GraphExecHandle exec, GraphNodeHandle node,                               \
+     const KernelNodeParams *parameters))                                      \
+  X(graphLaunch, cuGraphLaunch, 10000,                                         \
+    (GraphExecHandle exec, StreamHandle stream))                               \
+  X(graphExecDestroy, cuGraphExecDestroy, 10000, (GraphExecHandle exec))       \
+  X(graphDestroy, cuGraphDestroy, 10000, (GraphHandle graph))                  \
+  X(tensorMapEncodeTiled, cuTensorMapEncodeTiled, 12000,                       \
+    (TensorMapBytes * map, int dataType, uint32_t rank, void *address,         \
+     const uint64_t *size, const uint64_t *strides, const uint32_t *box,       \
+     const uint32_t *elementStrides, int interleave, int swizzle,              \
+     int l2Promotion, int oobFill))
 
 /// The driver's functions. A table that a loader hands out has no null member.
 struct DriverTable {

@@ -79,7 +79,7 @@ Result<DriverTable> cuda::loadDriver(const std::string &path) {
   if (missing)
     return fail(Errc::NoDevice,
                 fmt::format("the CUDA driver {} lacks {}", path, missing),
-                {"a driver for CUDA 11.8 or later is needed"});
+                {"a driver for CUDA 12.0 or later is needed"});
   DriverStatus result = table.init(0);
   if (result == status::StubLibrary)
     return fail(Errc::NoDevice, "no CUDA driver on this machine",

@@ -45,6 +45,11 @@ inline constexpr Format formatF16{5, 10, 0x7bff, 0x7c00, 0x7fff};
 inline constexpr Format formatBF16{8, 7, 0x7f7f, 0x7f80, 0x7fff};
 inline constexpr Format formatE4M3{4, 3, 0x7e, 0x7f, 0x7f};
 inline constexpr Format formatE5M2{5, 2, 0x7b, 0x7c, 0x7f};
+// Neither infinities nor NaN: both become the largest number when saturating,
+// which conversions to these always do.
+inline constexpr Format formatE3M2{3, 2, 0x1f, 0x1f, 0x1f};
+inline constexpr Format formatE2M3{2, 3, 0x1f, 0x1f, 0x1f};
+inline constexpr Format formatE2M1{2, 1, 0x07, 0x07, 0x07};
 
 /// Rounds `value` to `format`. With `saturate`, overflow gives the largest
 /// finite number (and infinity does too).

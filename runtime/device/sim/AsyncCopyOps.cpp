@@ -11,6 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/BulkCopyOps.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
 
@@ -160,8 +161,13 @@ void decodeCopy(InstrBuilder &b) {
 }
 
 void decodeCp(InstrBuilder &b) {
+  bool reduces = b.take("reduce");
   if (!b.take("async"))
-    return b.refuse("only cp.async is supported");
+    return b.refuse("cp.async or cp.reduce.async is expected");
+  if (b.take("bulk"))
+    return decodeBulk(b, reduces);
+  if (reduces)
+    return b.refuse("only bulk copies reduce");
   decodeCopy(b);
 }
 

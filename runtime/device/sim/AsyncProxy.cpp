@@ -349,6 +349,16 @@ void sim::waitWgmmaGroup(Warp &warp, uint32_t pending) {
   }
 }
 
+void sim::landWgmmas(Warp &warp) {
+  Launch &launch = *warp.block->launch;
+  auto &ops = launch.async->ops;
+  for (size_t i = 0; i < ops.size(); ++i)
+    if (ops[i]->group == AsyncOp::Group::Wgmma &&
+        ops[i]->warp->block == warp.block &&
+        ops[i]->warp->id / 4 == warp.id / 4)
+      launch.async->land(launch, *ops[i]);
+}
+
 //===----------------------------------------------------------------------===//
 // Warpgroups and accumulators
 //===----------------------------------------------------------------------===//

@@ -135,6 +135,8 @@ void waitBulkGroup(Warp &warp, uint32_t lanes, uint32_t pending, bool readOnly);
 // wgmma groups belong to a warp; the four of a warpgroup execute the same ones.
 void commitWgmmaGroup(Warp &warp);
 void waitWgmmaGroup(Warp &warp, uint32_t pending);
+/// Carries out what the warpgroup has issued, without waiting for it.
+void landWgmmas(Warp &warp);
 
 /// The rendezvous of a warpgroup (warps 4n..4n+3 of a block) at a collective
 /// instruction. Call it first: for three of the warps it returns false and they

@@ -152,6 +152,7 @@ void wholeWarpOnly(Warp &warp, const Instr &instr, ExecFn action) {
 }
 
 void decodeClusterBarrier(InstrBuilder &b) {
+  b.requireTarget(90, "barrier.cluster");
   int action = b.takeOneOf({"arrive", "wait"});
   int order = b.takeOneOf({"release", "acquire", "relaxed"});
   b.take("aligned");

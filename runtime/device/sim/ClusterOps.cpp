@@ -52,6 +52,7 @@ template <typename T> void rankOfAddress(Warp &warp, const Instr &instr) {
 }
 
 void decodeMapa(InstrBuilder &b) {
+  b.requireTarget(90, "mapa");
   bool shared = b.take("shared::cluster");
   Type type = b.type();
   b.expectOperands(3, 3);
@@ -67,6 +68,7 @@ void decodeMapa(InstrBuilder &b) {
 }
 
 void decodeRank(InstrBuilder &b) {
+  b.requireTarget(90, "getctarank");
   bool shared = b.take("shared::cluster");
   Type type = b.type();
   b.expectOperands(2, 2);

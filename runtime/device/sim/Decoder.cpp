@@ -29,6 +29,20 @@ unsigned sim::elementBytes(std::string_view type) {
   return parsed ? parsed->bytes : 0;
 }
 
+TargetArch sim::parseTargetArch(std::string_view target) {
+  TargetArch arch;
+  size_t at = target.find("sm_");
+  if (at == std::string_view::npos)
+    return arch;
+  for (at += 3; at < target.size() && target[at] >= '0' && target[at] <= '9' &&
+                arch.number < 1000;
+       ++at)
+    arch.number = arch.number * 10 + static_cast<unsigned>(target[at] - '0');
+  if (at < target.size() && (target[at] == 'a' || target[at] == 'f'))
+    arch.suffix = target[at];
+  return arch;
+}
+
 static uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
@@ -472,6 +486,22 @@ void Decoder::decodeBody(Frame &frame, unsigned depth) {
   }
 }
 
+/// Marks what writes registers that some wgmma uses.
+static void markWgmmaOperands(Kernel &kernel) {
+  std::vector<bool> used(kernel.registerBytes / 64 + 1);
+  bool any = false;
+  for (const Instr &instr : kernel.code)
+    if (instr.touchesPending)
+      for (unsigned i = 0; i < instr.vectorCount; ++i)
+        any = used[kernel.slotPool[instr.vectorBegin + i] >> 6] = true;
+  if (!any)
+    return;
+  for (Instr &instr : kernel.code)
+    for (unsigned i = 0; i < instr.resultCount && !instr.touchesPending; ++i)
+      if (used[kernel.slotPool[instr.usesBegin + instr.sourceCount + i] >> 6])
+        instr.writesWgmmaOperand = true;
+}
+
 Result<Kernel> Decoder::run(const ptx::Function &entry) {
   kernel.name = entry.name;
   kernel.maxThreads =
@@ -506,6 +536,7 @@ Result<Kernel> Decoder::run(const ptx::Function &entry) {
   end.name = end.spelling = "ret";
   end.line = entry.line;
   kernel.code.push_back(controlInstr(end, Flow::Exit));
+  markWgmmaOperands(kernel);
   return std::move(kernel);
 }
 

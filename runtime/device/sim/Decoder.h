@@ -30,6 +30,13 @@ struct Symbol {
 };
 using SymbolTable = std::map<std::string_view, Symbol>;
 
+/// "sm_90a": 90 and 'a'.
+struct TargetArch {
+  unsigned number = 0;
+  char suffix = 0; ///< 'a', 'f' or 0.
+};
+TargetArch parseTargetArch(std::string_view target);
+
 /// `globals` holds the module's `.global` and `.const` variables.
 /// `sharedLimit` is the largest static shared memory accepted.
 Result<Kernel> decodeKernel(const ptx::Module &module,
@@ -42,7 +49,8 @@ unsigned elementBytes(std::string_view type);
 class Decoder {
 public:
   Decoder(const ptx::Module &module, const SymbolTable &globals)
-      : module(module), globals(globals) {}
+      : target(parseTargetArch(module.target)), module(module),
+        globals(globals) {}
 
   Result<Kernel> run(const ptx::Function &entry);
 
@@ -57,6 +65,7 @@ public:
   void refuse(uint32_t line, std::string message);
 
   Kernel kernel;
+  const TargetArch target;
 
 private:
   struct Scope {

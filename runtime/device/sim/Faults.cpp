@@ -63,3 +63,14 @@ cuda::DriverStatus sim::statusOf(FaultKind kind) {
     return cuda::status::LaunchFailed;
   }
 }
+
+void FaultLog::merge(FaultLog other) {
+  count += other.count;
+  if (other.status != cuda::status::Success &&
+      (status == cuda::status::Success || status == cuda::status::LaunchFailed))
+    status = other.status;
+  for (size_t i = 0; i < other.reports.size(); ++i)
+    if (reports.size() < maxReports && seen.insert(other.places[i]).second)
+      add(std::move(other.reports[i]), other.places[i].first,
+          other.places[i].second);
+}

@@ -19,6 +19,7 @@
 #include <set>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace quern {
 inline namespace v0 {
@@ -65,7 +66,13 @@ public:
     return reports.size() < maxReports &&
            seen.emplace(instruction, kind).second;
   }
-  void add(Diagnostic diagnostic) { reports.push_back(std::move(diagnostic)); }
+  /// Describes the fault that isNew() was asked about last.
+  void add(Diagnostic diagnostic, uint32_t instruction, FaultKind kind) {
+    reports.push_back(std::move(diagnostic));
+    places.emplace_back(instruction, kind);
+  }
+  /// Adds those of another part of the launch.
+  void merge(FaultLog other);
 
   static constexpr size_t maxReports = 64;
   std::vector<Diagnostic> reports;
@@ -74,6 +81,7 @@ public:
   cuda::DriverStatus status = cuda::status::Success;
 
 private:
+  std::vector<std::pair<uint32_t, FaultKind>> places; ///< Of the reports.
   std::set<std::pair<uint32_t, FaultKind>> seen;
 };
 

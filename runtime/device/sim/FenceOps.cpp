@@ -65,10 +65,12 @@ void decodeFence(InstrBuilder &b) {
     if (b.take("async")) {
       b.takeOneOf({"global", "shared::cta", "shared::cluster"});
       b.expectOperands(0, 0);
-      b.instr.exec = restricted || order >= 0 ? fence : fenceProxy;
-      // fence.proxy.async::generic.* orders as well as it changes proxies.
+      if (restricted || order >= 0)
+        return b.refuse("fence.proxy.async has no order");
+      b.instr.exec = fenceProxy;
       return;
     }
+    // Orders as well as it changes proxies.
     if (b.take("async::generic")) {
       b.expectOperands(0, 0);
       b.instr.exec = [](Warp &warp, const Instr &instr) {

@@ -43,6 +43,13 @@ std::optional<Type> sim::parseType(std::string_view word) {
       {"e5m2", {K::E5M2, 1}},
       {"e4m3x2", {K::E4M3, 2, true}},
       {"e5m2x2", {K::E5M2, 2, true}},
+      {"e3m2", {K::E3M2, 1}},
+      {"e2m3", {K::E2M3, 1}},
+      {"e2m1", {K::E2M1, 1}},
+      {"e3m2x2", {K::E3M2, 2, true}},
+      {"e2m3x2", {K::E2M3, 2, true}},
+      {"e2m1x2", {K::E2M1, 1, true}},
+      {"ue8m0x2", {K::UE8M0, 2, true}},
       {"pred", {K::Predicate, 1}},
       {"u16x2", {K::Unsigned, 4, true}},
       {"s16x2", {K::Signed, 4, true}},
@@ -69,6 +76,14 @@ int InstrBuilder::takeOneOf(std::initializer_list<std::string_view> choices) {
     ++index;
   }
   return -1;
+}
+
+std::string_view
+InstrBuilder::firstOf(std::initializer_list<std::string_view> choices) const {
+  for (std::string_view modifier : modifiers)
+    if (std::find(choices.begin(), choices.end(), modifier) != choices.end())
+      return modifier;
+  return {};
 }
 
 void InstrBuilder::ignore(std::initializer_list<std::string_view> hints) {
@@ -342,6 +357,26 @@ void InstrBuilder::refuse(std::string message) {
   hasFailed = true;
   decoder.refuse(statement.line,
                  fmt::format("{}: {}", statement.spelling, message));
+}
+
+void InstrBuilder::requireTarget(unsigned number, std::string_view what) {
+  if (decoder.target.number < number)
+    refuse(fmt::format("{} needs .target sm_{} or higher; the module's is {}",
+                       what, number, decoder.module.target));
+}
+
+void InstrBuilder::requireTargets(
+    std::initializer_list<std::string_view> targets, std::string_view what) {
+  std::string list;
+  for (std::string_view target : targets) {
+    TargetArch arch = parseTargetArch(target);
+    if (decoder.target.number == arch.number &&
+        decoder.target.suffix == arch.suffix)
+      return;
+    list += fmt::format("{}{}", list.empty() ? "" : " or ", target);
+  }
+  refuse(fmt::format("{} needs .target {}; the module's is {}", what, list,
+                     decoder.module.target));
 }
 
 void InstrBuilder::finish() {

@@ -49,6 +49,10 @@ struct Type {
     TFloat, ///< tf32
     E4M3,
     E5M2,
+    E3M2,
+    E2M3,
+    E2M1,
+    UE8M0,
     Predicate,
   };
   Kind kind = Kind::Bits;
@@ -89,6 +93,10 @@ public:
   bool take(std::string_view modifier);
   /// Takes the first of `choices` that is there; its index, or -1.
   int takeOneOf(std::initializer_list<std::string_view> choices);
+  /// The earliest modifier that is one of `choices`, left in place; empty if
+  /// there is none.
+  std::string_view
+  firstOf(std::initializer_list<std::string_view> choices) const;
   /// Drops modifiers that do not change what the simulator does.
   void ignore(std::initializer_list<std::string_view> hints);
   /// Takes the first type modifier left.
@@ -133,6 +141,11 @@ public:
   void addToVector(uint32_t slot) { vector.push_back(slot); }
 
   void refuse(std::string message);
+  /// An error unless the module's .target is sm_`number` or higher.
+  void requireTarget(unsigned number, std::string_view what);
+  /// An error unless the module's .target is one of these ("sm_90a").
+  void requireTargets(std::initializer_list<std::string_view> targets,
+                      std::string_view what);
   bool failed() const { return hasFailed; }
   /// Checks that nothing was left over and hands the operands to the kernel.
   void finish();

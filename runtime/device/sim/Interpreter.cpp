@@ -6,6 +6,7 @@
 
 #include "runtime/device/sim/Interpreter.h"
 #include "runtime/device/sim/AsyncEngine.h"
+#include "runtime/device/sim/MatrixOps.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -141,6 +142,9 @@ void reportUndefined(Warp &warp, const Instr &instr, uint32_t lanes,
 /// Accumulators of wgmma that were not waited for must not be touched.
 void checkPending(Warp &warp, const Instr &instr) {
   const uint32_t *use = &warp.block->kernel->slotPool[instr.usesBegin];
+  if (instr.copiesRegister && warp.pendingSlots[use[0] >> 6] &&
+      !warp.pendingSlots[use[1] >> 6])
+    return carryPending(warp, instr);
   for (unsigned i = 0; i < unsigned(instr.sourceCount) + instr.resultCount; ++i)
     if (warp.pendingSlots[use[i] >> 6]) {
       warp.block->fault(
@@ -239,6 +243,9 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
             uint32_t &known = warp.defined[result[i] >> 6];
             known = (known & ~active) | (defined & active);
           }
+          if (instr.writesWgmmaOperand)
+            for (unsigned i = 0; i < instr.resultCount; ++i)
+              warp.unfencedSlots[result[i] >> 6] = 1;
         } else {
           instr.exec(warp, instr);
         }

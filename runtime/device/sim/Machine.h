@@ -97,6 +97,13 @@ struct FenceClocks {
   bool hasSeen = false;
 };
 
+/// A wgmma that has not been waited for, or a copy of its accumulator.
+struct PendingWgmma {
+  uint32_t group;
+  const Instr *instr; ///< Null for a copy.
+  uint32_t copy;      ///< The copy's slot, or 0.
+};
+
 struct Warp {
   Block *block = nullptr;
   unsigned id = 0;
@@ -127,6 +134,8 @@ struct Warp {
   std::vector<AsyncCopy> asyncCopies;
   uint32_t bulkGroup[32] = {}; ///< Bulk groups committed, by lane.
   uint32_t wgmmaGroup = 0;     ///< wgmma groups committed.
+  std::vector<PendingWgmma> wgmmaPending;
+  bool wgmmaFenced = false; ///< By any wgmma.fence so far.
 
   // Registers, aligned to 64 bytes, and for each 64 bytes a mask of the lanes
   // that were ever written.
@@ -136,6 +145,8 @@ struct Warp {
   /// Slots / 64 that hold accumulators of pending wgmma, and how many.
   std::vector<uint8_t> pendingSlots;
   uint32_t pendingCount = 0;
+  /// Those that Instr::writesWgmmaOperand has written since wgmma.fence.
+  std::vector<uint8_t> unfencedSlots;
   std::vector<std::byte> local; ///< 32 frames of Kernel::localBytes.
 
   template <typename T> T *lanes(uint32_t slot) {
@@ -235,6 +246,8 @@ struct Launch {
 
   /// Runs to the end; what went wrong stands in `faults`.
   void run();
+  /// The same for some clusters, in this order, on this thread.
+  void runClusters(const std::vector<uint64_t> &order);
 
   /// Something happened that may end another warp's polling.
   void changed() { ++progress; }

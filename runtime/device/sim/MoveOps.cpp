@@ -134,6 +134,7 @@ void decodeMov(InstrBuilder &b) {
   b.instr.exec = type.bytes == 8   ? move<uint64_t>
                  : type.bytes == 4 ? move<uint32_t>
                                    : move<uint16_t>;
+  b.instr.copiesRegister = true;
 }
 
 void decodeCvta(InstrBuilder &b) {

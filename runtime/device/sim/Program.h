@@ -116,8 +116,11 @@ struct Instr {
   Scope scope = Scope::Cta;
   bool nonCoherent = false;    ///< ld.global.nc
   bool touchesPending = false; ///< May use accumulators of pending wgmma.
-  uint8_t bytes = 0;           ///< Of one memory element.
-  uint8_t flags = 0;           ///< The instruction's own.
+  bool copiesRegister = false; ///< A plain mov.
+  /// An ordinary instruction whose result some wgmma uses.
+  bool writesWgmmaOperand = false;
+  uint8_t bytes = 0; ///< Of one memory element.
+  uint8_t flags = 0; ///< The instruction's own.
   uint16_t vectorCount = 0;
   uint32_t vectorBegin = 0; ///< Into Kernel::slotPool: long operand lists.
   /// Registers read and written, in Kernel::slotPool.

@@ -118,6 +118,6 @@ bool Block::fault(const Warp *warp, const Instr *instr, FaultKind kind,
     who += fmt::format(", rank {} of its cluster", rank);
   report.notes.push_back(std::move(who));
   report.notes.insert(report.notes.end(), notes.begin(), notes.end());
-  launch->faults.add(std::move(report));
+  launch->faults.add(std::move(report), at, kind);
   return true;
 }

@@ -86,6 +86,9 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.wgmmaGroup = 0;
     warp.pendingSlots.assign(kernel.registerBytes / 64 + 1, 0);
     warp.pendingCount = 0;
+    warp.unfencedSlots.assign(kernel.registerBytes / 64 + 1, 0);
+    warp.wgmmaPending.clear();
+    warp.wgmmaFenced = false;
     warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();
@@ -375,25 +378,21 @@ void runResident(Launch &launch, std::vector<Cluster> &clusters) {
 
 } // namespace
 
-void Launch::run() {
+void Launch::runClusters(const std::vector<uint64_t> &order) {
   uint32_t size = clusterBlocks();
   uint32_t across[3];
   for (unsigned i = 0; i < 3; ++i)
     across[i] = grid[i] / clusterSize[i];
-  uint64_t count = uint64_t(across[0]) * across[1] * across[2];
-  std::vector<uint64_t> order(count);
-  std::iota(order.begin(), order.end(), 0);
-  random.seed(options.seed);
-  std::shuffle(order.begin(), order.end(), random);
   globalShadow = std::make_shared<GlobalShadow>();
   async = std::make_shared<AsyncEngine>();
   syncObjects = std::make_shared<SyncObjects>();
 
-  uint64_t resident = cooperative ? count : 1;
+  size_t count = order.size();
+  size_t resident = cooperative ? count : std::min<size_t>(count, 1);
   std::vector<Block> blocks(resident * size);
   std::vector<Cluster> clusters(resident);
-  for (uint64_t next = 0; next < count; next += resident) {
-    for (uint64_t i = 0; i < resident; ++i) {
+  for (size_t next = 0; next < count; next += resident) {
+    for (size_t i = 0; i < resident; ++i) {
       Cluster &cluster = clusters[i];
       uint64_t linear = order[next + i];
       cluster = Cluster();

@@ -7,8 +7,8 @@
 #include "runtime/device/sim/SimDevice.h"
 
 #include "runtime/device/sim/Decoder.h"
-#include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/PtxParser.h"
+#include "runtime/device/sim/SimGraph.h"
 #include "runtime/device/sim/SimState.h"
 
 #include <algorithm>
@@ -19,7 +19,6 @@ using namespace quern;
 using namespace quern::sim;
 namespace status = quern::cuda::status;
 
-static constexpr uint64_t maxBlocks = uint64_t(1) << 24;
 static constexpr uint64_t maxVariableBytes = uint64_t(256) << 20;
 
 const DeviceModel &sim::modelOf(SimTarget target) {
@@ -175,147 +174,12 @@ void SimDevice::Impl::unloadModule(void *handle) {
 }
 
 //===----------------------------------------------------------------------===//
-// Launches
-//===----------------------------------------------------------------------===//
-
-int SimDevice::Impl::maxBlocksPerMultiprocessor(const SimFunction &function,
-                                                int blockSize,
-                                                size_t dynamicShared) const {
-  if (blockSize <= 0 || blockSize > maxThreadsPerBlock)
-    return 0;
-  int threads = (blockSize + 31) / 32 * 32;
-  int byThreads = model.threadsPerMultiprocessor / threads;
-  uint64_t shared = function.kernel.dynamicSharedOffset + dynamicShared +
-                    reservedSharedPerBlock;
-  int byShared = static_cast<int>(std::min<uint64_t>(
-      uint64_t(model.sharedPerMultiprocessor) / shared, 1024));
-  return std::min({byThreads, byShared, model.blocksPerMultiprocessor});
-}
-
-cuda::DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
-                                           SimFunction &function,
-                                           void **parameters) {
-  const Kernel &kernel = function.kernel;
-  reports.clear();
-  faultCount = 0;
-  counters = Counters();
-  auto refused = [&](cuda::DriverStatus code, std::string message) {
-    return refuse(code,
-                  fail(Errc::InvalidArgument,
-                       fmt::format("launch of {}: {}", kernel.name, message)));
-  };
-  Launch run;
-  run.kernel = &kernel;
-  run.memory = &memory;
-  run.options = options;
-  const unsigned grid[3] = {config.gridDimX, config.gridDimY, config.gridDimZ};
-  const unsigned block[3] = {config.blockDimX, config.blockDimY,
-                             config.blockDimZ};
-  const unsigned gridLimits[3] = {0x7fffffff, 65535, 65535};
-  const unsigned blockLimits[3] = {1024, 1024, 64};
-  uint64_t blocks = 1, threads = 1;
-  for (unsigned i = 0; i < 3; ++i) {
-    if (!grid[i] || grid[i] > gridLimits[i] || !block[i] ||
-        block[i] > blockLimits[i])
-      return refused(status::InvalidValue,
-                     fmt::format("grid ({}, {}, {}) of blocks ({}, {}, {}) is "
-                                 "outside the device's limits",
-                                 grid[0], grid[1], grid[2], block[0], block[1],
-                                 block[2]));
-    run.grid[i] = grid[i];
-    run.block[i] = block[i];
-    blocks *= grid[i];
-    threads *= block[i];
-  }
-  if (threads > maxThreadsPerBlock)
-    return refused(status::InvalidValue,
-                   fmt::format("{} threads in a block; at most {}", threads,
-                               maxThreadsPerBlock));
-  if (kernel.maxThreads && threads > kernel.maxThreads)
-    return refused(status::LaunchOutOfResources,
-                   fmt::format("{} threads in a block; the kernel was compiled "
-                               "for at most {}",
-                               threads, kernel.maxThreads));
-  if (kernel.exactThreads && threads != kernel.maxThreads)
-    return refused(status::InvalidValue,
-                   fmt::format("{} threads in a block; the kernel needs {}",
-                               threads, kernel.maxThreads));
-  if (blocks > maxBlocks)
-    return refused(status::NotSupported,
-                   fmt::format("{} blocks; the simulator runs at most {}",
-                               blocks, maxBlocks));
-  uint64_t shared =
-      uint64_t(kernel.dynamicSharedOffset) + config.sharedMemBytes;
-  if (config.sharedMemBytes >
-          static_cast<unsigned>(function.maxDynamicShared) ||
-      shared > static_cast<uint64_t>(model.sharedPerBlockOptin) ||
-      (function.maxDynamicShared == defaultSharedPerBlock &&
-       shared > defaultSharedPerBlock))
-    return refused(
-        status::InvalidValue,
-        fmt::format("{} bytes of shared memory ({} dynamic); the function's "
-                    "MaxDynamicSharedSizeBytes is {} and the device allows {}",
-                    shared, config.sharedMemBytes, function.maxDynamicShared,
-                    model.sharedPerBlockOptin));
-  run.dynamicSharedBytes = config.sharedMemBytes;
-  for (unsigned i = 0; i < config.attributeCount; ++i) {
-    const cuda::LaunchAttribute &attribute = config.attributes[i];
-    switch (attribute.id) {
-    case cuda::LaunchAttribute::Cooperative:
-      run.cooperative = attribute.value.cooperative != 0;
-      break;
-    case cuda::LaunchAttribute::ProgrammaticStreamSerialization:
-      break; // Launches never overlap here.
-    case cuda::LaunchAttribute::ClusterDimension:
-      if (attribute.value.clusterDim.x == 1 &&
-          attribute.value.clusterDim.y == 1 &&
-          attribute.value.clusterDim.z == 1)
-        break;
-      return refused(status::NotSupported, "clusters are not simulated");
-    default:
-      return refused(status::NotSupported,
-                     fmt::format("launch attribute {} is not simulated",
-                                 static_cast<int>(attribute.id)));
-    }
-  }
-  if (run.cooperative) {
-    uint64_t resident =
-        uint64_t(maxBlocksPerMultiprocessor(function, static_cast<int>(threads),
-                                            config.sharedMemBytes)) *
-        static_cast<uint64_t>(model.multiprocessors);
-    if (blocks > resident)
-      return refused(status::CooperativeLaunchTooLarge,
-                     fmt::format("{} blocks cannot all be resident; {} can",
-                                 blocks, resident));
-  }
-  if (!kernel.parameters.empty() && !parameters)
-    return refused(status::InvalidValue, "no parameters are given");
-  run.parameters.resize(kernel.parameterBytes);
-  for (size_t i = 0; i < kernel.parameters.size(); ++i) {
-    if (!parameters[i])
-      return refused(status::InvalidValue,
-                     fmt::format("parameter {} is null", i));
-    std::memcpy(run.parameters.data() + kernel.parameters[i].offset,
-                parameters[i], kernel.parameters[i].bytes);
-  }
-  run.run();
-  counters = run.counters;
-  counters.globalUniqueBytesRead = run.footprint.bytesRead();
-  counters.globalUniqueBytesWritten = run.footprint.bytesWritten();
-  faultCount = run.faults.count;
-  reports = std::move(run.faults.reports);
-  if (recording)
-    records.push_back({kernel.name,
-                       {run.grid[0], run.grid[1], run.grid[2]},
-                       {run.block[0], run.block[1], run.block[2]},
-                       counters,
-                       faultCount});
-  return run.faults.status;
-}
-
-//===----------------------------------------------------------------------===//
 // SimDevice
 //===----------------------------------------------------------------------===//
+
+SimDevice::Impl::Impl(SimTarget target)
+    : target(target), model(modelOf(target)), memory(model.memoryBytes) {}
+SimDevice::Impl::~Impl() = default;
 
 SimDevice::SimDevice(SimTarget target)
     : state(std::make_unique<Impl>(target)) {}

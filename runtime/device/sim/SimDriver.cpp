@@ -10,8 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/Machine.h"
-#include "runtime/device/sim/SimState.h"
+#include "runtime/device/sim/SimEntries.h"
 
 #include <algorithm>
 #include <cstring>
@@ -23,129 +22,15 @@ using namespace quern::cuda;
 
 namespace {
 
-thread_local ContextHandle currentContext[simTargetCount];
-
-struct StatusName {
-  DriverStatus status;
-  const char *name;
-  const char *text;
-};
-constexpr StatusName statusNames[] = {
-    {status::Success, "CUDA_SUCCESS", "no error"},
-    {status::InvalidValue, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
-    {status::OutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
-    {status::NotInitialized, "CUDA_ERROR_NOT_INITIALIZED",
-     "initialization error"},
-    {status::InvalidDevice, "CUDA_ERROR_INVALID_DEVICE",
-     "invalid device ordinal"},
-    {status::InvalidContext, "CUDA_ERROR_INVALID_CONTEXT",
-     "invalid device context"},
-    {status::NoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU",
-     "no kernel image is available for execution on the device"},
-    {status::InvalidPtx, "CUDA_ERROR_INVALID_PTX",
-     "a PTX JIT compilation failed"},
-    {status::InvalidHandle, "CUDA_ERROR_INVALID_HANDLE",
-     "invalid resource handle"},
-    {status::NotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
-    {status::IllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS",
-     "an illegal memory access was encountered"},
-    {status::LaunchOutOfResources, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
-     "too many resources requested for launch"},
-    {status::MisalignedAddress, "CUDA_ERROR_MISALIGNED_ADDRESS",
-     "misaligned address"},
-    {status::LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED",
-     "unspecified launch failure"},
-    {status::CooperativeLaunchTooLarge,
-     "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
-     "too many blocks in cooperative launch"},
-    {status::NotSupported, "CUDA_ERROR_NOT_SUPPORTED",
-     "operation not supported"},
-};
-
-const StatusName *findStatus(DriverStatus code) {
-  for (const StatusName &entry : statusNames)
-    if (entry.status == code)
-      return &entry;
-  return nullptr;
-}
-
-int attributeOf(const DeviceModel &model, DeviceAttribute attribute) {
-  namespace a = device_attribute;
-  switch (attribute) {
-  case a::MaxThreadsPerBlock:
-  case a::MaxBlockDimX:
-  case a::MaxBlockDimY:
-    return maxThreadsPerBlock;
-  case a::MaxBlockDimZ:
-    return 64;
-  case a::MaxGridDimX:
-    return 0x7fffffff;
-  case a::MaxGridDimY:
-  case a::MaxGridDimZ:
-    return 65535;
-  case a::MaxSharedMemoryPerBlock:
-    return defaultSharedPerBlock;
-  case a::WarpSize:
-    return 32;
-  case a::MaxRegistersPerBlock:
-  case a::MaxRegistersPerMultiprocessor:
-    return 65536;
-  case a::ClockRateKhz:
-    return model.clockKhz;
-  case a::MultiprocessorCount:
-    return model.multiprocessors;
-  case a::MemoryClockRateKhz:
-    return model.memoryClockKhz;
-  case a::MemoryBusWidthBits:
-    return model.memoryBusBits;
-  case a::L2CacheBytes:
-    return model.l2Bytes;
-  case a::MaxThreadsPerMultiprocessor:
-    return model.threadsPerMultiprocessor;
-  case a::ComputeCapabilityMajor:
-    return model.major;
-  case a::ComputeCapabilityMinor:
-    return model.minor;
-  case a::MaxSharedMemoryPerMultiprocessor:
-    return model.sharedPerMultiprocessor;
-  case a::CooperativeLaunch:
-    return 1;
-  case a::MaxSharedMemoryPerBlockOptin:
-    return model.sharedPerBlockOptin;
-  case a::MaxBlocksPerMultiprocessor:
-    return model.blocksPerMultiprocessor;
-  case a::ReservedSharedMemoryPerBlock:
-    return reservedSharedPerBlock;
-  default:
-    return -1;
-  }
-}
-
 /// The functions of the device with number `index`.
-template <unsigned index> struct Entries {
-  static SimDevice::Impl &device() {
-    return SimDevice::get(static_cast<SimTarget>(index)).impl();
-  }
-
-  /// Runs `f(device)` under the lock, in a current context.
-  template <typename F> static DriverStatus inContext(F f) {
-    SimDevice::Impl &d = device();
-    std::lock_guard lock(d.mutex);
-    if (!d.initialized)
-      return status::NotInitialized;
-    if (currentContext[index] != d.context() || !d.contextReferences)
-      return status::InvalidContext;
-    return f(d);
-  }
-  /// Runs `f(device)` under the lock, after init.
-  template <typename F> static DriverStatus initialized(F f) {
-    SimDevice::Impl &d = device();
-    std::lock_guard lock(d.mutex);
-    return d.initialized ? f(d) : status::NotInitialized;
-  }
-  static bool isStream(SimDevice::Impl &d, StreamHandle stream) {
-    return !stream || d.streams.count(stream);
-  }
+template <unsigned index> struct Entries : GraphEntries<index> {
+  using Base = EntryBase<index>;
+  using Base::currentContext;
+  using Base::device;
+  using Base::inContext;
+  using Base::initialized;
+  using Base::isStream;
+  using GraphEntries<index>::endCapture;
 
   static DriverStatus init(unsigned flags) {
     if (flags)
@@ -255,7 +140,7 @@ template <unsigned index> struct Entries {
     return initialized([&](SimDevice::Impl &d) -> DriverStatus {
       if (context && context != d.context())
         return status::InvalidContext;
-      currentContext[index] = context;
+      currentContext = context;
       return status::Success;
     });
   }
@@ -263,7 +148,7 @@ template <unsigned index> struct Entries {
     return initialized([&](SimDevice::Impl &) -> DriverStatus {
       if (!context)
         return status::InvalidValue;
-      *context = currentContext[index];
+      *context = currentContext;
       return status::Success;
     });
   }
@@ -326,38 +211,12 @@ template <unsigned index> struct Entries {
   static DriverStatus funcGetAttribute(int *value, FunctionAttribute attribute,
                                        FunctionHandle handle) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      namespace a = function_attribute;
       auto it = d.functions.find(handle);
       if (it == d.functions.end())
         return status::InvalidHandle;
       if (!value)
         return status::InvalidValue;
-      const Kernel &kernel = it->second->kernel;
-      switch (attribute) {
-      case a::MaxThreadsPerBlock:
-        *value = kernel.maxThreads ? static_cast<int>(kernel.maxThreads)
-                                   : maxThreadsPerBlock;
-        return status::Success;
-      case a::SharedSizeBytes:
-        *value = static_cast<int>(kernel.staticSharedBytes);
-        return status::Success;
-      case a::LocalSizeBytes:
-        *value = static_cast<int>(kernel.localBytes);
-        return status::Success;
-      case a::ConstSizeBytes:
-      case a::NumRegs:
-        *value = 0;
-        return status::Success;
-      case a::PtxVersion:
-      case a::BinaryVersion:
-        *value = d.model.major * 10 + d.model.minor;
-        return status::Success;
-      case a::MaxDynamicSharedSizeBytes:
-        *value = it->second->maxDynamicShared;
-        return status::Success;
-      default:
-        return status::InvalidValue;
-      }
+      return functionAttribute(d, *it->second, attribute, *value);
     });
   }
   static DriverStatus funcSetAttribute(FunctionHandle handle,
@@ -366,15 +225,7 @@ template <unsigned index> struct Entries {
       auto it = d.functions.find(handle);
       if (it == d.functions.end())
         return status::InvalidHandle;
-      if (attribute != function_attribute::MaxDynamicSharedSizeBytes)
-        return status::NotSupported;
-      SimFunction &function = *it->second;
-      int available = d.model.sharedPerBlockOptin -
-                      static_cast<int>(function.kernel.staticSharedBytes);
-      if (value < 0 || value > available)
-        return status::InvalidValue;
-      function.maxDynamicShared = value;
-      return status::Success;
+      return setFunctionAttribute(d, *it->second, attribute, value);
     });
   }
   static DriverStatus occupancyMaxActiveBlocksPerMultiprocessor(
@@ -403,7 +254,40 @@ template <unsigned index> struct Entries {
         return status::InvalidHandle;
       if (extra)
         return status::NotSupported;
-      return d.launch(*config, *it->second, parameters);
+      std::vector<std::byte> bytes;
+      if (DriverStatus packed = d.pack(*it->second, parameters, bytes))
+        return packed;
+      if (!captureOf(d, config->stream))
+        return d.launch(*config, *it->second, std::move(bytes));
+      KernelCall call{
+          *config,
+          {config->attributes, config->attributes + config->attributeCount},
+          it->second,
+          std::move(bytes)};
+      capture(*d.streams.at(config->stream), std::move(call));
+      return status::Success;
+    });
+  }
+  static DriverStatus occupancyMaxActiveClusters(int *clusters,
+                                                 FunctionHandle handle,
+                                                 const LaunchConfig *config) {
+    return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      auto it = d.functions.find(handle);
+      if (it == d.functions.end())
+        return status::InvalidHandle;
+      if (!clusters || !config ||
+          (config->attributeCount && !config->attributes))
+        return status::InvalidValue;
+      Result<ClusterShape> shape = d.clusterOf(*config, *it->second);
+      if (!shape)
+        return d.refuse(status::InvalidClusterSize, shape.error());
+      uint64_t threads =
+          uint64_t(config->blockDimX) * config->blockDimY * config->blockDimZ;
+      *clusters = d.maxActiveClusters(
+          *it->second,
+          static_cast<int>(std::min<uint64_t>(threads, maxThreadsPerBlock + 1)),
+          config->sharedMemBytes, *shape);
+      return status::Success;
     });
   }
 
@@ -438,7 +322,19 @@ template <unsigned index> struct Entries {
       for (DevicePtr range : ranges)
         if (!d.memory.isLive(range, bytes))
           return status::InvalidValue;
-      f();
+      if (!captureOf(d, stream)) {
+        f();
+        return status::Success;
+      }
+      capture(*d.streams.at(stream),
+              [f, bytes, kept = std::vector<DevicePtr>(ranges)](
+                  SimDevice::Impl &later) -> DriverStatus {
+                for (DevicePtr range : kept)
+                  if (!later.memory.isLive(range, bytes))
+                    return status::InvalidValue;
+                f();
+                return status::Success;
+              });
       return status::Success;
     });
   }
@@ -450,30 +346,30 @@ template <unsigned index> struct Entries {
     if (bytes && !from)
       return status::InvalidValue;
     return transfer(stream, bytes, {to},
-                    [&] { std::memcpy(host(to), from, bytes); });
+                    [=] { std::memcpy(host(to), from, bytes); });
   }
   static DriverStatus memcpyDtoHAsync(void *to, DevicePtr from, size_t bytes,
                                       StreamHandle stream) {
     if (bytes && !to)
       return status::InvalidValue;
     return transfer(stream, bytes, {from},
-                    [&] { std::memcpy(to, host(from), bytes); });
+                    [=] { std::memcpy(to, host(from), bytes); });
   }
   static DriverStatus memcpyDtoDAsync(DevicePtr to, DevicePtr from,
                                       size_t bytes, StreamHandle stream) {
     return transfer(stream, bytes, {to, from},
-                    [&] { std::memmove(host(to), host(from), bytes); });
+                    [=] { std::memmove(host(to), host(from), bytes); });
   }
   static DriverStatus memsetD8Async(DevicePtr to, unsigned char value,
                                     size_t count, StreamHandle stream) {
     return transfer(stream, count, {to},
-                    [&] { std::memset(host(to), value, count); });
+                    [=] { std::memset(host(to), value, count); });
   }
   static DriverStatus memsetD32Async(DevicePtr to, unsigned value, size_t count,
                                      StreamHandle stream) {
     if (to % 4 || count > SIZE_MAX / 4)
       return status::InvalidValue;
-    return transfer(stream, count * 4, {to}, [&] {
+    return transfer(stream, count * 4, {to}, [=] {
       std::fill_n(static_cast<unsigned *>(host(to)), count, value);
     });
   }
@@ -490,20 +386,37 @@ template <unsigned index> struct Entries {
   }
   static DriverStatus streamSynchronize(StreamHandle stream) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (captureOf(d, stream))
+        return status::StreamCaptureUnsupported;
       return isStream(d, stream) ? status::Success : status::InvalidHandle;
     });
   }
   static DriverStatus streamDestroy(StreamHandle stream) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
+      if (captureOf(d, stream))
+        endCapture(d, captureOf(d, stream), true);
       return d.streams.erase(stream) ? status::Success : status::InvalidHandle;
     });
   }
   static DriverStatus streamWaitEvent(StreamHandle stream, EventHandle event,
                                       unsigned) {
     return inContext([&](SimDevice::Impl &d) -> DriverStatus {
-      return isStream(d, stream) && d.events.count(event)
-                 ? status::Success
-                 : status::InvalidHandle;
+      auto it = d.events.find(event);
+      if (!isStream(d, stream) || it == d.events.end())
+        return status::InvalidHandle;
+      SimEvent &e = *it->second;
+      if (!e.capture)
+        return captureOf(d, stream) ? status::StreamCaptureUnsupported
+                                    : status::Success;
+      if (!stream)
+        return status::StreamCaptureUnsupported;
+      SimStream &waiting = *d.streams.at(stream);
+      if (waiting.capture && waiting.capture != e.capture)
+        return status::StreamCaptureMerge;
+      waiting.capture = e.capture;
+      waiting.latest.insert(waiting.latest.end(), e.latest.begin(),
+                            e.latest.end());
+      return status::Success;
     });
   }
   static DriverStatus eventCreate(EventHandle *event, unsigned) {
@@ -527,6 +440,12 @@ template <unsigned index> struct Entries {
                      [&](SimDevice::Impl &d, SimEvent &e) -> DriverStatus {
                        if (!isStream(d, stream))
                          return status::InvalidHandle;
+                       if (SimGraph *graph = captureOf(d, stream)) {
+                         e.capture = graph;
+                         e.latest = d.streams.at(stream)->latest;
+                         return status::Success;
+                       }
+                       e.capture = nullptr;
                        e.recorded = true;
                        e.time = std::chrono::steady_clock::now();
                        return status::Success;
@@ -561,7 +480,8 @@ template <unsigned index> struct Entries {
   static const DriverTable &table() {
     static const DriverTable filled = [] {
       DriverTable t;
-#define QUERN_SIM_ENTRY(member, symbol, version, parameters) t.member = member;
+#define QUERN_SIM_ENTRY(member, symbol, version, parameters)                   \
+  t.member = Entries::member;
       QUERN_CUDA_DRIVER_ENTRIES(QUERN_SIM_ENTRY)
 #undef QUERN_SIM_ENTRY
       return t;

@@ -28,6 +28,9 @@ struct SimOptions {
   /// Races, initialisation and bank conflicts. Bounds, alignment, barriers and
   /// deadlock are always checked.
   bool checks = true;
+  /// Host threads that run independent blocks, at most 4; 0: as many as the
+  /// machine has. Results, reports and counters do not depend on it.
+  unsigned hostThreads = 0;
   /// A block that executes more warp instructions than this is taken to hang.
   uint64_t watchdog = uint64_t(1) << 27;
 };

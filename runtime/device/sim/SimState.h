@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to SimDevice.cpp and SimDriver.cpp.
+// Private to the files that begin with Sim.
 //
 //===----------------------------------------------------------------------===//
 
@@ -43,15 +43,37 @@ struct DeviceModel {
   uint64_t memoryBytes;
 };
 const DeviceModel &modelOf(SimTarget target);
+/// -1 for an attribute we do not know.
+int attributeOf(const DeviceModel &model, cuda::DeviceAttribute attribute);
+struct StatusName {
+  cuda::DriverStatus status;
+  const char *name;
+  const char *text;
+};
+/// Null for a status we never return.
+const StatusName *findStatus(cuda::DriverStatus status);
 
 inline constexpr int defaultSharedPerBlock = 48 << 10;
 inline constexpr int reservedSharedPerBlock = 1 << 10;
 inline constexpr int maxThreadsPerBlock = 1024;
+inline constexpr uint32_t portableClusterBlocks = 8;
+inline constexpr uint32_t maxClusterBlocks = 16;
+/// Multiprocessors that can hold one cluster together (a GPC). Real devices
+/// have groups of 16 and 18; the smaller number promises nothing wrong.
+inline constexpr int multiprocessorsPerGroup = 16;
+
+/// Blocks of a cluster along each axis.
+struct ClusterShape {
+  uint32_t size[3] = {1, 1, 1};
+  bool isExplicit = false;
+  uint32_t blocks() const { return size[0] * size[1] * size[2]; }
+};
 
 struct SimFunction {
   struct SimModule *module = nullptr;
   Kernel kernel;
   int maxDynamicShared = defaultSharedPerBlock;
+  bool allowNonPortableCluster = false;
 };
 
 struct SimModule {
@@ -59,15 +81,24 @@ struct SimModule {
   std::vector<uint64_t> globals; ///< Allocations of its variables.
 };
 
-struct SimStream {};
+struct SimGraph;
+struct SimGraphExec;
+
+struct SimStream {
+  SimGraph *capture = nullptr; ///< The graph under construction.
+  bool beganCapture = false;   ///< It was begun here, not joined.
+  std::vector<size_t> latest;  ///< Nodes the next one comes after.
+};
 struct SimEvent {
   bool recorded = false;
+  SimGraph *capture = nullptr; ///< Recorded during this capture,
+  std::vector<size_t> latest;  ///< after these nodes.
   std::chrono::steady_clock::time_point time;
 };
 
 struct SimDevice::Impl {
-  explicit Impl(SimTarget target)
-      : target(target), model(modelOf(target)), memory(model.memoryBytes) {}
+  explicit Impl(SimTarget target);
+  ~Impl();
 
   SimTarget target;
   const DeviceModel &model;
@@ -80,6 +111,8 @@ struct SimDevice::Impl {
   std::map<void *, SimFunction *> functions;
   std::map<void *, std::unique_ptr<SimStream>> streams;
   std::map<void *, std::unique_ptr<SimEvent>> events;
+  std::map<void *, std::unique_ptr<SimGraph>> graphs;
+  std::map<void *, std::unique_ptr<SimGraphExec>> graphExecs;
   std::vector<Diagnostic> reports;
   uint64_t faultCount = 0;
   Counters counters;
@@ -96,16 +129,36 @@ struct SimDevice::Impl {
   /// Parses and decodes PTX; InvalidPtx and friends with a report on failure.
   cuda::DriverStatus loadModule(const char *image, SimModule *&module);
   void unloadModule(void *handle);
+  /// Copies the arguments to the layout kernels expect.
+  cuda::DriverStatus pack(const SimFunction &function, void **parameters,
+                          std::vector<std::byte> &bytes);
   cuda::DriverStatus launch(const cuda::LaunchConfig &config,
-                            SimFunction &function, void **parameters);
+                            SimFunction &function,
+                            std::vector<std::byte> parameters);
+  /// The cluster a launch would have, or why it cannot.
+  Result<ClusterShape> clusterOf(const cuda::LaunchConfig &config,
+                                 const SimFunction &function) const;
+  int maxActiveClusters(const SimFunction &function, int blockSize,
+                        size_t dynamicShared, const ClusterShape &shape) const;
+  /// Keeps `why` as the report.
+  cuda::DriverStatus refuse(cuda::DriverStatus status, Diagnostic why);
   int maxBlocksPerMultiprocessor(const SimFunction &function, int blockSize,
                                  size_t dynamicShared) const;
 
 private:
   Result<void> placeGlobals(const ptx::Module &parsed, SimModule &module,
                             std::map<std::string_view, struct Symbol> &symbols);
-  cuda::DriverStatus refuse(cuda::DriverStatus status, Diagnostic why);
 };
+
+/// The value of a function attribute, in `value`, or an error.
+cuda::DriverStatus functionAttribute(const SimDevice::Impl &device,
+                                     const SimFunction &function,
+                                     cuda::FunctionAttribute attribute,
+                                     int &value);
+cuda::DriverStatus setFunctionAttribute(const SimDevice::Impl &device,
+                                        SimFunction &function,
+                                        cuda::FunctionAttribute attribute,
+                                        int value);
 
 } // namespace sim
 } // namespace v0
