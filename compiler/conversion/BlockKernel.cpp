@@ -214,6 +214,9 @@ LogicalResult conversion::verifyRank(Value value) {
     type = quantized.getCodes();
   else
     type = cast<RankedTensorType>(value.getType());
+  if (!getDType(type.getElementType()))
+    return emitError(value.getLoc(), "convert_quern_c5: a tensor of ")
+           << type.getElementType() << ", which no buffer holds";
   if (type.getRank() <= 6)
     return success();
   return emitError(value.getLoc(), "convert_quern_c5: a tensor of rank ")

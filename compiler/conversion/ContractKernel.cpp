@@ -124,11 +124,9 @@ void ContractBuilder::fillOperand(Region &region, Value operand,
   shape.push_back(extents[numBatch + 2]);
   emitter.withInner(block, bounds(shape), [&](const Index &index) {
     OpBuilder &b = emitter.getBuilder();
-    Value element = emitter.emitStored(operand, operandIndex(op, isRhs, index));
-    // 8-bit floats are decoded exactly; kernels multiply f16 and wider.
-    if (isa<Float8E4M3FNType, Float8E5M2Type>(element.getType()))
-      element = toF32(b, op.getLoc(), element, element.getType());
-    tile::YieldOp::create(b, op.getLoc(), element);
+    tile::YieldOp::create(
+        b, op.getLoc(),
+        emitter.emitStored(operand, operandIndex(op, isRhs, index)));
   });
 }
 

@@ -55,7 +55,7 @@ Value LayerEmitter::convert(Place place, const Operand &operand, Type element) {
     if (!value.isFinite() && std::isfinite(operand.number)) {
       error(at(operand, place),
             fmt::format("{} is beyond the range of {}", operand.number,
-                        name(ir::getDType(element))),
+                        name(*getDType(element))),
             {"use a wider element type, such as x as f32, or inf"});
       return {};
     }
@@ -101,6 +101,29 @@ LayerEmitter::broadcast(Place place, llvm::StringRef what,
     }
   }
   std::reverse(result.begin(), result.end());
+  return result;
+}
+
+std::optional<LayerEmitter::Alike>
+LayerEmitter::alike(Place place, llvm::StringRef what,
+                    llvm::ArrayRef<Operand> numbers,
+                    llvm::ArrayRef<Operand> shaped) {
+  for (const Operand &operand : numbers)
+    if (!operand.isNumber() && !plainFloat(place, what, operand))
+      return std::nullopt;
+  Alike result;
+  result.element = commonElement(place, what, numbers);
+  if (!result.element)
+    return std::nullopt;
+  auto dims = broadcast(place, what, shaped);
+  if (!dims)
+    return std::nullopt;
+  result.dims = std::move(*dims);
+  for (const Operand &operand : numbers) {
+    result.values.push_back(convert(place, operand, result.element));
+    if (!result.values.back())
+      return std::nullopt;
+  }
   return result;
 }
 
@@ -177,22 +200,12 @@ Operand LayerEmitter::binary(Place place, llvm::StringRef mnemonic,
                                       std::string_view(spelling), b));
     return Operand::ofNumber(value, place);
   }
-  for (const Operand &operand : {lhs, rhs})
-    if (!operand.isNumber() && !plainFloat(place, what, operand))
-      return {};
-  Type element = commonElement(place, what, {lhs, rhs});
-  if (!element)
+  auto both = alike(place, what, {lhs, rhs}, {lhs, rhs});
+  if (!both)
     return {};
-  auto dims = broadcast(place, what, {lhs, rhs});
-  if (!dims)
-    return {};
-  Value l = convert(place, lhs, element);
-  Value r = l ? convert(place, rhs, element) : Value();
-  if (!l || !r)
-    return {};
-  return Operand::ofValue(
-      create(builder, loc(place), mnemonic, type(*dims, element), {l, r}),
-      place);
+  return Operand::ofValue(create(builder, loc(place), mnemonic,
+                                 type(both->dims, both->element), both->values),
+                          place);
 }
 
 Operand LayerEmitter::compare(Place place, ir::ComparePredicate predicate,
@@ -204,22 +217,13 @@ Operand LayerEmitter::compare(Place place, ir::ComparePredicate predicate,
   if (lhs.isNumber() && rhs.isNumber())
     return error(place, fmt::format("{} compares two numbers", what),
                  {"one operand must be a tensor"});
-  for (const Operand &operand : {lhs, rhs})
-    if (!operand.isNumber() && !plainFloat(place, what, operand))
-      return {};
-  Type element = commonElement(place, what, {lhs, rhs});
-  if (!element)
-    return {};
-  auto dims = broadcast(place, what, {lhs, rhs});
-  if (!dims)
-    return {};
-  Value l = convert(place, lhs, element);
-  Value r = l ? convert(place, rhs, element) : Value();
-  if (!l || !r)
+  auto both = alike(place, what, {lhs, rhs}, {lhs, rhs});
+  if (!both)
     return {};
   return Operand::ofValue(
       ir::CompareOp::create(builder, loc(place),
-                            type(*dims, builder.getI1Type()), predicate, l, r),
+                            type(both->dims, builder.getI1Type()), predicate,
+                            both->values[0], both->values[1]),
       place);
 }
 
@@ -237,30 +241,20 @@ Operand LayerEmitter::where(Place place, Operand condition, Operand lhs,
                              "found {}",
                              show(condition)),
                  {"such as where(x > 0, x, 0)"});
-  for (const Operand &operand : {lhs, rhs})
-    if (!operand.isNumber() && !plainFloat(place, "'where'", operand))
-      return {};
-  Type element = commonElement(place, "'where'", {lhs, rhs});
-  if (!element)
+  auto both = alike(place, "'where'", {lhs, rhs}, {condition, lhs, rhs});
+  if (!both)
     return {};
-  auto dims = broadcast(place, "'where'", {condition, lhs, rhs});
-  if (!dims)
-    return {};
-  Value l = convert(place, lhs, element);
-  Value r = l ? convert(place, rhs, element) : Value();
-  if (!l || !r)
-    return {};
-  return Operand::ofValue(ir::SelectOp::create(builder, loc(place),
-                                               type(*dims, element),
-                                               condition.value, l, r),
-                          place);
+  return Operand::ofValue(
+      ir::SelectOp::create(builder, loc(place), type(both->dims, both->element),
+                           condition.value, both->values[0], both->values[1]),
+      place);
 }
 
 Operand LayerEmitter::convertTo(Place place, Operand x, DType type,
                                 Place typePlace) {
   if (x.isPoison())
     return {};
-  Type element = ir::getElementType(context, type);
+  Type element = quern::getElementType(context, type);
   if (!isFloat(type))
     return error(typePlace.line ? typePlace : place,
                  fmt::format("a conversion to {}", name(type)),

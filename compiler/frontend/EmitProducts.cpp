@@ -40,8 +40,8 @@ static std::pair<double, double> codeRange(DType codes) {
 std::optional<Quantizer>
 LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
                      const QuantizeSettings &settings) {
-  DType codes = ir::getDType(type.getCodes().getElementType());
-  DType scales = ir::getDType(type.getScale().getType());
+  DType codes = *getDType(type.getCodes().getElementType());
+  DType scales = *getDType(type.getScale().getType());
   Quantizer q = Quantizer::defaultFor(codes, scales);
   auto [low, high] = codeRange(codes);
   auto refuse = [&](Place where, std::string message, std::string note) {
@@ -287,7 +287,7 @@ Operand LayerEmitter::matmul(Place place, Operand lhs, Operand rhs,
       if (!isa<FloatType>(element))
         return error(at(operand, place),
                      fmt::format("'@' of a plain {} tensor: {}",
-                                 name(ir::getDType(element)), show(operand)),
+                                 name(*getDType(element)), show(operand)),
                      {"codes need their scales: declare i8[N, K] * f32[N, 1], "
                       "or convert: x as f32"});
     }

@@ -27,7 +27,7 @@ Operand LayerEmitter::reshape(Place place, Operand x, Dims dims,
       return error(dimsPlace.line ? dimsPlace : place, "an extent of -1",
                    {"extents are not inferred: write each one"});
   auto target = llvm::dyn_cast_or_null<RankedTensorType>(
-      tensorType(dimsPlace, dims, ir::getDType(tensor.getElementType())));
+      tensorType(dimsPlace, dims, *getDType(tensor.getElementType())));
   if (!target)
     return {};
   if (!ir::haveSameCount(ir::getDims(tensor), ir::getDims(target),
@@ -211,7 +211,7 @@ Operand LayerEmitter::concat(Place place, llvm::ArrayRef<Operand> inputs,
     if (!symbols.isSmall(dims[*index]))
       return error(place, "the joined axis is too long");
   }
-  if (!tensorType(place, dims, ir::getDType(first.getElementType())))
+  if (!tensorType(place, dims, *getDType(first.getElementType())))
     return {};
   return Operand::ofValue(
       ir::ConcatOp::create(builder, loc(place),

@@ -46,7 +46,7 @@ Type LayerEmitter::tensorType(Place place, Dims dims, DType element) {
       return {};
     }
   }
-  return type(dims, ir::getElementType(context, element));
+  return type(dims, quern::getElementType(context, element));
 }
 
 Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
@@ -74,7 +74,8 @@ Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
       extent = length.getValue() == 1 ? 1 : 0;
   return ir::QTensorType::get(
       context, tensor,
-      ir::ScaleAttr::get(context, block, ir::getElementType(context, scale)));
+      ir::ScaleAttr::get(context, block,
+                         quern::getElementType(context, scale)));
 }
 
 std::optional<LayerEmitter::Blocks>

@@ -192,6 +192,17 @@ private:
   std::optional<llvm::SmallVector<mlir::AffineExpr>>
   broadcast(Place place, llvm::StringRef what,
             llvm::ArrayRef<Operand> operands);
+  /// Float operands brought to one element type, and the shape that `shaped`
+  /// broadcast to: what element-wise operations have in common. Reports and
+  /// gives nothing where there is none.
+  struct Alike {
+    mlir::Type element;
+    llvm::SmallVector<mlir::AffineExpr> dims;
+    llvm::SmallVector<mlir::Value> values;
+  };
+  std::optional<Alike> alike(Place place, llvm::StringRef what,
+                             llvm::ArrayRef<Operand> numbers,
+                             llvm::ArrayRef<Operand> shaped);
   bool checkScales(Place place, const Operand &lhs, const Operand &rhs,
                    bool transposeRhs);
   bool checkProductShapes(Place place, const Operand &lhs, const Operand &rhs,

@@ -271,14 +271,14 @@ std::string SymbolSpace::printShape(ArrayRef<AffineExpr> dims) const {
 
 std::string SymbolSpace::print(Type type) const {
   if (auto tensor = dyn_cast<RankedTensorType>(type))
-    return std::string(name(ir::getDType(tensor.getElementType()))) +
+    return std::string(name(*getDType(tensor.getElementType()))) +
            printShape(ir::getDims(tensor));
   auto quantized = dyn_cast<ir::QTensorType>(type);
   if (!quantized)
     return "?";
   std::string text =
       print(Type(quantized.getCodes())) + " * " +
-      std::string(name(ir::getDType(quantized.getScale().getType()))) + "[";
+      std::string(name(*getDType(quantized.getScale().getType()))) + "[";
   // The scales' extents as the language writes them: the block is what a
   // reader compares, so it shows even where the quotient is a number.
   for (auto [i, dim, block] :

@@ -204,3 +204,35 @@ Oracle::check(std::span<const TensorView> operands,
   }
   return checks;
 }
+
+Result<std::vector<Oracle::Bounds>>
+Oracle::bounds(std::span<const TensorView> operands, unsigned threads) const {
+  std::vector<reference::HostTensor> inputs = toHost(operands);
+  reference::Options options{threads};
+  auto expected = reference::interpret(state->layer, inputs,
+                                       reference::Mode::Exact, options);
+  if (!expected)
+    return expected.error();
+  auto tolerance =
+      reference::deriveTolerance(state->layer, inputs, *expected, options);
+  if (!tolerance)
+    return tolerance.error();
+  auto tensors = fromHost(*expected, state->results);
+  if (!tensors)
+    return tensors.error();
+  std::vector<Bounds> all;
+  for (size_t i = 0; i < tensors->size(); ++i) {
+    Bounds own;
+    own.expected = std::move((*tensors)[i]);
+    own.numericsClass = tolerance->numericsClass;
+    if (own.numericsClass == NumericsClass::Bounded) {
+      if (i < tolerance->rows.size())
+        own.rows = tolerance->rows[i];
+      if (i < tolerance->codeShare.size())
+        own.codeShare = tolerance->codeShare[i];
+      own.extraRelative = tolerance->extraRelative;
+    }
+    all.push_back(std::move(own));
+  }
+  return all;
+}

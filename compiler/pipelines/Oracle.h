@@ -61,6 +61,21 @@ public:
                                          std::span<const TensorView> outputs,
                                          unsigned threads) const;
 
+  /// What outputs for these operands are compared with, for a comparison made
+  /// elsewhere: the reference's results, and how far each may be off.
+  struct Bounds {
+    Tensor expected;
+    NumericsClass numericsClass = NumericsClass::Exact;
+    /// Bounded only, for each row along the last axis: the largest difference;
+    /// empty for integer and 8-bit types, of which a share may be one code off.
+    std::vector<double> rows;
+    double codeShare = 0;
+    /// Further difference allowed, relative to the expected value.
+    double extraRelative = 0;
+  };
+  Result<std::vector<Bounds>> bounds(std::span<const TensorView> operands,
+                                     unsigned threads) const;
+
   /// Symbols of the layer, in index order.
   const std::vector<SymbolDesc> &symbols() const;
   /// Inputs and weights, and results, as the runtime names them.

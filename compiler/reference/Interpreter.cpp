@@ -54,7 +54,7 @@ Result<Tensor> Machine::make(RankedTensorType type) const {
   Result<std::vector<int64_t>> shape = shapeOf(type);
   if (!shape)
     return shape.error();
-  Tensor tensor(std::move(*shape), getDType(type.getElementType()), real());
+  Tensor tensor(std::move(*shape), *getDType(type.getElementType()), real());
   if (!tensor.data())
     return fail(Errc::OutOfMemory,
                 fmt::format("no memory for {} elements of {} bytes",

@@ -194,7 +194,7 @@ Result<std::vector<HostTensor>> randomInputs(func::FuncOp layer,
                                 layer.getName().str(), tensor.name));
       shape.push_back(*extent);
     }
-    inputs.emplace_back(getDType(tensor.type.getElementType()),
+    inputs.emplace_back(*getDType(tensor.type.getElementType()),
                         std::move(shape));
   }
 

@@ -29,10 +29,7 @@ std::string toText(Type type) {
   return text;
 }
 
-bool isElementType(Type type) {
-  // Types the vocabulary lacks map to another one and back to that.
-  return getElementType(type.getContext(), getDType(type)) == type;
-}
+bool isElementType(Type type) { return getDType(type).has_value(); }
 
 std::optional<int64_t> evaluateExpr(AffineExpr expr,
                                     ArrayRef<int64_t> symbols) {
@@ -173,7 +170,7 @@ Result<std::vector<int64_t>> inferSymbols(func::FuncOp layer,
                             fmt::join(names, ", ")));
   }
   for (auto [tensor, input] : llvm::zip_equal(*signature, inputs)) {
-    DType expected = getDType(tensor.type.getElementType());
+    DType expected = *getDType(tensor.type.getElementType());
     if (input.dtype != expected)
       return fail(Errc::InvalidArgument,
                   fmt::format("{}: {} has element type {}, expected {}", where,

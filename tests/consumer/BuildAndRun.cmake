@@ -14,12 +14,14 @@ file(REMOVE_RECURSE "${FOLDER}/build" "${FOLDER}/prefix")
 if(MODE STREQUAL "installed")
   run("${CMAKE_COMMAND}" --install "${QUERN_BUILD}" --component runtime
     --prefix "${FOLDER}/prefix")
-  set(where "-DCMAKE_PREFIX_PATH=${FOLDER}/prefix")
+  # A sanitized library asks for a program with the same flags.
+  set(where "-DCMAKE_PREFIX_PATH=${FOLDER}/prefix"
+    "-DCMAKE_CXX_FLAGS=${CXX_FLAGS}")
 else()
   set(where "-DQUERN_SOURCE=${QUERN_SOURCE}")
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/project"
-  -B "${FOLDER}/build" "${where}"
+  -B "${FOLDER}/build" ${where}
   -DCMAKE_BUILD_TYPE=Debug # Compiles faster.
   "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_C_COMPILER=${CC}"
   "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}"

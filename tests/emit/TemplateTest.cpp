@@ -91,7 +91,11 @@ static void expectStrict(const std::set<std::string> &opcodes) {
 
 /// "s8" as the tile dialect spells it.
 static std::string tileType(const std::string &element) {
-  return element == "s8" ? "i8" : element == "u8" ? "ui8" : element;
+  return element == "s8"     ? "i8"
+         : element == "u8"   ? "ui8"
+         : element == "e4m3" ? "f8E4M3FN"
+         : element == "e5m2" ? "f8E5M2"
+                             : element;
 }
 
 class Template : public testing::TestWithParam<const char *> {};
@@ -119,7 +123,10 @@ TEST_P(Template, ProductsCompileWithoutSpills) {
         EXPECT_TRUE(hasPrefix(used, "mma.sync.aligned")) << pair;
         EXPECT_TRUE(hasPrefix(used, "ldmatrix.sync.aligned")) << pair;
         EXPECT_TRUE(hasPrefix(used, "cp.async.cg.shared.global")) << pair;
-        std::string wanted = fmt::format(".{}.{}.", lhs, rhs);
+        // Before sm_89 8-bit floats are multiplied as f16.
+        bool decoded = lhs[0] == 'e' && GetParam() == std::string("sm_80");
+        std::string wanted =
+            decoded ? ".f16.f16." : fmt::format(".{}.{}.", lhs, rhs);
         EXPECT_TRUE(std::any_of(used.begin(), used.end(),
                                 [&](const std::string &opcode) {
                                   return opcode.starts_with("mma.") &&
@@ -132,7 +139,7 @@ TEST_P(Template, ProductsCompileWithoutSpills) {
       }
     }
   }
-  EXPECT_GE(compiled, 12u);
+  EXPECT_GE(compiled, 20u);
 }
 
 TEST_P(Template, SmallTilesAndSplitsCompileWithoutSpills) {
@@ -148,6 +155,23 @@ TEST_P(Template, SmallTilesAndSplitsCompileWithoutSpills) {
           << c << ": " << variant->kernels[0].schedule << ", "
           << variant->kernels[0].registers << " registers";
     }
+}
+
+TEST_P(Template, SplitSumsOfEveryElementTypeCompileWithoutSpills) {
+  QUERN_NEEDS_NVRTC();
+  for (const char *element : {"ui8", "f8E4M3FN", "f8E5M2", "f16", "bf16"})
+    for (int64_t maxM : {16, 4096})
+      for (int terms : {1, 2}) {
+        ContractCase c;
+        c.lhs = c.rhs = element;
+        c.maxM = maxM, c.N = 256, c.K = 1024, c.split = 128, c.terms = terms;
+        Result<VariantDesc> variant = compileTile(c.text(), GetParam());
+        ASSERT_TRUE(variant) << c << ": " << variant.error().render();
+        EXPECT_EQ(variant->kernels[0].spillBytes, 0u)
+            << c << ": " << variant->kernels[0].schedule << ", "
+            << variant->kernels[0].registers << " registers";
+        expectStrict(opcodes(ptxOf(*variant)));
+      }
 }
 
 TEST_P(Template, AllHeadersCompileTogether) {

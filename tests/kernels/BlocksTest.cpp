@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cfloat>
 #include <functional>
 #include <random>
 
@@ -334,6 +335,75 @@ TEST(Blocks, SumsIntegersAndWritesColumns) {
     return {};
   };
   check(text, {1, 130}, inputs, compare);
+}
+
+/// Numbers whose encoding decides between two codes, on both sides of every
+/// such decision, and those that are no numbers.
+static std::vector<float> numbersForF8(size_t count, bool isE5M2) {
+  std::vector<float> values = {0.0f,      -0.0f,    NAN,     -NAN,    INFINITY,
+                               -INFINITY, 1e-45f,   -1e-38f, 464.0f,  464.1f,
+                               61440.0f,  65504.0f, 1e30f,   -FLT_MAX};
+  for (int code = 0; code < (isE5M2 ? 0x7b : 0x7e); ++code) {
+    float low = fromF8(code, isE5M2), high = fromF8(code + 1, isE5M2);
+    float middle = (low + high) / 2;
+    for (float value : {low, middle, std::nextafter(middle, 0.0f),
+                        std::nextafter(middle, high)})
+      values.push_back(code % 3 ? value : -value);
+  }
+  std::vector<float> random = normals(count, 13);
+  for (size_t i = values.size(); i < count; ++i)
+    values.push_back(random[i] *
+                     std::ldexp(1.0f, static_cast<int>(i % 40) - 24));
+  values.resize(count);
+  return values;
+}
+
+TEST(Blocks, EightBitFloatsConvertAsWritten) {
+  QUERN_NEEDS_NVRTC();
+  for (bool isE5M2 : {false, true}) {
+    const char *type = isE5M2 ? "f8E5M2" : "f8E4M3FN";
+    std::string text = blocksModule({{"x", "input", "s0, 256", "f32"},
+                                     {"d", "input", "256", type},
+                                     {"y", "output", "s0, 256", "f32"},
+                                     {"c", "output", "s0, 256", type}},
+                                    fmt::format(R"(
+  tile.blocks affine_map<()[s0] -> (s0)> (%m: index) {{
+    tile.map (%m) box affine_map<(d0)[s0] -> (256)> (%k: index) {{
+      %v = tile.load %x at affine_map<(d0, d1)[s0] -> (d0, d1)> (%m, %k) : $x -> f32
+      %code = arith.truncf %v : f32 to {0}
+      tile.store %code to %c at affine_map<(d0, d1)[s0] -> (d0, d1)> (%m, %k) : {0}, $c 
+      %e = tile.load %d at affine_map<(d0)[s0] -> (d0)> (%k) : $d -> {0}
+      %f = arith.extf %e : {0} to f32
+      tile.store %f to %y at affine_map<(d0, d1)[s0] -> (d0, d1)> (%m, %k) : f32, $y 
+      tile.yield
+    }}
+  }})",
+                                                type));
+    auto inputs = [&](int64_t M) {
+      Buffers buffers;
+      buffers.set("x", numbersForF8(M * 256, isE5M2));
+      std::vector<uint8_t> codes(256);
+      for (int i = 0; i < 256; ++i)
+        codes[i] = static_cast<uint8_t>(i);
+      buffers.set("d", codes);
+      return buffers;
+    };
+    auto compare = [&](int64_t M, const Buffers &buffers) -> std::string {
+      std::vector<float> x = buffers.get<float>("x"), decoded, want;
+      std::vector<uint8_t> codes = buffers.get<uint8_t>("c");
+      for (size_t i = 0; i < x.size(); ++i) {
+        // As values, so that all NaNs are one.
+        float got = fromF8(codes[i], isE5M2);
+        float right = fromF8(toF8(x[i], isE5M2), isE5M2);
+        if (!sameBits(got, right))
+          return fmt::format("{} encodes to {} instead of {}", x[i], got,
+                             right);
+        want.push_back(fromF8(static_cast<uint8_t>(i % 256), isE5M2));
+      }
+      return compareFloats(buffers.get<float>("y"), want);
+    };
+    check(text, {1, 9}, inputs, compare);
+  }
 }
 
 TEST(BlocksFaults, ArePlantedAndCaught) {

@@ -25,8 +25,9 @@
 namespace quern::test {
 
 struct ContractCase {
-  std::string lhs = "i8", rhs = "i8"; ///< i8, ui8, f16, bf16, f32.
-  int64_t maxM = 4096;                ///< Of the symbol M; 0: unbounded.
+  /// i8, ui8, f8E4M3FN, f8E5M2, f16, bf16, f32.
+  std::string lhs = "i8", rhs = "i8";
+  int64_t maxM = 4096; ///< Of the symbol M; 0: unbounded.
   int64_t N = 64, K = 64;
   int64_t batch = 0; ///< 0: no batch dimension.
   bool rhsHasBatch = true;

@@ -98,6 +98,39 @@ inline uint16_t toHalf(float x, bool isBF16) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/// The value of an 8-bit float, by its definition.
+inline float fromF8(uint8_t code, bool isE5M2) {
+  int mantissaBits = isE5M2 ? 2 : 3, bias = isE5M2 ? 15 : 7;
+  int exponent = (code & 0x7f) >> mantissaBits;
+  int mantissa = code & ((1 << mantissaBits) - 1);
+  float sign = code & 0x80 ? -1.0f : 1.0f;
+  if (isE5M2 ? exponent == 31 : (code & 0x7f) == 0x7f)
+    return isE5M2 && mantissa == 0 ? sign * INFINITY : NAN;
+  if (exponent == 0)
+    return sign *
+           std::ldexp(static_cast<float>(mantissa), 1 - bias - mantissaBits);
+  return sign * std::ldexp(static_cast<float>(mantissa + (1 << mantissaBits)),
+                           exponent - bias - mantissaBits);
+}
+
+/// The nearest 8-bit float, half to even, saturating: found by search among
+/// all of them, so that nothing is shared with what it tests.
+inline uint8_t toF8(float x, bool isE5M2) {
+  if (x != x)
+    return 0x7f;
+  int largest = isE5M2 ? 0x7b : 0x7e, best = 0;
+  double a = std::fabs(static_cast<double>(x));
+  for (int code = 0; code <= largest; ++code) {
+    double distance = std::fabs(fromF8(code, isE5M2) - a);
+    double least = std::fabs(fromF8(best, isE5M2) - a);
+    if (distance < least || (distance == least && code % 2 == 0))
+      best = code;
+  }
+  if (a >= fromF8(static_cast<uint8_t>(largest), isE5M2))
+    best = largest;
+  return static_cast<uint8_t>(best | (std::signbit(x) ? 0x80 : 0));
+}
+
 } // namespace quern::test
 
 #endif // QUERN_TESTS_KERNELS_STRICTMATH_H

@@ -31,14 +31,15 @@ MAX_LINES = 600
 # Only these rows matter to dialects: one tool for each dialect parses nothing
 # else, and only conversion, which translates, knows both.
 _COMPILER = ["compiler", "runtime", "quern"]
-_QUERN = ["dialects/quern"]
-_TILE = ["dialects/tile"]
+_QUERN = ["dialects/quern", "dialects/types"]
+_TILE = ["dialects/tile", "dialects/types"]
 LAYERS = {
     "runtime/core": ["runtime/core"],
     "runtime": ["runtime", "quern"],
     "runtime/include": ["runtime/core", "quern"],  # what is shipped
-    "dialects/quern": ["dialects/quern", "runtime/core"],
-    "dialects/tile": ["dialects/tile", "runtime/core"],
+    "dialects/types": ["dialects/types", "runtime/core"],
+    "dialects/quern": _QUERN + ["runtime/core"],
+    "dialects/tile": _TILE + ["runtime/core"],
     "kernels_templates": ["kernels_templates"],
     "compiler/diagnostics": _COMPILER,
     "compiler/frontend": _COMPILER + _QUERN,

@@ -158,14 +158,30 @@ const std::vector<OpCase> &quern::test::opCases() {
       {"quantize_f8",
        "layer t(a: {T}[M, 300]) -> f8e4m3[M, 300] * f32[M, 1] {\n"
        "  return quantize(a, f8e4m3 per token)\n}",
+       rows},
+      {"quantize_f8_static",
+       "layer t(a: {T}[M, 300], s: bf16[1, 1]) -> f8e5m2[M, 300] * bf16[1, "
+       "1] {\n  return quantize(a, f8e5m2 per tensor * bf16, scale = s)\n}",
+       rows},
+      {"quantize_f8_block",
+       "layer t(a: {T}[M, 50]) -> f8e5m2[M, 50] * f16[M/4, 50/7] {\n"
+       "  return quantize(a, f8e5m2 per block(4, 7) * f16)\n}",
+       rows},
+      {"cast_f8",
+       "layer t(a: f32[M, 37]) -> {T}[M, 37] {\n"
+       "  return ((a as {T}) as f32) * 2 as {T}\n}",
        rows,
-       {"f32", "f16", "bf16"},
-       "f8"},
+       {"f8e4m3", "f8e5m2", "bf16"}},
+      {"shapes_f8",
+       "layer t(a: {T}[M, 24], b: {T}[M, 9]) -> {T}[33, M] {\n"
+       "  return transpose(concat(a, b, axis=1), [1, 0])\n}",
+       rows,
+       {"f8e4m3", "f8e5m2"}},
       {"dequantize",
-       "layer t(q: i8[M, 300] * f32[M, 300/128]) -> f32[M, 300] {\n"
+       "layer t(q: {T}[M, 300] * f32[M, 300/128]) -> f32[M, 300] {\n"
        "  return dequantize(q)\n}",
        rows,
-       {""}},
+       {"i8", "u8", "f8e4m3", "f8e5m2"}},
       // Products.
       {"linear_i8",
        "layer t(x: {T}[M, 70], weight w: i8[45, 70] * f32[45, 1]) -> f32[M, "
@@ -193,6 +209,19 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(x: {T}[M, 70], weight w: i8[45, 70] * f32[45, 1]) -> f32[M, "
        "45] {\n  return quantize(relu(x), u8 per token) @ w.T\n}",
        rows},
+      {"linear_u8_u8",
+       "layer t(x: {T}[M, 96], weight w: u8[45, 96] * f32[45, 1]) -> f32[M, "
+       "45] {\n  return quantize(relu(x), u8 per token) @ w.T\n}",
+       rows},
+      {"linear_i8_u8_groups",
+       "layer t(x: {T}[M, 96], weight w: u8[45, 96] * f16[45, 96/32]) -> "
+       "f32[M, 45] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       rows},
+      // Groups no matrix instruction ends with.
+      {"linear_i8_odd_groups",
+       "layer t(x: {T}[M, 130], weight w: i8[45, 130] * f32[45, 130/20]) -> "
+       "f32[M, 45] {\n  return quantize(x, i8 per group(20)) @ w.T\n}",
+       rows},
       {"linear_untransposed",
        "layer t(x: {T}[M, 64], weight w: i8[64, 48] * f32[1, 48]) -> f32[M, "
        "48] {\n  return quantize(x, i8 per token) @ w\n}",
@@ -208,6 +237,11 @@ const std::vector<OpCase> &quern::test::opCases() {
        "  return quantize(x, i8 per token) @ w.T\n}",
        {{1, 33}, {2, 0}, {2, 131200}},
        {""}},
+      {"linear_long_u8",
+       "layer t(x: f16[M, 66000], weight w: {T}[3, 66000] * f32[3, 1]) -> "
+       "f32[M, 3] {\n  return quantize(relu(x), u8 per token) @ w.T\n}",
+       {{1}, {5}},
+       {"i8", "u8"}},
       {"gated",
        "layer t(x: f16[M, 64], weight a: i8[48, 64] * f32[48, 1], weight b: "
        "i8[48, 64] * f32[48, 1]) -> f16[M, 48] {\n"
@@ -227,10 +261,10 @@ const std::vector<OpCase> &quern::test::opCases() {
        {""},
        "f32"},
       {"matmul_batch",
-       "layer t(a: f16[3, M, 64], b: f16[3, N, 64]) -> f32[3, M, N] {\n"
+       "layer t(a: {T}[3, M, 64], b: {T}[3, N, 64]) -> f32[3, M, N] {\n"
        "  return a @ b.T\n}",
        {{1, 1}, {7, 33}, {0, 4}},
-       {""}},
+       {"f16", "bf16", "f8e4m3", "f8e5m2"}},
       // A weight shared by a batch of symbolic size is packed once.
       {"linear_i8_batch",
        "layer t(x: f16[B, M, 70], weight w: i8[45, 70] * f32[45, 1]) -> "
@@ -248,17 +282,57 @@ const std::vector<OpCase> &quern::test::opCases() {
        {{1, 1}, {7, 33}, {33, 130}},
        {""}},
       {"weight_only",
-       "layer t(x: f16[M, 64], weight w: i8[40, 64] * f32[40, 1]) -> f32[M, "
+       "layer t(x: bf16[M, 64], weight w: {T}[40, 64] * f32[40, 1]) -> f32[M, "
        "40] {\n  return x @ w.T\n}",
        rows,
-       {""}},
+       {"i8", "u8", "f8e4m3"}},
+      {"weight_only_groups",
+       "layer t(x: f16[M, 96], weight w: {T}[40, 96] * f16[40, 96/32]) -> "
+       "f16[M, 40] {\n  return x @ w.T\n}",
+       rows,
+       {"i8", "f8e5m2"}},
       {"linear_f8",
-       "layer t(x: f16[M, 256], weight w: f8e4m3[40, 256] * f32[40/16, "
+       "layer t(x: f16[M, 256], weight w: {T}[40, 256] * f32[40/16, "
        "256/128]) -> f32[M, 40] {\n"
        "  return quantize(x, f8e4m3 per group(128)) @ w.T\n}",
        rows,
-       {""},
-       "f8"},
+       {"f8e4m3", "f8e5m2"}},
+      {"linear_f8_token",
+       "layer t(x: {T}[M, 300], weight w: f8e4m3[40, 300] * f32[40, 1]) -> "
+       "{T}[M, 40] {\n  return quantize(x, f8e4m3 per token) @ w.T\n}",
+       rows},
+      {"linear_f8_tensor",
+       "layer t(x: bf16[M, 300], s: f32[1, 1], weight w: {T}[40, 300] * f32[1, "
+       "1]) -> bf16[M, 40] {\n"
+       "  return quantize(x, {T} per tensor, scale = s) @ w.T\n}",
+       rows,
+       {"f8e4m3", "f8e5m2"}},
+      {"linear_f8_odd_groups",
+       "layer t(x: f16[M, 130], weight w: f8e4m3[40, 130] * f32[40, 130/20]) "
+       "-> f32[M, 40] {\n"
+       "  return quantize(x, f8e4m3 per group(20)) @ w.T\n}",
+       rows,
+       {""}},
+      {"linear_f8_untransposed",
+       "layer t(x: f16[M, 70], weight w: f8e4m3[70, 48] * f32[1, 48]) -> "
+       "f32[M, 48] {\n  return quantize(x, f8e4m3 per token) @ w\n}",
+       rows,
+       {""}},
+      {"linear_f8_requantized",
+       "layer t(x: f16[M, 128], weight w: f8e4m3[64, 128] * f32[64, 1]) -> "
+       "f8e4m3[M, 64] * f32[M, 1] {\n"
+       "  return quantize(silu(quantize(x, f8e4m3 per token) @ w.T), f8e4m3 "
+       "per token)\n}",
+       rows,
+       {""}},
+      {"gated_f8",
+       "layer t(x: bf16[M, 160], weight a: f8e4m3[48, 160] * f32[48/32, "
+       "160/32], weight b: f8e4m3[48, 160] * f32[48/32, 160/32]) -> bf16[M, "
+       "48] {\n"
+       "  q = quantize(x, f8e4m3 per group(32))\n"
+       "  return silu(q @ a.T) * (q @ b.T) as bf16\n}",
+       rows,
+       {""}},
       // Several results, and chains.
       {"several_results",
        "layer t(a: {T}[M, 64]) -> (y: {T}[M, 64], q: i8[M, 64] * f32[M, 1]) "

@@ -56,6 +56,10 @@ void checkOn(const LayerRun &run, const RandomLayer &random,
   auto compiled = compileFor(run, random.text, "random.qn");
   if (!compiled && run.target.starts_with("sim") &&
       compiled.error().code == Errc::Unsupported) {
+    // The one thing a CPU does and CUDA does not.
+    EXPECT_NE(compiled.error().message.find("f32 products"), std::string::npos)
+        << compiled.error().render();
+    EXPECT_NE(compiled.error().line, 0u) << compiled.error().render();
     ++coverage.refused;
     return;
   }
@@ -108,7 +112,7 @@ void checkLayers(uint64_t first, uint64_t count,
     EXPECT_GT(coverage.granularities[what], 0) << what;
   for (const char *what : {"exact", "ordered", "bounded"})
     EXPECT_GT(coverage.classes[what], 0) << what;
-  EXPECT_LT(2 * coverage.refused, coverage.runs);
+  EXPECT_LT(8 * coverage.refused, coverage.runs);
 }
 } // namespace
 
@@ -125,5 +129,6 @@ TEST(RandomLayers, Sim) {
   checkLayers(environment("QUERN_SEED", 1), environment("QUERN_LAYERS", 150),
               {{{"sim:sm_80", "all", 2}},
                {{"sim:sm_120a", "all", 2}},
-               {{"sim:sm_80", "none", 2}}});
+               {{"sim:sm_80", "none", 2}},
+               {{"sim:sm_90a", "all", 2}}});
 }

@@ -94,12 +94,12 @@ TEST_F(ClusterMachine, BlocksExchangeThroughSharedMemory) {
 }
 
 TEST_F(ClusterMachine, GenericAddressesReachThePeers) {
-  std::string body = replaced(
-      exchange, "mapa.shared::cluster.u32 %r7, %r5, %r4;",
-      "cvt.u64.u32 %rd5, %r5;\ncvta.shared.u64 %rd6, %rd5;\n"
-      "mapa.u64 %rd7, %rd6, %r4;\n getctarank.u64 %r12, %rd7;\n"
-      "setp.ne.u32 %p0, %r12, %r4;\n@%p0 trap;\n"
-      "isspacep.shared::cluster %p1, %rd7;\n@!%p1 trap;");
+  std::string body =
+      replaced(exchange, "mapa.shared::cluster.u32 %r7, %r5, %r4;",
+               "cvt.u64.u32 %rd5, %r5;\ncvta.shared.u64 %rd6, %rd5;\n"
+               "mapa.u64 %rd7, %rd6, %r4;\n getctarank.u64 %r12, %rd7;\n"
+               "setp.ne.u32 %p0, %r12, %r4;\n@%p0 trap;\n"
+               "isspacep.shared::cluster %p1, %rd7;\n@!%p1 trap;");
   body = replaced(body, "st.shared::cluster.u32 [%r7]", "st.u32 [%rd7]");
   EXPECT_EQ(run(body, 4), status::Success) << session.reportText();
   EXPECT_EQ(session.read<uint32_t>(out, 512)[64], 0u);
@@ -107,10 +107,9 @@ TEST_F(ClusterMachine, GenericAddressesReachThePeers) {
 }
 
 TEST_F(ClusterMachine, DroppedClusterBarrierIsARace) {
-  std::string body =
-      replaced(replaced(exchange, "barrier.cluster.arrive.release.aligned;",
-                        ""),
-               "barrier.cluster.wait.acquire.aligned;", "");
+  std::string body = replaced(
+      replaced(exchange, "barrier.cluster.arrive.release.aligned;", ""),
+      "barrier.cluster.wait.acquire.aligned;", "");
   // Some schedules let the block exit first.
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     EXPECT_NE(run(body, 2, seed), status::Success) << seed;

@@ -25,6 +25,7 @@ TEST(SimDriver, TableIsCompleteForEveryTarget) {
 #define QUERN_CHECK(member, symbol, version, parameters)                       \
   EXPECT_NE(driver.member, nullptr) << #symbol;
     QUERN_CUDA_DRIVER_ENTRIES(QUERN_CHECK)
+    QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CHECK)
 #undef QUERN_CHECK
     EXPECT_EQ(sim::parseSimTarget(sim::name(target)), target);
     ASSERT_EQ(driver.init(0), status::Success);
@@ -219,7 +220,7 @@ TEST(SimDriver, LaunchesAreValidated) {
   config.attributes = &cluster;
   config.attributeCount = 1;
   EXPECT_EQ(driver.launchKernelEx(&config, function, arguments, nullptr),
-            status::NotSupported);
+            status::InvalidClusterSize);
   EXPECT_THAT(session.reportText(), HasSubstr("clusters"));
   EXPECT_EQ(driver.moduleUnload(module), status::Success);
   EXPECT_EQ(driver.launchKernelEx(&config, function, arguments, nullptr),

@@ -65,7 +65,8 @@ protected:
 };
 
 TEST_F(MemoryOrder, TwoBlocksWriteOneWord) {
-  expectFault("st.global.u32 [%rd1], %r2;", "race: write at offset 0 of out", 2);
+  expectFault("st.global.u32 [%rd1], %r2;", "race: write at offset 0 of out",
+              2);
   EXPECT_THAT(session.reportText(), HasSubstr("of block ("));
   EXPECT_THAT(session.reportText(), HasSubstr("the write by warp 0"));
 }
@@ -147,9 +148,8 @@ TEST_F(MemoryOrder, MessagePassingBetweenBlocks) {
                        "JOIN:", "fence.acq_rel.gpu;\nJOIN:"),
               2, 64, true);
   // A release at .gpu in place of fence and relaxed atomic.
-  std::string released =
-      replaced(replaced(body, "fence.acq_rel.gpu;", ""), "add.relaxed.gpu",
-               "add.release.gpu");
+  std::string released = replaced(replaced(body, "fence.acq_rel.gpu;", ""),
+                                  "add.relaxed.gpu", "add.release.gpu");
   expectClean(released, 2, 64, true);
   expectFault(replaced(released, "add.release.gpu", "add.release.cta"), "race",
               2, 64, true);
@@ -250,8 +250,7 @@ TEST_F(MemoryOrder, ResultsDoNotDependOnHostThreads) {
       run(body, 32, 64, false, seed);
       EXPECT_EQ(session.reportText(), alone);
       EXPECT_EQ(session.device.lastFaultCount(), faults);
-      EXPECT_EQ(session.counters().warpInstructions,
-                counters.warpInstructions);
+      EXPECT_EQ(session.counters().warpInstructions, counters.warpInstructions);
       EXPECT_EQ(session.counters().globalSectors, counters.globalSectors);
       EXPECT_EQ(session.counters().blocks, 32u);
     }

@@ -140,7 +140,8 @@ std::string simtest::ptxOf(const std::string &kernel, const std::string &arch,
     return {};
   }
   // One golden text for each of NVRTC's two code generators is enough.
-  bool kept = arch == "sm_80" || arch == "sm_120a";
+  bool kept = arch == "sm_80" || arch == "sm_120a" ||
+              (kernel == "hopper" && arch == "sm_90a");
   if (kept && options.empty() && std::getenv("QUERN_UPDATE_GOLDEN"))
     std::ofstream(goldenPath(kernel, arch), std::ios::binary) << output->ptx;
   return output->ptx;

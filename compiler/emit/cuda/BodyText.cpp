@@ -49,6 +49,10 @@ static const Row table[] = {
     // Conversions
     {"arith.extf", "f16", "f32", "toF32({0})", "value", true},
     {"arith.extf", "bf16", "f32", "toF32({0})", "value", true},
+    {"arith.extf", "f8E4M3FN", "f32", "toF32({0})", "value", true},
+    {"arith.extf", "f8E5M2", "f32", "toF32({0})", "value", true},
+    {"arith.truncf", "f32", "f8E4M3FN", "toE4M3({0})", "code", true},
+    {"arith.truncf", "f32", "f8E5M2", "toE5M2({0})", "code", true},
     {"arith.truncf", "f32", "f16", "toF16({0})", "narrow", true},
     {"arith.truncf", "f32", "bf16", "toBF16({0})", "narrow", true},
     {"arith.sitofp", "i1", "f32", "-(float){0}", "value", true},
@@ -193,6 +197,10 @@ std::string emit::typeText(Type type) {
     return "f16";
   if (type.isBF16())
     return "bf16";
+  if (isa<Float8E4M3FNType>(type))
+    return "e4m3";
+  if (isa<Float8E5M2Type>(type))
+    return "e5m2";
   if (type.isF32())
     return "float";
   if (type.isIndex())
@@ -298,13 +306,14 @@ Result<void> BodyText::emitConstant(arith::ConstantOp op) {
     return {};
   }
   auto real = dyn_cast<FloatAttr>(op.getValue());
-  if (!real || !(type.isF32() || type.isF16() || type.isBF16()))
+  if (!real || typeText(type).empty())
     return refuse(op.getLoc(), fmt::format("a constant of type {} is not "
                                            "available on CUDA",
                                            printed(type)));
   uint64_t bits = real.getValue().bitcastToAPInt().getZExtValue();
   if (!type.isF32()) {
-    bindScalar(op, fmt::format("{}{{0x{:04x}}}", typeText(type), bits));
+    bindScalar(op, fmt::format("{}{{0x{:0{}x}}}", typeText(type), bits,
+                               type.getIntOrFloatBitWidth() / 4));
     return {};
   }
   float value = real.getValue().convertToFloat();

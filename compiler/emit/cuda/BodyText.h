@@ -12,8 +12,7 @@
 // Strict numerics need nothing here: with `--fmad=false` each operator is one
 // IEEE operation, and fma, exp, tanh and erf are calls (math.cuh).
 //
-// Refused, with the op's place: an op, type or 8-bit float the target has no
-// text for.
+// Refused, with the op's place: an op or type the target has no text for.
 //
 //===----------------------------------------------------------------------===//
 

@@ -165,16 +165,16 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     problem.sharedRhs &= terms[2 * t + 1] == terms[1];
   }
   Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
-  if (element.isF32())
-    return refuse(contract.getLoc(),
-                  "f32/f8 products are not available on CUDA yet: the matrix "
-                  "instructions used take 8-bit integers, f16 and bf16",
-                  {"use --target cpu"});
+  Type rhsElement = contract.getElementType(contract.getRhsRegion(terms[1]));
   for (unsigned t = 1; t < problem.terms; ++t)
-    if (contract.getElementType(contract.getLhsRegion(terms[2 * t])) != element)
+    if (contract.getElementType(contract.getLhsRegion(terms[2 * t])) !=
+            element ||
+        contract.getElementType(contract.getRhsRegion(terms[2 * t + 1])) !=
+            rhsElement)
       return refuse(contract.getLoc(), "products of different element types in "
                                        "one kernel are not available on CUDA");
   problem.elementBytes = element.getIntOrFloatBitWidth() / 8;
+  problem.float8 = isa<Float8E4M3FNType, Float8E5M2Type>(element);
 
   // Operands, in the order of terms; one entry where all terms share it.
   bool hasBatch = numBatch > 0;
@@ -209,9 +209,10 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
       std::string pointer = body.bufferName(rows->buffer).str();
       Type held =
           cast<tile::BufferType>(rows->buffer.getType()).getElementType();
-      if (elementText(element, isUnsigned) != typeText(held))
-        pointer = fmt::format("(const {} *){}",
-                              elementText(element, isUnsigned), pointer);
+      std::string wanted =
+          elementText(isLhs ? element : rhsElement, isUnsigned);
+      if (wanted != typeText(held))
+        pointer = fmt::format("(const {} *){}", wanted, pointer);
       if (!offset.isConstant() || offset.lo != 0)
         pointer += " + " + offset.text;
       list += fmt::format("{}{{{}, {}}}", list.empty() ? "" : ", ", pointer,
@@ -228,15 +229,28 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   if (!rhs)
     return rhs.error();
 
+  bool promotes = promotesSums(problem, K.hi, target);
+  if (promotes)
+    problem.split = GemmSchedule::promoteEvery;
   Result<GemmSchedule> schedule = scheduleGemm(problem, target);
   if (!schedule) {
     const quern::Diagnostic &why = schedule.error();
     return refuse(contract.getLoc(), why.message, why.notes);
   }
   writeConfig(declarations, contract, problem, *schedule);
-  if (problem.split)
+  if (promotes) {
+    schedule->remark = fmt::format("sums of {} added up in f32", problem.split);
+    out.add("// Partial sums are added as they are.");
+    out.add(fmt::format("auto rescale = [&](int, int, int, float (&factor)[{}])"
+                        " {{",
+                        problem.terms));
+    for (unsigned t = 0; t < problem.terms; ++t)
+      out.add(fmt::format("  factor[{}] = 1.0f;", t));
+    out.add("};");
+  } else if (problem.split) {
     if (Result<void> done = writeRescale(contract, batch, M, N); !done)
       return done.error();
+  }
   if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
     return done.error();
   out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
@@ -256,6 +270,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   for (unsigned i = 0; i < numBatch; ++i)
     grid = grid * tile::toSymExpr(map.getResult(i));
   result.launch.grid[0] = grid;
-  finish(result, declarations, fmt::format("Gemm<{}>::threads", config));
+  finish(result, declarations,
+         fmt::format("Gemm<{}>::threads{}", config,
+                     schedule->fewBlocks ? ", 1" : ""));
   return result;
 }

@@ -40,7 +40,7 @@ static BufferDesc describe(tile::BufferOp buffer) {
   BufferDesc desc;
   desc.name = buffer.getName().str();
   desc.part = buffer.getPart().str();
-  desc.dtype = tile::getDType(type.getElementType());
+  desc.dtype = *getDType(type.getElementType());
   desc.role = static_cast<BufferRole>(buffer.getRole());
   // What products copy is copied 16 bytes at a time; stores are element by
   // element. Buffers of the plan's own keep their wider default.

@@ -32,6 +32,12 @@ struct CudaTarget {
 
   /// Shared memory one thread block may use, in bytes, opted in.
   uint32_t sharedBytesPerBlock() const;
+
+  /// Products of 8-bit floats exist as PTX: from sm_89 on. On sm_90 and sm_10x
+  /// the assembler makes f16 products of them; elsewhere they are one machine
+  /// instruction, which sums with fewer bits than f32 has.
+  bool multipliesF8() const { return arch >= 89; }
+  bool sumsF8Short() const { return arch == 89 || arch >= 120; }
 };
 
 } // namespace quern::emit

@@ -118,9 +118,7 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
     std::string printed;
     llvm::raw_string_ostream(printed) << element;
     return refuse(kernel.getLoc(),
-                  fmt::format("'{}' holds {}, and 8-bit floats are not "
-                              "available on CUDA yet: their conversions have "
-                              "no strict form there",
+                  fmt::format("'{}' holds {}, which CUDA code has no type for",
                               names.buffers[arg.getArgNumber()], printed),
                   {"use --target cpu"});
   }

@@ -20,19 +20,43 @@ using namespace quern::emit;
 
 namespace {
 
+/// Groups of `length` elements of K that take up `padded` in a buffer. A
+/// length of 0 is K in one piece.
+struct Groups {
+  int64_t length = 0, padded = 0;
+
+  /// What the product's split asks for.
+  static Groups of(tile::ContractOp contract) {
+    Type element = contract.getElementType(contract.getLhsRegion(0));
+    int64_t length = contract.getSplit().value_or(0);
+    int64_t step = 32 / (element.getIntOrFloatBitWidth() / 8);
+    if (length % step == 0)
+      return {};
+    return {length, (length + step - 1) / step * step};
+  }
+  /// Elements in a buffer for `k` of them.
+  AffineExpr extent(AffineExpr k, int64_t unit) const {
+    return length ? k.ceilDiv(length) * padded : k.ceilDiv(unit) * unit;
+  }
+};
+
 /// Rewrites one operand of one launched product.
 class OperandWriter {
 public:
   OperandWriter(tile::ProgramOp program, tile::LaunchOp launch,
                 tile::KernelOp kernel, tile::ContractOp contract)
       : program(program), launch(launch), kernel(kernel), contract(contract),
-        builder(program.getContext()) {}
+        groups(Groups::of(contract)), builder(program.getContext()) {}
 
   /// Gives the launch and kernel with the operand in a buffer of its own.
   void rewrite(unsigned operand, llvm::StringRef name, StringRef label);
-  tile::LaunchOp getLaunch() const { return launch; }
+  bool padsGroups() const { return groups.length != 0; }
+  /// Makes the product's K and split those of padded groups, once all
+  /// operands have them.
+  void padContract();
 
 private:
+  Value paddedElement(Region &region, Value k, IRMapping &mapping);
   tile::KernelOp makeWriter(Region &region, tile::BufferType type,
                             ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
                             llvm::StringRef name, StringRef label);
@@ -41,6 +65,7 @@ private:
   tile::LaunchOp launch;
   tile::KernelOp kernel;
   tile::ContractOp contract;
+  Groups groups;
   OpBuilder builder;
 };
 
@@ -84,9 +109,14 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
                      tile::NumericsClassAttr::get(builder.getContext(),
                                                   tile::NumericsClass::Exact));
   state.addAttribute(
-      "reason", builder.getStringAttr(
-                    fmt::format("the {} operand of {} as rows of contiguous K",
-                                label.str(), kernel.getSymName().str())));
+      "reason",
+      builder.getStringAttr(
+          fmt::format("the {} operand of {} as rows of contiguous K",
+                      label.str(), kernel.getSymName().str()) +
+          (groups.length ? fmt::format(", groups of {} padded to {} for the "
+                                       "matrix instructions",
+                                       groups.length, groups.padded)
+                         : "")));
   state.addRegion();
   auto writer = cast<tile::KernelOp>(builder.create(state));
   Block *body = builder.createBlock(&writer.getBody());
@@ -121,9 +151,11 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
 
   OperationState mapState(loc, tile::MapOp::getOperationName());
   mapState.addOperands(ValueRange(point->getArguments()));
+  AffineExpr length = extents.getResult(batch + 2);
   mapState.addAttribute(
       "extents",
-      AffineMapAttr::get(mapOf(domain.size(), {extents.getResult(batch + 2)})));
+      AffineMapAttr::get(mapOf(
+          domain.size(), {groups.length ? groups.extent(length, 1) : length})));
   mapState.addRegion();
   builder.setInsertionPointToEnd(point);
   auto map = cast<tile::MapOp>(builder.create(mapState));
@@ -134,10 +166,7 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
     mapping.map(region.getArgument(i),
                 at < domain.size() ? Value(point->getArgument(at)) : k);
   builder.setInsertionPointToEnd(element);
-  for (Operation &op : region.front())
-    if (!isa<tile::YieldOp>(op))
-      builder.clone(op, mapping);
-  Value value = mapping.lookup(region.front().getTerminator()->getOperand(0));
+  Value value = paddedElement(region, k, mapping);
   SmallVector<Value> at(point->getArguments());
   at.push_back(k);
   OperationState store(loc, tile::StoreOp::getOperationName());
@@ -152,6 +181,60 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   return writer;
 }
 
+/// Emits the element that stands at place `k` of a row: the region's, or zero
+/// in a group's padding.
+Value OperandWriter::paddedElement(Region &region, Value k,
+                                   IRMapping &mapping) {
+  Location loc = contract.getLoc();
+  AffineMap extents = contract.getExtents();
+  unsigned batch = contract.getNumBatch(), symbols = extents.getNumSymbols();
+  auto index = [&](AffineExpr expr) -> Value {
+    bool usesK = expr.isFunctionOfDim(0);
+    return tile::IndexOp::create(
+        builder, loc, builder.getIndexType(),
+        usesK ? ValueRange(k) : ValueRange(),
+        AffineMap::get(usesK ? 1 : 0, symbols, expr, builder.getContext()));
+  };
+  auto below = [&](Value a, Value b) -> Value {
+    return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, a, b);
+  };
+  Value exists;
+  if (groups.length) {
+    AffineExpr place = builder.getAffineDimExpr(0);
+    AffineExpr within = place % groups.padded;
+    AffineExpr end = extents.getResult(batch + 2);
+    Value source =
+        index(place.floorDiv(groups.padded) * groups.length + within);
+    exists = arith::AndIOp::create(
+        builder, loc,
+        below(index(within),
+              index(builder.getAffineConstantExpr(groups.length))),
+        below(source, index(end)));
+    // Padding reads the last element, and forgets it.
+    mapping.map(region.getArgument(batch + 1),
+                arith::MinSIOp::create(builder, loc, source, index(end - 1)));
+  }
+  for (Operation &op : region.front())
+    if (!isa<tile::YieldOp>(op))
+      builder.clone(op, mapping);
+  Value value = mapping.lookup(region.front().getTerminator()->getOperand(0));
+  if (!exists)
+    return value;
+  Value zero = arith::ConstantOp::create(builder, loc,
+                                         builder.getZeroAttr(value.getType()));
+  return arith::SelectOp::create(builder, loc, exists, value, zero);
+}
+
+void OperandWriter::padContract() {
+  unsigned last = contract.getNumBatch() + 2;
+  AffineMap extents = contract.getExtents();
+  SmallVector<AffineExpr> results(extents.getResults());
+  results[last] = groups.extent(results[last], 1);
+  contract.setExtents(AffineMap::get(0, extents.getNumSymbols(), results,
+                                     builder.getContext()));
+  contract.setSplit(groups.padded);
+}
+
 void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
                             StringRef label) {
   Region &region = contract.getOperandRegions()[operand];
@@ -161,7 +244,7 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
   SmallVector<unsigned> dims = dimensionsUsed(region, batch);
   bool isLhs = label == "left";
 
-  // The buffer: K rounded up to 16 bytes.
+  // The buffer: K rounded up to 16 bytes, or groups of it to 32.
   AffineMap extents = contract.getExtents();
   Type element = contract.getElementType(region);
   bool isUnsigned =
@@ -174,7 +257,7 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
     if (i < batch)
       shape.push_back(extents.getResult(i));
   shape.push_back(extents.getResult(isLhs ? batch : batch + 1));
-  shape.push_back(extents.getResult(batch + 2).ceilDiv(unit) * unit);
+  shape.push_back(groups.extent(extents.getResult(batch + 2), unit));
   auto type = tile::BufferType::get(
       builder.getContext(),
       AffineMap::get(0, extents.getNumSymbols(), shape, builder.getContext()),
@@ -284,20 +367,23 @@ Result<void> emit::materialiseOperands(tile::ProgramOp program) {
     OperandWriter writer(program, launch, kernel, contract);
     for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
       Region &region = contract.getOperandRegions()[i];
-      if (OperandRows::of(contract, region))
-        continue;
       if (contract.getElementType(region).isF32())
         return refuse(contract.getLoc(),
-                      "f32/f8 products are not available on CUDA yet: the "
-                      "matrix instructions used take 8-bit integers, f16 and "
-                      "bf16, and this operand yields f32",
-                      {"use --target cpu"});
+                      "f32 products are not available on "
+                      "CUDA: the matrix instructions used take 8-bit integers, "
+                      "8-bit floats, f16 and bf16",
+                      {"convert the operands (x as bf16), or use --target "
+                       "cpu"});
+      if (!writer.padsGroups() && OperandRows::of(contract, region))
+        continue;
       bool isLhs = i < contract.getNumLhs();
       std::string name = fmt::format(
           "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
           isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));
       writer.rewrite(i, name, isLhs ? "left" : "right");
     }
+    if (writer.padsGroups())
+      writer.padContract();
   }
   return {};
 }

@@ -15,6 +15,12 @@
 // made of weights alone is written once, when weights are bound (a packed
 // buffer and a prepare launch); any other in every run, to a temporary.
 //
+// A matrix instruction takes 32 bytes of K at once, so a partial sum of g
+// elements that are no multiple of 32 bytes would end within one. Then both
+// operands are written out with every group of g padded with zeros to the next
+// multiple: the product's K counts padded elements, its split is the padded
+// length, and its groups are the same ones.
+//
 // Refused: operands whose elements are f32, because no product of f32 exists
 // on this target.
 //

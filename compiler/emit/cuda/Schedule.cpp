@@ -32,6 +32,12 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   return std::max(schedule.stages * stage, epilogue);
 }
 
+bool emit::promotesSums(const GemmProblem &problem, int64_t maxK,
+                        const CudaTarget &target) {
+  return problem.float8 && !problem.split && target.sumsF8Short() &&
+         maxK > GemmSchedule::promoteEvery;
+}
+
 Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                                         const CudaTarget &target) {
   if (problem.terms > 4)
@@ -40,6 +46,16 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                             "registers of a GPU hold; at most 4 are accepted",
                             problem.terms));
   GemmSchedule schedule;
+  if (problem.float8 && !target.multipliesF8())
+    schedule.remark = fmt::format("8-bit floats decoded to f16: {} has no "
+                                  "matrix instruction for them, sm_89 has",
+                                  target.name());
+  else if (problem.float8 && !target.sumsF8Short())
+    schedule.remark = fmt::format("8-bit floats decoded to f16 by the "
+                                  "assembler: on {} mma.sync has no other form",
+                                  target.name());
+  schedule.fewBlocks = (problem.split && problem.terms > 1) ||
+                       (problem.float8 && !target.sumsF8Short());
   unsigned sums = problem.terms * (problem.split ? 2 : 1);
   bool small = problem.maxM <= 32;
   schedule.tileN = sums > 1 || problem.maxN <= 64 ? 64 : 128;
@@ -104,9 +120,10 @@ std::string GemmSchedule::describe() const {
                  : std::string("element loads");
   };
   return fmt::format("mma.sync, tile {}x{}x{}, {} stages, {}x{} warps, lhs by "
-                     "{}, rhs by {}, {} KiB shared",
+                     "{}, rhs by {}, {} KiB shared{}{}",
                      tileM, tileN, tileK, stages, warpsM, warpsN, copy(lhsCopy),
-                     copy(rhsCopy), (sharedBytes + 1023) / 1024);
+                     copy(rhsCopy), (sharedBytes + 1023) / 1024,
+                     remark.empty() ? "" : "; ", remark);
 }
 
 BlocksSchedule emit::scheduleBlocks(const BlocksProblem &problem) {

@@ -15,6 +15,12 @@
 // and not capacity decides. A split of K into blocks of g bounds the tile's K:
 // one must be a multiple of the other.
 //
+// 8-bit floats. Where the machine multiplies them in one instruction, that
+// instruction sums with fewer bits than f32 has, and its error grows with the
+// length of the sum. So a product without a split is given one there, every
+// `promoteEvery` elements: the instruction's sums stay short and are added up
+// in f32. Where no instruction exists they are decoded to f16 in registers.
+//
 // Blocks. One map over everything and nothing else runs a thread per element;
 // boxes of at most 256 elements run a warp per point; all others a thread
 // block per point.
@@ -37,7 +43,8 @@ struct GemmProblem {
   unsigned terms = 1;
   bool sharedLhs = true, sharedRhs = true;
   unsigned elementBytes = 1;
-  int64_t split = 0; ///< Elements of K per partial sum; 0: one sum.
+  bool float8 = false; ///< 8-bit floats on both sides.
+  int64_t split = 0;   ///< Elements of K per partial sum; 0: one sum.
   /// Bytes every row and base of an operand is known to be a multiple of.
   int64_t lhsAlignment = 16, rhsAlignment = 16;
 };
@@ -47,10 +54,21 @@ struct GemmSchedule {
   unsigned warpsM = 2, warpsN = 4;
   unsigned lhsCopy = 16, rhsCopy = 16;
   uint32_t sharedBytes = 0;
+  /// One block per multiprocessor is enough: shared memory or accumulators
+  /// allow few, and for more of them the assembler would spill.
+  bool fewBlocks = false;
+  std::string remark; ///< What `explain` should say beside the tile.
+
+  static constexpr int64_t promoteEvery = 128;
 
   unsigned threads() const { return warpsM * warpsN * 32; }
   std::string describe() const;
 };
+
+/// Whether partial sums of `promoteEvery` are added up in f32 though no scale
+/// asks for a split; `maxK` is the largest extent of K.
+bool promotesSums(const GemmProblem &problem, int64_t maxK,
+                  const CudaTarget &target);
 
 /// Unsupported, with the reason, when no tile fits the problem.
 Result<GemmSchedule> scheduleGemm(const GemmProblem &problem,

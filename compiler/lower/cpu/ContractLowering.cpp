@@ -139,6 +139,11 @@ private:
   }
   void epilogue(const TilePosition &at);
   void forColumns(Value *first, ColumnsFn fn);
+  /// Runs `fn(body, row, column, width)` for vectors of a tile's elements, with
+  /// the batch, row and column of `block` bound.
+  void forElements(
+      const TilePosition &at, mlir::Block &block,
+      llvm::function_ref<void(ElementBody &, Value *, Value *, unsigned)> fn);
   Value *cell(Value *tile, Value *row, Value *column) {
     return e.offset(tile, e.add(e.mul(row, e.i64(plan.rowBytes())),
                                 e.mul(column, e.i64(4))));
@@ -223,38 +228,48 @@ void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
   });
 }
 
-/// acc = fma(f32(part), factor, acc) for the group just multiplied.
-void ContractLowering::rescale(const TilePosition &at, Value *group) {
-  mlir::Block &block = op.getRescale().front();
+void ContractLowering::forElements(
+    const TilePosition &at, mlir::Block &block,
+    llvm::function_ref<void(ElementBody &, Value *, Value *, unsigned)> fn) {
   forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
     e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
       ElementBody body(function.scope, width, mask);
       for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
         body.bind(argument, ElementBody::uniform(value));
-      unsigned next = plan.numBatch;
-      body.bind(block.getArgument(next),
+      body.bind(block.getArgument(plan.numBatch),
                 ElementBody::uniform(e.add(at.row, row)));
-      body.bind(block.getArgument(next + 1),
+      body.bind(block.getArgument(plan.numBatch + 1),
                 body.laneIndex(e.add(at.column, column), width));
-      body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
-      body.emit(block);
-      llvm::Type *f32Type = e.vectorType(b.getFloatTy(), width);
-      llvm::Type *partType = plan.kind == StepKind::Singles
-                                 ? f32Type
-                                 : e.vectorType(b.getInt32Ty(), width);
-      for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-        Value *factor =
-            body.spread(body.lookup(block.getTerminator()->getOperand(term)));
-        Value *part = e.load(partType, cell(parts(term), row, column),
-                             Memory::Scratch, 4);
-        if (plan.kind != StepKind::Singles)
-          part = b.CreateSIToFP(part, f32Type);
-        Value *slot = cell(sums(term), row, column);
-        Value *sum = e.load(f32Type, slot, Memory::Scratch, 4);
-        e.store(e.fma(part, factor, sum), slot, Memory::Scratch, 4);
-      }
+      fn(body, row, column, width);
     });
   });
+}
+
+/// acc = fma(f32(part), factor, acc) for the group just multiplied.
+void ContractLowering::rescale(const TilePosition &at, Value *group) {
+  mlir::Block &block = op.getRescale().front();
+  forElements(
+      at, block,
+      [&](ElementBody &body, Value *row, Value *column, unsigned width) {
+        body.bind(block.getArgument(plan.numBatch + 2),
+                  ElementBody::uniform(group));
+        body.emit(block);
+        llvm::Type *f32Type = e.vectorType(b.getFloatTy(), width);
+        llvm::Type *partType = plan.kind == StepKind::Singles
+                                   ? f32Type
+                                   : e.vectorType(b.getInt32Ty(), width);
+        for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+          Value *factor =
+              body.spread(body.lookup(block.getTerminator()->getOperand(term)));
+          Value *part = e.load(partType, cell(parts(term), row, column),
+                               Memory::Scratch, 4);
+          if (plan.kind != StepKind::Singles)
+            part = b.CreateSIToFP(part, f32Type);
+          Value *slot = cell(sums(term), row, column);
+          Value *sum = e.load(f32Type, slot, Memory::Scratch, 4);
+          e.store(e.fma(part, factor, sum), slot, Memory::Scratch, 4);
+        }
+      });
 }
 
 void ContractLowering::epilogue(const TilePosition &at) {
@@ -262,23 +277,16 @@ void ContractLowering::epilogue(const TilePosition &at) {
   llvm::Type *scalar = op.getAccumulatorType().isF32()
                            ? b.getFloatTy()
                            : static_cast<llvm::Type *>(b.getInt32Ty());
-  forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
-    e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
-      ElementBody body(function.scope, width, mask);
-      for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
-        body.bind(argument, ElementBody::uniform(value));
-      unsigned next = plan.numBatch;
-      body.bind(block.getArgument(next),
-                ElementBody::uniform(e.add(at.row, row)));
-      body.bind(block.getArgument(next + 1),
-                body.laneIndex(e.add(at.column, column), width));
-      for (unsigned term = 0; term < op.getNumTerms(); ++term)
-        body.bind(block.getArgument(next + 2 + term),
-                  {e.load(e.vectorType(scalar, width),
-                          cell(sums(term), row, column), Memory::Scratch, 4)});
-      body.emit(block);
-    });
-  });
+  forElements(
+      at, block,
+      [&](ElementBody &body, Value *row, Value *column, unsigned width) {
+        for (unsigned term = 0; term < op.getNumTerms(); ++term)
+          body.bind(
+              block.getArgument(plan.numBatch + 2 + term),
+              {e.load(e.vectorType(scalar, width),
+                      cell(sums(term), row, column), Memory::Scratch, 4)});
+        body.emit(block);
+      });
 }
 
 /// All groups of a tile of `rows` rows. A group's accumulators stay in

@@ -68,7 +68,7 @@ Result<void> ProgramCompiler::addBuffer(tile::BufferOp op) {
   buffer.name = op.getName().str();
   buffer.part = op.getPart().str();
   auto type = llvm::cast<tile::BufferType>(op.getResult().getType());
-  buffer.dtype = tile::getDType(type.getElementType());
+  buffer.dtype = *getDType(type.getElementType());
   buffer.role = static_cast<BufferRole>(op.getRole());
   buffer.shape = shapeOf(type.getShape());
   bufferIndex[op.getResult()] = variant.buffers.size();

@@ -384,10 +384,11 @@ Value *ElementBody::emitConversion(mlir::Operation &op, Value *in) {
   llvm::IRBuilder<> &b = e.b;
   mlir::Type from = op.getOperand(0).getType(), to = op.getResult(0).getType();
   llvm::Type *type = typeOf(to, in);
-  if (llvm::isa<arith::ExtFOp>(op) && to.isF32())
-    return e.decode(in, tile::getDType(from));
-  if (llvm::isa<arith::TruncFOp>(op) && from.isF32())
-    return e.encode(in, tile::getDType(to));
+  std::optional<DType> fromType = getDType(from), toType = getDType(to);
+  if (llvm::isa<arith::ExtFOp>(op) && to.isF32() && fromType)
+    return e.decode(in, *fromType);
+  if (llvm::isa<arith::TruncFOp>(op) && from.isF32() && toType)
+    return e.encode(in, *toType);
   if (llvm::isa<arith::ExtSIOp, arith::IndexCastOp>(op))
     return b.CreateSExtOrTrunc(in, type);
   if (llvm::isa<arith::ExtUIOp, arith::IndexCastUIOp>(op))

@@ -48,7 +48,7 @@ KernelFunction::KernelFunction(Emitter &e, const std::string &name,
     auto bufferType = llvm::cast<tile::BufferType>(argument.getType());
     BufferView view;
     view.address = bufferAddress(position);
-    view.dtype = tile::getDType(bufferType.getElementType());
+    view.dtype = *getDType(bufferType.getElementType());
     view.memory = kernel.getWrites()[number] ? Memory::Written : Memory::Read;
     llvm::SmallVector<Value *> shape = scope.sizes(bufferType.getShape());
     view.strides.resize(shape.size());

@@ -24,7 +24,7 @@ static Value *widen(Emitter &e, Value *element, mlir::Type type,
   if (type.isInteger(8))
     return isUnsigned ? e.b.CreateZExt(element, i32Type)
                       : e.b.CreateSExt(element, i32Type);
-  return e.bits(e.decode(element, tile::getDType(type)));
+  return e.bits(e.decode(element, *getDType(type)));
 }
 
 namespace {

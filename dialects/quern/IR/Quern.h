@@ -24,6 +24,7 @@
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+#include "dialects/types/ElementTypes.h"
 #include "runtime/core/DType.h"
 #include "runtime/core/Quantizer.h"
 
@@ -72,11 +73,6 @@ unsigned getNumSymbols(mlir::RankedTensorType type);
 /// not [M, 2*N/2].
 bool haveSameCount(llvm::ArrayRef<mlir::AffineExpr> a,
                    llvm::ArrayRef<mlir::AffineExpr> b, unsigned numSymbols);
-
-/// Conversions between the vocabulary of runtime/core and MLIR's types.
-/// u8 is ui8 and i8 is signless.
-DType getDType(mlir::Type elementType);
-mlir::Type getElementType(mlir::MLIRContext *context, DType type);
 
 /// The recipe of a quantize op as the plain value it stands for.
 Quantizer getQuantizer(QuantizerAttr attr, QTensorType type);

@@ -114,54 +114,6 @@ bool ir::haveSameCount(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b,
   return true;
 }
 
-DType ir::getDType(Type type) {
-  if (type.isUnsignedInteger(8))
-    return DType::U8;
-  if (type.isInteger(8))
-    return DType::I8;
-  if (type.isInteger(32))
-    return DType::I32;
-  if (type.isInteger(64))
-    return DType::I64;
-  if (type.isInteger(1))
-    return DType::Bool;
-  if (type.isF16())
-    return DType::F16;
-  if (type.isBF16())
-    return DType::BF16;
-  if (isa<Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (isa<Float8E5M2Type>(type))
-    return DType::F8E5M2;
-  return DType::F32;
-}
-
-Type ir::getElementType(MLIRContext *context, DType type) {
-  switch (type) {
-  case DType::I8:
-    return IntegerType::get(context, 8);
-  case DType::U8:
-    return IntegerType::get(context, 8, IntegerType::Unsigned);
-  case DType::I32:
-    return IntegerType::get(context, 32);
-  case DType::I64:
-    return IntegerType::get(context, 64);
-  case DType::Bool:
-    return IntegerType::get(context, 1);
-  case DType::F16:
-    return Float16Type::get(context);
-  case DType::BF16:
-    return BFloat16Type::get(context);
-  case DType::F32:
-    return Float32Type::get(context);
-  case DType::F8E4M3:
-    return Float8E4M3FNType::get(context);
-  case DType::F8E5M2:
-    return Float8E5M2Type::get(context);
-  }
-  return {};
-}
-
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
@@ -259,8 +211,8 @@ void QuantizerAttr::print(AsmPrinter &printer) const {
 
 Quantizer ir::getQuantizer(QuantizerAttr attr, QTensorType type) {
   Quantizer q;
-  q.codeType = getDType(type.getCodes().getElementType());
-  q.scaleType = getDType(type.getScale().getType());
+  q.codeType = *getDType(type.getCodes().getElementType());
+  q.scaleType = *getDType(type.getScale().getType());
   q.divisor = attr.getDivisor().convertToFloat();
   q.qmin = attr.getQmin().convertToFloat();
   q.qmax = attr.getQmax().convertToFloat();

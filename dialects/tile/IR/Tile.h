@@ -24,6 +24,7 @@
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+#include "dialects/types/ElementTypes.h"
 #include "runtime/core/DType.h"
 #include "runtime/core/SymExpr.h"
 
@@ -46,9 +47,6 @@ namespace quern::tile {
 /// An affine expression over symbols (no dimensions) as the runtime's
 /// expression type.
 SymExpr toSymExpr(mlir::AffineExpr expr);
-
-/// Storage type of a buffer in the vocabulary of runtime/core.
-DType getDType(mlir::Type elementType);
 
 } // namespace quern::tile
 

@@ -45,10 +45,8 @@ LogicalResult BufferType::verify(function_ref<InFlightDiagnostic()> emitError,
   if (shape.getNumResults() > 6)
     return emitError() << "buffers have rank 6 at most, not "
                        << shape.getNumResults();
-  if (!elementType.isInteger(8) && !elementType.isInteger(32) &&
-      !elementType.isInteger(1) && !elementType.isF16() &&
-      !elementType.isBF16() && !elementType.isF32() &&
-      !isa<Float8E4M3FNType, Float8E5M2Type>(elementType))
+  std::optional<DType> type = getDType(elementType);
+  if (!type || *type == DType::I64)
     return emitError() << "buffers hold i8, ui8, i1, i32, f16, bf16, f32, "
                           "f8E4M3FN or f8E5M2, not "
                        << elementType;
@@ -83,24 +81,4 @@ SymExpr tile::toSymExpr(AffineExpr expr) {
   }
   return SymExpr::binary(op, toSymExpr(binary.getLHS()),
                          toSymExpr(binary.getRHS()));
-}
-
-DType tile::getDType(Type type) {
-  if (type.isUnsignedInteger(8))
-    return DType::U8;
-  if (type.isInteger(8))
-    return DType::I8;
-  if (type.isInteger(32))
-    return DType::I32;
-  if (type.isInteger(1))
-    return DType::Bool;
-  if (type.isF16())
-    return DType::F16;
-  if (type.isBF16())
-    return DType::BF16;
-  if (isa<Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (isa<Float8E5M2Type>(type))
-    return DType::F8E5M2;
-  return DType::F32;
 }

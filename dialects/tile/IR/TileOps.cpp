@@ -164,6 +164,10 @@ static LogicalResult verifyYield(Operation *op, Region &region, StringRef what,
   return success();
 }
 
+static bool isF8(Type type) {
+  return isa<Float8E4M3FNType, Float8E5M2Type>(type);
+}
+
 LogicalResult ContractOp::verify() {
   unsigned batch = getNumBatch();
   if (getExtents().getNumDims() != 0 ||
@@ -180,9 +184,10 @@ LogicalResult ContractOp::verify() {
         failed(verifyYield(*this, region, "tile_contract_c1: an operand", 1)))
       return failure();
     Type type = getElementType(region);
-    if (!type.isInteger(8) && !type.isF16() && !type.isBF16() && !type.isF32())
-      return emitOpError("tile_contract_c1: an operand yields i8, f16, bf16 or "
-                         "f32, not ")
+    if (!type.isInteger(8) && !isF8(type) && !type.isF16() && !type.isBF16() &&
+        !type.isF32())
+      return emitOpError("tile_contract_c1: an operand yields i8, f8E4M3FN, "
+                         "f8E5M2, f16, bf16 or f32, not ")
              << type;
   }
   for (unsigned t = 0; t < getNumTerms(); ++t) {
@@ -190,10 +195,11 @@ LogicalResult ContractOp::verify() {
     if (l < 0 || l >= static_cast<int64_t>(getNumLhs()) || r < 0 ||
         r >= static_cast<int64_t>(getNumRhs()))
       return emitOpError("tile_contract_c2: term ") << t << " is out of range";
-    if (getElementType(getLhsRegion(l)) != getElementType(getRhsRegion(r)))
+    Type left = getElementType(getLhsRegion(l));
+    Type right = getElementType(getRhsRegion(r));
+    if (left != right && !(isF8(left) && isF8(right)))
       return emitOpError("tile_contract_c3: term ")
-             << t << " multiplies " << getElementType(getLhsRegion(l))
-             << " with " << getElementType(getRhsRegion(r));
+             << t << " multiplies " << left << " with " << right;
   }
   if (bool(getSplit()) == getRescale().empty())
     return emitOpError("tile_contract_c4: `rescale` is present exactly with "

@@ -104,7 +104,7 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
 
     The `operands` regions, first the lefts and then the rights, give an element:
     block arguments (b..., row, k), ending in `tile.yield` of one value of type
-    i8, ui8, f16, bf16 or f32. A plain load is the common case
+    i8, ui8, f8E4M3FN, f8E5M2, f16, bf16 or f32. A plain load is the common case
     (`getPlainLoad`). `terms` pairs them: [left index, right index, ...] flat.
     Integer elements accumulate in i32, float elements in f32 (class bounded).
     `$lhs_unsigned`/`$rhs_unsigned` say that 8-bit elements are unsigned.
@@ -120,7 +120,7 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
     - tile_contract_c1: region argument counts and types are as above.
     - tile_contract_c2: `terms` indexes existing operand regions.
     - tile_contract_c3: left and right of a term yield the same kind (both
-      8-bit integers, or one float type).
+      8-bit integers, both 8-bit floats, or one other float type).
     - tile_contract_c4: `rescale` is present exactly with `split`.
   }];
   let arguments = (ins AffineMapAttr:$extents, I64Attr:$num_batch, I64Attr:$num_lhs,

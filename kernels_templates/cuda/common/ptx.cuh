@@ -20,6 +20,13 @@
 // products accumulate D(16x8) += A(16x32 bytes, row) B(32 bytes x 8, column);
 // of D a lane holds (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1).
 //
+// Before sm_89 no instruction multiplies 8-bit floats. There they are decoded
+// to f16, exactly, in the registers `loadMatrix4` filled: a lane's word holds
+// four neighbours along K, of which an f16 instruction takes two at 2t and two
+// at 2t + 8. Which k an element stands at does not matter as long as both
+// operands agree, so the word's halves are simply those two pairs, and one step
+// of 32 becomes two of 16.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef QUERN_CUDA_COMMON_PTX_CUH
@@ -73,8 +80,8 @@ QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),        \
                    "r"(b1));                                                   \
   }
-#define QN_MMA_FLOAT(A, TEXT)                                                  \
-  QN_DEVICE void mma(A, A, float (&d)[4], const u32(&a)[4], u32 b0, u32 b1) {  \
+#define QN_MMA_FLOAT(A, B, TEXT)                                               \
+  QN_DEVICE void mma(A, B, float (&d)[4], const u32(&a)[4], u32 b0, u32 b1) {  \
     asm volatile(TEXT " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])              \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0),        \
@@ -84,10 +91,79 @@ QN_MMA_INTEGER(s8, s8, "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32")
 QN_MMA_INTEGER(s8, u8, "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32")
 QN_MMA_INTEGER(u8, s8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32")
 QN_MMA_INTEGER(u8, u8, "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32")
-QN_MMA_FLOAT(f16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
-QN_MMA_FLOAT(bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
+QN_MMA_FLOAT(f16, f16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
+QN_MMA_FLOAT(bf16, bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
+
+#if QN_NATIVE_F8
+QN_MMA_FLOAT(e4m3, e4m3, "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32")
+QN_MMA_FLOAT(e4m3, e5m2, "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e5m2.f32")
+QN_MMA_FLOAT(e5m2, e4m3, "mma.sync.aligned.m16n8k32.row.col.f32.e5m2.e4m3.f32")
+QN_MMA_FLOAT(e5m2, e5m2, "mma.sync.aligned.m16n8k32.row.col.f32.e5m2.e5m2.f32")
+#else
+/// Four 8-bit floats as two pairs of f16.
+struct F16Pairs {
+  u32 first, second;
+};
+QN_DEVICE F16Pairs decodeF16(e5m2, u32 word) {
+  return {__byte_perm(word, 0, 0x1404), __byte_perm(word, 0, 0x3424)};
+}
+QN_DEVICE u32 decodePairE4M3(u32 high) {
+  // Each code is the high byte of its half. Moved right by one it is an f16
+  // 2^8 too small, subnormals included; NaN is all ones.
+  const u32 nan = ((high >> 8 & 0x007f007fu) + 0x00010001u) & 0x00800080u;
+  const u32 scaled = (high & 0x80008000u) | (high & 0x7f007f00u) >> 1;
+  u32 pair;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(scaled), "r"(0x5c005c00u));
+  return pair | ((nan << 8) - nan);
+}
+QN_DEVICE F16Pairs decodeF16(e4m3, u32 word) {
+  const F16Pairs high = decodeF16(e5m2(), word);
+  return {decodePairE4M3(high.first), decodePairE4M3(high.second)};
+}
+#endif
 #undef QN_MMA_INTEGER
 #undef QN_MMA_FLOAT
+
+/// What the machine multiplies in place of an element, and how many matrix
+/// instructions a step of 32 bytes takes. `asLeft` and `asRight` give their
+/// operands from four words of `loadMatrix4`: of the left operand one fragment,
+/// of the right one two neighbouring ones.
+template <class Element> struct Multiplied {
+  using Type = Element;
+  static constexpr int parts = 1;
+  static __device__ void asLeft(const u32 (&word)[4], u32 (&to)[1][4]) {
+    asRight(word, to);
+  }
+  static __device__ void asRight(const u32 (&word)[4], u32 (&to)[1][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      to[0][i] = word[i];
+  }
+};
+#if !QN_NATIVE_F8
+template <class Element> struct MultipliedAsF16 {
+  using Type = f16;
+  static constexpr int parts = 2;
+  static __device__ void asLeft(const u32 (&word)[4], u32 (&to)[2][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const F16Pairs pairs = decodeF16(Element(), word[i]);
+      to[i / 2][i % 2] = pairs.first;
+      to[i / 2][i % 2 + 2] = pairs.second;
+    }
+  }
+  static __device__ void asRight(const u32 (&word)[4], u32 (&to)[2][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const F16Pairs pairs = decodeF16(Element(), word[i]);
+      to[i % 2][i / 2 * 2] = pairs.first;
+      to[i % 2][i / 2 * 2 + 1] = pairs.second;
+    }
+  }
+};
+template <> struct Multiplied<e4m3> : MultipliedAsF16<e4m3> {};
+template <> struct Multiplied<e5m2> : MultipliedAsF16<e5m2> {};
+#endif
 
 } // namespace quern
 

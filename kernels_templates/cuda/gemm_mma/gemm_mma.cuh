@@ -10,8 +10,8 @@
 //     acc_t(m, n) = sum over k of lhs_t(m, k) * rhs_t(n, k)
 //
 // Both operands are rows of contiguous K. 8-bit integers accumulate in s32,
-// f16 and bf16 in f32. M, N and K are any nonnegative numbers: what lies
-// beyond them is filled with zero on the way to shared memory.
+// f16, bf16 and 8-bit floats in f32. M, N and K are any nonnegative numbers:
+// what lies beyond them is filled with zero on the way to shared memory.
 //
 // How it runs. A thread block computes a tileM x tileN tile. Tiles of tileK
 // elements travel through a ring of `stages` buffers in shared memory, copied
@@ -42,7 +42,9 @@ namespace quern {
 
 /// What a configuration may leave unsaid.
 struct GemmDefaults {
-  using Lhs = s8; ///< s8 or u8 on either side, or f16 or bf16 on both.
+  /// s8 or u8 on either side, e4m3 or e5m2 on either side, or f16 or bf16 on
+  /// both.
+  using Lhs = s8;
   using Rhs = s8;
   static constexpr int tileM = 128, tileN = 128, tileK = 64; ///< In elements.
   static constexpr int stages = 4;
@@ -66,6 +68,12 @@ template <> struct Accumulates<f16> {
   using Type = float;
 };
 template <> struct Accumulates<bf16> {
+  using Type = float;
+};
+template <> struct Accumulates<e4m3> {
+  using Type = float;
+};
+template <> struct Accumulates<e5m2> {
   using Type = float;
 };
 
@@ -172,12 +180,8 @@ QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
       u32 word = 0;
 #pragma unroll
       for (int e = 0; e < 4 / width; ++e)
-        if ((u32)(e * width) < valid) {
-          if constexpr (width == 1)
-            word |= (u32)(u8)src[e] << (8 * e);
-          else
-            word |= (u32)src[e].bits << (16 * e);
-        }
+        if ((u32)(e * width) < valid)
+          word |= storedBits(src[e]) << (8 * width * e);
       storeShared(dst, word);
     }
   }
@@ -216,6 +220,8 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int warpRow = warp % Config::warpsM * G::warpM;
   const int warpColumn = warp / Config::warpsM * G::warpN;
+  // A warp whose rows are all beyond M copies and waits, but multiplies not.
+  const bool hasRows = tile.m0 + warpRow < M;
 
   auto load = [&](int kt) {
     u32 to = shared + kt % Config::stages * G::stageBytes;
@@ -295,39 +301,53 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     if (kt + Config::stages - 1 < tilesK)
       load(kt + Config::stages - 1);
     copyCommit();
+    if (!hasRows)
+      continue;
     const u32 lhsTile = shared + kt % Config::stages * G::stageBytes;
     const u32 rhsTile = lhsTile + G::lhsCount * G::lhsBytes;
-#pragma unroll
+    using Left = Multiplied<typename G::Lhs>;
+    using Right = Multiplied<typename G::Rhs>;
+    // Steps that decode are long enough as they are.
+#pragma unroll Left::parts == 1 ? G::steps : 1
     for (int step = 0; step < G::steps; ++step) {
-      u32 a[G::lhsCount][fragsM][4], b[G::rhsCount][fragsN / 2][4];
+      u32 a[G::lhsCount][fragsM][Left::parts][4];
+      u32 b[G::rhsCount][fragsN / 2][Right::parts][4];
 #pragma unroll
       for (int t = 0; t < G::lhsCount; ++t)
 #pragma unroll
-        for (int i = 0; i < fragsM; ++i)
-          loadMatrix4(a[t][i],
+        for (int i = 0; i < fragsM; ++i) {
+          u32 words[4];
+          loadMatrix4(words,
                       lhsTile + t * G::lhsBytes +
                           swizzle<G::rowBytes>(warpRow + i * 16 + lane % 16,
                                                step * 32 + lane / 16 * 16));
+          Left::asLeft(words, a[t][i]);
+        }
 #pragma unroll
       for (int t = 0; t < G::rhsCount; ++t)
 #pragma unroll
-        for (int j = 0; j < fragsN / 2; ++j)
-          loadMatrix4(b[t][j],
+        for (int j = 0; j < fragsN / 2; ++j) {
+          u32 words[4];
+          loadMatrix4(words,
                       rhsTile + t * G::rhsBytes +
                           swizzle<G::rowBytes>(warpColumn + j * 16 + lane % 8 +
                                                    lane / 16 * 8,
                                                step * 32 + lane / 8 % 2 * 16));
+          Right::asRight(words, b[t][j]);
+        }
 #pragma unroll
       for (int t = 0; t < T; ++t)
 #pragma unroll
         for (int i = 0; i < fragsM; ++i)
 #pragma unroll
-          for (int j = 0; j < fragsN; ++j) {
-            const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i];
-            const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2];
-            mma(typename G::Lhs(), typename G::Rhs(), part[t][i][j], left,
-                right[j % 2 * 2], right[j % 2 * 2 + 1]);
-          }
+          for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+            for (int p = 0; p < Left::parts; ++p) {
+              const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i][p];
+              const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2][p];
+              mma(typename Left::Type(), typename Right::Type(), part[t][i][j],
+                  left, right[j % 2 * 2], right[j % 2 * 2 + 1]);
+            }
       if constexpr (isSplit) {
         const int done = kt * G::steps + step + 1;
         const bool last = kt == tilesK - 1 && step == G::steps - 1;

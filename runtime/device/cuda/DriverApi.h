@@ -210,12 +210,12 @@ inline constexpr int StatusNone = 0;
 inline constexpr int StatusActive = 1;
 } // namespace stream_capture
 
-/// CUtensorMap: opaque, passed to kernels by value.
-struct alignas(64) TensorMapBytes {
-  uint64_t words[16];
+/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter.
+struct alignas(64) TensorMapStorage {
+  uint64_t opaque[16];
 };
 
-/// The one list of entries: X(member, symbol, version, parameters). `symbol` is
+/// The list of entries that every driver has: X(member, symbol, version, parameters). `symbol` is
 /// what libcuda exports; cuGetProcAddress wants it without a `_vN` suffix, and
 /// `version` (1000 * major + 10 * minor) picks the same ABI there.
 #define QUERN_CUDA_DRIVER_ENTRIES(X)                                           \
@@ -295,10 +295,6 @@ struct alignas(64) TensorMapBytes {
   X(streamIsCapturing, cuStreamIsCapturing, 10000,                             \
     (StreamHandle stream, int *captureStatus))                                 \
   X(graphCreate, cuGraphCreate, 10000, (GraphHandle * graph, unsigned flags))  \
-  X(graphAddKernelNode, cuGraphAddKernelNode_v2, 12000,                        \
-    (GraphNodeHandle * node, GraphHandle graph,                                \
-     const GraphNodeHandle *dependencies, size_t dependencyCount,              \
-     const KernelNodeParams *parameters))                                      \
   X(graphAddMemsetNode, cuGraphAddMemsetNode, 10000,                           \
     (GraphNodeHandle * node, GraphHandle graph,                                \
      const GraphNodeHandle *dependencies, size_t dependencyCount,              \
@@ -308,24 +304,33 @@ struct alignas(64) TensorMapBytes {
      const LaunchAttribute::Value *value))                                     \
   X(graphInstantiate, cuGraphInstantiateWithFlags, 11040,                      \
     (GraphExecHandle * exec, GraphHandle graph, unsigned long long flags))     \
-  X(graphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000,    \
-    (GraphExecHandle exec, GraphNodeHandle node,                               \
-     const KernelNodeParams *parameters))                                      \
   X(graphLaunch, cuGraphLaunch, 10000,                                         \
     (GraphExecHandle exec, StreamHandle stream))                               \
   X(graphExecDestroy, cuGraphExecDestroy, 10000, (GraphExecHandle exec))       \
-  X(graphDestroy, cuGraphDestroy, 10000, (GraphHandle graph))                  \
-  X(tensorMapEncodeTiled, cuTensorMapEncodeTiled, 12000,                       \
-    (TensorMapBytes * map, int dataType, uint32_t rank, void *address,         \
-     const uint64_t *size, const uint64_t *strides, const uint32_t *box,       \
-     const uint32_t *elementStrides, int interleave, int swizzle,              \
-     int l2Promotion, int oobFill))
+  X(graphDestroy, cuGraphDestroy, 10000, (GraphHandle graph))
 
-/// The driver's functions. A table that a loader hands out has no null member.
+/// Entries that older drivers lack: null then.
+#define QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(X)                                  \
+  X(graphAddKernelNode, cuGraphAddKernelNode_v2, 12000,                        \
+    (GraphNodeHandle * node, GraphHandle graph,                                \
+     const GraphNodeHandle *dependencies, size_t dependencyCount,              \
+     const KernelNodeParams *parameters))                                      \
+  X(graphExecKernelNodeSetParams, cuGraphExecKernelNodeSetParams_v2, 12000,    \
+    (GraphExecHandle exec, GraphNodeHandle node,                               \
+     const KernelNodeParams *parameters))                                      \
+  X(tensorMapEncodeTiled, cuTensorMapEncodeTiled, 12000,                       \
+    (TensorMapStorage * map, int dataType, unsigned rank, void *address,       \
+     const uint64_t *size, const uint64_t *strides, const unsigned *box,       \
+     const unsigned *elementStrides, int interleave, int swizzle,              \
+     int l2Promotion, int outOfBoundsFill))
+
+/// The driver's functions. A table that a loader hands out has no null member
+/// but the optional ones.
 struct DriverTable {
 #define QUERN_CUDA_DRIVER_MEMBER(member, symbol, version, parameters)          \
   DriverStatus(*member) parameters = nullptr;
   QUERN_CUDA_DRIVER_ENTRIES(QUERN_CUDA_DRIVER_MEMBER)
+  QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CUDA_DRIVER_MEMBER)
 #undef QUERN_CUDA_DRIVER_MEMBER
 };
 

@@ -76,10 +76,15 @@ Result<DriverTable> cuda::loadDriver(const std::string &path) {
     missing = #symbol;
   QUERN_CUDA_DRIVER_ENTRIES(QUERN_CUDA_LOAD)
 #undef QUERN_CUDA_LOAD
+#define QUERN_CUDA_TRY(member, symbol, version, parameters)                    \
+  table.member =                                                               \
+      reinterpret_cast<decltype(table.member)>(lookup.find(#symbol, version));
+  QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_CUDA_TRY)
+#undef QUERN_CUDA_TRY
   if (missing)
     return fail(Errc::NoDevice,
                 fmt::format("the CUDA driver {} lacks {}", path, missing),
-                {"a driver for CUDA 12.0 or later is needed"});
+                {"a driver for CUDA 11.8 or later is needed"});
   DriverStatus result = table.init(0);
   if (result == status::StubLibrary)
     return fail(Errc::NoDevice, "no CUDA driver on this machine",

@@ -17,6 +17,12 @@ AccessHistory::AccessHistory() : records(1), nodes(2), readers(1) {
 }
 
 uint32_t AccessHistory::recordOf(const Access &access) {
+  uint32_t &last =
+      recent[(access.epoch.agent + access.epoch.block * 64u) % recent.size()];
+  const Record &known = records[last];
+  if (last && known.instr == access.instr && known.epoch == access.epoch &&
+      known.atomic == (access.kind == Kind::Atomic))
+    return last;
   Record record;
   record.epoch = access.epoch;
   record.instr = access.instr;
@@ -237,9 +243,10 @@ AccessHistory::transitionByte(State *cell, unsigned first, unsigned count,
 }
 
 std::optional<AccessHistory::Finding>
-AccessHistory::apply(State *cells, uint64_t offset, uint64_t bytes,
-                     const Access &access) {
-  uint32_t record = recordOf(access);
+AccessHistory::applySlowly(Cursor &cursor, State *cells, uint64_t offset,
+                           uint64_t bytes) {
+  const Access &access = cursor.access;
+  uint32_t record = cursor.record;
   std::optional<Finding> result;
   auto partial = [&](uint64_t cell, unsigned first, unsigned count) {
     std::optional<Finding> finding;
@@ -256,7 +263,7 @@ AccessHistory::apply(State *cells, uint64_t offset, uint64_t bytes,
     partial(at / 4, at % 4, count);
     at += count;
   }
-  State from = ~State(0), to = 0;
+  State &from = cursor.from, &to = cursor.to;
   uint64_t lastCell = end / 4;
   for (uint64_t cell = at / 4; cell < lastCell; ++cell) {
     State state = cells[cell];
@@ -277,6 +284,9 @@ AccessHistory::apply(State *cells, uint64_t offset, uint64_t bytes,
   }
   if (end % 4 && end / 4 * 4 >= at)
     partial(end / 4, 0, end % 4);
+  // Every range with a fault counts.
+  if (result)
+    from = ~State(0);
   return result;
 }
 

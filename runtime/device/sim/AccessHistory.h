@@ -36,6 +36,7 @@
 #include "runtime/device/sim/Program.h"
 
 #include <array>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <vector>
@@ -96,10 +97,44 @@ public:
     bool earlierWrites = false;
   };
 
-  /// Applies an access to bytes [offset, offset + bytes) of memory whose
+  /// One instruction's access, applied to any number of ranges: remembers the
+  /// latest transition, which mostly serves for the next range too.
+  struct Cursor {
+    Access access;
+    uint32_t record = 0;
+    State from = ~State(0);
+    State to = 0;
+  };
+  Cursor begin(const Access &access) {
+    return {access, recordOf(access), ~State(0), 0};
+  }
+  /// Applies the access to bytes [offset, offset + bytes) of memory whose
   /// history starts at `cells`.
+  std::optional<Finding> apply(Cursor &cursor, State *cells, uint64_t offset,
+                               uint64_t bytes) {
+    if ((offset | bytes) % bytesPerCell)
+      return applySlowly(cursor, cells, offset, bytes);
+    State *at = cells + offset / bytesPerCell;
+    State *end = at + bytes / bytesPerCell;
+    uint64_t pair = cursor.from | uint64_t(cursor.from) << 32;
+    uint64_t replaced = cursor.to | uint64_t(cursor.to) << 32;
+    for (; end - at >= 2; at += 2) {
+      uint64_t both;
+      std::memcpy(&both, at, sizeof(both));
+      if (both != pair)
+        break;
+      std::memcpy(at, &replaced, sizeof(both));
+    }
+    if (at == end)
+      return std::nullopt;
+    uint64_t done = static_cast<uint64_t>(at - cells) * bytesPerCell;
+    return applySlowly(cursor, cells, done, offset + bytes - done);
+  }
   std::optional<Finding> apply(State *cells, uint64_t offset, uint64_t bytes,
-                               const Access &access);
+                               const Access &access) {
+    Cursor cursor = begin(access);
+    return apply(cursor, cells, offset, bytes);
+  }
 
   /// Whether a byte was written in this launch, and by whom.
   const Record *writerOf(State state) const;
@@ -142,6 +177,8 @@ private:
   };
 
   uint32_t recordOf(const Access &access);
+  std::optional<Finding> applySlowly(Cursor &cursor, State *cells,
+                                     uint64_t offset, uint64_t bytes);
   State transition(State from, const Access &access, uint32_t record,
                    std::optional<Finding> &finding);
   std::optional<Finding> check(const Node &node, const Access &access) const;

@@ -129,6 +129,10 @@ template <bool bfloat> double halfValue(uint16_t bits) {
 
 template <typename Op, bool bfloat>
 uint16_t halfResult(uint16_t a, uint16_t b, uint16_t c, uint8_t flags) {
+  if (flags & flagFtz)
+    for (uint16_t *operand : {&a, &b, &c})
+      if (!(*operand & (bfloat ? 0x7f80 : 0x7c00)))
+        *operand &= 0x8000;
   double result =
       Op::odd(halfValue<bfloat>(a), halfValue<bfloat>(b), halfValue<bfloat>(c));
   if (flags & flagSat)
@@ -256,9 +260,10 @@ template <typename T> void testProperty(Warp &warp, const Instr &instr) {
     case 3:
       return kind == FP_NAN;
     case 4:
-      return kind == FP_NORMAL;
+      // Zeros are normal numbers here (PTX ISA, testp).
+      return kind == FP_NORMAL || kind == FP_ZERO;
     default:
-      return kind == FP_SUBNORMAL || kind == FP_ZERO;
+      return kind == FP_SUBNORMAL;
     }
   });
 }

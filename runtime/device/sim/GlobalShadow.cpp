@@ -22,15 +22,15 @@ GlobalShadow::Page *GlobalShadow::find(uint64_t number) {
 
 std::optional<AccessHistory::Finding>
 GlobalShadow::apply(AccessHistory &history, uint64_t address, uint64_t bytes,
-                    const AccessHistory::Access &access) {
+                    AccessHistory::Cursor &cursor) {
   std::optional<AccessHistory::Finding> result;
   for (uint64_t at = address, end = address + bytes; at < end;) {
     Page &where = page(at);
     uint64_t offset = at % pageBytes;
     uint64_t count = std::min(end - at, pageBytes - offset);
-    where.written |= access.kind != AccessHistory::Kind::Read;
+    where.written |= cursor.access.kind != AccessHistory::Kind::Read;
     std::optional<AccessHistory::Finding> finding =
-        history.apply(where.cells.data(), offset, count, access);
+        history.apply(cursor, where.cells.data(), offset, count);
     if (finding && !result) {
       result = finding;
       result->offset += at - offset - address;

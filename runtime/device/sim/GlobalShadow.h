@@ -38,9 +38,15 @@ struct GlobalShadow {
     return *cached.page;
   }
   /// `Finding::offset` counts from `address`.
+  std::optional<AccessHistory::Finding> apply(AccessHistory &history,
+                                              uint64_t address, uint64_t bytes,
+                                              AccessHistory::Cursor &cursor);
   std::optional<AccessHistory::Finding>
   apply(AccessHistory &history, uint64_t address, uint64_t bytes,
-        const AccessHistory::Access &access);
+        const AccessHistory::Access &access) {
+    AccessHistory::Cursor cursor = history.begin(access);
+    return apply(history, address, bytes, cursor);
+  }
 
 private:
   struct Cached {

@@ -12,6 +12,7 @@
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
 
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 
@@ -183,6 +184,34 @@ template <typename A, typename B> void dp4a(Warp &warp, const Instr &instr) {
   });
 }
 
+/// Two products of a 16-bit half with a byte, summed likewise; `second` is the
+/// first byte of b.
+template <typename A, typename B, unsigned second>
+void dp2a(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *c = warp.lanes<uint32_t>(instr.slots[3]);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t sum = c[lane];
+    for (unsigned i = 0; i < 2; ++i)
+      sum += static_cast<uint32_t>(
+          int32_t(static_cast<A>(a[lane] >> (16 * i))) *
+          int32_t(static_cast<B>(b[lane] >> (8 * (second + i)))));
+    return sum;
+  });
+}
+
+/// The high half of a product plus c, kept within 32 bits.
+void madHiSat(Warp &warp, const Instr &instr) {
+  const int32_t *a = warp.lanes<int32_t>(instr.slots[1]);
+  const int32_t *b = warp.lanes<int32_t>(instr.slots[2]);
+  const int32_t *c = warp.lanes<int32_t>(instr.slots[3]);
+  writeLanes<int32_t>(warp, instr.slots[0], [=](int lane) {
+    int64_t sum = (int64_t(a[lane]) * b[lane] >> 32) + c[lane];
+    return static_cast<int32_t>(std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX));
+  });
+}
+
 /// Calls `f` with the C++ type of `type`.
 template <typename F> void dispatch(InstrBuilder &b, Type type, F f) {
   if (type.packed)
@@ -251,6 +280,7 @@ void decodeMad(InstrBuilder &b) {
   int part = b.takeOneOf({"lo", "hi", "wide"});
   if (part < 0)
     return b.refuse("one of .lo, .hi and .wide is needed");
+  bool saturate = b.take("sat");
   Type type = b.type();
   unsigned wide = part == 2 ? type.bytes * 2 : type.bytes;
   b.expectOperands(4, 4);
@@ -260,6 +290,12 @@ void decodeMad(InstrBuilder &b) {
   b.source(3, wide);
   if (part == 2 && type.bytes == 8)
     return b.refuse(".wide needs 16 or 32 bits");
+  if (saturate) {
+    if (part != 1 || type.bytes != 4 || !type.isSigned())
+      return b.refuse(".sat needs .hi and .s32");
+    b.instr.exec = madHiSat;
+    return;
+  }
   dispatch(b, type, [&](auto zero) {
     using T = decltype(zero);
     if (part == 0)
@@ -308,6 +344,26 @@ void decodeDp4a(InstrBuilder &b) {
                                : dp4a<uint8_t, uint8_t>);
 }
 
+template <unsigned second> ExecFn dp2aExec(bool signedA, bool signedB) {
+  return signedA ? (signedB ? dp2a<int16_t, int8_t, second>
+                            : dp2a<int16_t, uint8_t, second>)
+                 : (signedB ? dp2a<uint16_t, int8_t, second>
+                            : dp2a<uint16_t, uint8_t, second>);
+}
+
+void decodeDp2a(InstrBuilder &b) {
+  int part = b.takeOneOf({"lo", "hi"});
+  Type a = b.type(), second = b.type();
+  b.expectOperands(4, 4);
+  b.result(0, 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  if (part < 0 || a.bytes != 4 || second.bytes != 4)
+    return b.refuse("one of .lo and .hi, and .u32 or .s32 twice, are needed");
+  b.instr.exec = part ? dp2aExec<2>(a.isSigned(), second.isSigned())
+                      : dp2aExec<0>(a.isSigned(), second.isSigned());
+}
+
 } // namespace
 
 std::span<const Opcode> sim::integerOpcodes() {
@@ -326,6 +382,7 @@ std::span<const Opcode> sim::integerOpcodes() {
       {"abs", c, decodeUnary<false>, integer},
       {"sad", c, decodeSad, integer},
       {"dp4a", c, decodeDp4a},
+      {"dp2a", c, decodeDp2a},
   };
   return table;
 }

@@ -136,6 +136,7 @@ struct Warp {
   uint32_t wgmmaGroup = 0;     ///< wgmma groups committed.
   std::vector<PendingWgmma> wgmmaPending;
   bool wgmmaFenced = false; ///< By any wgmma.fence so far.
+  uint8_t registers8 = 0;   ///< setmaxnreg's latest count / 8; 0: none yet.
 
   // Registers, aligned to 64 bytes, and for each 64 bytes a mask of the lanes
   // that were ever written.

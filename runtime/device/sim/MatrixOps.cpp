@@ -43,9 +43,11 @@ void loadMatrix(Warp &warp, const Instr &instr) {
   if (instr.space == AddressSpace::Generic)
     for (uint64_t &address : addresses.value)
       address -= sharedWindow;
-  uint16_t rows[8][8];
   uint32_t result[4][32];
+  SharedAccess checked(warp, instr, AccessHistory::Kind::Read);
   for (unsigned matrix = 0; matrix < matrices; ++matrix) {
+    // A row is four words, which are those of four lanes.
+    uint16_t rows[8][8];
     for (unsigned row = 0; row < 8; ++row) {
       int lane = static_cast<int>(matrix * 8 + row);
       uint64_t offset = addresses.value[lane];
@@ -56,14 +58,17 @@ void loadMatrix(Warp &warp, const Instr &instr) {
                                 static_cast<int64_t>(offset)));
         return;
       }
-      if (!checkShared(warp, instr, lane, offset, 16, Access::Read))
+      if (!checked.check(lane, offset, 16))
         return;
       std::memcpy(rows[row], block.shared + offset, 16);
     }
+    if (!instr.flags) {
+      std::memcpy(result[matrix], rows, sizeof(rows));
+      continue;
+    }
     for (unsigned lane = 0; lane < 32; ++lane) {
       unsigned g = lane / 4, t = lane % 4;
-      uint16_t low = instr.flags ? rows[2 * t][g] : rows[g][2 * t];
-      uint16_t high = instr.flags ? rows[2 * t + 1][g] : rows[g][2 * t + 1];
+      uint16_t low = rows[2 * t][g], high = rows[2 * t + 1][g];
       result[matrix][lane] = low | uint32_t(high) << 16;
     }
   }

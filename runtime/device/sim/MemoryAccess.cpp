@@ -138,7 +138,8 @@ void checkGlobalHistory(Warp &warp, const Instr &instr,
                   access != Access::Read);
     });
   Kind kind = kindOf(access);
-  AccessHistory::Access how = accessOf(warp, instr, kind);
+  AccessHistory::Cursor cursor =
+      launch.history.begin(accessOf(warp, instr, kind));
   uint64_t begin = 0, length = 0;
   int first = 0;
   auto flush = [&] {
@@ -306,20 +307,33 @@ bool sim::touchShared(Warp &warp, const Instr &instr, int lane,
   return false;
 }
 
+SharedAccess::SharedAccess(Warp &warp, const Instr &instr, Kind kind)
+    : warp(warp), instr(instr),
+      history(warp.block->launch->options.checks ? &warp.block->launch->history
+                                                 : nullptr) {
+  if (history)
+    cursor = history->begin(accessOf(warp, instr, kind));
+}
+
+bool SharedAccess::outOfBounds(int lane, uint64_t offset, uint32_t bytes) {
+  const char *what = cursor.access.kind == Kind::Read ? "read" : "write";
+  warp.block->fault(&warp, &instr, FaultKind::OutOfBounds, lane,
+                    fmt::format("shared {} of {} bytes at offset {}; the block "
+                                "has {} bytes",
+                                what, bytes, static_cast<int64_t>(offset),
+                                warp.block->sharedBytes));
+  return false;
+}
+
+void SharedAccess::report(int lane, const AccessHistory::Finding &finding) {
+  reportFinding(
+      warp, instr, lane, finding, cursor.access.kind,
+      describe(warp, {warp.block, static_cast<uint32_t>(finding.offset)}));
+}
+
 bool sim::checkShared(Warp &warp, const Instr &instr, int lane, uint64_t offset,
                       uint32_t bytes, Access access) {
-  Block &block = *warp.block;
-  if (offset > block.sharedBytes || bytes > block.sharedBytes - offset) {
-    block.fault(&warp, &instr, FaultKind::OutOfBounds, lane,
-                fmt::format("shared {} of {} bytes at offset {}; the block "
-                            "has {} bytes",
-                            verb(access), bytes, static_cast<int64_t>(offset),
-                            block.sharedBytes));
-    return false;
-  }
-  touchShared(warp, instr, lane, {&block, static_cast<uint32_t>(offset)}, bytes,
-              kindOf(access));
-  return true;
+  return SharedAccess(warp, instr, kindOf(access)).check(lane, offset, bytes);
 }
 
 bool sim::checkGlobal(Warp &warp, const Instr &instr, int lane,
@@ -362,16 +376,31 @@ unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
                          : lanes & (((1u << lanesPerPhase) - 1) << first);
     if (!phase)
       continue;
-    // Lanes in a row, or all at one place, never collide.
-    uint64_t begin = addresses.value[__builtin_ctz(phase)], expected = begin;
-    bool inOrder = true, allSame = true;
-    forActiveLanes(phase, [&](int lane) {
-      inOrder &= addresses.value[lane] == expected;
-      allSame &= addresses.value[lane] == begin;
-      expected += bytes;
-    });
-    if (inOrder || allSame)
-      continue;
+    // Aligned accesses collide only where two of them have the same banks.
+    uint64_t begin = addresses.value[__builtin_ctz(phase)];
+    uint32_t unit = std::min(bytes, 16u), taken = 0;
+    bool aligned = true, allSame = true, distinct = true;
+    if (unit >= 4) {
+      forActiveLanes(phase, [&](int lane) {
+        uint64_t address = addresses.value[lane];
+        uint32_t place = 1u << address % 128 / unit;
+        aligned &= address % unit == 0;
+        allSame &= address == begin;
+        distinct &= !(taken & place);
+        taken |= place;
+      });
+      if (bytes <= 16 && aligned && (distinct || allSame))
+        continue;
+    } else {
+      // Nor do any within 128 bytes.
+      uint64_t differing = 0;
+      forActiveLanes(phase, [&](int lane) {
+        differing |= (addresses.value[lane] ^ begin) |
+                     ((addresses.value[lane] + bytes - 1) ^ begin);
+      });
+      if (differing < 128)
+        continue;
+    }
     // Distinct words in each bank.
     uint64_t words[32][8];
     uint8_t count[32] = {};
@@ -425,8 +454,9 @@ uint32_t resolveShared(Warp &warp, const Instr &instr,
   uint64_t begin = 0;
   uint32_t length = 0, members = 0;
   int firstLane = 0;
+  SharedAccess checked(warp, instr, kindOf(access));
   auto flushRange = [&] {
-    if (length && checkShared(warp, instr, firstLane, begin, length, access))
+    if (length && checked.check(firstLane, begin, length))
       good |= members;
     length = members = 0;
   };

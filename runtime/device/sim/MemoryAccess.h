@@ -56,6 +56,33 @@ bool checkGlobal(Warp &warp, const Instr &instr, int lane, uint64_t address,
 bool touchShared(Warp &warp, const Instr &instr, int lane, SharedPlace place,
                  uint32_t bytes, AccessHistory::Kind kind);
 
+/// Checked accesses of one instruction to the block's own shared memory, one
+/// lane or range of lanes after the other: as checkShared(), but faster.
+class SharedAccess {
+public:
+  SharedAccess(Warp &warp, const Instr &instr, AccessHistory::Kind kind);
+  /// False if the range is out of bounds.
+  bool check(int lane, uint64_t offset, uint32_t bytes) {
+    Block &block = *warp.block;
+    if (offset > block.sharedBytes || bytes > block.sharedBytes - offset)
+      return outOfBounds(lane, offset, bytes);
+    if (history)
+      if (auto finding =
+              history->apply(cursor, block.history.data(), offset, bytes))
+        report(lane, *finding);
+    return true;
+  }
+
+private:
+  bool outOfBounds(int lane, uint64_t offset, uint32_t bytes);
+  void report(int lane, const AccessHistory::Finding &finding);
+
+  Warp &warp;
+  const Instr &instr;
+  AccessHistory *history; ///< Null without checks.
+  AccessHistory::Cursor cursor;
+};
+
 /// Reports what the history found; `place` says where.
 void reportFinding(Warp &warp, const Instr &instr, int lane,
                    const AccessHistory::Finding &finding,

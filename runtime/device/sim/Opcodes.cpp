@@ -19,9 +19,9 @@ static const OpcodeMap &opcodeMap() {
     for (std::span<const Opcode> family :
          {integerOpcodes(), bitOpcodes(), floatOpcodes(), convertOpcodes(),
           compareOpcodes(), moveOpcodes(), memoryOpcodes(), atomicOpcodes(),
-          asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(), warpOpcodes(),
-          barrierOpcodes(), mbarrierOpcodes(), fenceOpcodes(),
-          clusterOpcodes()})
+          asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(),
+          registerCountOpcodes(), warpOpcodes(), barrierOpcodes(),
+          mbarrierOpcodes(), fenceOpcodes(), clusterOpcodes()})
       for (const Opcode &opcode : family)
         all.emplace(opcode.name, &opcode);
     return all;

@@ -43,6 +43,7 @@ std::span<const Opcode> atomicOpcodes();
 std::span<const Opcode> asyncCopyOpcodes();
 std::span<const Opcode> matrixOpcodes();
 std::span<const Opcode> wgmmaOpcodes();
+std::span<const Opcode> registerCountOpcodes();
 std::span<const Opcode> warpOpcodes();
 std::span<const Opcode> barrierOpcodes();
 std::span<const Opcode> mbarrierOpcodes();

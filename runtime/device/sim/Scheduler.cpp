@@ -89,6 +89,7 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.unfencedSlots.assign(kernel.registerBytes / 64 + 1, 0);
     warp.wgmmaPending.clear();
     warp.wgmmaFenced = false;
+    warp.registers8 = 0;
     warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();

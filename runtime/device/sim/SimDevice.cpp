@@ -59,6 +59,24 @@ cuda::DriverStatus SimDevice::Impl::refuse(cuda::DriverStatus code,
   return code;
 }
 
+cuda::DriverStatus
+SimDevice::Impl::encodeTensorMap(cuda::TensorMapStorage *map,
+                                 const TensorMapRequest &request) {
+  static_assert(sizeof(*map) == tensorMapBytes);
+  reports.clear();
+  if (!map)
+    return status::InvalidValue;
+  Result<TensorMap> made = makeTensorMap(request);
+  if (!made)
+    return refuse(made.error().code == Errc::Unsupported ? status::NotSupported
+                                                         : status::InvalidValue,
+                  made.error());
+  std::byte bytes[tensorMapBytes];
+  sim::encodeTensorMap(*made, bytes);
+  std::memcpy(map, bytes, sizeof(bytes));
+  return status::Success;
+}
+
 /// Whether PTX for `target` ("sm_80", "sm_90a") runs on the device: "a" code on
 /// that very architecture, other code on it and later ones.
 static bool runsOn(std::string_view target, const DeviceModel &model) {

@@ -477,12 +477,27 @@ template <unsigned index> struct Entries : GraphEntries<index> {
     });
   }
 
+  static DriverStatus
+  tensorMapEncodeTiled(TensorMapStorage *map, int dataType, unsigned rank,
+                       void *address, const uint64_t *size,
+                       const uint64_t *strides, const unsigned *box,
+                       const unsigned *elementStrides, int interleave,
+                       int swizzle, int l2Promotion, int outOfBoundsFill) {
+    return initialized([&](SimDevice::Impl &d) {
+      return d.encodeTensorMap(map, {dataType, rank,
+                                     reinterpret_cast<uint64_t>(address), size,
+                                     strides, box, elementStrides, interleave,
+                                     swizzle, l2Promotion, outOfBoundsFill});
+    });
+  }
+
   static const DriverTable &table() {
     static const DriverTable filled = [] {
       DriverTable t;
 #define QUERN_SIM_ENTRY(member, symbol, version, parameters)                   \
   t.member = Entries::member;
       QUERN_CUDA_DRIVER_ENTRIES(QUERN_SIM_ENTRY)
+      QUERN_CUDA_DRIVER_OPTIONAL_ENTRIES(QUERN_SIM_ENTRY)
 #undef QUERN_SIM_ENTRY
       return t;
     }();

@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to SimDriver.cpp: the functions of the driver table about graphs,
-// captures and tensor maps, and what all functions share.
+// Private to SimDriver.cpp: the functions of the driver table about graphs
+// and captures, and what all functions share.
 //
 //===----------------------------------------------------------------------===//
 
@@ -13,7 +13,6 @@
 #define QUERN_DEVICE_SIM_SIMENTRIES_H
 
 #include "runtime/device/sim/SimGraph.h"
-#include "runtime/device/sim/TensorMap.h"
 
 #include <cstring>
 
@@ -30,7 +29,6 @@ using cuda::KernelNodeParams;
 using cuda::LaunchAttribute;
 using cuda::MemsetNodeParams;
 using cuda::StreamHandle;
-using cuda::TensorMapBytes;
 namespace status = cuda::status;
 namespace stream_capture = cuda::stream_capture;
 
@@ -65,7 +63,6 @@ template <unsigned index> struct EntryBase {
 
 template <unsigned index> struct GraphEntries : EntryBase<index> {
   using EntryBase<index>::inContext;
-  using EntryBase<index>::initialized;
   using EntryBase<index>::isStream;
 
   static DriverStatus streamBeginCapture(StreamHandle stream, int mode) {
@@ -245,41 +242,6 @@ template <unsigned index> struct GraphEntries : EntryBase<index> {
       if (it == d.graphs.end())
         return status::InvalidHandle;
       endCapture(d, it->second.get(), true);
-      return status::Success;
-    });
-  }
-  static DriverStatus
-  tensorMapEncodeTiled(TensorMapBytes *map, int dataType, uint32_t rank,
-                       void *address, const uint64_t *size,
-                       const uint64_t *strides, const uint32_t *box,
-                       const uint32_t *elementStrides, int interleave,
-                       int swizzle, int l2Promotion, int oobFill) {
-    if (!map)
-      return status::InvalidValue;
-    TensorMapRequest request;
-    request.dataType = dataType;
-    request.rank = rank;
-    request.address = reinterpret_cast<uint64_t>(address);
-    request.size = size;
-    request.strides = strides;
-    request.box = box;
-    request.elementStrides = elementStrides;
-    request.interleave = interleave;
-    request.swizzle = swizzle;
-    request.l2Promotion = l2Promotion;
-    request.oobFill = oobFill;
-    return initialized([&](SimDevice::Impl &d) -> DriverStatus {
-      if (d.model.major < 9)
-        return status::NotSupported;
-      Result<TensorMap> made = makeTensorMap(request);
-      if (!made)
-        return d.refuse(made.error().code == Errc::Unsupported
-                            ? status::NotSupported
-                            : status::InvalidValue,
-                        made.error());
-      std::byte bytes[tensorMapBytes];
-      encodeTensorMap(*made, bytes);
-      std::memcpy(map, bytes, sizeof(bytes));
       return status::Success;
     });
   }

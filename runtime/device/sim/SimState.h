@@ -14,6 +14,7 @@
 #include "runtime/device/sim/DeviceMemory.h"
 #include "runtime/device/sim/Program.h"
 #include "runtime/device/sim/SimDevice.h"
+#include "runtime/device/sim/TensorMap.h"
 
 #include <chrono>
 #include <map>
@@ -142,6 +143,8 @@ struct SimDevice::Impl {
                         size_t dynamicShared, const ClusterShape &shape) const;
   /// Keeps `why` as the report.
   cuda::DriverStatus refuse(cuda::DriverStatus status, Diagnostic why);
+  cuda::DriverStatus encodeTensorMap(cuda::TensorMapStorage *map,
+                                     const TensorMapRequest &request);
   int maxBlocksPerMultiprocessor(const SimFunction &function, int blockSize,
                                  size_t dynamicShared) const;
 

@@ -18,7 +18,8 @@
 // oneTBB, do not oversubscribe. Called from inside a oneTBB task it is safe
 // and uses what threads are free. A host with another thread pool (OpenMP, its
 // own) that keeps its threads spinning while Quern runs would oversubscribe:
-// it passes an Executor over its pool, or one with a single thread.
+// it passes an Executor over its pool, or one with a single thread. Built
+// without oneTBB (QUERN_WITH_TBB=OFF), each executor has threads of its own.
 //
 //===----------------------------------------------------------------------===//
 

@@ -1,0 +1,63 @@
+//===- RangeQueue.h - Items cut into ranges that workers take ---*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// What the executors share: a call's items in ranges of whole grains, of which
+// each worker takes the next until none is left. Four ranges per worker even
+// out threads that start late or are slowed down, and keep ranges long enough
+// for a kernel to reuse what it packs.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_DEVICE_CPU_RANGEQUEUE_H
+#define QUERN_DEVICE_CPU_RANGEQUEUE_H
+
+#include "quern/executor.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace quern {
+inline namespace v0 {
+
+class RangeQueue {
+public:
+  using Body = FunctionRef<void(int64_t begin, int64_t end, unsigned worker)>;
+
+  /// `items` > 0.
+  RangeQueue(int64_t items, int64_t grain, unsigned threads, Body body)
+      : items(items), grain(std::max<int64_t>(grain, 1)), body(body) {
+    int64_t grains = (items - 1) / this->grain + 1;
+    ranges = std::min<int64_t>(grains, int64_t{4} * threads);
+    // Whole grains per range, rounded up; recount, since fewer may do.
+    perRange = (grains - 1) / ranges + 1;
+    ranges = (grains - 1) / perRange + 1;
+    count = static_cast<unsigned>(std::min<int64_t>(ranges, threads));
+  }
+
+  /// How many workers there is work for; at least 1.
+  unsigned workers() const { return count; }
+
+  /// Takes ranges until none is left.
+  void work(unsigned worker) {
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < ranges;) {
+      // Neither product overflows: i * perRange < grains.
+      int64_t begin = i * perRange * grain;
+      int64_t end = i + 1 == ranges ? items : (i + 1) * perRange * grain;
+      body(begin, end, worker);
+    }
+  }
+
+private:
+  int64_t items, grain, ranges = 1, perRange = 1;
+  unsigned count = 1;
+  Body body;
+  std::atomic<int64_t> next{0};
+};
+
+} // namespace v0
+} // namespace quern
+
+#endif // QUERN_DEVICE_CPU_RANGEQUEUE_H
