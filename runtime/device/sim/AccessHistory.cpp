@@ -31,10 +31,6 @@ uint32_t AccessHistory::recordOf(const Access &access) {
   record.nonCoherent = access.nonCoherent;
   record.atomic = access.kind == Kind::Atomic;
   record.scope = access.scope;
-  uint32_t &last =
-      recent[(access.epoch.agent + access.epoch.block * 64u) % recent.size()];
-  if (last && records[last] == record)
-    return last;
   last = static_cast<uint32_t>(records.size());
   records.push_back(record);
   return last;
