@@ -289,6 +289,12 @@ TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
     ASSERT_TRUE(done) << done.error().render();
     EXPECT_GT(counters.sharedRequests, 0u);
     EXPECT_EQ(counters.sharedBankConflicts, 0u) << variant->kernels[0].schedule;
+    // Operands and scales, each byte of them; results, each once.
+    uint64_t codes = uint64_t(M + c.N) * c.K;
+    uint64_t scales = uint64_t(M + c.N) * c.blocks() * 4;
+    EXPECT_EQ(counters.globalUniqueBytesRead, codes + scales);
+    EXPECT_EQ(counters.globalUniqueBytesWritten, uint64_t(M) * c.N * 4);
+    EXPECT_EQ(counters.globalBytesWritten, uint64_t(M) * c.N * 4);
   }
 }
 

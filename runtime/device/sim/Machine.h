@@ -41,6 +41,7 @@
 #include "runtime/device/sim/Clock.h"
 #include "runtime/device/sim/DeviceMemory.h"
 #include "runtime/device/sim/Faults.h"
+#include "runtime/device/sim/Footprint.h"
 #include "runtime/device/sim/Mbarrier.h"
 #include "runtime/device/sim/Program.h"
 #include "runtime/device/sim/SimOptions.h"
@@ -234,6 +235,7 @@ struct Launch {
   Counters counters;
   FaultLog faults;
   std::mt19937_64 random;
+  Footprint footprint; ///< With checks on.
 
   // Of a running shard.
   AccessHistory history;

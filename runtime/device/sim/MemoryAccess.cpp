@@ -207,6 +207,10 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
     launch.changed();
   if (launch.options.checks && good)
     checkGlobalHistory(warp, instr, addresses, good, bytes, access, cached);
+  if (launch.options.checks)
+    launch.footprint.touchLanes(addresses.value, good, bytes,
+                                access != Access::Write,
+                                access != Access::Read);
   Counters &counters = launch.counters;
   uint64_t moved = uint64_t(bytes) * __builtin_popcount(good);
   if (access != Access::Write)
