@@ -54,12 +54,17 @@ cuda::DevicePtr Session::rawBuffer(const std::string &name, const void *data,
   return address;
 }
 
-cuda::DriverStatus Session::launchRaw(const std::string &kernel,
-                                      const Shape &shape, void **arguments) {
+cuda::FunctionHandle Session::function(const std::string &kernel) {
   cuda::FunctionHandle function = nullptr;
   EXPECT_EQ(driver.moduleGetFunction(&function, module, kernel.c_str()),
             status::Success)
       << kernel;
+  return function;
+}
+
+cuda::DriverStatus Session::launchRaw(const std::string &kernel,
+                                      const Shape &shape, void **arguments) {
+  cuda::FunctionHandle function = this->function(kernel);
   if (shape.dynamicShared) {
     EXPECT_EQ(driver.funcSetAttribute(
                   function, cuda::function_attribute::MaxDynamicSharedSizeBytes,

@@ -49,6 +49,9 @@ public:
     return data;
   }
 
+  /// A kernel of the module.
+  cuda::FunctionHandle function(const std::string &kernel);
+
   struct Shape {
     unsigned grid[3] = {1, 1, 1};
     unsigned block[3] = {32, 1, 1};

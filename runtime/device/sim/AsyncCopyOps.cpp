@@ -59,6 +59,7 @@ void copyAsync(Warp &warp, const Instr &instr) {
   }
   bool checks = block.launch->options.checks;
   uint32_t accepted = 0;
+  SharedAccess checked(warp, instr, Kind::BeginWrite);
   forActiveLanes(warp.mask, [&](int lane) {
     uint64_t offset = to.value[lane];
     if (offset % full) {
@@ -76,7 +77,7 @@ void copyAsync(Warp &warp, const Instr &instr) {
       return;
     }
     uint32_t at = static_cast<uint32_t>(offset);
-    touchShared(warp, instr, lane, {&block, at}, full, Kind::BeginWrite);
+    checked.check(lane, at, full);
     std::memset(block.shared + at, 0xCD, full);
     accepted |= 1u << lane;
     AsyncCopy copy;
@@ -104,6 +105,7 @@ void commitGroup(Warp &warp, const Instr &) {
 void waitGroup(Warp &warp, const Instr &instr) {
   Block &block = *warp.block;
   bool everything = instr.flags;
+  SharedAccess landed(warp, instr, Kind::EndWrite);
   auto finished = [&](const AsyncCopy &copy) {
     if (!(warp.mask >> copy.lane & 1))
       return false;
@@ -113,8 +115,7 @@ void waitGroup(Warp &warp, const Instr &instr) {
     std::byte *to = block.shared + copy.destination;
     std::memcpy(to, reinterpret_cast<const void *>(copy.source), copy.bytes);
     std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
-    touchShared(warp, instr, copy.lane, {&block, copy.destination}, copy.filled,
-                Kind::EndWrite);
+    landed.check(copy.lane, copy.destination, copy.filled);
     return true;
   };
   std::erase_if(warp.asyncCopies, finished);

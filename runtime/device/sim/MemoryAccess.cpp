@@ -150,7 +150,7 @@ void checkGlobalHistory(Warp &warp, const Instr &instr,
           one && one->readOnly)
         return;
     if (auto finding =
-            launch.globalShadow->apply(launch.history, begin, length, how))
+            launch.globalShadow->apply(launch.history, begin, length, cursor))
       reportFinding(warp, instr, first, *finding, kind,
                     describeGlobal(launch, begin + finding->offset));
   };

@@ -20,8 +20,7 @@
 //    context stays usable.
 //  - NumRegs is 0: PTX knows no register allocation, and occupancy is computed
 //    from threads, blocks and shared memory alone.
-//  - Clusters, TMA, mbarrier and wgmma are refused: modules that use them do
-//    not load.
+//  - What is modelled, and how, is in docs/simulator.md.
 //
 // What is checked is listed in Faults.h; SimOptions chooses schedule and
 // checks. Reports name the kernel, the place in CUDA source (from -lineinfo;
