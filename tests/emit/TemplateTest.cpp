@@ -13,7 +13,7 @@
 #include "kernels_templates/Embedded.h"
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/kernels/ContractCase.h"
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -11,7 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/kernels/ContractCase.h"
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 #include "tests/kernels/StrictMath.h"
 
 #include <fmt/format.h>
