@@ -125,6 +125,10 @@ static std::optional<Anchor> getReductionAnchor(ir::KernelOp group) {
       RankedTensorType shape = reduce.getInput().getType();
       return Anchor{shape, normalizeBlock(shape, reduce.getBlock())};
     }
+    if (auto sums = dyn_cast<SumCodesOp>(op)) {
+      RankedTensorType shape = sums.getInput().getType();
+      return Anchor{shape, normalizeBlock(shape, sums.getBlock())};
+    }
     if (isa<SoftmaxOp, RmsNormOp, LayerNormOp>(op)) {
       auto shape = cast<RankedTensorType>(op.getOperand(0).getType());
       SmallVector<int64_t> extents(shape.getRank(), 1);

@@ -137,27 +137,57 @@ void ContractBuilder::fillRescale(Region &region) {
   shape.back() = shape.back().ceilDiv(split);
   emitter.withInner(block, bounds(shape), [&](const Index &index) {
     OpBuilder &b = emitter.getBuilder();
-    SmallVector<Value> factors;
+    SmallVector<Value> factors, addends;
+    bool corrected = llvm::any_of(contracts, [](ir::ContractOp op) {
+      return op.getLhsZeros() || op.getRhsZeros();
+    });
     for (ir::ContractOp op : contracts) {
-      if (!op.getLhsScales()) {
-        factors.push_back(emitFloat(b, op.getLoc(), 1.0f));
-        continue;
-      }
-      auto factor = [&](Value scales, ArrayRef<int64_t> extentsOfBlock,
-                        bool isRhs) {
+      // Where this group's first element finds its block of an operand.
+      auto place = [&](ArrayRef<int64_t> extentsOfBlock, bool isRhs) {
         Index element(index.begin(), index.begin() + numBatch);
         element.push_back(index[numBatch + (isRhs ? 1 : 0)]);
         element.push_back(index[numBatch + 2] * split);
         auto type = cast<RankedTensorType>(
             (isRhs ? op.getRhs() : op.getLhs()).getType());
-        return emitter.emitF32(
-            scales, blockIndex(operandIndex(op, isRhs, element),
-                               normalizeBlock(type, extentsOfBlock)));
+        return blockIndex(operandIndex(op, isRhs, element),
+                          normalizeBlock(type, extentsOfBlock));
       };
-      Value l = factor(op.getLhsScales(), *op.getLhsBlock(), false);
-      Value r = factor(op.getRhsScales(), *op.getRhsBlock(), true);
-      factors.push_back(arith::MulFOp::create(b, op.getLoc(), l, r));
+      if (op.getLhsScales()) {
+        Value l =
+            emitter.emitF32(op.getLhsScales(), place(*op.getLhsBlock(), false));
+        Value r =
+            emitter.emitF32(op.getRhsScales(), place(*op.getRhsBlock(), true));
+        factors.push_back(arith::MulFOp::create(b, op.getLoc(), l, r));
+      } else {
+        factors.push_back(emitFloat(b, op.getLoc(), 1.0f));
+      }
+      if (!corrected)
+        continue;
+      Value addend =
+          arith::ConstantOp::create(b, op.getLoc(), b.getI32IntegerAttr(0));
+      auto subtract = [&](Value zeros, ArrayRef<int64_t> zerosBlock, Value sums,
+                          bool zerosAreRhs) {
+        if (!zeros)
+          return;
+        auto type = cast<RankedTensorType>(
+            (zerosAreRhs ? op.getLhs() : op.getRhs()).getType());
+        SmallVector<int64_t> sumsBlock(type.getRank(), 1);
+        sumsBlock[zerosAreRhs || op.getTransposeRhs() ? type.getRank() - 1
+                                                      : type.getRank() - 2] =
+            split;
+        Value zero = emitter.emitI32(zeros, place(zerosBlock, zerosAreRhs));
+        Value sum = emitter.emitI32(sums, place(sumsBlock, !zerosAreRhs));
+        addend = arith::SubIOp::create(
+            b, op.getLoc(), addend,
+            arith::MulIOp::create(b, op.getLoc(), zero, sum));
+      };
+      if (op.getLhsZeros())
+        subtract(op.getLhsZeros(), *op.getLhsBlock(), op.getRhsSums(), false);
+      if (op.getRhsZeros())
+        subtract(op.getRhsZeros(), *op.getRhsBlock(), op.getLhsSums(), true);
+      addends.push_back(addend);
     }
+    factors.append(addends);
     tile::YieldOp::create(b, first.getLoc(), factors);
   });
 }

@@ -27,8 +27,12 @@ BufferKey conversion::resolveBuffer(Value value, Part part) {
       value = codes.getInput(), part = Part::Codes;
     } else if (auto scales = dyn_cast<ScalesOp>(op)) {
       value = scales.getInput(), part = Part::Scales;
+    } else if (auto zeros = dyn_cast<ZerosOp>(op)) {
+      value = zeros.getInput(), part = Part::Zeros;
     } else if (auto made = dyn_cast<MakeQTensorOp>(op)) {
-      value = part == Part::Codes ? made.getCodes() : made.getScales();
+      value = part == Part::Codes    ? made.getCodes()
+              : part == Part::Scales ? made.getScales()
+                                     : made.getZeros();
       part = Part::Values;
     } else {
       break;
@@ -39,7 +43,9 @@ BufferKey conversion::resolveBuffer(Value value, Part part) {
 
 RankedTensorType conversion::getTensorType(const BufferKey &key) {
   if (auto type = dyn_cast<QTensorType>(key.value.getType()))
-    return key.part == Part::Codes ? type.getCodes() : type.getScalesType();
+    return key.part == Part::Codes    ? type.getCodes()
+           : key.part == Part::Scales ? type.getScalesType()
+                                      : type.getZerosType();
   return cast<RankedTensorType>(key.value.getType());
 }
 
@@ -237,6 +243,31 @@ Value ElementEmitter::emitF32(Value value, Index index) {
   return result;
 }
 
+Value ElementEmitter::emitI32(Value value, Index index) {
+  index = simplifyAll(index);
+  if (inInner && outerBlock && !usesInner(index)) {
+    Value result;
+    atOuter([&] { result = emitI32(value, index); });
+    return result;
+  }
+  Value stored = emitStored(value, index);
+  Type element = cast<RankedTensorType>(value.getType()).getElementType();
+  if (element.isInteger(32))
+    return stored;
+  auto key = memoKey(value.getAsOpaquePointer(), 2, index);
+  if (auto it = currentMemo().find(key); it != currentMemo().end())
+    return it->second;
+  Type i32 = builder.getI32Type();
+  Value result =
+      element.isUnsignedInteger()
+          ? arith::ExtUIOp::create(builder, value.getLoc(), i32, stored)
+                .getResult()
+          : arith::ExtSIOp::create(builder, value.getLoc(), i32, stored)
+                .getResult();
+  currentMemo()[key] = result;
+  return result;
+}
+
 /// The index of a broadcast operand: aligned at the right, 0 where an extent
 /// of 1 repeats.
 static Index broadcastIndex(Value operand, Value result, const Index &index) {
@@ -297,37 +328,69 @@ Value ElementEmitter::compute(Value value, const Index &index) {
       })
       .Case([&](EncodeOp encode) {
         Value x = emitF32(encode.getInput(), index);
-        Value s = emitF32(
-            encode.getScales(),
+        Index block =
             blockIndex(index, normalizeBlock(encode.getInput().getType(),
-                                             encode.getBlock())));
-        return emitCode(builder, loc, x, s, encode.getQuantizer(), element);
+                                             encode.getBlock()));
+        Value s = emitF32(encode.getScales(), block);
+        Value zero =
+            encode.getZeros() ? emitI32(encode.getZeros(), block) : Value();
+        return emitCode(builder, loc, x, s, zero, encode.getQuantizer(),
+                        element);
+      })
+      .Case([&](CorrectZerosOp correct) {
+        auto at = [&](Value operand) {
+          return operand
+                     ? emitI32(operand, broadcastIndex(operand, value, index))
+                     : Value();
+        };
+        Value result = at(correct.getAcc());
+        for (auto [zeros, sums] :
+             {std::pair(correct.getLhsZeros(), correct.getRhsSums()),
+              {correct.getRhsZeros(), correct.getLhsSums()}})
+          if (zeros)
+            result = arith::SubIOp::create(
+                builder, loc, result,
+                arith::MulIOp::create(builder, loc, at(zeros), at(sums)));
+        return result;
       })
       .Case([&](DequantizeOp dequantize) -> Value {
         QTensorType type = dequantize.getInput().getType();
         Index block = blockIndex(
             index, normalizeBlock(type.getCodes(), type.getScale().getBlock()));
-        Value code, scale;
+        Value code, scale, zero;
         if (auto made = dequantize.getInput().getDefiningOp<MakeQTensorOp>()) {
           code = emitF32(made.getCodes(), index);
           scale = emitF32(made.getScales(), block);
+          if (made.getZeros())
+            zero = emitF32(made.getZeros(), block);
         } else {
           code = toF32(builder, loc,
                        load(loc, {dequantize.getInput(), Part::Codes}, index),
                        type.getCodes().getElementType());
-          BufferKey key{dequantize.getInput(), Part::Scales};
-          auto emitScale = [&] {
-            scale = toF32(builder, loc, load(loc, key, simplifyAll(block)),
-                          type.getScale().getType());
+          auto ofBlock = [&](Part part, Type stored) {
+            Value result;
+            auto emit = [&] {
+              result = toF32(
+                  builder, loc,
+                  load(loc, {dequantize.getInput(), part}, simplifyAll(block)),
+                  stored);
+            };
+            if (inInner && outerBlock && !usesInner(simplifyAll(block)))
+              atOuter(emit);
+            else
+              emit();
+            return result;
           };
-          if (inInner && outerBlock && !usesInner(simplifyAll(block)))
-            atOuter(emitScale);
-          else
-            emitScale();
+          scale = ofBlock(Part::Scales, type.getScale().getType());
+          if (type.hasZeros())
+            zero = ofBlock(Part::Zeros, type.getZeros());
         }
+        // Both are small integers: their difference in f32 is exact.
+        if (zero)
+          code = arith::SubFOp::create(builder, loc, code, zero);
         return arith::MulFOp::create(builder, loc, code, scale);
       })
-      .Case<CodesOp, ScalesOp>([&](auto) {
+      .Case<CodesOp, ScalesOp, ZerosOp>([&](auto) {
         BufferKey key = resolveBuffer(value);
         return key.part == Part::Values ? emitStored(key.value, index)
                                         : load(loc, key, index);
@@ -360,6 +423,7 @@ Value ElementEmitter::compute(Value value, const Index &index) {
       .Case([&](GatherOp gather) { return emitGather(gather, index); })
       .Case([&](ConcatOp concat) { return emitConcat(concat, index); })
       .Case([&](ReduceOp reduce) { return emitReduce(reduce, index); })
+      .Case([&](SumCodesOp sums) { return emitSumCodes(sums, index); })
       .Case<SoftmaxOp, RmsNormOp, LayerNormOp>(
           [&](auto) { return emitRowOp(op, index); })
       .Default([&](Operation *) {

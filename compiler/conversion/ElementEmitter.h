@@ -35,8 +35,8 @@
 
 namespace quern::conversion {
 
-/// Which buffer of a value: a quantized one has codes and scales.
-enum class Part { Values, Codes, Scales };
+/// Which buffer of a value: a quantized one has codes, scales and maybe zeros.
+enum class Part { Values, Codes, Scales, Zeros };
 
 /// What a tile.buffer holds.
 struct BufferKey {
@@ -83,6 +83,8 @@ public:
   /// The scalar as stored (i8 for ui8), and as an f32.
   mlir::Value emitStored(mlir::Value value, Index index);
   mlir::Value emitF32(mlir::Value value, Index index);
+  /// The same for integers, widened to i32.
+  mlir::Value emitI32(mlir::Value value, Index index);
 
   /// An element of a buffer, whatever the group.
   mlir::Value loadBuffer(mlir::Location loc, const BufferKey &key,
@@ -138,6 +140,7 @@ private:
   mlir::Value compute(mlir::Value value, const Index &index);
   mlir::Value emitRowOp(mlir::Operation *op, const Index &index);
   mlir::Value emitReduce(ir::ReduceOp op, const Index &index);
+  mlir::Value emitSumCodes(ir::SumCodesOp op, const Index &index);
   mlir::Value emitGather(ir::GatherOp op, const Index &index);
   mlir::Value emitConcat(ir::ConcatOp op, const Index &index);
   mlir::Value load(mlir::Location loc, const BufferKey &key,

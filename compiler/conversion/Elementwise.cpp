@@ -192,7 +192,7 @@ static Value roundCode(Formula f, Value t, ir::Rounding rounding) {
 }
 
 Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
-                           QuantizerAttr quantizer, Type codeType) {
+                           Value zero, QuantizerAttr quantizer, Type codeType) {
   Formula f{b, loc};
   Value t = f.div(x, scale);
   Value qmin = f.number(quantizer.getQmin().convertToFloat());
@@ -201,7 +201,16 @@ Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
     return arith::TruncFOp::create(b, loc, codeType,
                                    f.min(f.max(t, qmin), qmax));
   t = f.select(f.compare(arith::CmpFPredicate::UNO, t, t), f.number(0), t);
+  if (zero) {
+    // The range of what is rounded, before the zero point is added to it: all
+    // small integers, hence exact.
+    Value offset = arith::SIToFPOp::create(b, loc, b.getF32Type(), zero);
+    qmin = f.sub(qmin, offset);
+    qmax = f.sub(qmax, offset);
+  }
   t = roundCode(f, f.min(f.max(t, qmin), qmax), quantizer.getRounding());
   Value integer = arith::FPToSIOp::create(b, loc, b.getI32Type(), t);
+  if (zero)
+    integer = arith::AddIOp::create(b, loc, integer, zero);
   return arith::TruncIOp::create(b, loc, b.getI8Type(), integer);
 }

@@ -32,10 +32,11 @@ mlir::Value toF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value stored,
 mlir::Value fromF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value,
                     mlir::Type elementType);
 
-/// The code of f32 `x` under f32 `scale`, stored as `codeType`.
+/// The code of f32 `x` under f32 `scale` and, unless null, i32 `zero`, stored
+/// as `codeType`.
 mlir::Value emitCode(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
-                     mlir::Value scale, ir::QuantizerAttr quantizer,
-                     mlir::Type codeType);
+                     mlir::Value scale, mlir::Value zero,
+                     ir::QuantizerAttr quantizer, mlir::Type codeType);
 
 } // namespace quern::conversion
 

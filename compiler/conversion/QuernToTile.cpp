@@ -54,7 +54,9 @@ private:
   LogicalResult convertGroup(ir::KernelOp group);
   KernelScope startKernel(StringRef role, StringRef reason,
                           tile::NumericsClass numericsClass, Location loc);
-  void finishKernel(KernelScope &scope, Location loc);
+  void finishKernel(KernelScope &scope, Location loc,
+                    tile::LaunchPhase phase = tile::LaunchPhase::Run);
+  bool isMadeOfWeights(ir::KernelOp group);
   std::string getName(DictionaryAttr attrs, const std::string &otherwise);
 
   func::FuncOp layer;
@@ -86,8 +88,8 @@ LogicalResult LayerConverter::verifyBody() {
       return layer.emitOpError("convert_quern_c1: an argument of type ")
              << argument.getType() << "; layers take tensors";
   for (Operation &op : layer.getBody().front()) {
-    if (!isa<ir::KernelOp, CodesOp, ScalesOp, MakeQTensorOp, func::ReturnOp>(
-            op))
+    if (!isa<ir::KernelOp, CodesOp, ScalesOp, ZerosOp, MakeQTensorOp,
+             func::ReturnOp>(op))
       return op.emitOpError("convert_quern_c1: stands outside of any kernel; "
                             "run quern-form-kernels first");
     for (Value operand : op.getOperands())
@@ -103,9 +105,11 @@ LogicalResult LayerConverter::collectOutputs() {
     std::string otherwise =
         ret.getNumOperands() == 1 ? "result" : fmt::format("result{}", i);
     std::string name = getName(layer.getResultAttrDict(i), otherwise);
-    if (isa<QTensorType>(value.getType())) {
+    if (auto type = dyn_cast<QTensorType>(value.getType())) {
       outputs.push_back({name, "codes", resolveBuffer(value, Part::Codes)});
       outputs.push_back({name, "scales", resolveBuffer(value, Part::Scales)});
+      if (type.hasZeros())
+        outputs.push_back({name, "zeros", resolveBuffer(value, Part::Zeros)});
     } else {
       outputs.push_back({name, "values", resolveBuffer(value)});
     }
@@ -130,9 +134,11 @@ void LayerConverter::declareSignature() {
         getName(layer.getArgAttrDict(i), fmt::format("arg{}", i));
     auto role = layer.getArgAttr(i, weightAttrName) ? tile::BufferRole::Weight
                                                     : tile::BufferRole::Input;
-    if (isa<QTensorType>(argument.getType())) {
+    if (auto type = dyn_cast<QTensorType>(argument.getType())) {
       declare({argument, Part::Codes}, name, "codes", role);
       declare({argument, Part::Scales}, name, "scales", role);
+      if (type.hasZeros())
+        declare({argument, Part::Zeros}, name, "zeros", role);
     } else {
       declare({argument}, name, "values", role);
     }
@@ -156,14 +162,36 @@ KernelScope LayerConverter::startKernel(StringRef role, StringRef reason,
   return scope;
 }
 
-void LayerConverter::finishKernel(KernelScope &scope, Location loc) {
+/// Sums of a weight's codes are the same in every run: they are made once, when
+/// weights are bound.
+bool LayerConverter::isMadeOfWeights(ir::KernelOp group) {
+  Block &body = group.getBody().front();
+  bool sums = false;
+  for (Operation &op : body.without_terminator()) {
+    if (!isa<SumCodesOp, CodesOp, ZerosOp>(op))
+      return false;
+    sums |= isa<SumCodesOp>(op);
+    for (Value operand : op.getOperands()) {
+      Value source = resolveBuffer(operand).value;
+      auto argument = dyn_cast<BlockArgument>(source);
+      bool weight = argument && argument.getOwner()->getParentOp() == layer &&
+                    layer.getArgAttr(argument.getArgNumber(), weightAttrName);
+      if (!weight)
+        return false;
+    }
+  }
+  return sums;
+}
+
+void LayerConverter::finishKernel(KernelScope &scope, Location loc,
+                                  tile::LaunchPhase phase) {
   SmallVector<bool> writes(scope.writes.begin(), scope.writes.end());
   scope.kernel.setWrites(writes);
   SmallVector<Value> operands;
   for (const BufferKey &key : scope.arguments)
     operands.push_back(buffers.at(key));
   tile::LaunchOp::create(builder, loc, scope.kernel.getSymName(), operands,
-                         tile::LaunchPhase::Run);
+                         phase);
 }
 
 LogicalResult LayerConverter::convertGroup(ir::KernelOp group) {
@@ -199,7 +227,9 @@ LogicalResult LayerConverter::convertGroup(ir::KernelOp group) {
   if (failed(contracts ? buildContractKernel(scope, group)
                        : buildBlockKernel(scope, group)))
     return failure();
-  finishKernel(scope, group.getLoc());
+  finishKernel(scope, group.getLoc(),
+               isMadeOfWeights(group) ? tile::LaunchPhase::Prepare
+                                      : tile::LaunchPhase::Run);
   return success();
 }
 
@@ -213,7 +243,9 @@ void LayerConverter::declareTemporary(ir::KernelOp group, OpResult result) {
   if (isa_and_nonnull<EncodeOp>(op))
     part = "codes";
   else if (op && op->getAttr(partAttrName) == builder.getStringAttr("quantize"))
-    part = "scales";
+    part = cast<RankedTensorType>(value.getType()).getElementType().isInteger(8)
+               ? "zeros"
+               : "scales";
   std::string name;
   if (auto named = dyn_cast<NameLoc>(value.getLoc()))
     name = named.getName().str();
@@ -224,7 +256,9 @@ void LayerConverter::declareTemporary(ir::KernelOp group, OpResult result) {
   for (unsigned i = 1; !temporaryNames.insert(unique + "." + part.str()).second;
        ++i)
     unique = fmt::format("{}.{}", name, i);
-  declare({result}, unique, part, tile::BufferRole::Temporary);
+  declare({result}, unique, part,
+          isMadeOfWeights(group) ? tile::BufferRole::Packed
+                                 : tile::BufferRole::Temporary);
 }
 
 LogicalResult LayerConverter::run() {

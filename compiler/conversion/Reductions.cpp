@@ -186,6 +186,15 @@ Value ElementEmitter::emitReduce(ReduceOp op, const Index &index) {
         builder, loc,
         reduce(op, 0, tile::ReduceKind::MaximumF, shape, extents, index, value),
         element);
+  case ir::ReduceKind::Min: {
+    // The negated maximum of what is negated: exact, and NaN stays NaN.
+    Value most = reduce(op, 0, tile::ReduceKind::MaximumF, shape, extents,
+                        index, [&](const Index &at) -> Value {
+                          return arith::NegFOp::create(builder, loc, value(at));
+                        });
+    return fromF32(builder, loc, arith::NegFOp::create(builder, loc, most),
+                   element);
+  }
   case ir::ReduceKind::Sum:
   case ir::ReduceKind::Mean: {
     Value sum =
@@ -197,6 +206,23 @@ Value ElementEmitter::emitReduce(ReduceOp op, const Index &index) {
   }
   }
   return {};
+}
+
+Value ElementEmitter::emitSumCodes(SumCodesOp op, const Index &index) {
+  Location loc = op.getLoc();
+  RankedTensorType shape = op.getInput().getType();
+  return reduce(
+      op, 0, tile::ReduceKind::AddI, shape,
+      normalizeBlock(shape, op.getBlock()), index,
+      [&](const Index &at) -> Value {
+        Value code = emitI32(op.getInput(), at);
+        if (!op.getZeros())
+          return code;
+        Value zero =
+            emitI32(op.getZeros(),
+                    blockIndex(at, normalizeBlock(shape, *op.getZerosBlock())));
+        return arith::SubIOp::create(builder, loc, code, zero);
+      });
 }
 
 Value ElementEmitter::emitRowOp(Operation *op, const Index &index) {

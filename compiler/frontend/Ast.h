@@ -53,8 +53,9 @@ struct GranularityExpr {
   std::vector<int64_t> extents;
 };
 
-/// `f16[M, 64]`, `i8[N, K] * f32[N, 1]`, `i8[M, K] per token * f16`; without
-/// shapes in an argument of quantize: `i8 per token`.
+/// `f16[M, 64]`, `i8[N, K] * f32[N, 1]`, `i8[M, K] per token * f16`; with zero
+/// points `(u8[N, K] - u8[N, 1]) * f32[N, 1]`; without shapes in an argument of
+/// quantize: `i8 per token`, `(u8 - u8) per token`.
 struct TypeExpr {
   Place place;
   std::string element;
@@ -66,6 +67,11 @@ struct TypeExpr {
   std::string scaleElement;
   bool scaleHasShape = false;
   std::vector<DimPtr> scaleDims;
+  bool hasZeros = false; ///< `(codes - u8...)` was written
+  Place zerosPlace;
+  std::string zerosElement;
+  bool zerosHaveShape = false;
+  std::vector<DimPtr> zerosDims;
 };
 
 //===----------------------------------------------------------------------===//

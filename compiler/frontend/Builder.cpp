@@ -177,7 +177,7 @@ struct LayerBuilder::State {
     auto block =
         emitter.granularity({}, granularity->word, granularity->extents, *dims);
     return block ? emitter.quantizedType({}, *dims, element, std::move(*block),
-                                         {}, scale)
+                                         {}, scale, granularity->zeros)
                  : Type();
   }
 
@@ -326,7 +326,7 @@ Tensor LayerBuilder::quantize(const Tensor &x, DType codes,
     if (auto block = s.emit().granularity({}, granularity.word,
                                           granularity.extents, dims))
       type = s.emit().quantizedType({}, dims, codes, std::move(*block), {},
-                                    options.scaleType);
+                                    options.scaleType, granularity.zeros);
   }
   QuantizeSettings settings;
   auto set = [](const std::optional<double> &from,
@@ -339,10 +339,13 @@ Tensor LayerBuilder::quantize(const Tensor &x, DType codes,
   set(options.qmax, settings.qmax);
   set(options.floor, settings.floor);
   settings.rounding = options.rounding;
-  std::optional<Operand> scale;
+  std::optional<Operand> scale, zero;
   if (options.scale)
     scale = s.operand(*options.scale);
-  return s.tensor(s.emit().quantize({}, input, type, {}, scale, settings));
+  if (options.zero)
+    zero = s.operand(*options.zero);
+  return s.tensor(
+      s.emit().quantize({}, input, type, {}, scale, zero, settings));
 }
 
 Tensor LayerBuilder::dequantize(const Tensor &x) {

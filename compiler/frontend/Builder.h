@@ -89,18 +89,25 @@ private:
   const LayerBuilder *owner = nullptr; ///< null for a number
 };
 
-/// `per <word>(extents)`: how many elements share a scale.
+/// `per <word>(extents)`: how many elements share a scale, and whether they
+/// share a zero point too.
 struct Granularity {
   std::string word;
   std::vector<int64_t> extents;
+  bool zeros = false;
 };
-inline Granularity perTensor() { return {"tensor", {}}; }
-inline Granularity perToken() { return {"token", {}}; }
-inline Granularity perChannel() { return {"channel", {}}; }
-inline Granularity perGroup(int64_t group) { return {"group", {group}}; }
+/// `(u8 - u8) per token` from `u8 per token`.
+inline Granularity withZeros(Granularity granularity) {
+  granularity.zeros = true;
+  return granularity;
+}
+inline Granularity perTensor() { return {"tensor", {}, false}; }
+inline Granularity perToken() { return {"token", {}, false}; }
+inline Granularity perChannel() { return {"channel", {}, false}; }
+inline Granularity perGroup(int64_t group) { return {"group", {group}, false}; }
 /// Extents for the last dimensions; those before have one scale per index.
 inline Granularity perBlock(std::vector<int64_t> extents) {
-  return {"block", std::move(extents)};
+  return {"block", std::move(extents), false};
 }
 
 /// A value of a layer. Copying it copies a reference.
@@ -138,8 +145,9 @@ private:
 /// What `quantize` may be told beyond the codes and the granularity.
 struct QuantizeOptions {
   DType scaleType = DType::F32;
-  /// Given: static quantization with these scales.
-  std::optional<Tensor> scale;
+  /// Given: static quantization with these scales, and these zero points if
+  /// the codes have them.
+  std::optional<Tensor> scale, zero;
   std::optional<Rounding> rounding;
   std::optional<double> divisor, qmin, qmax, floor;
 };

@@ -42,7 +42,7 @@ LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
                      const QuantizeSettings &settings) {
   DType codes = *getDType(type.getCodes().getElementType());
   DType scales = *getDType(type.getScale().getType());
-  Quantizer q = Quantizer::defaultFor(codes, scales);
+  Quantizer q = Quantizer::defaultFor(codes, scales, type.hasZeros());
   auto [low, high] = codeRange(codes);
   auto refuse = [&](Place where, std::string message, std::string note) {
     error(where.line ? where : place, std::move(message), {std::move(note)});
@@ -106,10 +106,12 @@ LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
 
 Operand LayerEmitter::quantize(Place place, Operand x, Type type,
                                Place typePlace, std::optional<Operand> scale,
+                               std::optional<Operand> zero,
                                const QuantizeSettings &settings) {
   RankedTensorType input = plainFloat(place, "'quantize'", x);
   auto quantized = llvm::dyn_cast_or_null<ir::QTensorType>(type);
-  if (!input || !quantized || (scale && scale->isPoison()))
+  if (!input || !quantized || (scale && scale->isPoison()) ||
+      (zero && zero->isPoison()))
     return {};
   if (ir::getDims(input) != ir::getDims(quantized.getCodes()))
     return error(
@@ -120,27 +122,44 @@ Operand LayerEmitter::quantize(Place place, Operand x, Type type,
       recipe(place, quantized, scale.has_value(), settings);
   if (!quantizer)
     return {};
-  Value scaleValue;
-  if (scale) {
-    std::string wanted = symbols.print(Type(quantized.getScalesType()));
-    if (scale->isNumber())
-      return error(
-          at(*scale, place),
-          fmt::format("the scale is {}, found {}", wanted, show(*scale)),
-          {fmt::format("declare a parameter: s: {}", wanted)});
-    if (scale->value.getType() != quantized.getScalesType())
-      return error(at(*scale, place),
-                   fmt::format("the granularity needs a scale of type {}, "
-                               "found {}",
-                               wanted, show(*scale)),
-                   {"shape and element type must be those"});
-    scaleValue = scale->value;
-  }
+  if (zero && !quantized.hasZeros())
+    return error(at(*zero, place), "a zero point for codes without one",
+                 {"write the codes' type as (u8 - u8) per token"});
+  if (quantized.hasZeros() && scale.has_value() != zero.has_value())
+    return error(place,
+                 scale ? "a scale without a zero point"
+                       : "a zero point without a scale",
+                 {"give both, scale = s, zero = z, or neither"});
+  Value scaleValue, zeroValue;
+  if (scale &&
+      !(scaleValue = given(place, "scale", *scale, quantized.getScalesType())))
+    return {};
+  if (zero && !(zeroValue = given(place, "zero point", *zero,
+                                  quantized.getZerosType())))
+    return {};
   return Operand::ofValue(
       ir::QuantizeOp::create(builder, loc(place), quantized, x.value,
-                             scaleValue,
+                             scaleValue, zeroValue,
                              ir::getQuantizerAttr(context, *quantizer)),
       place);
+}
+
+Value LayerEmitter::given(Place place, llvm::StringRef what,
+                          const Operand &operand, RankedTensorType wanted) {
+  std::string shown = symbols.print(Type(wanted));
+  if (operand.isNumber())
+    error(at(operand, place),
+          fmt::format("the {} is {}, found {}", std::string_view(what), shown,
+                      show(operand)),
+          {fmt::format("declare a parameter: s: {}", shown)});
+  else if (operand.value.getType() != wanted)
+    error(at(operand, place),
+          fmt::format("the granularity needs a {} of type {}, found {}",
+                      std::string_view(what), shown, show(operand)),
+          {"shape and element type must be those"});
+  else
+    return operand.value;
+  return {};
 }
 
 Operand LayerEmitter::dequantize(Place place, Operand x) {

@@ -50,7 +50,8 @@ Type LayerEmitter::tensorType(Place place, Dims dims, DType element) {
 }
 
 Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
-                                 Blocks block, Place scalePlace, DType scale) {
+                                 Blocks block, Place scalePlace, DType scale,
+                                 bool zeros) {
   if (codes != DType::I8 && codes != DType::U8 && codes != DType::F8E4M3 &&
       codes != DType::F8E5M2) {
     error(place, fmt::format("codes of type {}", name(codes)),
@@ -60,6 +61,11 @@ Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
   if (scale != DType::F32 && scale != DType::F16 && scale != DType::BF16) {
     error(scalePlace, fmt::format("scales of type {}", name(scale)),
           {"scales are f32, f16 or bf16"});
+    return {};
+  }
+  if (zeros && isFloat(codes)) {
+    error(place, fmt::format("zero points for {} codes", name(codes)),
+          {"zero points are for i8 and u8"});
     return {};
   }
   auto tensor =
@@ -74,8 +80,8 @@ Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
       extent = length.getValue() == 1 ? 1 : 0;
   return ir::QTensorType::get(
       context, tensor,
-      ir::ScaleAttr::get(context, block,
-                         quern::getElementType(context, scale)));
+      ir::ScaleAttr::get(context, block, quern::getElementType(context, scale)),
+      zeros ? tensor.getElementType() : Type());
 }
 
 std::optional<LayerEmitter::Blocks>

@@ -86,7 +86,7 @@ public:
 
   mlir::Type tensorType(Place place, Dims dims, DType element);
   mlir::Type quantizedType(Place place, Dims dims, DType codes, Blocks block,
-                           Place scalePlace, DType scale);
+                           Place scalePlace, DType scale, bool zeros = false);
   /// The block extents of `per <word>(extents...)` for a shape.
   std::optional<Blocks> granularity(Place place, llvm::StringRef word,
                                     llvm::ArrayRef<int64_t> extents, Dims dims);
@@ -107,7 +107,7 @@ public:
   //===--- Quantization and products (EmitProducts.cpp) -------------------===//
 
   Operand quantize(Place place, Operand x, mlir::Type type, Place typePlace,
-                   std::optional<Operand> scale,
+                   std::optional<Operand> scale, std::optional<Operand> zero,
                    const QuantizeSettings &settings);
   Operand dequantize(Place place, Operand x);
   Operand matmul(Place place, Operand lhs, Operand rhs, bool transposeRhs);
@@ -210,6 +210,10 @@ private:
   bool checkLastAxisVector(Place place, llvm::StringRef function,
                            llvm::StringRef role, mlir::RankedTensorType x,
                            const Operand &vector);
+  /// The scale or zero point given to a static quantization; null after an
+  /// error.
+  mlir::Value given(Place place, llvm::StringRef what, const Operand &operand,
+                    mlir::RankedTensorType wanted);
   std::optional<Quantizer> recipe(Place place, ir::QTensorType type,
                                   bool isStatic,
                                   const QuantizeSettings &settings);

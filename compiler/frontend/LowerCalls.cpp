@@ -37,7 +37,7 @@ std::vector<Lowering::Function> Lowering::makeFunctions(MLIRContext *context) {
   static const llvm::StringLiteral axis[] = {"axis"};
   static const llvm::StringLiteral eps[] = {"eps"};
   static const llvm::StringLiteral quantizer[] = {
-      "scale", "rounding", "divisor", "qmin", "qmax", "floor"};
+      "scale", "zero", "rounding", "divisor", "qmin", "qmax", "floor"};
   std::vector<Function> table = {
       {"quantize", 2, 2, quantizer,
        "quantize(x, i8 per token, scale = s, rounding = half_even, divisor = "
@@ -294,16 +294,18 @@ Operand Lowering::callQuantize(const Expr &call) {
       return {};
     }
   }
-  std::optional<Operand> scale;
-  if (const Argument *argument = option(call, "scale")) {
-    if (!argument->value) {
-      errors.add(argument->place, "'scale' must be a value");
-      return {};
+  std::optional<Operand> scale, zero;
+  for (auto [word, operand] : {std::pair("scale", &scale), {"zero", &zero}})
+    if (const Argument *argument = option(call, word)) {
+      if (!argument->value) {
+        errors.add(argument->place, fmt::format("'{}' must be a value", word));
+        return {};
+      }
+      *operand = evaluate(*argument->value);
     }
-    scale = evaluate(*argument->value);
-  }
   if (x.kind != Operand::Kind::Value)
-    return emitter->quantize(call.place, x, {}, target.place, scale, settings);
+    return emitter->quantize(call.place, x, {}, target.place, scale, zero,
+                             settings);
   auto tensor = dyn_cast<RankedTensorType>(x.value.getType());
   Dims dims = tensor ? ir::getDims(tensor) : Dims();
   // The type is resolved for a tensor only; anything else is refused by
@@ -317,7 +319,8 @@ Operand Lowering::callQuantize(const Expr &call) {
          "type"});
     return {};
   }
-  return emitter->quantize(call.place, x, type, target.place, scale, settings);
+  return emitter->quantize(call.place, x, type, target.place, scale, zero,
+                           settings);
 }
 
 Operand Lowering::callDequantize(const Expr &call) {

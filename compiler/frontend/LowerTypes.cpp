@@ -282,6 +282,49 @@ std::optional<LayerEmitter::Blocks> Lowering::inferBlocks(const TypeExpr &type,
   return block;
 }
 
+/// Zero points are of the codes' type and as many as there are scales.
+bool Lowering::checkZeros(const TypeExpr &type, const Dims &dims, DType codes,
+                          const LayerEmitter::Blocks &block) {
+  std::optional<DType> zeros =
+      resolveElementType(type.zerosElement, type.zerosPlace, errors);
+  if (!zeros)
+    return false;
+  if (*zeros != codes || isFloat(codes)) {
+    errors.add(type.zerosPlace,
+               fmt::format("zero points of type {} for codes of type {}",
+                           name(*zeros), name(codes)),
+               {"zero points are of the codes' type, which is i8 or u8"});
+    return false;
+  }
+  if (!type.zerosHaveShape)
+    return true;
+  if (type.zerosDims.size() != dims.size()) {
+    errors.add(type.zerosPlace,
+               fmt::format("zero points of rank {} for codes of rank {}",
+                           type.zerosDims.size(), dims.size()),
+               {"there is a zero point for each scale"});
+    return false;
+  }
+  for (size_t i = 0; i < dims.size(); ++i) {
+    std::optional<int64_t> extent =
+        inferBlock(*type.zerosDims[i], dims[i], static_cast<int>(i));
+    if (!extent)
+      return false;
+    auto length = dyn_cast<AffineConstantExpr>(dims[i]);
+    auto whole = [&](int64_t e) {
+      return e == 0 || (length && e >= length.getValue());
+    };
+    if (*extent != block[i] && !(whole(*extent) && whole(block[i]))) {
+      errors.add(type.zerosPlace,
+                 "zero points and scales of different granularity",
+                 {"there is a zero point for each scale: (u8[M, K] - u8[M, 1]) "
+                  "* f32[M, 1]"});
+      return false;
+    }
+  }
+  return true;
+}
+
 Type Lowering::resolveType(const TypeExpr &type, const Dims *implied) {
   std::optional<DType> element =
       resolveElementType(type.element, type.place, errors);
@@ -303,6 +346,12 @@ Type Lowering::resolveType(const TypeExpr &type, const Dims *implied) {
     return {};
   }
   if (!type.granularity && !type.hasScale) {
+    if (type.hasZeros) {
+      errors.add(type.place, "zero points without scales",
+                 {"write (u8[M, K] - u8[M, 1]) * f32[M, 1], or (u8 - u8) per "
+                  "token"});
+      return {};
+    }
     if (type.hasShape)
       return emitter->tensorType(type.place, dims, *element);
     errors.add(
@@ -344,6 +393,8 @@ Type Lowering::resolveType(const TypeExpr &type, const Dims *implied) {
   }
   if (!block)
     return {};
+  if (type.hasZeros && !checkZeros(type, dims, *element, *block))
+    return {};
   return emitter->quantizedType(type.place, dims, *element, std::move(*block),
-                                scalePlace, scale);
+                                scalePlace, scale, type.hasZeros);
 }

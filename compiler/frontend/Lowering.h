@@ -51,6 +51,8 @@ private:
   mlir::Type resolveType(const TypeExpr &type, const Dims *implied);
   std::optional<LayerEmitter::Blocks> inferBlocks(const TypeExpr &type,
                                                   const Dims &dims);
+  bool checkZeros(const TypeExpr &type, const Dims &dims, DType codes,
+                  const LayerEmitter::Blocks &block);
   std::optional<int64_t> inferBlock(const DimExpr &scale, mlir::AffineExpr code,
                                     int axis);
 

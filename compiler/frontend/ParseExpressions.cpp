@@ -241,8 +241,10 @@ ExprPtr Parser::parsePrimary() {
 }
 
 /// True where an argument is a type and not an expression: `i8 per token`,
-/// `f16[...]`, and any name followed by `per`.
+/// `f16[...]`, `(u8 - u8) per token`, and any name followed by `per`.
 bool Parser::startsType() const {
+  if (at(TokenKind::LParen))
+    return peek(1).kind == TokenKind::Name && isElementTypeName(peek(1).text);
   return at(TokenKind::Name) &&
          (peek(1).kind == TokenKind::Per || isElementTypeName(peek().text));
 }

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 //
 // Forms of the dequantization algebra that this version does not compile
-// (zero points, flat and gather maps, several levels of scales) are known
+// (offsets, flat and gather maps, several levels of scales) are known
 // here, so that they are refused by name and not as mistakes of form.
 //
 //===----------------------------------------------------------------------===//
@@ -19,7 +19,8 @@ using namespace quern::frontend;
 
 static const char *const supportedTypes =
     "supported are codes * scales, such as i8[N, K] * f32[N, 1] or "
-    "f8e4m3[N, K] * f32[N/128, K/128], and i8[M, K] per token";
+    "f8e4m3[N, K] * f32[N/128, K/128], i8[M, K] per token, and zero points of "
+    "the codes' type: (u8[M, K] - u8[M, 1]) * f32[M, 1]";
 
 bool Parser::parseInteger(int64_t &value, llvm::StringRef what) {
   if (!at(TokenKind::Integer))
@@ -166,8 +167,7 @@ bool Parser::parseType(TypeExpr &type) {
                {supportedTypes});
     return false;
   };
-  if (at(TokenKind::LParen))
-    return unsupported("zero points and parenthesised scale formulas");
+  bool parenthesised = accept(TokenKind::LParen);
   if (!at(TokenKind::Name))
     return fail("a type such as f16[M, 64]");
   type.element = take().text.str();
@@ -180,6 +180,23 @@ bool Parser::parseType(TypeExpr &type) {
     if (!parseDims(type.dims))
       return false;
   }
+  if (parenthesised) {
+    if (!at(TokenKind::Minus))
+      return unsupported("parenthesised scale formulas");
+    take();
+    type.hasZeros = true;
+    type.zerosPlace = peek().place;
+    if (!at(TokenKind::Name))
+      return fail("the zero points' type, such as u8[N, 1]");
+    type.zerosElement = take().text.str();
+    if (at(TokenKind::LBracket)) {
+      type.zerosHaveShape = true;
+      if (!parseDims(type.zerosDims))
+        return false;
+    }
+    if (!expect(TokenKind::RParen, "')' after the zero points"))
+      return false;
+  }
   if (at(TokenKind::Per)) {
     if (!parseGranularity(type))
       return false;
@@ -188,7 +205,7 @@ bool Parser::parseType(TypeExpr &type) {
     type.hasScale = true;
     here = type.scalePlace = peek().place;
     if (at(TokenKind::LParen))
-      return unsupported("zero points and parenthesised scale formulas");
+      return unsupported("parenthesised scale formulas");
     if (!at(TokenKind::Name))
       return fail("the scales' type, such as f32[N, 1]");
     type.scaleElement = take().text.str();
@@ -208,7 +225,7 @@ bool Parser::parseType(TypeExpr &type) {
   }
   if (at(TokenKind::Minus)) {
     here = peek().place;
-    return unsupported("zero points and offsets");
+    return unsupported("offsets after the scale");
   }
   return true;
 }

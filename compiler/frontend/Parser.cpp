@@ -191,12 +191,24 @@ bool Parser::parseParameter(Parameter &parameter) {
          parseType(parameter.type);
 }
 
+/// True at `(u8[...] -`: what stands before the minus is one element type, with
+/// a shape or without.
+bool Parser::startsZeroPoints() const {
+  if (!at(TokenKind::LParen) || peek(1).kind != TokenKind::Name)
+    return false;
+  unsigned next = 2;
+  if (peek(next).kind == TokenKind::LBracket) {
+    while (peek(next).kind != TokenKind::RBracket &&
+           peek(next).kind != TokenKind::End)
+      ++next;
+    ++next;
+  }
+  return peek(next).kind == TokenKind::Minus;
+}
+
 bool Parser::parseResults(Layer &layer) {
-  // `(` opens a list of results, unless it opens a type with zero points,
-  // which parseType refuses by name. Both start with `(`, and only the list
-  // can be followed by a name and a colon or hold a whole type, so a list is
-  // assumed.
-  if (!accept(TokenKind::LParen)) {
+  // `(` opens a list of results, or a type with zero points.
+  if (startsZeroPoints() || !accept(TokenKind::LParen)) {
     ResultDecl &result = layer.results.emplace_back();
     result.place = peek().place;
     return parseType(result.type);

@@ -81,6 +81,7 @@ private:
   bool parseArgument(Argument &argument);
   bool parseSlice(Expr &slice);
   bool startsType() const;
+  bool startsZeroPoints() const;
   ExprPtr make(Expr::Kind kind, Place place, llvm::StringRef text, ExprPtr lhs,
                ExprPtr rhs);
   bool enter(Place place);

@@ -276,23 +276,27 @@ std::string SymbolSpace::print(Type type) const {
   auto quantized = dyn_cast<ir::QTensorType>(type);
   if (!quantized)
     return "?";
-  std::string text =
-      print(Type(quantized.getCodes())) + " * " +
-      std::string(name(*getDType(quantized.getScale().getType()))) + "[";
+  std::string codes = print(Type(quantized.getCodes())), scales;
   // The scales' extents as the language writes them: the block is what a
   // reader compares, so it shows even where the quotient is a number.
   for (auto [i, dim, block] :
        llvm::enumerate(ir::getDims(quantized.getCodes()),
                        quantized.getScale().getBlock())) {
-    text += i ? ", " : "";
+    scales += i ? ", " : "";
     if (block == 0)
-      text += "1";
+      scales += "1";
     else if (block == 1)
-      text += print(dim);
+      scales += print(dim);
     else
-      text += printExpr(dim, *this, 2) + "/" + std::to_string(block);
+      scales += printExpr(dim, *this, 2) + "/" + std::to_string(block);
   }
-  return text + "]";
+  scales = "[" + scales + "]";
+  std::string scaleType(name(*getDType(quantized.getScale().getType())));
+  if (!quantized.hasZeros())
+    return codes + " * " + scaleType + scales;
+  return fmt::format("({} - {}{}) * {}{}", codes,
+                     name(*getDType(quantized.getZeros())), scales, scaleType,
+                     scales);
 }
 
 std::string SymbolSpace::printRange(unsigned index) const {

@@ -47,13 +47,15 @@ const std::vector<std::string> &Oracle::resultNames() const {
   return state->results;
 }
 
-/// One name for a plain tensor, two for a quantized one.
+/// One name for a plain tensor, two or three for a quantized one.
 static void addNames(std::vector<std::string> &names, Type type,
                      StringAttr attr, const std::string &fallback) {
   std::string name = attr ? attr.getValue().str() : fallback;
-  if (isa<ir::QTensorType>(type)) {
+  if (auto quantized = dyn_cast<ir::QTensorType>(type)) {
     names.push_back(name + ".codes");
     names.push_back(name + ".scales");
+    if (quantized.hasZeros())
+      names.push_back(name + ".zeros");
   } else {
     names.push_back(name);
   }

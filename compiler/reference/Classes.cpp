@@ -49,6 +49,7 @@ static ClassifiedOp classifyOp(Operation *op, bool fast) {
           })
       .Case<ReduceOp>([&](ReduceOp reduce) -> ClassifiedOp {
         if (reduce.getKind() == ReduceKind::Max ||
+            reduce.getKind() == ReduceKind::Min ||
             reduce.getKind() == ReduceKind::AbsMax)
           return {reduce, NumericsClass::Exact, "a maximum has no order"};
         if (fast)

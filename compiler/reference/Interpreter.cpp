@@ -65,9 +65,17 @@ Result<Tensor> Machine::make(RankedTensorType type) const {
 /// make_qtensor, codes and scales only take values apart and together.
 static Result<void> evaluate(Machine &machine, MakeQTensorOp op) {
   ArrayRef<int64_t> block = op.getResult().getType().getScale().getBlock();
-  machine.values[op.getResult()] = Value{machine.tensor(op.getCodes()),
-                                         machine.tensor(op.getScales()),
-                                         {block.begin(), block.end()}};
+  Value value{machine.tensor(op.getCodes()),
+              machine.tensor(op.getScales()),
+              {block.begin(), block.end()},
+              std::nullopt};
+  if (op.getZeros())
+    value.zeros = machine.tensor(op.getZeros());
+  machine.values[op.getResult()] = std::move(value);
+  return {};
+}
+static Result<void> evaluate(Machine &machine, ZerosOp op) {
+  machine.set(op.getResult(), *machine.get(op.getInput()).zeros);
   return {};
 }
 static Result<void> evaluate(Machine &machine, CodesOp op) {
@@ -100,7 +108,7 @@ static Result<void> runOp(Machine &machine, Operation *op) {
   if (isa<ElementwiseInterface>(op))
     return evaluateElementwise(machine, op);
   return llvm::TypeSwitch<Operation *, Result<void>>(op)
-      .Case<QuantizeOp, DequantizeOp, MakeQTensorOp, CodesOp, ScalesOp,
+      .Case<QuantizeOp, DequantizeOp, MakeQTensorOp, CodesOp, ScalesOp, ZerosOp,
             MatmulOp, ContractOp, ReduceOp, SoftmaxOp, RmsNormOp, LayerNormOp,
             ConstantOp, ReshapeOp, TransposeOp, SliceOp, ConcatOp, GatherOp,
             KernelOp>([&](auto typed) { return evaluate(machine, typed); })
@@ -166,9 +174,11 @@ static Result<std::vector<Tensor>> run(func::FuncOp layer,
 
   size_t next = 0;
   for (BlockArgument argument : layer.getArguments()) {
-    Value value{Tensor::borrow(inputs[next++]), std::nullopt, {}};
+    Value value{Tensor::borrow(inputs[next++]), std::nullopt, {}, std::nullopt};
     if (auto type = dyn_cast<QTensorType>(argument.getType())) {
       value.scales = Tensor::borrow(inputs[next++]);
+      if (type.hasZeros())
+        value.zeros = Tensor::borrow(inputs[next++]);
       llvm::append_range(value.block, type.getScale().getBlock());
     }
     machine.values[argument] = std::move(value);
@@ -182,6 +192,8 @@ static Result<std::vector<Tensor>> run(func::FuncOp layer,
     list.push_back(std::move(value.tensor));
     if (value.scales)
       list.push_back(std::move(*value.scales));
+    if (value.zeros)
+      list.push_back(std::move(*value.zeros));
   }
   return list;
 }

@@ -35,7 +35,7 @@ struct Machine {
   }
   const Tensor &tensor(mlir::Value value) const { return get(value).tensor; }
   void set(mlir::Value value, Tensor tensor) {
-    values[value] = Value{std::move(tensor), std::nullopt, {}};
+    values[value] = Value{std::move(tensor), std::nullopt, {}, std::nullopt};
   }
   /// The extents of a type for these symbol values.
   Result<std::vector<int64_t>> shapeOf(mlir::RankedTensorType type) const;

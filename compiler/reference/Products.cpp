@@ -50,11 +50,22 @@ struct Factors {
   }
 };
 
+/// The scales or zero points of a quantized value.
+std::optional<Factors> factorsOf(const Value &value,
+                                 const std::optional<Tensor> &part) {
+  if (!part)
+    return std::nullopt;
+  return Factors(value.block, value.tensor, *part);
+}
+
 /// An operand as rows of numbers; optionally dequantized on the way, and then
 /// rounded to the other operand's type.
 class Operand {
 public:
   explicit Operand(const Tensor &tensor) : tensor(tensor) {}
+  /// Subtracts the zero points: exact, as codes and their differences are
+  /// small integers.
+  void shift(const Factors *points) { zeros = points; }
   void dequantize(const Factors *scales, std::optional<DType> rounded) {
     factors = scales;
     type = rounded;
@@ -64,6 +75,12 @@ public:
   template <typename T>
   void load(int64_t row, int64_t column, int64_t n, T *out) const {
     tensor.load(row * tensor.rowLength() + column, n, out);
+    if (zeros) {
+      int64_t base = zeros->indexer.base(row);
+      int64_t extent = zeros->indexer.lastExtent();
+      for (int64_t i = 0; i < n; ++i)
+        out[i] -= static_cast<T>(zeros->values[base + (column + i) / extent]);
+    }
     if (!factors)
       return;
     int64_t base = factors->indexer.base(row);
@@ -83,6 +100,7 @@ public:
 
 private:
   const Tensor &tensor;
+  const Factors *zeros = nullptr;
   const Factors *factors = nullptr;
   std::optional<DType> type;
 };
@@ -347,14 +365,16 @@ static void cut(Product &product, int64_t extent, int64_t limit) {
     product.segments.push_back({0, 0});
 }
 
-static int64_t largestMagnitude(DType type) {
-  return type == DType::U8 ? 255 : 128;
+static int64_t largestMagnitude(DType type, bool zeros) {
+  return zeros || type == DType::U8 ? 255 : 128;
 }
 
-/// The most products of these codes whose sum stays within 32 bits whatever
-/// the codes are.
-static int64_t longestSum(DType a, DType b) {
-  return INT32_MAX / (largestMagnitude(a) * largestMagnitude(b));
+/// The most products of these codes, less zero points where there are any,
+/// whose sum stays within 32 bits whatever the codes are.
+static int64_t longestSum(DType a, DType b, bool aZeros = false,
+                          bool bZeros = false) {
+  return INT32_MAX /
+         (largestMagnitude(a, aZeros) * largestMagnitude(b, bZeros));
 }
 
 static bool isCode(DType type) {
@@ -373,11 +393,14 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   Product product = makeProduct(lhs.tensor, rhs.tensor, op.getTransposeRhs());
   product.real = machine.real();
   product.perturbation = nextPerturbation(machine);
-  std::optional<Factors> lhsScales, rhsScales;
-  if (lhs.quantized())
-    lhsScales.emplace(lhs.block, lhs.tensor, *lhs.scales);
-  if (rhs.quantized())
-    rhsScales.emplace(rhs.block, rhs.tensor, *rhs.scales);
+  std::optional<Factors> lhsScales = factorsOf(lhs, lhs.scales);
+  std::optional<Factors> rhsScales = factorsOf(rhs, rhs.scales);
+  std::optional<Factors> lhsZeros = factorsOf(lhs, lhs.zeros);
+  std::optional<Factors> rhsZeros = factorsOf(rhs, rhs.zeros);
+  if (lhsZeros)
+    product.lhs.shift(&*lhsZeros);
+  if (rhsZeros)
+    product.rhs.shift(&*rhsZeros);
   auto finish = [&]() -> Result<void> {
     machine.set(op.getResult(), std::move(*result));
     return {};
@@ -435,7 +458,10 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   int64_t extent = el && er ? std::min(el, er) : std::max(el, er);
   product.split = extent != 0;
   // The law cuts at a multiple of 128 (docs/numerics.md).
-  cut(product, extent, codes ? longestSum(l, r) / 128 * 128 : INT64_MAX);
+  cut(product, extent,
+      codes ? longestSum(l, r, lhs.zeros.has_value(), rhs.zeros.has_value()) /
+                  128 * 128
+            : INT64_MAX);
   if (lhsScales)
     product.lhsScales = &*lhsScales;
   if (rhsScales)
@@ -502,6 +528,10 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
     product.lhsScales = &*lhsScales;
     product.rhsScales = &*rhsScales;
   }
+  if (op.getLhsZeros() || op.getRhsZeros())
+    return opError(op, Errc::Unsupported,
+                   "the reference has no zero points in quern.contract; it "
+                   "interprets layers before their scales are hoisted");
   product.split = op.getSplit().has_value();
   if (product.split && codes &&
       static_cast<int64_t>(*op.getSplit()) > longestSum(l, r) &&

@@ -69,7 +69,7 @@ static float roundTo(quern::Rounding rounding, float t) {
 
 /// The code of one element as a number; stored without further rounding for
 /// integers, with one for float codes.
-static float encode(const Quantizer &q, float x, float s) {
+static float encode(const Quantizer &q, float x, float s, float zero) {
   float t = x / s;
   if (isFloat(q.codeType)) {
     if (t < q.qmin)
@@ -77,8 +77,10 @@ static float encode(const Quantizer &q, float x, float s) {
     return t > q.qmax ? q.qmax : t; // NaN compares false and stays.
   }
   if (t != t)
-    return 0.0f;
-  t = roundTo(q.rounding, t);
+    t = 0.0f;
+  // Beyond 2^23 everything is far outside the codes' range, and the sum's
+  // rounding does not matter.
+  t = roundTo(q.rounding, t) + zero;
   return t < q.qmin ? q.qmin : t > q.qmax ? q.qmax : t;
 }
 
@@ -126,6 +128,46 @@ static Result<void> computeScales(Machine &machine, const Tensor &input,
   return {};
 }
 
+/// The scales and zero points of a dynamic quantization.
+static void computeScalesAndZeros(Machine &machine, const Tensor &input,
+                                  ArrayRef<int64_t> block, const Quantizer &q,
+                                  Tensor &scales, Tensor &zeros) {
+  int64_t length = input.rowLength();
+  int64_t extent = ScaleIndexer(block, input.shape()).lastExtent();
+  auto compute = [&](auto start) {
+    using T = decltype(start);
+    // The range of every block, which holds 0.
+    std::vector<T> above(scales.elements(), T(0)), below(above);
+    forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
+      std::vector<T> x(length);
+      input.load(row * length, length, x.data());
+      forEachRun(length, extent, base,
+                 [&](int64_t begin, int64_t n, int64_t scale) {
+                   for (int64_t i = begin; i < begin + n; ++i) {
+                     above[scale] = strictMax(above[scale], x[i]);
+                     below[scale] = strictMax(below[scale], -x[i]);
+                   }
+                 });
+    });
+    std::vector<T> s(scales.elements()), z(scales.elements());
+    for (size_t i = 0; i < s.size(); ++i)
+      s[i] = strictMax((above[i] + below[i]) / static_cast<T>(q.divisor),
+                       static_cast<T>(q.floor));
+    scales.store(0, scales.elements(), s.data());
+    scales.load(0, scales.elements(), s.data()); // As they are stored.
+    for (size_t i = 0; i < s.size(); ++i) {
+      T point = below[i] / s[i] + static_cast<T>(q.qmin);
+      point = point > static_cast<T>(q.qmax) ? static_cast<T>(q.qmax) : point;
+      z[i] = point == point ? std::nearbyint(point) : T(0);
+    }
+    zeros.store(0, zeros.elements(), z.data());
+  };
+  if (machine.real())
+    compute(0.0);
+  else
+    compute(0.0f);
+}
+
 Result<void> evaluate(Machine &machine, QuantizeOp op) {
   QTensorType type = op.getResult().getType();
   Quantizer q = getQuantizer(op.getQuantizer(), type);
@@ -144,35 +186,51 @@ Result<void> evaluate(Machine &machine, QuantizeOp op) {
   Result<Tensor> scales = machine.make(type.getScalesType());
   if (!scales)
     return opError(op, scales.error().code, scales.error().message);
-  if (op.getScale())
+  std::optional<Tensor> zeros;
+  if (type.hasZeros()) {
+    Result<Tensor> made = machine.make(type.getZerosType());
+    if (!made)
+      return opError(op, made.error().code, made.error().message);
+    zeros = std::move(*made);
+  }
+  if (op.getScale()) {
     *scales = machine.tensor(op.getScale());
-  else if (Result<void> done = computeScales(machine, input, block, q, *scales);
-           !done)
+    if (op.getZero())
+      zeros = machine.tensor(op.getZero());
+  } else if (zeros) {
+    computeScalesAndZeros(machine, input, block, q, *scales, *zeros);
+  } else if (Result<void> done =
+                 computeScales(machine, input, block, q, *scales);
+             !done) {
     return done;
+  }
 
   int64_t length = input.rowLength();
   int64_t extent = ScaleIndexer(block, input.shape()).lastExtent();
   auto encodeRows = [&](auto zero, auto code) {
     using T = decltype(zero);
-    std::vector<T> s(scales->elements());
+    std::vector<T> s(scales->elements()), z(scales->elements(), T(0));
     scales->load(0, scales->elements(), s.data());
+    if (zeros)
+      zeros->load(0, zeros->elements(), z.data());
     forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
       std::vector<T> x(length);
       input.load(row * length, length, x.data());
       forEachRun(length, extent, base,
                  [&](int64_t begin, int64_t n, int64_t scale) {
                    for (int64_t i = begin; i < begin + n; ++i)
-                     x[i] = code(x[i], s[scale]);
+                     x[i] = code(x[i], s[scale], z[scale]);
                  });
       codes->store(row * length, length, x.data());
     });
   };
   if (machine.real())
-    encodeRows(0.0, [](double x, double s) { return x / s; });
+    encodeRows(0.0, [](double x, double s, double z) { return x / s + z; });
   else
-    encodeRows(0.0f, [&](float x, float s) { return encode(q, x, s); });
+    encodeRows(0.0f,
+               [&](float x, float s, float z) { return encode(q, x, s, z); });
   machine.values[op.getResult()] =
-      Value{*codes, *scales, {block.begin(), block.end()}};
+      Value{*codes, *scales, {block.begin(), block.end()}, zeros};
   return {};
 }
 
@@ -185,8 +243,10 @@ Result<void> evaluate(Machine &machine, DequantizeOp op) {
   int64_t extent = ScaleIndexer(input.block, input.tensor.shape()).lastExtent();
   auto decodeRows = [&](auto zero) {
     using T = decltype(zero);
-    std::vector<T> s(input.scales->elements());
+    std::vector<T> s(input.scales->elements()), z(s.size(), T(0));
     input.scales->load(0, input.scales->elements(), s.data());
+    if (input.zeros)
+      input.zeros->load(0, input.zeros->elements(), z.data());
     forEachRow(machine, input.tensor, input.block,
                [&](int64_t row, int64_t base) {
                  std::vector<T> x(length);
@@ -194,7 +254,7 @@ Result<void> evaluate(Machine &machine, DequantizeOp op) {
                  forEachRun(length, extent, base,
                             [&](int64_t begin, int64_t n, int64_t scale) {
                               for (int64_t i = begin; i < begin + n; ++i)
-                                x[i] = x[i] * s[scale];
+                                x[i] = (x[i] - z[scale]) * s[scale];
                             });
                  result->store(row * length, length, x.data());
                });

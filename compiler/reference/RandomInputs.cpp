@@ -210,6 +210,8 @@ Result<std::vector<HostTensor>> randomInputs(func::FuncOp layer,
       double unit = 1 / (largestFinite(first.dtype) * std::sqrt(k));
       for (int64_t s = 0; s < scales.elements(); ++s)
         scales.set(s, unit * (0.5 + random.uniform()));
+      if (cast<QTensorType>(layer.getArgument(i).getType()).hasZeros())
+        fillCodes(random, inputs[next++]);
       continue;
     }
     switch (first.dtype) {

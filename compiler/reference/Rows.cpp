@@ -68,6 +68,14 @@ static T reduceBlock(ReduceKind kind, Visit visit) {
     });
     return largest;
   }
+  case ReduceKind::Min: {
+    T smallest = std::numeric_limits<T>::infinity();
+    visit([&](const T *x, int64_t n) {
+      for (int64_t i = 0; i < n; ++i)
+        smallest = strictMin(smallest, x[i]);
+    });
+    return smallest;
+  }
   case ReduceKind::AbsMax: {
     // On the magnitude's bits a NaN is above everything.
     using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;

@@ -82,6 +82,8 @@ Result<std::vector<SignatureTensor>> inputsOf(func::FuncOp layer) {
     if (auto quantized = dyn_cast<QTensorType>(type)) {
       list.push_back({name + " (codes)", quantized.getCodes()});
       list.push_back({name + " (scales)", quantized.getScalesType()});
+      if (quantized.hasZeros())
+        list.push_back({name + " (zeros)", quantized.getZerosType()});
     } else if (auto tensor = dyn_cast<RankedTensorType>(type)) {
       list.push_back({name, tensor});
     } else {

@@ -89,11 +89,12 @@ private:
   int64_t extent = 1;
 };
 
-/// A value of the IR: a tensor, or the codes and scales of a quantized one.
+/// A value of the IR: a tensor, or the parts of a quantized one.
 struct Value {
   Tensor tensor; ///< The codes when quantized.
   std::optional<Tensor> scales;
-  std::vector<int64_t> block; ///< The scale's block map when quantized.
+  std::vector<int64_t> block;  ///< The scale's block map when quantized.
+  std::optional<Tensor> zeros; ///< Found by the same map.
 
   bool quantized() const { return scales.has_value(); }
 };

@@ -58,7 +58,10 @@ struct Quantizer {
 
   /// The default recipe for a pair of types. u8 codes are symmetric without a
   /// zero point: for data that is never negative (negatives clamp to 0).
-  static constexpr Quantizer defaultFor(DType codes, DType scales) {
+  /// With zero points the whole range of the codes is used, and the divisor is
+  /// its length.
+  static constexpr Quantizer defaultFor(DType codes, DType scales,
+                                        bool zeros = false) {
     Quantizer q;
     q.codeType = codes;
     q.scaleType = scales;
@@ -74,6 +77,10 @@ struct Quantizer {
       break;
     default:
       break;
+    }
+    if (zeros) {
+      q.divisor = 255.0f;
+      q.qmin = codes == DType::I8 ? -128.0f : 0.0f;
     }
     // f16's smallest normal number is 2^-14; bf16 shares f32's exponents.
     q.floor = scales == DType::F16 ? 0x1p-14f : 0x1p-126f;

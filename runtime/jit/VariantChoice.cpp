@@ -64,8 +64,11 @@ Result<size_t> detail::chooseForCuda(const ModuleDesc &module,
   for (size_t i = 0; i < module.variants.size(); ++i) {
     const VariantDesc &variant = module.variants[i];
     Result<Target> made = Target::parse(variant.target);
+    // "cuda:sm_90a" asks for that code; "sim:sm_90a" names a device, which like
+    // any other runs what was made for earlier ones.
     if (!made || made->kind != Target::Kind::Cuda || made->arch.empty() ||
-        (!target.arch.empty() && target.arch != made->arch)) {
+        (target.kind == Target::Kind::Cuda && !target.arch.empty() &&
+         target.arch != made->arch)) {
       notes.push_back(fmt::format("it has code for {}", variant.target));
       continue;
     }

@@ -133,8 +133,18 @@ public:
 
   TensorMap tensorMap(const Buffer &buffer,
                       const TensorMapShape &shape) override {
-    throw CaseError{CaseError::Kind::Unsupported,
-                    "the driver table has no tensor maps"};
+    cuda::TensorMapStorage encoded;
+    check(driver.tensorMapEncodeTiled(
+              &encoded, shape.dataType,
+              static_cast<uint32_t>(shape.extents.size()),
+              reinterpret_cast<void *>(buffer.address), shape.extents.data(),
+              shape.strides.data(), shape.box.data(),
+              shape.elementStrides.data(), 0, shape.swizzle, 0, shape.fillNan),
+          "cuTensorMapEncodeTiled");
+    TensorMap map;
+    static_assert(sizeof(map) == sizeof(encoded));
+    std::memcpy(&map, &encoded, sizeof(map));
+    return map;
   }
 
   void launchRaw(const std::string &kernel, const Launch &shape,

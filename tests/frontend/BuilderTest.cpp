@@ -57,6 +57,44 @@ void expectRefused(llvm::function_ref<void(LayerBuilder &)> build,
 
 } // namespace
 
+TEST(Builder, ZeroPoints) {
+  expectSame(
+      "f",
+      "layer f(x: f16[M, 64], s: f32[1, 1], z: u8[1, 1], weight w: "
+      "(i8[32, 64] - i8[32, 1]) * f16[32, 1]) -> f32[M, 32] {\n"
+      "  a = quantize(x, (u8[M, 64] - u8[1, 1]) * f32[1, 1], scale = s, "
+      "zero = z)\n"
+      "  return a @ w.T\n}",
+      [](LayerBuilder &b) {
+        Dim m = b.symbol("M");
+        Tensor x = b.input("x", DType::F16, {m, 64});
+        Tensor s = b.input("s", DType::F32, {1, 1});
+        Tensor z = b.input("z", DType::U8, {1, 1});
+        Tensor w = b.weight("w", DType::I8, {32, 64}, withZeros(perChannel()),
+                            DType::F16);
+        QuantizeOptions options;
+        options.scale = s;
+        options.zero = z;
+        Tensor a = b.quantize(x, DType::U8, withZeros(perTensor()), options)
+                       .named("a");
+        b.output(b.matmul(a, w, /*transposeB=*/true), DType::F32, {m, 32});
+      });
+  expectRefused(
+      [](LayerBuilder &b) {
+        Tensor x = b.input("x", DType::F16, {4, 64});
+        Tensor s = b.input("s", DType::F32, {1, 1});
+        QuantizeOptions options;
+        options.scale = s;
+        b.quantize(x, DType::U8, withZeros(perTensor()), options);
+      },
+      {"a scale without a zero point", "give both"});
+  expectRefused(
+      [](LayerBuilder &b) {
+        b.input("x", DType::F8E4M3, {4, 64}, withZeros(perToken()));
+      },
+      {"zero points for f8e4m3 codes"});
+}
+
 /// The example of docs/language.md.
 TEST(FrontendBuilder, Hello) {
   Parsed parsed = parse(readFile(QUERN_SOURCE_DIR "/examples/hello/hello.qn"));

@@ -82,8 +82,9 @@ TimedCase timedProduct(const std::string &layer, const char *peer, int64_t m,
           fmt::format("{} {}x{}x{}", peer, m, n, k)};
 }
 
-void addTimed(LayerSet &set, const std::vector<int64_t> &rows, int64_t n,
-              int64_t k) {
+/// `all`: not only the int8 product.
+void addProducts(LayerSet &set, const std::vector<int64_t> &rows, int64_t n,
+                 int64_t k, bool all = true) {
   std::string size = fmt::format("{}x{}", n, k);
   auto add = [&](const std::string &kind, const std::string &text) {
     set.layers.push_back({kind + "_" + size, text, {}});
@@ -97,6 +98,10 @@ void addTimed(LayerSet &set, const std::vector<int64_t> &rows, int64_t n,
       fmt::format("layer i8_codes(x: i8[M, {1}] * f32[M, 1], {2}) -> f16[M, "
                   "{0}] {{\n  return x @ w.T as f16\n}}\n",
                   n, k, weight));
+  for (int64_t m : rows)
+    set.timed.push_back(timedProduct(product, "i8", m, n, k, 1, 1));
+  if (!all)
+    return;
   std::string dynamic = add(
       "i8_dynamic",
       fmt::format("layer i8_dynamic(x: f16[M, {1}], {2}) -> f16[M, {0}] {{\n  "
@@ -114,7 +119,6 @@ void addTimed(LayerSet &set, const std::vector<int64_t> &rows, int64_t n,
                              "f16\n}}\n",
                              n, k));
   for (int64_t m : rows) {
-    set.timed.push_back(timedProduct(product, "i8", m, n, k, 1, 1));
     set.timed.push_back(timedProduct(dynamic, "i8", m, n, k, 1, 2));
     set.timed.push_back(timedProduct(fp8, "fp8", m, n, k, 1, 2));
     set.timed.push_back(timedProduct(half, "f16", m, n, k, 2, 2));
@@ -133,9 +137,10 @@ std::optional<LayerSet> gputest::layerSet(const std::string &name,
     found &= addExample(set, examples, "swiglu_small", ragged);
     found &= addExample(set, examples, "softmax_head", {{1}, {7}, {37}});
     found &= addExample(set, examples, "fp8_linear", {{1}, {7}, {37}});
+    addProducts(set, {16}, 128, 256, false);
   } else if (name == "small") {
     found &= addExample(set, examples, "swiglu_small", {{1}, {37}});
-    addTimed(set, {16}, 128, 256);
+    addProducts(set, {16}, 128, 256);
   } else if (name == "full") {
     addOperations(set, true);
     for (const char *example : {"swiglu_small", "softmax_head", "fp8_linear"})
@@ -149,8 +154,8 @@ std::optional<LayerSet> gputest::layerSet(const std::string &name,
                            3.0 * 4096 * 11008 + 4.0 * d * 4096,
                            ""});
     }
-    addTimed(set, {16, 256, 4096}, 4096, 4096);
-    addTimed(set, {16, 4096}, 11008, 4096);
+    addProducts(set, {16, 256, 4096}, 4096, 4096);
+    addProducts(set, {16, 4096}, 11008, 4096);
   } else {
     return std::nullopt;
   }

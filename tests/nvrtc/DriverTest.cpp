@@ -89,7 +89,7 @@ static_assert(offsetof(MemsetNodeParams, elementBytes) ==
 static_assert(offsetof(MemsetNodeParams, height) ==
               offsetof(CUDA_MEMSET_NODE_PARAMS, height));
 static_assert(sizeof(TensorMapStorage) == sizeof(CUtensorMap));
-static_assert(alignof(TensorMapStorage) == alignof(CUtensorMap));
+static_assert(alignof(TensorMapStorage) >= alignof(CUtensorMap));
 static_assert(sizeof(DevicePtr) == sizeof(CUdeviceptr));
 static_assert(std::is_same_v<DeviceOrdinal, CUdevice>);
 

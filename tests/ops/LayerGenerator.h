@@ -90,6 +90,8 @@ private:
   std::string printBlocks(const Extents &shape, const Blocks &blocks,
                           const std::string &scaleType);
   static std::string scaleShape(const Extents &shape, const Blocks &blocks);
+  std::string codesText(const std::string &codes, const Extents &shape,
+                        bool zeros);
   void useSymbols(const Extents &shape);
   /// `quantize(...)`, and the type of its result.
   std::pair<std::string, std::string>

@@ -155,6 +155,25 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: {T}[M, 300]) -> i8[M, 300] * f16[M, 1] {\n"
        "  return quantize(a, i8 per token * f16, rounding = half_away)\n}",
        rows},
+      {"quantize_zeros",
+       "layer t(a: {T}[M, 300]) -> (u8[M, 300] - u8[M, 1]) * f32[M, 1] {\n"
+       "  return quantize(a, (u8 - u8) per token)\n}",
+       rows},
+      {"quantize_zeros_i8_groups",
+       "layer t(a: {T}[M, 300]) -> (i8[M, 300] - i8[M, 300/128]) * f16[M, "
+       "300/128] {\n"
+       "  return quantize(a, (i8 - i8) per group(128) * f16)\n}",
+       rows},
+      {"quantize_zeros_tensor",
+       "layer t(a: {T}[M, 50]) -> f32[M, 50] {\n"
+       "  return dequantize(quantize(a, (u8 - u8) per tensor, rounding = "
+       "half_away))\n}",
+       {{1}, {7}, {33}}},
+      {"quantize_zeros_static",
+       "layer t(a: {T}[M, 300], s: f32[1, 1], z: u8[1, 1]) -> (u8[M, 300] - "
+       "u8[1, 1]) * f32[1, 1] {\n"
+       "  return quantize(a, (u8 - u8) per tensor, scale = s, zero = z)\n}",
+       rows},
       {"quantize_f8",
        "layer t(a: {T}[M, 300]) -> f8e4m3[M, 300] * f32[M, 1] {\n"
        "  return quantize(a, f8e4m3 per token)\n}",
@@ -177,6 +196,12 @@ const std::vector<OpCase> &quern::test::opCases() {
        "  return transpose(concat(a, b, axis=1), [1, 0])\n}",
        rows,
        {"f8e4m3", "f8e5m2"}},
+      {"dequantize_zeros",
+       "layer t(q: ({T}[M, 300] - {T}[M, 300/128]) * f32[M, 300/128]) -> "
+       "f32[M, "
+       "300] {\n  return dequantize(q)\n}",
+       rows,
+       {"i8", "u8"}},
       {"dequantize",
        "layer t(q: {T}[M, 300] * f32[M, 300/128]) -> f32[M, 300] {\n"
        "  return dequantize(q)\n}",
@@ -222,6 +247,64 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(x: {T}[M, 130], weight w: i8[45, 130] * f32[45, 130/20]) -> "
        "f32[M, 45] {\n  return quantize(x, i8 per group(20)) @ w.T\n}",
        rows},
+      {"linear_zeros",
+       "layer t(x: {T}[M, 70], weight w: (u8[45, 70] - u8[45, 1]) * f32[45, "
+       "1]) "
+       "-> f32[M, 45] {\n"
+       "  return quantize(x, (u8 - u8) per token) @ w.T\n}",
+       rows},
+      {"linear_zeros_left",
+       "layer t(x: {T}[M, 70], weight w: i8[45, 70] * f32[45, 1], b: f32[45]) "
+       "-> {T}[M, 45] {\n"
+       "  return gelu(quantize(x, (i8 - i8) per token) @ w.T + b)\n}",
+       rows},
+      {"linear_zeros_right",
+       "layer t(x: {T}[M, 70], weight w: (i8[70, 45] - i8[1, 45]) * f32[1, "
+       "45]) "
+       "-> f32[M, 45] {\n"
+       "  return quantize(x, i8 per token) @ w\n}",
+       rows},
+      {"linear_zeros_tensor",
+       "layer t(x: {T}[M, 64], s: f32[1, 1], z: u8[1, 1], weight w: (i8[48, "
+       "64] - i8[1, 1]) * f32[1, 1]) -> f32[M, 48] {\n"
+       "  return quantize(x, (u8 - u8) per tensor, scale = s, zero = z) @ "
+       "w.T\n}",
+       rows},
+      {"linear_zeros_groups",
+       "layer t(x: {T}[M, 160], weight w: (u8[40, 160] - u8[40, 160/32]) * "
+       "f16[40, 160/32]) -> f32[M, 40] {\n"
+       "  return quantize(x, (u8 - u8) per group(64)) @ w.T\n}",
+       rows},
+      {"linear_zeros_blocks",
+       "layer t(x: {T}[M, 130], weight w: (i8[130, 40] - i8[130/20, 40/16]) * "
+       "f32[130/20, 40/16]) -> f32[M, 40] {\n"
+       "  return quantize(x, i8 per token) @ w\n}",
+       rows},
+      {"linear_zeros_batch",
+       "layer t(x: f16[B, M, 70], weight w: (u8[45, 70] - u8[45, 1]) * f32[45, "
+       "1]) -> f32[B, M, 45] {\n"
+       "  return quantize(x, (u8 - u8) per token) @ w.T\n}",
+       {{1, 1}, {3, 7}, {0, 4}},
+       {""}},
+      {"linear_zeros_long",
+       "layer t(x: f16[M, 33100], weight w: (u8[3, 33100] - u8[3, 1]) * f32[3, "
+       "1]) -> f32[M, 3] {\n"
+       "  return quantize(x, (u8 - u8) per token) @ w.T\n}",
+       {{1}, {5}},
+       {""}},
+      {"gated_zeros",
+       "layer t(x: f16[M, 64], weight a: (u8[48, 64] - u8[48, 1]) * f32[48, "
+       "1], "
+       "weight b: (u8[48, 64] - u8[48, 1]) * f32[48, 1]) -> f16[M, 48] {\n"
+       "  q = quantize(x, (u8 - u8) per token)\n"
+       "  return silu(q @ a.T) * (q @ b.T) as f16\n}",
+       rows,
+       {""}},
+      {"weight_only_zeros",
+       "layer t(x: bf16[M, 96], weight w: (u8[40, 96] - u8[40, 96/32]) * "
+       "f16[40, 96/32]) -> f32[M, 40] {\n  return x @ w.T\n}",
+       rows,
+       {""}},
       {"linear_untransposed",
        "layer t(x: {T}[M, 64], weight w: i8[64, 48] * f32[1, 48]) -> f32[M, "
        "48] {\n  return quantize(x, i8 per token) @ w\n}",

@@ -108,7 +108,7 @@ void checkLayers(uint64_t first, uint64_t count,
                            "float product"})
     EXPECT_GT(coverage.operations[what], 0) << what;
   for (const char *what : {"tensor", "token", "group", "block", "column",
-                           "odd block", "short last block"})
+                           "odd block", "short last block", "zero points"})
     EXPECT_GT(coverage.granularities[what], 0) << what;
   for (const char *what : {"exact", "ordered", "bounded"})
     EXPECT_GT(coverage.classes[what], 0) << what;

@@ -91,19 +91,31 @@ std::string LayerGenerator::printBlocks(const Extents &shape,
   return fmt::format("* {}{}", scaleType, scaleShape(shape, blocks));
 }
 
+/// `u8[M, 64]`, or `(u8[M, 64] - u8)` with zero points.
+std::string LayerGenerator::codesText(const std::string &codes,
+                                      const Extents &shape, bool zeros) {
+  if (!zeros)
+    return codes + print(shape);
+  ++layer.granularities["zero points"];
+  return fmt::format("({}{} - {})", codes, print(shape), codes);
+}
+
 std::pair<std::string, std::string>
 LayerGenerator::quantize(const Value &value, const std::string &codes,
                          const Blocks &blocks) {
   std::string scaleType =
       chance(70) ? "f32" : pick<const char *>({"f16", "bf16"});
-  std::string type = codes + print(value.shape) + " " +
+  bool integer = codes[0] != 'f', zeros = integer && chance(25);
+  std::string type = codesText(codes, value.shape, zeros) + " " +
                      printBlocks(value.shape, blocks, scaleType);
   std::string settings;
-  bool integer = codes[0] != 'f';
   if (chance(20)) {
     // A static scale, from the caller.
     settings += fmt::format(
         ", scale = {}", parameter(scaleType + scaleShape(value.shape, blocks)));
+    if (zeros)
+      settings += fmt::format(
+          ", zero = {}", parameter(codes + scaleShape(value.shape, blocks)));
     useSymbols(value.shape);
     count("quantize static");
   } else {
@@ -135,7 +147,7 @@ void LayerGenerator::dequantizeParameter() {
   useSymbols(shape);
   std::string codes = pick<const char *>({"i8", "u8", "f8e4m3", "f8e5m2"});
   std::string q =
-      parameter(codes + print(shape) + " " +
+      parameter(codesText(codes, shape, codes[0] != 'f' && chance(25)) + " " +
                 printBlocks(shape, anyBlocks(shape),
                             pick<const char *>({"f32", "f16", "bf16"})));
   count("dequantize");
@@ -197,7 +209,7 @@ void LayerGenerator::product() {
     count("weight-only product");
   }
   std::string w =
-      parameter(codes() + print(shape) + " " +
+      parameter(codesText(codes(), shape, integer && chance(25)) + " " +
                     printBlocks(shape, rhsBlocks, chance(70) ? "f32" : "f16"),
                 chance(80));
   Extents result = x.shape;

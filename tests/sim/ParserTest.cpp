@@ -112,7 +112,8 @@ TEST(PtxParser, NamesWhatItDoesNotKnow) {
 TEST(PtxParser, RefusesWhatIsNotSimulated) {
   unsigned line = 0;
   for (const char *text :
-       {"wgmma.fence.sync.aligned;", "barrier.cluster.arrive;",
+       {"mbarrier.init.shared::global.b64 [%r1], 1;",
+        "wgmma.fence.sync.aligned;", "barrier.cluster.arrive;",
         "cp.async.bulk.commit_group;", "tcgen05.wait::ld.sync.aligned;",
         "setmaxnreg.inc.sync.aligned.u32 232;", "mapa.u32 %r1, %r2, %r3;",
         "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "

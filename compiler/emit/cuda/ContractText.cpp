@@ -64,6 +64,8 @@ void KernelWriter::writeConfig(SourceText &declarations,
     members.push_back("static constexpr bool sharedLhs = false;");
   if (!problem.sharedRhs)
     members.push_back("static constexpr bool sharedRhs = false;");
+  if (contract.hasAddends())
+    members.push_back("static constexpr bool corrects = true;");
 
   if (members.empty()) {
     declarations.add(fmt::format("struct {} : GemmDefaults {{}};", config));
@@ -100,14 +102,19 @@ Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
   body.bindIndex(block.getArgument(at + 2), Index::variable(kb, INT32_MAX));
   out.add("// The factor of each partial sum.");
   out.add(fmt::format(
-      "auto rescale = [&](int {}, int {}, int {}, float (&factor)[{}]) {{", m,
-      n, kb, contract.getNumTerms()));
+      "auto rescale = [&](int {}, int {}, int {}, float (&factor)[{}]{}) {{", m,
+      n, kb, contract.getNumTerms(),
+      contract.hasAddends()
+          ? fmt::format(", int (&addend)[{}]", contract.getNumTerms())
+          : ""));
   out.indent();
   if (Result<void> done = body.emitBody(block); !done)
     return done;
   auto yield = cast<tile::YieldOp>(block.getTerminator());
+  unsigned terms = contract.getNumTerms();
   for (auto [t, value] : llvm::enumerate(yield.getValues()))
-    out.add(fmt::format("factor[{}] = {};", t, body.scalar(value)),
+    out.add(fmt::format("{}[{}] = {};", t < terms ? "factor" : "addend",
+                        t % terms, body.scalar(value)),
             Place::of(value.getLoc()));
   out.dedent();
   out.add("};");

@@ -116,24 +116,24 @@ std::string quern::emit::identifier(llvm::StringRef text) {
 /// the templates define, as a reader of the text would expect.
 static bool isReserved(llvm::StringRef name) {
   static const llvm::StringSet<> reserved = {
-      "alignas",   "alignof",  "and",      "asm",       "auto",      "bool",
-      "break",     "case",     "catch",    "char",      "class",     "const",
-      "constexpr", "continue", "decltype", "default",   "delete",    "do",
-      "double",    "else",     "enum",     "explicit",  "export",    "extern",
-      "false",     "float",    "for",      "friend",    "goto",      "if",
-      "inline",    "int",      "long",     "mutable",   "namespace", "new",
-      "noexcept",  "not",      "nullptr",  "operator",  "or",        "private",
-      "protected", "public",   "register", "return",    "short",     "signed",
-      "sizeof",    "static",   "struct",   "switch",    "template",  "this",
-      "throw",     "true",     "try",      "typedef",   "typeid",    "typename",
-      "union",     "unsigned", "using",    "virtual",   "void",      "volatile",
-      "wchar_t",   "while",    "xor",      "s8",        "u8",        "u16",
-      "s32",       "u32",      "s64",      "u64",       "f16",       "bf16",
-      "e4m3",      "e5m2",     "gemm",     "tile",      "acc",       "inside",
-      "factor",    "quern",    "Team",     "Tile",      "min",       "max",
-      "gridDim",   "blockDim", "blockIdx", "threadIdx", "warpSize",  "swizzle",
-      "mma",       "reduce",   "exchange", "smaller",   "larger",    "divide",
-      "point",     "element"};
+      "alignas",   "alignof",  "and",      "asm",      "auto",      "bool",
+      "break",     "case",     "catch",    "char",     "class",     "const",
+      "constexpr", "continue", "decltype", "default",  "delete",    "do",
+      "double",    "else",     "enum",     "explicit", "export",    "extern",
+      "false",     "float",    "for",      "friend",   "goto",      "if",
+      "inline",    "int",      "long",     "mutable",  "namespace", "new",
+      "noexcept",  "not",      "nullptr",  "operator", "or",        "private",
+      "protected", "public",   "register", "return",   "short",     "signed",
+      "sizeof",    "static",   "struct",   "switch",   "template",  "this",
+      "throw",     "true",     "try",      "typedef",  "typeid",    "typename",
+      "union",     "unsigned", "using",    "virtual",  "void",      "volatile",
+      "wchar_t",   "while",    "xor",      "s8",       "u8",        "u16",
+      "s32",       "u32",      "s64",      "u64",      "f16",       "bf16",
+      "e4m3",      "e5m2",     "gemm",     "tile",     "acc",       "inside",
+      "factor",    "addend",   "quern",    "Team",     "Tile",      "min",
+      "max",       "gridDim",  "blockDim", "blockIdx", "threadIdx", "warpSize",
+      "swizzle",   "mma",      "reduce",   "exchange", "smaller",   "larger",
+      "divide",    "point",    "element"};
   return reserved.contains(name) || name.starts_with("__");
 }
 

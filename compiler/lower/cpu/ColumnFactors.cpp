@@ -21,7 +21,8 @@ using namespace quern::cpugen;
 using llvm::Value;
 
 ColumnFactors::ColumnFactors(const ContractPlan &plan) {
-  if (!plan.split)
+  // Addends are integers, which the panels of factors do not hold.
+  if (!plan.split || tile::ContractOp(plan.op).hasAddends())
     return;
   mlir::Block &block = plan.op.getRescale().front();
   llvm::DenseSet<mlir::Value> onRow, onColumn;

@@ -263,6 +263,10 @@ void ContractLowering::rescale(const TilePosition &at, Value *group) {
               body.spread(body.lookup(block.getTerminator()->getOperand(term)));
           Value *part = e.load(partType, cell(parts(term), row, column),
                                Memory::Scratch, 4);
+          if (op.hasAddends())
+            part = b.CreateAdd(
+                part, body.spread(body.lookup(block.getTerminator()->getOperand(
+                          op.getNumTerms() + term))));
           if (plan.kind != StepKind::Singles)
             part = b.CreateSIToFP(part, f32Type);
           Value *slot = cell(sums(term), row, column);

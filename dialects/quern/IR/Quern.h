@@ -89,10 +89,10 @@ mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,
                                     llvm::ArrayRef<int64_t> block,
                                     mlir::Type elementType);
 
-/// How many products of these codes are summed exactly in i32: the limit
-/// rounded down to a multiple of 128, see quern.matmul. 0 means no limit
-/// (float codes).
-int64_t getExactSumBlock(mlir::Type lhs, mlir::Type rhs);
+/// How many products of these codes, less their zero points, are summed
+/// exactly in i32: the limit rounded down to a multiple of 128, see
+/// quern.matmul. 0 means no limit (float codes).
+int64_t getExactSumBlock(QTensorType lhs, QTensorType rhs);
 
 /// How a product of two quantized tensors is summed, by their types alone.
 struct ProductSplit {

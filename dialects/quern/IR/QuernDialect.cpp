@@ -234,7 +234,8 @@ QuantizerAttr ir::getQuantizerAttr(MLIRContext *context,
 //===----------------------------------------------------------------------===//
 
 LogicalResult QTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
-                                  RankedTensorType codes, ScaleAttr scale) {
+                                  RankedTensorType codes, ScaleAttr scale,
+                                  Type zeros) {
   Type type = codes.getElementType();
   if (!type.isSignlessInteger(8) && !type.isUnsignedInteger(8) &&
       !isa<Float8E4M3FNType, Float8E5M2Type>(type))
@@ -245,11 +246,19 @@ LogicalResult QTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "quern_qtensor_c2: a block of "
                        << scale.getBlock().size()
                        << " extents for codes of rank " << codes.getRank();
+  if (zeros && (zeros != type || !type.isInteger(8)))
+    return emitError() << "quern_qtensor_c3: zeros of " << zeros
+                       << " for codes of " << type
+                       << "; they are of the codes' type, i8 or ui8";
   return success();
 }
 
 RankedTensorType QTensorType::getScalesType() {
   return getBlockType(getCodes(), getScale().getBlock(), getScale().getType());
+}
+
+RankedTensorType QTensorType::getZerosType() {
+  return getBlockType(getCodes(), getScale().getBlock(), getZeros());
 }
 
 RankedTensorType QTensorType::getValueType() {
@@ -276,12 +285,15 @@ RankedTensorType ir::getBlockType(RankedTensorType type,
 // Products
 //===----------------------------------------------------------------------===//
 
-int64_t ir::getExactSumBlock(Type lhs, Type rhs) {
-  if (!lhs.isInteger(8) || !rhs.isInteger(8))
-    return 0;
-  auto magnitude = [](Type type) -> int64_t {
-    return type.isUnsignedInteger(8) ? 255 : 128;
+int64_t ir::getExactSumBlock(QTensorType lhs, QTensorType rhs) {
+  auto magnitude = [](QTensorType type) -> int64_t {
+    Type code = type.getCodes().getElementType();
+    if (!code.isInteger(8))
+      return 0;
+    return type.hasZeros() || code.isUnsignedInteger(8) ? 255 : 128;
   };
+  if (!magnitude(lhs) || !magnitude(rhs))
+    return 0;
   int64_t limit = INT32_MAX / (magnitude(lhs) * magnitude(rhs));
   return limit / 128 * 128;
 }
@@ -297,8 +309,7 @@ ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
   int64_t l = varying(lhs, lhsK), r = varying(rhs, rhsK);
   // One is a multiple of the other (quern_matmul_c7), so the smaller serves.
   int64_t block = l == 0 ? r : r == 0 ? l : std::min(l, r);
-  int64_t limit = getExactSumBlock(lhs.getCodes().getElementType(),
-                                   rhs.getCodes().getElementType());
+  int64_t limit = getExactSumBlock(lhs, rhs);
   if (block == 0)
     return {limit != 0 && maxK > limit ? limit : 0, false};
   int64_t split = block;

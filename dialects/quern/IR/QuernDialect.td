@@ -118,21 +118,33 @@ def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
 
 def Quern_QTensor : TypeDef<Quern_Dialect, "QTensor"> {
   let mnemonic = "qtensor";
-  let summary = "A quantized tensor: codes and scales in one value";
+  let summary = "A quantized tensor: codes, scales and maybe zero points in one value";
   let description = [{
     `!quern.qtensor<tensor<?x4096xi8, ...>, #quern.scale<block = [1, 0], type = f32>>`
     is the text `i8[M, 4096] * f32[M, 1]`. Its value is
     `f32(code) * f32(scale)`, with the scale found by the block map.
 
+    With `zeros = ui8` each block has a zero point beside its scale, of the
+    codes' type, and the value is `f32(code - zero) * f32(scale)`, the
+    difference exact: `(u8[M, K] - u8[M, 1]) * f32[M, 1]` in the text.
+
     - quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or f8E5M2.
     - quern_qtensor_c2: the block has one extent per dimension of the codes.
+    - quern_qtensor_c3: zeros are of the codes' type, which is i8 or ui8.
   }];
-  let parameters = (ins "::mlir::RankedTensorType":$codes, "::quern::ir::ScaleAttr":$scale);
-  let assemblyFormat = "`<` $codes `,` $scale `>`";
+  let parameters = (ins "::mlir::RankedTensorType":$codes, "::quern::ir::ScaleAttr":$scale,
+                        OptionalParameter<"::mlir::Type">:$zeros);
+  let builders = [TypeBuilder<(ins "::mlir::RankedTensorType":$codes,
+                                   "::quern::ir::ScaleAttr":$scale),
+                              "return $_get($_ctxt, codes, scale, ::mlir::Type());">];
+  let assemblyFormat = "`<` $codes `,` $scale (`,` `zeros` `=` $zeros^)? `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     /// The tensor type of the scales, derived from the codes' shape.
     ::mlir::RankedTensorType getScalesType();
+    /// The tensor type of the zero points; only with zeros.
+    ::mlir::RankedTensorType getZerosType();
+    bool hasZeros() { return bool(getZeros()); }
     /// The tensor of real values this stands for, of element type f32.
     ::mlir::RankedTensorType getValueType();
     int64_t getRank() { return getCodes().getRank(); }

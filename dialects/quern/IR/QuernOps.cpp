@@ -126,6 +126,13 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError("quern_quantize_c3: the scale has type ")
            << getScale().getType() << ", the granularity needs "
            << result.getScalesType();
+  if (bool(getZero()) != (getScale() && result.hasZeros()))
+    return emitOpError("quern_quantize_c4: a zero point is given exactly where "
+                       "a scale is and the result has zeros");
+  if (getZero() && getZero().getType() != result.getZerosType())
+    return emitOpError("quern_quantize_c4: the zero point has type ")
+           << getZero().getType() << ", the granularity needs "
+           << result.getZerosType();
   return success();
 }
 
@@ -142,6 +149,10 @@ LogicalResult MakeQTensorOp::verify() {
       getScales().getType() != type.getScalesType())
     return emitOpError("quern_make_qtensor_c1: expected codes ")
            << type.getCodes() << " and scales " << type.getScalesType();
+  if (bool(getZeros()) != type.hasZeros() ||
+      (getZeros() && getZeros().getType() != type.getZerosType()))
+    return emitOpError("quern_make_qtensor_c1: zeros are given exactly where "
+                       "the result has them, and have its type");
   return success();
 }
 
@@ -171,6 +182,20 @@ OpFoldResult ScalesOp::fold(FoldAdaptor) {
   return {};
 }
 
+LogicalResult ZerosOp::verify() {
+  QTensorType type = getInput().getType();
+  if (!type.hasZeros() || getResult().getType() != type.getZerosType())
+    return emitOpError("quern_zeros_c1: the operand has ")
+           << (type.hasZeros() ? "zeros of another type" : "no zeros");
+  return success();
+}
+
+OpFoldResult ZerosOp::fold(FoldAdaptor) {
+  if (auto made = getInput().getDefiningOp<MakeQTensorOp>())
+    return made.getZeros();
+  return {};
+}
+
 LogicalResult EncodeOp::verify() {
   RankedTensorType input = getInput().getType(), result = getResult().getType();
   Type from = input.getElementType(), to = result.getElementType();
@@ -196,6 +221,11 @@ LogicalResult EncodeOp::verify() {
   if (!scale.isF16() && !scale.isBF16() && !scale.isF32())
     return emitOpError("quern_encode_c2: scales are f32, f16 or bf16, not ")
            << scale;
+  if (getZeros() &&
+      (!to.isInteger(8) ||
+       getZeros().getType() != getBlockType(input, getBlock(), to)))
+    return emitOpError("quern_encode_c3: zeros have the scales' shape and the "
+                       "type of the codes, which are integers");
   return success();
 }
 
@@ -294,6 +324,51 @@ LogicalResult MatmulOp::verify() {
   return success();
 }
 
+LogicalResult SumCodesOp::verify() {
+  RankedTensorType input = getInput().getType();
+  auto isBlock = [&](ArrayRef<int64_t> block) {
+    return static_cast<int64_t>(block.size()) == input.getRank() &&
+           llvm::none_of(block, [](int64_t extent) { return extent < 0; });
+  };
+  if (!input.getElementType().isInteger(8) || !isBlock(getBlock()) ||
+      getResult().getType() !=
+          getBlockType(input, getBlock(), IntegerType::get(getContext(), 32)))
+    return emitOpError("quern_sum_codes_c1: codes are i8 or ui8, and the "
+                       "result is i32 with an element for each block");
+  if (bool(getZeros()) != bool(getZerosBlock()))
+    return emitOpError("quern_sum_codes_c2: zeros and their block map are "
+                       "given together");
+  if (!getZeros())
+    return success();
+  ArrayRef<int64_t> zeros = *getZerosBlock();
+  if (!isBlock(zeros) || getZeros().getType() !=
+                             getBlockType(input, zeros, input.getElementType()))
+    return emitOpError("quern_sum_codes_c2: zeros of type ")
+           << getZeros().getType() << " are not those of their block map";
+  for (auto [whole, part] : llvm::zip_equal(zeros, getBlock()))
+    if (whole != 0 && (part == 0 || whole % part != 0))
+      return emitOpError("quern_sum_codes_c2: a block of ")
+             << part << " holds parts of several blocks of " << whole
+             << " with a zero each";
+  return success();
+}
+
+LogicalResult CorrectZerosOp::verify() {
+  auto element = [](Value value) {
+    return cast<RankedTensorType>(value.getType()).getElementType();
+  };
+  if (!element(getAcc()).isInteger(32) || !element(getResult()).isInteger(32))
+    return emitOpError("quern_correct_zeros_c1: accumulator and result are "
+                       "i32");
+  for (auto [zeros, sums] :
+       {std::pair(getLhsZeros(), getRhsSums()), {getRhsZeros(), getLhsSums()}})
+    if (bool(zeros) != bool(sums) || (zeros && (!element(zeros).isInteger(8) ||
+                                                !element(sums).isInteger(32))))
+      return emitOpError("quern_correct_zeros_c1: zeros, i8 or ui8, come with "
+                         "the other operand's sums, i32");
+  return success();
+}
+
 LogicalResult ContractOp::verify() {
   RankedTensorType lhs = getLhs().getType(), rhs = getRhs().getType();
   Type l = lhs.getElementType(), r = rhs.getElementType();
@@ -313,13 +388,20 @@ LogicalResult ContractOp::verify() {
                                  getResult().getType())))
     return failure();
   bool scaled = bool(getLhsScales());
-  if (scaled != bool(getRhsScales()) || scaled != bool(getLhsBlock()) ||
-      scaled != bool(getRhsBlock()) || (scaled && !getSplit()))
+  bool corrected = getLhsZeros() || getRhsZeros();
+  bool blocks = scaled || corrected;
+  if (scaled != bool(getRhsScales()) || blocks != bool(getLhsBlock()) ||
+      blocks != bool(getRhsBlock()) || (scaled && !getSplit()))
     return emitOpError("quern_contract_c4: scales and block maps are given for "
                        "both operands or neither, and only with `split`");
+  if (bool(getLhsZeros()) != bool(getRhsSums()) ||
+      bool(getRhsZeros()) != bool(getLhsSums()) ||
+      (corrected && (!getSplit() || !integers)))
+    return emitOpError("quern_contract_c5: zeros come with the other operand's "
+                       "sums, in split products of integers");
   if (getSplit() && *getSplit() < 1)
     return emitOpError("quern_contract_c4: split must be at least 1");
-  if (scaled) {
+  if (blocks) {
     unsigned rhsK = rhs.getRank() - (getTransposeRhs() ? 1 : 2);
     auto legal = [&](RankedTensorType type, Value scales,
                      ArrayRef<int64_t> block, unsigned k) {
@@ -328,11 +410,26 @@ LogicalResult ContractOp::verify() {
              block[k] % *getSplit() == 0 &&
              given == getBlockType(type, block, given.getElementType());
     };
-    if (!legal(lhs, getLhsScales(), *getLhsBlock(), lhs.getRank() - 1) ||
-        !legal(rhs, getRhsScales(), *getRhsBlock(), rhsK))
+    if (scaled &&
+        (!legal(lhs, getLhsScales(), *getLhsBlock(), lhs.getRank() - 1) ||
+         !legal(rhs, getRhsScales(), *getRhsBlock(), rhsK)))
       return emitOpError("quern_contract_c4: scales have the shape of their "
                          "block map, whose extent along the contracted axis is "
                          "0 or a multiple of the split");
+    auto sums = [&](RankedTensorType type, unsigned k) {
+      SmallVector<int64_t> block(type.getRank(), 1);
+      block[k] = *getSplit();
+      return getBlockType(type, block, IntegerType::get(getContext(), 32));
+    };
+    if ((getLhsZeros() &&
+         (!legal(lhs, getLhsZeros(), *getLhsBlock(), lhs.getRank() - 1) ||
+          getRhsSums().getType() != sums(rhs, rhsK))) ||
+        (getRhsZeros() &&
+         (!legal(rhs, getRhsZeros(), *getRhsBlock(), rhsK) ||
+          getLhsSums().getType() != sums(lhs, lhs.getRank() - 1))))
+      return emitOpError("quern_contract_c5: zeros have the shape of their "
+                         "block map, and sums an i32 for each block of the "
+                         "split");
   }
   return success();
 }

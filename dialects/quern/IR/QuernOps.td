@@ -28,7 +28,7 @@ def Quern_Value : AnyTypeOf<[AnyRankedTensor, Quern_QTensor]>;
 // Quantization
 //===----------------------------------------------------------------------===//
 
-def Quern_QuantizeOp : Quern_Op<"quantize"> {
+def Quern_QuantizeOp : Quern_Op<"quantize", [AttrSizedOperandSegments]> {
   let summary = "Turns numbers into codes and scales";
   let description = [{
     Without `$scale` the quantization is *dynamic*: each block's scale comes
@@ -36,14 +36,19 @@ def Quern_QuantizeOp : Quern_Op<"quantize"> {
 
     - quern_quantize_c1: input and codes have the same shape.
     - quern_quantize_c2: the input's element type is f16, bf16 or f32.
+    With zero points a block's range, extended to hold 0, is what the scale and
+    the zero point come from (docs/numerics.md).
     - quern_quantize_c3: `$scale`, when present, has the shape and type of the
       result's scales.
+    - quern_quantize_c4: `$zero` is present exactly when `$scale` is and the
+      result has zeros, and has their type.
   }];
   let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$scale,
-                       Quern_QuantizerAttr:$quantizer);
+                       Optional<AnyRankedTensor>:$zero, Quern_QuantizerAttr:$quantizer);
   let results = (outs Quern_QTensor:$result);
   let assemblyFormat = [{
-    $input (`scale` $scale^ `:` type($scale))? $quantizer attr-dict `:` type($input) `->` type($result)
+    $input (`scale` $scale^ `:` type($scale))? (`zero` $zero^ `:` type($zero))? $quantizer
+    attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -51,7 +56,8 @@ def Quern_QuantizeOp : Quern_Op<"quantize"> {
 def Quern_DequantizeOp : Quern_Op<"dequantize"> {
   let summary = "The real values of a quantized tensor, in f32";
   let description = [{
-    `f32(code) * f32(scale)`, one rounding.
+    `f32(code - zero) * f32(scale)`, one rounding; without zeros `f32(code) *
+    f32(scale)`.
     - quern_dequantize_c1: the result is the operand's value type.
   }];
   let arguments = (ins Quern_QTensor:$input);
@@ -61,13 +67,19 @@ def Quern_DequantizeOp : Quern_Op<"dequantize"> {
 }
 
 def Quern_MakeQTensorOp : Quern_Op<"make_qtensor"> {
-  let summary = "Joins codes and scales into one value";
+  let summary = "Joins codes, scales and zero points into one value";
   let description = [{
-    - quern_make_qtensor_c1: codes and scales have the result's types.
+    - quern_make_qtensor_c1: codes, scales and zeros have the result's types.
   }];
-  let arguments = (ins AnyRankedTensor:$codes, AnyRankedTensor:$scales);
+  let arguments = (ins AnyRankedTensor:$codes, AnyRankedTensor:$scales,
+                       Optional<AnyRankedTensor>:$zeros);
   let results = (outs Quern_QTensor:$result);
-  let assemblyFormat = "$codes `,` $scales attr-dict `:` type($codes) `,` type($scales) `->` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$codes,
+                                 "::mlir::Value":$scales),
+                            [{ build($_builder, $_state, result, codes, scales, ::mlir::Value()); }]>];
+  let assemblyFormat = [{
+    $codes `,` $scales (`zeros` $zeros^ `:` type($zeros))? attr-dict `:` type($codes) `,` type($scales) `->` type($result)
+  }];
   let hasVerifier = 1;
   let hasFolder = 0;
 }
@@ -92,6 +104,18 @@ def Quern_ScalesOp : Quern_Op<"scales"> {
   let hasFolder = 1;
 }
 
+def Quern_ZerosOp : Quern_Op<"zeros"> {
+  let summary = "The zero points of a quantized tensor";
+  let description = [{
+    - quern_zeros_c1: the operand has zeros, and the result is their type.
+  }];
+  let arguments = (ins Quern_QTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
 def Quern_EncodeOp : Quern_Op<"encode"> {
   let summary = "Codes of numbers under given scales";
   let description = [{
@@ -103,17 +127,23 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
         float codes:   clamp(t, qmin, qmax) rounded to the code type, NaN kept
 
     Rounding and range are the quantizer's; its divisor and floor play no part.
+    With zeros, found as the scales are, `clamp(round(t) + zero, qmin, qmax)`,
+    and NaN encodes to the zero point, clamped.
 
     - quern_encode_c1: input and result have the same shape; the input is f16,
       bf16 or f32, the result i8, ui8, f8E4M3FN or f8E5M2.
     - quern_encode_c2: `$scales` has the block's scale shape and is f32, f16
       or bf16.
+    - quern_encode_c3: `$zeros` has that shape too and the result's element
+      type, which is an integer.
   }];
   let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$scales,
+                       Optional<AnyRankedTensor>:$zeros,
                        Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
-    $input `,` $scales $quantizer `block` $block attr-dict `:` type($input) `,` type($scales) `->` type($result)
+    $input `,` $scales (`zeros` $zeros^ `:` type($zeros))? $quantizer `block` $block attr-dict
+    `:` type($input) `,` type($scales) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -153,10 +183,14 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
     form holds is read off the types: a block extent of 0, or a constant K not
     longer than the block, does not vary (`getProductSplit`).
 
+    With zero points the products are of the differences: `(a - za)(b - zb)`,
+    summed exactly. A difference is at most 255 in magnitude, whatever the code
+    type, and the limits below follow from that.
+
     An i32 sum is exact for up to 131,071 products of i8 codes (-128 is a legal
     code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8. Where K may
     be longer than G = that limit rounded down to a multiple of 128 (130,944,
-    65,792 and 32,896), it is summed in blocks of G: `acc = fma(f32(part), 1,
+    65,792 and 33,024), it is summed in blocks of G: `acc = fma(f32(part), 1,
     acc)` ascending, and then `(acc * s_a) * s_b`; a block of scales longer
     than G is cut into its largest divisor not above G. K <= G gives the same
     bits either way.
@@ -187,6 +221,27 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
   let hasVerifier = 1;
 }
 
+def Quern_SumCodesOp : Quern_Op<"sum_codes"> {
+  let summary = "Sums of codes over blocks, exact";
+  let description = [{
+    `result[i / block] = sum of (code[i] - zero[i / zeros_block])` in i32,
+    modulo 2^32; without zeros the codes themselves.
+    `block` is as in quern.reduce.
+
+    - quern_sum_codes_c1: codes are i8 or ui8; the result is i32 of the block's
+      scale shape.
+    - quern_sum_codes_c2: `$zeros` has the codes' element type and the shape of
+      `zeros_block`, whose extents are 0 or multiples of the block's.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$zeros,
+                       DenseI64ArrayAttr:$block, OptionalAttr<DenseI64ArrayAttr>:$zeros_block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input (`zeros` $zeros^ `:` type($zeros))? `block` $block attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
   let summary = "A product of plain tensors, made from matmul by hoisting scales";
   let description = [{
@@ -200,6 +255,11 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     block j are those of its first element k = j g. Integer products whose
     sum could exceed 32 bits are split as well, with factors of 1.
 
+    Zero points correct each part before it is scaled, modulo 2^32:
+    `part - za * rhs_sums - zb * lhs_sums`, where `$rhs_sums` are those of
+    `b - zb` and `$lhs_sums` those of `a` over each block of g. Without a split
+    quern.correct_zeros does the same to the whole sum.
+
     - quern_contract_c1: element types are i8/ui8 both, or one float type.
     - quern_contract_c2: the result is i32 for an unsplit integer product, f32
       otherwise.
@@ -207,10 +267,16 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     - quern_contract_c4: scales are given for both operands or for neither,
       and only with `split`; `lhs_block`/`rhs_block` are their block maps, over
       the operands' shapes; an extent along K is 0 or a multiple of `split`.
+    - quern_contract_c5: the zeros of one operand come with the sums of the
+      other, only with `split`; they share the block maps of the scales.
   }];
   let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs,
                        Optional<AnyRankedTensor>:$lhs_scales,
                        Optional<AnyRankedTensor>:$rhs_scales,
+                       Optional<AnyRankedTensor>:$lhs_zeros,
+                       Optional<AnyRankedTensor>:$rhs_sums,
+                       Optional<AnyRankedTensor>:$rhs_zeros,
+                       Optional<AnyRankedTensor>:$lhs_sums,
                        UnitAttr:$transpose_rhs,
                        OptionalAttr<I64Attr>:$split,
                        OptionalAttr<DenseI64ArrayAttr>:$lhs_block,
@@ -218,6 +284,8 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     $lhs `,` $rhs (`scales` $lhs_scales^ `,` $rhs_scales `:` type($lhs_scales) `,` type($rhs_scales))?
+    (`lhs_zeros` $lhs_zeros^ `,` $rhs_sums `:` type($lhs_zeros) `,` type($rhs_sums))?
+    (`rhs_zeros` $rhs_zeros^ `,` $lhs_sums `:` type($rhs_zeros) `,` type($lhs_sums))?
     attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
   }];
   let hasVerifier = 1;
@@ -296,6 +364,30 @@ def Quern_CastOp : Quern_ElementwiseOp<"cast"> {
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
 
+def Quern_CorrectZerosOp : Quern_ElementwiseOp<"correct_zeros", [AttrSizedOperandSegments]> {
+  let summary = "Turns a sum of products of codes into one of their differences from zero points";
+  let description = [{
+    `acc - lhs_zeros * rhs_sums - rhs_zeros * lhs_sums` in i32, modulo 2^32.
+    With `rhs_sums` the sums of `b - zb` and `lhs_sums` those of `a`, that is
+    the sum of `(a - za)(b - zb)`.
+
+    - quern_correct_zeros_c1: the accumulator, the sums and the result are i32,
+      the zeros i8 or ui8; the zeros of one operand come with the sums of the
+      other.
+  }];
+  let arguments = (ins AnyRankedTensor:$acc, Optional<AnyRankedTensor>:$lhs_zeros,
+                       Optional<AnyRankedTensor>:$rhs_sums,
+                       Optional<AnyRankedTensor>:$rhs_zeros,
+                       Optional<AnyRankedTensor>:$lhs_sums);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $acc (`lhs_zeros` $lhs_zeros^ `,` $rhs_sums `:` type($lhs_zeros) `,` type($rhs_sums))?
+    (`rhs_zeros` $rhs_zeros^ `,` $lhs_sums `:` type($rhs_zeros) `,` type($lhs_sums))?
+    attr-dict `:` type($acc) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 def Quern_CmpLT : I32EnumAttrCase<"LT", 0, "lt">;
 def Quern_CmpLE : I32EnumAttrCase<"LE", 1, "le">;
 def Quern_CmpGT : I32EnumAttrCase<"GT", 2, "gt">;
@@ -354,8 +446,9 @@ def Quern_ReduceSum : I32EnumAttrCase<"Sum", 0, "sum">;
 def Quern_ReduceMean : I32EnumAttrCase<"Mean", 1, "mean">;
 def Quern_ReduceMax : I32EnumAttrCase<"Max", 2, "max">;
 def Quern_ReduceAbsMax : I32EnumAttrCase<"AbsMax", 3, "absmax">;
+def Quern_ReduceMin : I32EnumAttrCase<"Min", 4, "min">;
 def Quern_ReduceKind : I32EnumAttr<"ReduceKind", "what a reduction computes",
-    [Quern_ReduceSum, Quern_ReduceMean, Quern_ReduceMax, Quern_ReduceAbsMax]> {
+    [Quern_ReduceSum, Quern_ReduceMean, Quern_ReduceMax, Quern_ReduceAbsMax, Quern_ReduceMin]> {
   let cppNamespace = "::quern::ir";
 }
 
@@ -370,7 +463,7 @@ def Quern_ReduceOp : Quern_Op<"reduce"> {
     elements in row-major order are dealt to 256 partial sums by index mod 256,
     each summed in ascending order starting from +0; then the upper half of the
     partials is added to the lower, 128, 64, ... 1. *mean* divides by the
-    block's element count. *max* propagates NaN; *absmax* is the unsigned
+    block's element count. *max* and *min* propagate NaN; *absmax* is the unsigned
     maximum of the f32 bits without the sign.
 
     - quern_reduce_c1: the result has the block's scale shape and the operand's

@@ -19,69 +19,114 @@ using namespace quern::ir;
 
 namespace {
 
-/// The scales of `op` from the absolute maxima of its blocks, exactly as
-/// docs/numerics.md writes them.
-Value computeScales(OpBuilder &b, QuantizeOp op, NamedAttribute part) {
-  Location loc = op.getLoc();
-  QTensorType type = op.getResult().getType();
-  Type f32 = b.getF32Type();
-  RankedTensorType maxima =
-      getBlockType(op.getInput().getType(), type.getScale().getBlock(), f32);
-  auto constant = [&](const APFloat &value) -> Value {
+/// What a quantize op becomes. Everything made here is marked as its part.
+class Expansion {
+public:
+  explicit Expansion(QuantizeOp op)
+      : op(op), b(op), loc(op.getLoc()), type(op.getResult().getType()),
+        f32(b.getF32Type()) {
+    block.assign(type.getScale().getBlock().begin(),
+                 type.getScale().getBlock().end());
+    perBlock = getBlockType(op.getInput().getType(), block, f32);
+  }
+
+  Value run() {
+    Value scales = op.getScale(), zeros = op.getZero();
+    if (!scales && type.hasZeros())
+      std::tie(scales, zeros) = scalesAndZeros();
+    else if (!scales)
+      scales = scaleOf(maxima(ReduceKind::AbsMax, op.getInput()));
+    Value codes =
+        mark(EncodeOp::create(b, loc, type.getCodes(), op.getInput(), scales,
+                              zeros, op.getQuantizer(), block));
+    return MakeQTensorOp::create(b, loc, type, codes, scales, zeros);
+  }
+
+private:
+  Value mark(Operation *made) {
+    made->setAttr(partAttrName, b.getStringAttr("quantize"));
+    return made->getResult(0);
+  }
+  Value constant(const APFloat &value) {
     return ConstantOp::create(b, loc, RankedTensorType::get({}, f32),
                               FloatAttr::get(f32, value));
-  };
-  auto mark = [&](Operation *made) {
-    made->setAttr(part.getName(), part.getValue());
-    return made->getResult(0);
-  };
-  Value input = op.getInput();
-  SmallVector<int64_t> block(type.getScale().getBlock());
-  // Whole leading axes: the maxima of rows, then their maximum.
-  SmallVector<int64_t> rows(block), rest(block.size(), 1);
-  bool twoSteps = false;
-  for (size_t d = 0; d + 1 < block.size(); ++d) {
-    AffineExpr length = getDims(op.getInput().getType())[d];
-    if (block[d] != 0 || length == b.getAffineConstantExpr(1))
-      continue;
-    rows[d] = 1;
-    rest[d] = 0;
-    twoSteps = true;
   }
-  if (twoSteps) {
-    input = mark(ReduceOp::create(
-        b, loc, getBlockType(op.getInput().getType(), rows, f32),
-        ReduceKind::AbsMax, input, rows));
-    block = rest;
+
+  /// The maxima of the blocks in f32. Whole leading axes: the maxima of rows,
+  /// then their maximum.
+  Value maxima(ReduceKind kind, Value input) {
+    SmallVector<int64_t> rows(block), rest(block.size(), 1);
+    auto shape = cast<RankedTensorType>(input.getType());
+    Type element =
+        kind == ReduceKind::AbsMax ? Type(f32) : shape.getElementType();
+    bool twoSteps = false;
+    for (size_t d = 0; d + 1 < block.size(); ++d) {
+      AffineExpr length = getDims(shape)[d];
+      if (block[d] != 0 || length == b.getAffineConstantExpr(1))
+        continue;
+      rows[d] = 1;
+      rest[d] = 0;
+      twoSteps = true;
+    }
+    if (twoSteps)
+      input = mark(ReduceOp::create(b, loc, getBlockType(shape, rows, element),
+                                    kind, input, rows));
+    Value most =
+        mark(ReduceOp::create(b, loc, getBlockType(shape, block, element), kind,
+                              input, twoSteps ? rest : block));
+    if (element != f32)
+      most = mark(CastOp::create(b, loc, perBlock, most));
+    return most;
   }
-  Value amax =
-      mark(ReduceOp::create(b, loc, maxima, ReduceKind::AbsMax, input, block));
-  Value scale = mark(DivOp::create(b, loc, maxima, amax,
-                                   constant(op.getQuantizer().getDivisor())));
-  scale = mark(MaxOp::create(b, loc, maxima, scale,
-                             constant(op.getQuantizer().getFloor())));
-  if (type.getScalesType() != maxima)
-    scale = mark(CastOp::create(b, loc, type.getScalesType(), scale));
-  return scale;
-}
+
+  /// A scale from the absolute maximum, or the length of the range, exactly as
+  /// docs/numerics.md writes it.
+  Value scaleOf(Value range) {
+    Value scale = mark(DivOp::create(b, loc, perBlock, range,
+                                     constant(op.getQuantizer().getDivisor())));
+    scale = mark(MaxOp::create(b, loc, perBlock, scale,
+                               constant(op.getQuantizer().getFloor())));
+    if (type.getScalesType() != perBlock)
+      scale = mark(CastOp::create(b, loc, type.getScalesType(), scale));
+    return scale;
+  }
+
+  std::pair<Value, Value> scalesAndZeros() {
+    QuantizerAttr quantizer = op.getQuantizer();
+    Value zero = constant(APFloat(0.0f)), input = op.getInput();
+    Value above = mark(
+        MaxOp::create(b, loc, perBlock, maxima(ReduceKind::Max, input), zero));
+    Value below =
+        mark(NegOp::create(b, loc, perBlock, maxima(ReduceKind::Min, input)));
+    below = mark(MaxOp::create(b, loc, perBlock, below, zero));
+    Value scales = scaleOf(mark(AddOp::create(b, loc, perBlock, above, below)));
+    Value stored = scales;
+    if (type.getScalesType() != perBlock)
+      stored = mark(CastOp::create(b, loc, perBlock, stored));
+    Value steps = mark(DivOp::create(b, loc, perBlock, below, stored));
+    Value point = mark(
+        AddOp::create(b, loc, perBlock, steps, constant(quantizer.getQmin())));
+    point = mark(
+        MinOp::create(b, loc, perBlock, point, constant(quantizer.getQmax())));
+    // The cast rounds half to even and takes NaN to 0.
+    return {scales, mark(CastOp::create(b, loc, type.getZerosType(), point))};
+  }
+
+  QuantizeOp op;
+  OpBuilder b;
+  Location loc;
+  QTensorType type;
+  Type f32;
+  SmallVector<int64_t> block;
+  RankedTensorType perBlock;
+};
 
 struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
   void runOnOperation() override {
     SmallVector<QuantizeOp> ops;
     getOperation().walk([&](QuantizeOp op) { ops.push_back(op); });
     for (QuantizeOp op : ops) {
-      OpBuilder b(op);
-      QTensorType type = op.getResult().getType();
-      NamedAttribute part(b.getStringAttr(partAttrName),
-                          b.getStringAttr("quantize"));
-      Value scales = op.getScale();
-      if (!scales)
-        scales = computeScales(b, op, part);
-      auto codes = EncodeOp::create(b, op.getLoc(), type.getCodes(),
-                                    op.getInput(), scales, op.getQuantizer(),
-                                    type.getScale().getBlock());
-      codes->setAttr(part.getName(), part.getValue());
-      Value joined = MakeQTensorOp::create(b, op.getLoc(), type, codes, scales);
+      Value joined = Expansion(op).run();
       op.getResult().replaceAllUsesWith(joined);
       op.erase();
     }
@@ -94,6 +139,9 @@ struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
       } else if (auto scales = dyn_cast<ScalesOp>(op)) {
         if (auto made = scales.getInput().getDefiningOp<MakeQTensorOp>())
           source = made.getScales();
+      } else if (auto zeros = dyn_cast<ZerosOp>(op)) {
+        if (auto made = zeros.getInput().getDefiningOp<MakeQTensorOp>())
+          source = made.getZeros();
       }
       if (!source)
         return;

@@ -184,6 +184,10 @@ private:
       auto made = scales.getInput().getDefiningOp<MakeQTensorOp>();
       return made && replace(op, made.getScales());
     }
+    if (auto zeros = dyn_cast<ZerosOp>(op)) {
+      auto made = zeros.getInput().getDefiningOp<MakeQTensorOp>();
+      return made && replace(op, made.getZeros());
+    }
     if (auto cast = dyn_cast<CastOp>(op); cast && visitCast(cast))
       return true;
     if (auto select = dyn_cast<SelectOp>(op))

@@ -35,7 +35,7 @@ bool isElementwise(Operation *op) {
 }
 
 bool isRowOp(Operation *op) {
-  return isa<ReduceOp, SoftmaxOp, RmsNormOp, LayerNormOp>(op);
+  return isa<ReduceOp, SumCodesOp, SoftmaxOp, RmsNormOp, LayerNormOp>(op);
 }
 
 /// The blocks a reduction works on.
@@ -68,6 +68,8 @@ Blocks getBlocks(Operation *op) {
   RankedTensorType shape = getType(op->getOperand(0));
   if (auto reduce = dyn_cast<ReduceOp>(op))
     return normalize(shape, reduce.getBlock());
+  if (auto sums = dyn_cast<SumCodesOp>(op))
+    return normalize(shape, sums.getBlock());
   SmallVector<int64_t> extents(shape.getRank(), 1);
   extents.back() = 0;
   return normalize(shape, extents);
@@ -310,7 +312,9 @@ void KernelFormer::formOutputs() {
     if (auto made = dyn_cast<MakeQTensorOp>(op)) {
       self(self, made.getCodes());
       self(self, made.getScales());
-    } else if (isa<CodesOp, ScalesOp>(op)) {
+      if (made.getZeros())
+        self(self, made.getZeros());
+    } else if (isa<CodesOp, ScalesOp, ZerosOp>(op)) {
       self(self, op->getOperand(0));
     } else {
       grouping.create(op);
@@ -332,15 +336,19 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
   unsigned products = 0;
   SmallVector<StringRef> rows;
   SmallVector<StringRef> rest;
-  bool encodes = false, absmax = false, scales = false;
+  bool encodes = false, scales = false, quantizes = false;
+  StringRef firstOwn; ///< The first reduction that no quantization asked for.
   auto word = [](Operation *op) { return op->getName().stripDialect(); };
   for (Operation *op : ops) {
     if (isa<ContractOp>(op)) {
       ++products;
     } else if (isRowOp(op)) {
       auto reduce = dyn_cast<ReduceOp>(op);
-      absmax |= reduce && reduce.getKind() == ReduceKind::AbsMax;
       rows.push_back(reduce ? stringifyReduceKind(reduce.getKind()) : word(op));
+      bool ofQuantize = hasPart(op, "quantize");
+      quantizes |= ofQuantize;
+      if (firstOwn.empty() && !ofQuantize && !isa<SumCodesOp>(op))
+        firstOwn = rows.back();
     } else {
       encodes |= isa<EncodeOp>(op);
       // What the passes before made of one op of the text is said in a word.
@@ -365,11 +373,9 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
     return {encodes ? name + "_encode" : name, reason};
   }
   if (!rows.empty()) {
-    bool quantizes = absmax && encodes;
-    std::string name =
-        quantizes && rows.size() == 1 ? "quantize" : rows[0].str();
-    if (quantizes && rows.size() > 1)
-      name += "_quantize";
+    std::string name = firstOwn.empty() ? rows[0].str() : firstOwn.str();
+    if (encodes && quantizes)
+      name = firstOwn.empty() ? "quantize" : name + "_quantize";
     std::string reason = rows.size() > 1 ? "reductions over the same blocks: "
                                          : "one reduction: ";
     reason += llvm::join(rows, ", ");

@@ -23,8 +23,8 @@ Grouping::Grouping(func::FuncOp layer) : layer(layer) {
 }
 
 bool Grouping::isFree(Operation *op) {
-  if (isa<ConstantOp, CodesOp, ScalesOp, MakeQTensorOp, ReshapeOp, TransposeOp,
-          SliceOp, ExpandScalesOp, DequantizeOp>(op))
+  if (isa<ConstantOp, CodesOp, ScalesOp, ZerosOp, MakeQTensorOp, ReshapeOp,
+          TransposeOp, SliceOp, ExpandScalesOp, DequantizeOp>(op))
     return true;
   // Rounding a dequantized value to the type of the other operand.
   auto cast = dyn_cast<CastOp>(op);

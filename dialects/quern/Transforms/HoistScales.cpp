@@ -52,17 +52,39 @@ struct Hoist {
         value));
   }
 
+  /// The zero points of each operand beside the other's sums of codes.
+  struct Corrections {
+    Value lhsZeros, rhsSums, rhsZeros, lhsSums;
+    bool any() const { return lhsZeros || rhsZeros; }
+  };
+
+  /// Sums of codes over blocks of `split` along the contracted axis (0: all of
+  /// it), less the zero points if `zeros` is given.
+  Value sumCodes(Value codes, QTensorType type, unsigned contracted,
+                 int64_t split, Value zeros) {
+    SmallVector<int64_t> block(type.getRank(), 1);
+    block[contracted] = split;
+    return mark(SumCodesOp::create(
+        b, loc, getBlockType(type.getCodes(), block, b.getI32Type()), codes,
+        zeros, block,
+        zeros ? b.getDenseI64ArrayAttr(type.getScale().getBlock())
+              : DenseI64ArrayAttr()));
+  }
+
   ContractOp contract(Value lhs, Value rhs, Type element, int64_t split,
                       Value lhsScales = {}, Value rhsScales = {},
+                      const Corrections &zeros = {},
                       ArrayRef<int64_t> lhsBlock = {},
                       ArrayRef<int64_t> rhsBlock = {}) {
     RankedTensorType shape = op.getResult().getType();
+    bool blocks = lhsScales || zeros.any();
     auto made = ContractOp::create(
         b, loc, getTensorType(getDims(shape), element, numSymbols), lhs, rhs,
-        lhsScales, rhsScales, op.getTransposeRhs(),
+        lhsScales, rhsScales, zeros.lhsZeros, zeros.rhsSums, zeros.rhsZeros,
+        zeros.lhsSums, op.getTransposeRhs(),
         split ? b.getI64IntegerAttr(split) : IntegerAttr(),
-        lhsScales ? b.getDenseI64ArrayAttr(lhsBlock) : DenseI64ArrayAttr(),
-        lhsScales ? b.getDenseI64ArrayAttr(rhsBlock) : DenseI64ArrayAttr());
+        blocks ? b.getDenseI64ArrayAttr(lhsBlock) : DenseI64ArrayAttr(),
+        blocks ? b.getDenseI64ArrayAttr(rhsBlock) : DenseI64ArrayAttr());
     for (StringRef name : {"quern.lhs_placement", "quern.rhs_placement"})
       if (Attribute placement = op->getAttr(name))
         made->setAttr(name, placement);
@@ -74,9 +96,17 @@ struct Hoist {
   /// per column for the right one (M extent 1).
   Value factors(Value scales, QTensorType type, unsigned contracted,
                 bool isRhs) {
+    return spread(castTo(scales, b.getF32Type()), type,
+                  type.getScale().getBlock(), contracted, isRhs);
+  }
+
+  /// The same for any values of `blocks` over the operand's shape.
+  Value spread(Value value, QTensorType type, ArrayRef<int64_t> blocks,
+               unsigned contracted, bool isRhs) {
+    Type element = cast<RankedTensorType>(value.getType()).getElementType();
     SmallVector<AffineExpr> dims = getDims(type.getCodes());
     dims[contracted] = b.getAffineConstantExpr(1);
-    SmallVector<int64_t> block(type.getScale().getBlock());
+    SmallVector<int64_t> block(blocks);
     block[contracted] = 1;
     // Blocks of several rows (or batches) are repeated over them; one element
     // per axis or one for all of it broadcasts by itself.
@@ -88,11 +118,9 @@ struct Hoist {
       }
       repeats |= extent > 1;
     }
-    Value value = castTo(scales, b.getF32Type());
     if (repeats)
       value = ExpandScalesOp::create(
-          b, loc, getTensorType(dims, b.getF32Type(), numSymbols), value,
-          block);
+          b, loc, getTensorType(dims, element, numSymbols), value, block);
     unsigned rank = type.getRank();
     if (isRhs && contracted == rank - 1 &&
         dims[rank - 2] != b.getAffineConstantExpr(1)) {
@@ -101,8 +129,7 @@ struct Hoist {
       std::swap(permutation[rank - 1], permutation[rank - 2]);
       std::swap(dims[rank - 1], dims[rank - 2]);
       value = TransposeOp::create(
-          b, loc, getTensorType(dims, b.getF32Type(), numSymbols), value,
-          permutation);
+          b, loc, getTensorType(dims, element, numSymbols), value, permutation);
     }
     return value;
   }
@@ -122,18 +149,55 @@ struct Hoist {
     bool integers = lhs.getCodes().getElementType().isInteger(8);
     Type element =
         integers && !split.split ? Type(b.getI32Type()) : Type(b.getF32Type());
-    if (split.scaled) {
-      // A block that covers a constant K does not vary along it.
-      auto normalize = [&](QTensorType type, unsigned dim) {
-        SmallVector<int64_t> block(type.getScale().getBlock());
-        if (coversAxis(block[dim], k))
-          block[dim] = 0;
-        return block;
-      };
-      return contract(lhsCodes, rhsCodes, element, split.split, lhsScales,
-                      rhsScales, normalize(lhs, lhsK), normalize(rhs, rhsK));
+
+    // sum (a - za)(b - zb) = sum ab - za sum (b - zb) - zb sum a
+    Corrections zeros;
+    Value rhsZeros;
+    if (rhs.hasZeros())
+      rhsZeros = ZerosOp::create(b, loc, rhs.getZerosType(), op.getRhs());
+    if (lhs.hasZeros()) {
+      zeros.lhsZeros = ZerosOp::create(b, loc, lhs.getZerosType(), op.getLhs());
+      zeros.rhsSums = sumCodes(rhsCodes, rhs, rhsK, split.split, rhsZeros);
     }
-    Value acc = contract(lhsCodes, rhsCodes, element, split.split);
+    if (rhs.hasZeros()) {
+      zeros.rhsZeros = rhsZeros;
+      zeros.lhsSums = sumCodes(lhsCodes, lhs, lhsK, split.split, {});
+    }
+
+    // A block that covers a constant K does not vary along it.
+    auto normalize = [&](QTensorType type, unsigned dim) {
+      SmallVector<int64_t> block(type.getScale().getBlock());
+      if (coversAxis(block[dim], k))
+        block[dim] = 0;
+      return block;
+    };
+    if (split.scaled)
+      return contract(lhsCodes, rhsCodes, element, split.split, lhsScales,
+                      rhsScales, zeros, normalize(lhs, lhsK),
+                      normalize(rhs, rhsK));
+    Value acc = split.split ? contract(lhsCodes, rhsCodes, element, split.split,
+                                       {}, {}, zeros, normalize(lhs, lhsK),
+                                       normalize(rhs, rhsK))
+                            : contract(lhsCodes, rhsCodes, element, 0);
+    if (!split.split && zeros.any()) {
+      auto along = [&](Value value, QTensorType type, unsigned dim,
+                       bool isRhs) {
+        return value
+                   ? spread(value, type, type.getScale().getBlock(), dim, isRhs)
+                   : value;
+      };
+      auto sums = [&](Value value, QTensorType type, unsigned dim, bool isRhs) {
+        return value
+                   ? spread(value, type,
+                            SmallVector<int64_t>(type.getRank(), 1), dim, isRhs)
+                   : value;
+      };
+      acc = mark(CorrectZerosOp::create(b, loc, acc.getType(), acc,
+                                        along(zeros.lhsZeros, lhs, lhsK, false),
+                                        sums(zeros.rhsSums, rhs, rhsK, true),
+                                        along(zeros.rhsZeros, rhs, rhsK, true),
+                                        sums(zeros.lhsSums, lhs, lhsK, false)));
+    }
     acc = castTo(acc, b.getF32Type());
     Type result = op.getResult().getType();
     acc = mark(MulOp::create(b, loc, result, acc,

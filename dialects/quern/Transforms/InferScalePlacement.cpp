@@ -46,8 +46,7 @@ struct InferScalePlacement
     AffineExpr k = getDims(lhs.getCodes())[lhsK];
     int64_t maxK = getUpperBound(k, getOperation());
     ProductSplit split = getProductSplit(lhs, rhs, rhsK, maxK);
-    int64_t exact = getExactSumBlock(lhs.getCodes().getElementType(),
-                                     rhs.getCodes().getElementType());
+    int64_t exact = getExactSumBlock(lhs, rhs);
     if (split.scaled && split.split < 16) {
       int64_t block = std::max(lhs.getScale().getBlock()[lhsK],
                                rhs.getScale().getBlock()[rhsK]);
@@ -76,8 +75,11 @@ struct InferScalePlacement
             split.split);
       return "epilogue: the scale does not vary along the contracted axis";
     };
-    setPlacement(false, describe(lhs, lhsK));
-    setPlacement(true, describe(rhs, rhsK));
+    std::string corrected =
+        "; zero points by sums of the other operand's codes, exactly";
+    setPlacement(false,
+                 describe(lhs, lhsK) + (lhs.hasZeros() ? corrected : ""));
+    setPlacement(true, describe(rhs, rhsK) + (rhs.hasZeros() ? corrected : ""));
     return success();
   }
 

@@ -128,6 +128,11 @@ LoadOp ContractOp::getPlainLoad(Region &region) {
   return load;
 }
 
+bool ContractOp::hasAddends() {
+  return !getRescale().empty() && !getRescale().front().empty() &&
+         getRescale().front().back().getNumOperands() > getNumTerms();
+}
+
 Type ContractOp::getAccumulatorType() {
   if (!getSplit() && getElementType(getLhsRegion(0)).isInteger(8))
     return IntegerType::get(getContext(), 32);
@@ -209,8 +214,17 @@ LogicalResult ContractOp::verify() {
        failed(
            verifyArguments(*this, getRescale(), "rescale", batch + 3, 0, {})) ||
        failed(verifyYield(*this, getRescale(), "tile_contract_c1: rescale",
-                          getNumTerms()))))
+                          getNumTerms() * (hasAddends() ? 2 : 1)))))
     return failure();
+  if (hasAddends()) {
+    bool right = getElementType(getLhsRegion(0)).isInteger(8);
+    for (Value addend :
+         getRescale().front().back().getOperands().drop_front(getNumTerms()))
+      right &= addend.getType().isInteger(32);
+    if (!right)
+      return emitOpError("tile_contract_c1: addends are i32, in products of "
+                         "integers");
+  }
   if (failed(verifyArguments(*this, getEpilogue(), "epilogue", batch + 2,
                              getNumTerms(), getAccumulatorType())))
     return failure();

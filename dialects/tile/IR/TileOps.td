@@ -112,7 +112,9 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
     With `split = g` K is cut into blocks of g and the `rescale` region, with
     arguments (b..., m, n, kb), yields one f32 factor per term:
     `acc = fma(f32(part), factor, acc)`, kb ascending, from acc = +0;
-    accumulators are then f32.
+    accumulators are then f32. For integers it may yield one i32 addend per
+    term after the factors: `acc = fma(f32(part + addend), factor, acc)`, the
+    sum modulo 2^32.
 
     `epilogue` has arguments (b..., m, n, acc_0, ..., acc_T-1) and stores
     whatever the kernel produces for that element. K = 0 gives accumulators 0.
@@ -141,6 +143,8 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
     LoadOp getPlainLoad(::mlir::Region &region);
     /// i32 or f32.
     ::mlir::Type getAccumulatorType();
+    /// `rescale` yields an i32 per term after the factors.
+    bool hasAddends();
   }];
 }
 

@@ -59,6 +59,8 @@ struct GemmDefaults {
   /// Elements of K per partial sum, or 0 for one sum. A multiple of the 32
   /// bytes of a matrix instruction, and a multiple or a divisor of tileK.
   static constexpr int split = 0;
+  /// Something is added to each partial sum before it is scaled.
+  static constexpr bool corrects = false;
 };
 
 template <class Element> struct Accumulates {
@@ -204,7 +206,9 @@ struct NoRescale {
 /// where, if not `inside`, the element is beyond M or N: m and n are then
 /// clamped, so that loads are safe, and nothing may be stored. With
 /// Config::split, `rescale(m, n, kb, factor)` fills the `terms` factors of
-/// partial sum kb, and acc = fma(f32(part), factor, acc), kb ascending.
+/// partial sum kb, and acc = fma(f32(part), factor, acc), kb ascending. With
+/// Config::corrects it is `rescale(m, n, kb, factor, addend)` and the part is
+/// part + addend, modulo 2^32.
 template <class Config, class Epilogue, class Rescale = NoRescale>
 QN_DEVICE void
 gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
@@ -276,8 +280,17 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
 #pragma unroll
           for (int q = 0; q < 4; ++q) {
             float factor[T];
-            rescale(smaller(tile.m0 + rowOf(i, q), M - 1),
-                    smaller(tile.n0 + columnOf(j, q), N - 1), kb, factor);
+            const s32 m = smaller(tile.m0 + rowOf(i, q), M - 1);
+            const s32 n = smaller(tile.n0 + columnOf(j, q), N - 1);
+            if constexpr (Config::corrects) {
+              s32 addend[T];
+              rescale(m, n, kb, factor, addend);
+#pragma unroll
+              for (int t = 0; t < T; ++t)
+                part[t][i][j][q] = wrapAdd(part[t][i][j][q], addend[t]);
+            } else {
+              rescale(m, n, kb, factor);
+            }
 #pragma unroll
             for (int t = 0; t < T; ++t) {
               sum[t][i][j][q] = __fmaf_rn((float)part[t][i][j][q], factor[t],

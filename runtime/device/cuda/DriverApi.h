@@ -210,14 +210,15 @@ inline constexpr int StatusNone = 0;
 inline constexpr int StatusActive = 1;
 } // namespace stream_capture
 
-/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter.
-struct alignas(64) TensorMapStorage {
+/// CUtensorMap: what tensorMapEncodeTiled fills; a kernel's parameter. Aligned
+/// as CUDA 13 has it; CUDA 12 asked for 64.
+struct alignas(128) TensorMapStorage {
   uint64_t opaque[16];
 };
 
-/// The list of entries that every driver has: X(member, symbol, version, parameters). `symbol` is
-/// what libcuda exports; cuGetProcAddress wants it without a `_vN` suffix, and
-/// `version` (1000 * major + 10 * minor) picks the same ABI there.
+/// The entries that every driver has: X(member, symbol, version, parameters).
+/// `symbol` is what libcuda exports; cuGetProcAddress wants it without a `_vN`
+/// suffix, and `version` (1000 * major + 10 * minor) picks the same ABI there.
 #define QUERN_CUDA_DRIVER_ENTRIES(X)                                           \
   X(init, cuInit, 2000, (unsigned flags))                                      \
   X(driverGetVersion, cuDriverGetVersion, 2020, (int *version))                \

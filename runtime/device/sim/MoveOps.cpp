@@ -178,6 +178,17 @@ void decodeHint(InstrBuilder &b) {
   b.instr.exec = doNothing;
 }
 
+void trap(Warp &warp, const Instr &instr) {
+  warp.block->fault(&warp, &instr, FaultKind::InvalidOperation,
+                    __builtin_ctz(warp.mask), "the kernel traps here");
+  warp.block->stopped = true;
+}
+
+void decodeTrap(InstrBuilder &b) {
+  b.expectOperands(0, 0);
+  b.instr.exec = trap;
+}
+
 void decodeGridDependency(InstrBuilder &b) {
   // Launches run one after another, so the wait is always over.
   if (b.takeOneOf({"wait", "launch_dependents"}) < 0)
@@ -192,14 +203,11 @@ void decodeGridDependency(InstrBuilder &b) {
 template <unsigned axis> void readTid(Warp &warp, const Instr &instr) {
   const uint32_t *size = warp.block->launch->block;
   uint32_t first = warp.id * 32;
-  uint32_t *result = warp.lanes<uint32_t>(instr.slots[0]);
   uint32_t x = size[0], y = size[1];
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    uint32_t thread = first + lane;
-    result[lane] = axis == 0   ? thread % x
-                   : axis == 1 ? thread / x % y
-                               : thread / x / y;
-  }
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t thread = first + static_cast<uint32_t>(lane);
+    return axis == 0 ? thread % x : axis == 1 ? thread / x % y : thread / x / y;
+  });
 }
 
 template <uint32_t (*read)(const Warp &)>
@@ -304,6 +312,7 @@ std::span<const Opcode> sim::moveOpcodes() {
       {"isspacep", c, decodeIsspacep},
       {"prefetch", c, decodeHint},
       {"nanosleep", c, decodeHint},
+      {"trap", InstrClass::Control, decodeTrap},
       {"griddepcontrol", c, decodeGridDependency},
   };
   return table;

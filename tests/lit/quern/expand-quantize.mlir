@@ -40,3 +40,26 @@ func.func @two_steps(%x: tensor<4x256xf32>) -> !t {
   %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.17549435E-38> : tensor<4x256xf32> -> !t
   return %q : !t
 }
+
+// With zero points the range that holds 0 gives scale and zero point.
+!z = !quern.qtensor<tensor<4x256xui8>, #quern.scale<block = [1, 0], type = f32>, zeros = ui8>
+// CHECK-LABEL: func.func @zero_points
+// CHECK-SAME: %[[X:.*]]: tensor<4x256xf32>
+func.func @zero_points(%x: tensor<4x256xf32>) -> !z {
+  // CHECK-DAG: %[[HIGH:.*]] = quern.reduce max %[[X]] block [1, 0]
+  // CHECK-DAG: %[[UP:.*]] = quern.max %[[HIGH]], %{{.*}} :
+  // CHECK-DAG: %[[LOW:.*]] = quern.reduce min %[[X]] block [1, 0]
+  // CHECK-DAG: %[[NEG:.*]] = quern.neg %[[LOW]]
+  // CHECK: %[[DOWN:.*]] = quern.max %[[NEG]], %{{.*}} :
+  // CHECK: %[[RANGE:.*]] = quern.add %[[UP]], %[[DOWN]]
+  // CHECK: %[[S0:.*]] = quern.div %[[RANGE]]
+  // CHECK: %[[S:.*]] = quern.max %[[S0]]
+  // CHECK: %[[STEPS:.*]] = quern.div %[[DOWN]], %[[S]]
+  // CHECK: %[[P:.*]] = quern.add %[[STEPS]]
+  // CHECK: %[[C:.*]] = quern.min %[[P]]
+  // CHECK: %[[Z:.*]] = quern.cast %[[C]] {{.*}} : tensor<4x1xf32> -> tensor<4x1xui8>
+  // CHECK: %[[Q:.*]] = quern.encode %[[X]], %[[S]] zeros %[[Z]]
+  // CHECK: quern.make_qtensor %[[Q]], %[[S]] zeros %[[Z]]
+  %q = quern.quantize %x <divisor = 255.0, range = 0.0, 255.0, rounding = half_even, floor = 1.17549435E-38> : tensor<4x256xf32> -> !z
+  return %q : !z
+}

@@ -88,3 +88,42 @@ func.func @batch(%x: !batch, %w: !shared) -> tensor<?x?x8xf32, #r> {
   %0 = quern.matmul %x, %w transpose_rhs : !batch, !shared -> tensor<?x?x8xf32, #r>
   return %0 : tensor<?x?x8xf32, #r>
 }
+
+// Zero points: the raw sum is corrected by sums of codes, in i32.
+!zrow = !quern.qtensor<tensor<4x256xui8>, #quern.scale<block = [1, 0], type = f32>, zeros = ui8>
+!zcol = !quern.qtensor<tensor<256x8xi8>, #quern.scale<block = [0, 1], type = f32>, zeros = i8>
+// CHECK-LABEL: func.func @zeros
+// CHECK-SAME: %[[X:.*]]: !quern.qtensor<{{.*}}, zeros = ui8>, %[[W:[a-z0-9]+]]:
+func.func @zeros(%x: !zrow, %w: !zcol) -> tensor<4x8xf32> {
+  // CHECK-DAG: %[[CX:.*]] = quern.codes %[[X]]
+  // CHECK-DAG: %[[CW:.*]] = quern.codes %[[W]]
+  // CHECK-DAG: %[[ZW:.*]] = quern.zeros %[[W]] {{.*}} -> tensor<1x8xi8>
+  // CHECK-DAG: %[[ZX:.*]] = quern.zeros %[[X]] {{.*}} -> tensor<4x1xui8>
+  // CHECK-DAG: %[[RS:.*]] = quern.sum_codes %[[CW]] zeros %[[ZW]] : tensor<1x8xi8> block [0, 1] {{.*}} -> tensor<1x8xi32>
+  // CHECK-DAG: %[[LS:.*]] = quern.sum_codes %[[CX]] block [1, 0] {{.*}} -> tensor<4x1xi32>
+  // CHECK: %[[ACC:.*]] = quern.contract %[[CX]], %[[CW]] : {{.*}} -> tensor<4x8xi32>
+  // CHECK: %[[R:.*]] = quern.correct_zeros %[[ACC]] lhs_zeros %[[ZX]], %[[RS]] : {{.*}} rhs_zeros %[[ZW]], %[[LS]] : {{.*}} -> tensor<4x8xi32>
+  // CHECK: quern.cast %[[R]]
+  %0 = quern.matmul %x, %w : !zrow, !zcol -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// Where the sum is split, each part is corrected before it is scaled.
+!zgroup = !quern.qtensor<tensor<8x256xui8>, #quern.scale<block = [1, 64], type = f16>, zeros = ui8>
+// CHECK-LABEL: func.func @split_zeros
+func.func @split_zeros(%x: !row, %w: !zgroup) -> tensor<4x8xf32> {
+  // CHECK: %[[S:.*]] = quern.sum_codes %{{.*}} block [1, 64] {{.*}} : tensor<4x256xi8> -> tensor<4x4xi32>
+  // CHECK: quern.contract {{.*}} rhs_zeros %{{.*}}, %[[S]] : tensor<8x4xui8>, tensor<4x4xi32>
+  // CHECK-SAME: split = 64
+  %0 = quern.matmul %x, %w transpose_rhs : !row, !zgroup -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// With zero points on both sides 33,025 products fit in 32 bits.
+!zlong = !quern.qtensor<tensor<4x40000xui8>, #quern.scale<block = [1, 0], type = f32>, zeros = ui8>
+// CHECK-LABEL: func.func @long_zeros
+func.func @long_zeros(%x: !zlong) -> tensor<4x4xf32> {
+  // CHECK: quern.contract {{.*}}lhs_zeros{{.*}}rhs_zeros{{.*}}split = 33024
+  %0 = quern.matmul %x, %x transpose_rhs : !zlong, !zlong -> tensor<4x4xf32>
+  return %0 : tensor<4x4xf32>
+}

@@ -263,3 +263,70 @@ func.func @gather_c1(%t: tensor<9x8xf32>, %i: tensor<3xf32>) {
   %0 = quern.gather %t, %i : tensor<9x8xf32>, tensor<3xf32> -> tensor<3x8xf32>
   return
 }
+// -----
+// expected-error @+1 {{quern_qtensor_c3: zeros of 'i8' for codes of 'ui8'}}
+func.func private @qtensor_c3(!quern.qtensor<tensor<4x8xui8>, #quern.scale<block = [1, 0], type = f32>, zeros = i8>)
+// -----
+!q = !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>, zeros = i8>
+func.func @quantize_c4(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_quantize_c4: a zero point is given exactly where}}
+  %0 = quern.quantize %x scale %s : tensor<4x1xf32> <divisor = 255.0, range = -128.0, 127.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>, zeros = i8>
+func.func @quantize_c4_type(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>, %z: tensor<1x1xi8>) {
+  // expected-error @+1 {{quern_quantize_c4: the zero point has type 'tensor<1x1xi8>', the granularity needs 'tensor<4x1xi8>'}}
+  %0 = quern.quantize %x scale %s : tensor<4x1xf32> zero %z : tensor<1x1xi8> <divisor = 255.0, range = -128.0, 127.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>, zeros = i8>
+func.func @make_qtensor_c1_zeros(%c: tensor<4x8xi8>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_make_qtensor_c1: zeros are given exactly where}}
+  %0 = quern.make_qtensor %c, %s : tensor<4x8xi8>, tensor<4x1xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+func.func @zeros_c1(%q: !q) {
+  // expected-error @+1 {{quern_zeros_c1: the operand has no zeros}}
+  %0 = quern.zeros %q : !q -> tensor<4x1xi8>
+  return
+}
+// -----
+func.func @encode_c3(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>, %z: tensor<4x1xi8>) {
+  // expected-error @+1 {{quern_encode_c3: zeros have the scales' shape}}
+  %0 = quern.encode %x, %s zeros %z : tensor<4x1xi8> <divisor = 255.0, range = 0.0, 255.0, rounding = half_even, floor = 1.0> block [1, 0] : tensor<4x8xf32>, tensor<4x1xf32> -> tensor<4x8xui8>
+  return
+}
+// -----
+func.func @sum_codes_c1(%c: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_sum_codes_c1: codes are i8 or ui8}}
+  %0 = quern.sum_codes %c block [1, 0] : tensor<4x8xf32> -> tensor<4x1xi32>
+  return
+}
+// -----
+func.func @sum_codes_c2(%c: tensor<4x8xi8>, %z: tensor<4x2xi8>) {
+  // expected-error @+1 {{quern_sum_codes_c2: a block of 0 holds parts of several blocks of 4 with a zero each}}
+  %0 = quern.sum_codes %c zeros %z : tensor<4x2xi8> block [1, 0] {zeros_block = array<i64: 1, 4>} : tensor<4x8xi8> -> tensor<4x1xi32>
+  return
+}
+// -----
+func.func @correct_zeros_c1(%a: tensor<4x6xi32>, %z: tensor<4x1xi8>, %s: tensor<1x6xf32>) {
+  // expected-error @+1 {{quern_correct_zeros_c1: zeros, i8 or ui8, come with}}
+  %0 = quern.correct_zeros %a lhs_zeros %z, %s : tensor<4x1xi8>, tensor<1x6xf32> : tensor<4x6xi32> -> tensor<4x6xi32>
+  return
+}
+// -----
+func.func @contract_c5(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %z: tensor<2x1xi8>, %s: tensor<4x1xi32>) {
+  // expected-error @+1 {{quern_contract_c5: zeros come with the other operand's sums, in split products}}
+  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xi32>
+  return
+}
+// -----
+func.func @contract_c5_shape(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %z: tensor<2x1xi8>, %s: tensor<4x1xi32>) {
+  // expected-error @+1 {{quern_contract_c5: zeros have the shape of their block map}}
+  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
+  return
+}

@@ -120,3 +120,26 @@ func.func @rows_and_shapes(%x: tensor<4x8xf32>, %w: tensor<8xf32>, %i: tensor<3x
   }
   return
 }
+
+!z = !quern.qtensor<tensor<4x8xui8>, #quern.scale<block = [1, 4], type = f32>, zeros = ui8>
+// CHECK-LABEL: func.func @zero_points
+// CHECK-SAME: !quern.qtensor<tensor<4x8xui8>, <block = [1, 4], type = f32>, zeros = ui8>
+func.func @zero_points(%q: !z, %x: tensor<4x8xf32>, %w: tensor<6x8xi8>, %t: tensor<6x2xi32>) {
+  // CHECK: %[[C:.*]] = quern.codes
+  %c = quern.codes %q : !z -> tensor<4x8xui8>
+  // CHECK: %[[S:.*]] = quern.scales
+  %s = quern.scales %q : !z -> tensor<4x2xf32>
+  // CHECK: %[[Z:.*]] = quern.zeros %{{.*}} -> tensor<4x2xui8>
+  %z = quern.zeros %q : !z -> tensor<4x2xui8>
+  // CHECK: quern.make_qtensor %[[C]], %[[S]] zeros %[[Z]] : tensor<4x2xui8> :
+  %r = quern.make_qtensor %c, %s zeros %z : tensor<4x2xui8> : tensor<4x8xui8>, tensor<4x2xf32> -> !z
+  // CHECK: quern.quantize %{{.*}} scale %[[S]] : tensor<4x2xf32> zero %[[Z]] : tensor<4x2xui8> <
+  %p = quern.quantize %x scale %s : tensor<4x2xf32> zero %z : tensor<4x2xui8> <divisor = 255.0, range = 0.0, 255.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !z
+  // CHECK: quern.encode %{{.*}}, %[[S]] zeros %[[Z]] : tensor<4x2xui8> <
+  %e = quern.encode %x, %s zeros %z : tensor<4x2xui8> <divisor = 255.0, range = 0.0, 255.0, rounding = half_even, floor = 1.0> block [1, 4] : tensor<4x8xf32>, tensor<4x2xf32> -> tensor<4x8xui8>
+  // CHECK: quern.sum_codes %[[C]] zeros %[[Z]] : tensor<4x2xui8> block [1, 2]
+  %sums = quern.sum_codes %c zeros %z : tensor<4x2xui8> block [1, 2] {zeros_block = array<i64: 1, 4>} : tensor<4x8xui8> -> tensor<4x4xi32>
+  // CHECK: quern.contract %{{.*}}, %{{.*}} lhs_zeros %[[Z]], %{{.*}} : tensor<4x2xui8>, tensor<6x2xi32>
+  %y = quern.contract %c, %w lhs_zeros %z, %t : tensor<4x2xui8>, tensor<6x2xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 4>, rhs_block = array<i64: 1, 0>} : tensor<4x8xui8>, tensor<6x8xi8> -> tensor<4x6xf32>
+  return
+}

@@ -186,3 +186,19 @@ tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_clas
     tile.store %0 to %x at affine_map<(d0) -> (d0)> (%i) : f32, !tile.buffer<() -> (4, 8), f32>
   }
 }
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), i8>, %w: !tile.buffer<() -> (4, 8), i8>) {
+  // expected-error @+1 {{tile_contract_c1: addends are i32, in products of integers}}
+  tile.contract {extents = affine_map<() -> (4, 4, 8)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>, split = 4 : i64} epilogue (%m: index, %n: index, %a: f32) {
+    tile.yield
+  } rescale (%m: index, %n: index, %kb: index) {
+    %one = arith.constant 1.0 : f32
+    tile.yield %one, %one : f32, f32
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %x at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !tile.buffer<() -> (4, 8), i8> -> i8
+    tile.yield %0 : i8
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), i8> -> i8
+    tile.yield %0 : i8
+  }
+}

@@ -15,17 +15,27 @@
 // Rows of A and B are K bytes; all extents are arbitrary, strides as tensor
 // maps want them.
 
+// Outside the namespace, whose mangled name changes from run to run.
+extern __shared__ __align__(1024) unsigned char hopperShared[];
+
 namespace {
 
-constexpr int tileM = 128, tileN = 64, tileK = 128, stages = 3;
-constexpr int threads = 384;
-constexpr int bytesA = tileM * tileK, bytesB = tileN * tileK;
-// Shared memory: stages of A, of B, C, row maxima, barriers.
-constexpr int offsetB = stages * bytesA;
-constexpr int offsetC = offsetB + stages * bytesB;
-constexpr int offsetMaxima = offsetC + tileM * tileN * 4;
-constexpr int offsetFull = offsetMaxima + tileM * 4;
-constexpr int offsetEmpty = offsetFull + stages * 8;
+// Enumerators: variables would have names that change, too.
+enum : int {
+  tileM = 128,
+  tileN = 64,
+  tileK = 128,
+  stages = 3,
+  threads = 384,
+  bytesA = tileM * tileK,
+  bytesB = tileN * tileK,
+  // Shared memory: stages of A, of B, C, row maxima, barriers.
+  offsetB = stages * bytesA,
+  offsetC = offsetB + stages * bytesB,
+  offsetMaxima = offsetC + tileM * tileN * 4,
+  offsetFull = offsetMaxima + tileM * 4,
+  offsetEmpty = offsetFull + stages * 8,
+};
 
 struct alignas(64) TensorMap {
   unsigned long long opaque[16];
@@ -286,7 +296,7 @@ __device__ void consume(const TensorMap *mapC, unsigned char *shared, int group,
 template <typename T>
 __device__ void gemm(const TensorMap *mapA, const TensorMap *mapB,
                      const TensorMap *mapC, unsigned *rowMaxima, int m, int k) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  unsigned char *shared = hopperShared;
   unsigned base = sharedAddress(shared);
   unsigned rank = clusterRank();
   int m0 = blockIdx.y * tileM, n0 = blockIdx.x * tileN;

@@ -1,0 +1,10 @@
+# Unpacks ARCHIVE into TO, unless that was done already.
+file(TIMESTAMP "${ARCHIVE}" age)
+if(EXISTS "${TO}/unpacked")
+  file(READ "${TO}/unpacked" done)
+endif()
+if(NOT done STREQUAL age)
+  file(REMOVE_RECURSE "${TO}/modules" "${TO}/expected")
+  file(ARCHIVE_EXTRACT INPUT "${ARCHIVE}" DESTINATION "${TO}")
+  file(WRITE "${TO}/unpacked" "${age}")
+endif()
