@@ -23,6 +23,7 @@ static void reseal(std::vector<std::byte> &file) {
   std::memcpy(&sections, file.data() + 12, 4);
   for (uint32_t i = 0; i < sections && i < format::maxSections; ++i) {
     size_t at = format::headerBytes + format::tableEntryBytes * i;
+    uint32_t kind;
     uint64_t offset, size;
     if (at + format::tableEntryBytes > file.size())
       return;
@@ -30,6 +31,11 @@ static void reseal(std::vector<std::byte> &file) {
     std::memcpy(&size, file.data() + at + 16, 8);
     if (offset > file.size() || size > file.size() - offset)
       continue;
+    std::memcpy(&kind, file.data() + at, 4);
+    if (kind == static_cast<uint32_t>(format::SectionKind::Seal) && size >= 8) {
+      uint64_t seal = format::checksum(std::span(file).first(at + 24));
+      std::memcpy(file.data() + offset, &seal, 8);
+    }
     uint64_t sum = format::checksum(std::span(file).subspan(offset, size));
     std::memcpy(file.data() + at + 24, &sum, 8);
   }

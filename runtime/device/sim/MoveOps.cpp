@@ -171,10 +171,22 @@ void decodeIsspacep(InstrBuilder &b) {
                               : isSpace<paramWindow>;
 }
 
+/// createpolicy: the simulator has no caches; the policy is a number.
+void decodeCreatePolicy(InstrBuilder &b) {
+  b.ignore({"fractional", "range", "global", "cvt", "L2", "b64",
+            "L2::evict_last", "L2::evict_first", "L2::evict_normal",
+            "L2::evict_unchanged", "L2::evict_first"});
+  b.result(0, 8);
+  b.instr.exec = [](Warp &warp, const Instr &instr) {
+    writeLanes<uint64_t>(warp, instr.slots[0], [](int) { return uint64_t(0); });
+  };
+}
+
 /// Hints: they change no value and no order the checks look at.
 void decodeHint(InstrBuilder &b) {
-  b.ignore({"global", "local", "L1", "L2", "L1::evict_last", "u32",
-            "L2::evict_last", "L2::evict_normal", "L2::evict_normal"});
+  b.ignore({"global", "local", "const", "param", "tensormap", "L1", "L2",
+            "L1::evict_last", "u32", "L2::evict_last", "L2::evict_normal",
+            "L2::evict_normal"});
   b.instr.exec = doNothing;
 }
 
@@ -311,6 +323,9 @@ std::span<const Opcode> sim::moveOpcodes() {
       {"cvta", c, decodeCvta},
       {"isspacep", c, decodeIsspacep},
       {"prefetch", c, decodeHint},
+      {"prefetchu", c, decodeHint},
+      {"applypriority", c, decodeHint},
+      {"createpolicy", c, decodeCreatePolicy},
       {"nanosleep", c, decodeHint},
       {"trap", InstrClass::Control, decodeTrap},
       {"griddepcontrol", c, decodeGridDependency},
