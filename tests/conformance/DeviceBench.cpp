@@ -133,7 +133,7 @@ public:
 
   TensorMap tensorMap(const Buffer &buffer,
                       const TensorMapShape &shape) override {
-    cuda::TensorMapBytes encoded;
+    cuda::TensorMapStorage encoded;
     check(driver.tensorMapEncodeTiled(
               &encoded, shape.dataType,
               static_cast<uint32_t>(shape.extents.size()),

@@ -37,8 +37,13 @@ inline const std::vector<KernelFile> &kernelFiles() {
       {"convert_fp4", {"sm_100a", "sm_120a"}},
       {"warp", {"sm_80", "sm_120a"}},
       {"atomics", {"sm_80", "sm_120a"}},
+      {"copies", {"sm_80", "sm_120a"}},
+      {"barrier", {"sm_80", "sm_120a"}},
+      {"cluster", {"sm_90", "sm_100a", "sm_120a"}},
       {"matrix_load", {"sm_80", "sm_120a"}},
       {"matrix_store", {"sm_90", "sm_120a"}},
+      {"bulk", {"sm_90", "sm_100a", "sm_120a"}},
+      {"wgmma", {"sm_90a"}},
       {"mma", {"sm_80", "sm_120a"}},
       {"mma_fp8", {"sm_89", "sm_120a"}},
   };

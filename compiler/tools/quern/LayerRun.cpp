@@ -248,8 +248,8 @@ Result<void> LayerRun::execute(CompiledFile compiled) {
   if (auto done = launch(values); !done)
     return done;
   if (options.check) {
-    auto checked =
-        oracle->check(operands.views, outputViews, executor->threads());
+    auto checked = oracle->check(operands.views, outputViews,
+                                 executor->threads(), layer->target());
     if (!checked)
       return checked.error();
     checks = std::move(*checked);

@@ -126,7 +126,7 @@ AccessHistory::transition(State from, const Access &access, uint32_t record,
     // Reads ordered before this one, and the agent's own, add nothing.
     unsigned count = 0;
     bool present = false;
-    std::vector<uint32_t> kept;
+    kept.clear();
     for (uint32_t at = node.readers; at; at = readers[at].next) {
       const Record &reader = records[readers[at].record];
       bool same = reader.epoch.block == access.epoch.block &&

@@ -193,6 +193,7 @@ private:
   std::vector<ReadNode> readers;
   std::vector<std::array<State, 4>> splits;
   std::vector<uint32_t> freeSplits;
+  std::vector<uint32_t> kept; ///< Of transition(), to save allocations.
   std::array<Memo, 512> memo;
   std::array<uint32_t, 128> recent = {}; ///< Records, by agent.
   size_t limit = size_t(1) << 18;

@@ -11,8 +11,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Arithmetic.h"
+#include "runtime/device/sim/AsyncReduction.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
+
+#include <fmt/format.h>
 
 using namespace quern;
 using namespace quern::sim;
@@ -106,6 +109,69 @@ void atomicAddHalf(Warp &warp, const Instr &instr) {
   finishAtomic(warp, instr, true);
 }
 
+/// Vectors, and minima and maxima of 16-bit floats: one element after the
+/// other, each of them atomic. `immediate`: the ReduceFn; vector: results (for
+/// atom), then values; `flags`: it is an atom; `bytes`: of an element.
+template <typename R> void atomicVector(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  unsigned count = instr.flags ? instr.vectorCount / 2u : instr.vectorCount;
+  uint32_t bytes = count * instr.bytes;
+  std::byte *pointers[32];
+  uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
+                          Access::Atomic, pointers);
+  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
+  const uint32_t *values = instr.flags ? slots + count : slots;
+  auto reduce = reinterpret_cast<ReduceFn>(instr.immediate);
+  forActiveLanes(good, [&](int lane) {
+    for (unsigned i = 0; i < count; ++i) {
+      std::byte *at = pointers[lane] + i * instr.bytes;
+      R value = warp.lanes<R>(values[i])[lane];
+      if (instr.flags && slots[i])
+        std::memcpy(&warp.lanes<R>(slots[i])[lane], at, sizeof(R));
+      reduce(at, reinterpret_cast<const std::byte *>(&value), sizeof(R));
+    }
+  });
+  finishAtomic(warp, instr, true);
+}
+
+void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
+                  unsigned count) {
+  b.requireTarget(90, "vectors and 16-bit minima and maxima of atomics");
+  Type element = type;
+  if (type.packed) {
+    element.packed = false;
+    element.bytes = 2;
+  }
+  ReduceFn reduce = op == Op::Add   ? findReduce(ReduceOp::Add, element)
+                    : op == Op::Min ? findReduce(ReduceOp::Min, element)
+                    : op == Op::Max ? findReduce(ReduceOp::Max, element)
+                                    : nullptr;
+  bool exists = reduce && !type.isInteger() && type.bytes <= 4 &&
+                count * type.bytes <= 16;
+  if (!exists || (count > 1 && b.instr.space != AddressSpace::Global))
+    return b.refuse("this vector of atomics does not exist");
+  size_t at = hasResult ? 1 : 0;
+  b.expectOperands(at + 2, at + 2);
+  b.instr.address = b.address(at);
+  for (size_t index : {size_t(0), at + 1}) {
+    if (!hasResult && index == 0)
+      continue;
+    std::vector<const ptx::Operand *> list = b.elements(index);
+    if (list.size() != count)
+      return b.refuse(
+          fmt::format("{} elements; {} are expected", list.size(), count));
+    for (const ptx::Operand *part : list)
+      b.addToVector(index == 0 && hasResult ? b.result(*part, type.bytes)
+                                            : b.source(*part, type.bytes));
+  }
+  b.instr.flags = hasResult;
+  b.instr.bytes = type.bytes;
+  b.instr.immediate = reinterpret_cast<uint64_t>(reduce);
+  b.instr.undefRule = UndefRule::Require;
+  b.instr.exec =
+      type.bytes == 2 ? atomicVector<uint16_t> : atomicVector<uint32_t>;
+}
+
 template <typename T> ExecFn pickInteger(Op op) {
   switch (op) {
   case Op::Add:
@@ -151,6 +217,11 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   b.instr.space = space < 0    ? AddressSpace::Generic
                   : space == 0 ? AddressSpace::Global
                                : AddressSpace::Shared;
+  int vector = b.takeOneOf({"v2", "v4", "v8"});
+  bool halves = !type.isInteger() && (type.bytes == 2 || type.packed);
+  if (vector >= 0 || (halves && op != static_cast<int>(Op::Add)))
+    return decodeVector(b, hasResult, static_cast<Op>(op), type,
+                        vector < 0 ? 1 : 2u << vector);
   size_t at = hasResult ? 1 : 0;
   bool isCas = op == static_cast<int>(Op::Cas);
   b.expectOperands(at + 2 + isCas, at + 2 + isCas);

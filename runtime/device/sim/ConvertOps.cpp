@@ -12,6 +12,7 @@
 
 #include "runtime/device/sim/Arithmetic.h"
 #include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/NarrowConvert.h"
 #include "runtime/device/sim/Opcodes.h"
 
 #include <algorithm>
@@ -26,6 +27,7 @@ namespace {
 constexpr uint8_t flagFtz = 4;
 constexpr uint8_t flagSat = 8;
 constexpr uint8_t flagRelu = 16;
+constexpr uint8_t flagSatFinite = 64;  ///< Overflow gives the largest number.
 constexpr uint8_t flagToIntegral = 32; ///< Float to float, to an integer value.
 Rounding roundingOf(uint8_t flags) { return static_cast<Rounding>(flags & 3); }
 
@@ -177,7 +179,8 @@ void floatToFloat(Warp &warp, const Instr &instr) {
     if constexpr (sizeof(D) == 8) {
       return std::bit_cast<uint64_t>(canonical(value));
     } else {
-      uint32_t bits = encode(value, *to, roundingOf(flags));
+      uint32_t bits =
+          encode(value, *to, roundingOf(flags), flags & flagSatFinite);
       if ((flags & flagFtz) && to == &formatF32)
         bits = std::bit_cast<uint32_t>(flush(std::bit_cast<float>(bits)));
       return static_cast<D>(bits);
@@ -252,17 +255,6 @@ void packFp8(Warp &warp, const Instr &instr) {
     };
     return static_cast<uint16_t>(convert(source[lane] >> 16) << 8 |
                                  convert(source[lane] & 0xffff));
-  });
-}
-
-/// cvt.rna.tf32.f32: to 10 bits of mantissa, ties away from zero.
-void singleToTf32(Warp &warp, const Instr &instr) {
-  const uint32_t *source = warp.lanes<uint32_t>(instr.slots[1]);
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
-    uint32_t bits = source[lane];
-    if ((bits & 0x7f800000) == 0x7f800000)
-      return bits & 0x7fffff ? 0x7fffffffu : bits;
-    return (bits + 0x1000) & ~uint32_t(0x1fff);
   });
 }
 
@@ -401,6 +393,8 @@ void decodeFloatToFloat(InstrBuilder &b, Type to, Type from, bool hasRounding) {
 void decodePacked(InstrBuilder &b, Type to, Type from, bool satfinite) {
   bool toFp8 = to.kind == Type::Kind::E4M3 || to.kind == Type::Kind::E5M2;
   bool fromFp8 = from.kind == Type::Kind::E4M3 || from.kind == Type::Kind::E5M2;
+  if (toFp8 || fromFp8)
+    b.requireTarget(89, "cvt of 8-bit floats");
   if (toFp8 && !satfinite)
     return b.refuse(".satfinite is needed");
   if (satfinite)
@@ -497,22 +491,19 @@ void decodeCvt(InstrBuilder &b) {
   if (b.failed())
     return;
   b.instr.flags = flags;
-  if (to.kind == Type::Kind::TFloat) {
-    b.expectOperands(2, 2);
-    b.result(0, 4);
-    b.source(1, 4);
-    if (!awayTies || satfinite || !from.is(Type::Kind::Float, 4))
-      return b.refuse("only cvt.rna.tf32.f32 is supported");
-    b.instr.exec = singleToTf32;
+  if (decodeNarrowConversion(
+          b, to, from, {rounding, awayTies, satfinite, bool(flags & flagRelu)}))
     return;
-  }
   if (awayTies || to.kind == Type::Kind::Predicate ||
       from.kind == Type::Kind::Predicate || from.kind == Type::Kind::TFloat)
     return b.refuse("this conversion is not supported");
   if (to.packed || from.packed)
     return decodePacked(b, to, from, satfinite);
-  if (satfinite)
-    return b.refuse(".satfinite is supported for packed results only");
+  if (satfinite) {
+    if (to.bytes != 2 || to.isInteger() || from.isInteger())
+      return b.refuse(".satfinite is supported for f16 and bf16 results only");
+    b.instr.flags |= flagSatFinite;
+  }
   b.expectOperands(2, 2);
   if (to.isInteger()) {
     if (!from.isInteger() && toIntegral < 0)

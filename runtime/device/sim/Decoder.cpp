@@ -101,6 +101,7 @@ uint32_t Decoder::newRegister(unsigned bytes) {
     return 64;
   }
   kernel.registerBytes += size;
+  registers.push_back({slot, size});
   return slot;
 }
 

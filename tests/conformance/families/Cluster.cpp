@@ -1,0 +1,106 @@
+//===- Cluster.cpp - Clusters and distributed shared memory ---------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// PTX ISA: "mapa", "getctarank", "barrier.cluster", "st.async", "elect.sync",
+// "griddepcontrol", and the special registers of clusters.
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/conformance/Bench.h"
+
+using namespace quern;
+using namespace quern::conformance;
+
+namespace {
+
+void memory(Bench &bench) {
+  constexpr uint32_t blocks = 8, size = 4;
+  Words expected(blocks * 64 * 8);
+  for (uint32_t b = 0; b < blocks; ++b)
+    for (uint32_t t = 0; t < 64; ++t) {
+      uint32_t rank = b % size, next = (rank + 1) % size;
+      uint32_t before = (rank + size - 1) % size;
+      uint32_t *to = &expected[(b * 64 + t) * 8];
+      to[0] = rank;
+      to[1] = size;
+      to[2] = b / size;
+      to[3] = blocks / size;
+      to[4] = (b - rank + next) * 1000 + 63 - t;
+      to[5] = next;
+      to[6] = before * 77 + t;
+      to[7] = rank == 0 ? 100 + size * (64 * 65 / 2) : 0;
+    }
+  Buffer out = bench.output(expected.size() * 4);
+  bench.launch("cluster_memory",
+               {.grid = {blocks}, .block = {64}, .cluster = size}, out);
+  bench.expectBits("cluster", expected, bench.read<uint32_t>(out));
+}
+
+void asynchronous(Bench &bench) {
+  constexpr uint32_t blocks = 8;
+  Words expected(blocks * 256);
+  for (uint32_t b = 0; b < blocks; ++b)
+    for (uint32_t i = 0; i < 256; ++i) {
+      uint32_t before = (b % 4 + 3) % 4, t = i / 4;
+      const uint32_t words[] = {before * 10000 + t, 1, 2, 3 + t};
+      expected[b * 256 + i] = words[i % 4];
+    }
+  Buffer out = bench.output(expected.size() * 4);
+  bench.launch("cluster_async", {.grid = {blocks}, .block = {64}, .cluster = 4},
+               out);
+  bench.expectBits("stored by the block before", expected,
+                   bench.read<uint32_t>(out));
+}
+
+void elect(Bench &bench) {
+  for (uint32_t mask : {0xffffffffu, 0x00010000u, 0x5a5a5a58u}) {
+    Buffer out = bench.output(64 * 4);
+    bench.launch("cluster_elect", {}, mask, out);
+    Words words = bench.read<uint32_t>(out);
+    int elected = 0;
+    uint32_t leader = ~0u;
+    bool agree = true;
+    for (uint32_t l = 0; l < 32; ++l) {
+      if (!(mask >> l & 1))
+        continue;
+      if (leader == ~0u)
+        leader = words[l * 2];
+      agree &= words[l * 2] == leader;
+      elected += words[l * 2 + 1] == 1;
+      agree &= (words[l * 2 + 1] == 1) == (l == leader);
+    }
+    bench.expect(agree, "lanes disagree on who is elected");
+    bench.expect(elected == 1, "not exactly one lane is elected");
+    bench.expect(leader < 32 && (mask >> leader & 1),
+                 "the elected lane is not in the mask");
+  }
+}
+
+void dependent(Bench &bench) {
+  constexpr uint32_t blocks = 4, n = 64;
+  Words expected(blocks * n);
+  for (uint32_t i = 0; i < blocks * n; ++i) {
+    uint32_t from = blocks * n - 1 - i;
+    expected[i] = from / n * 100 + from % n;
+  }
+  Buffer data = bench.output(expected.size() * 4, "data");
+  Buffer out = bench.output(expected.size() * 4, "out");
+  bench.launch("depend_first", {.grid = {blocks}, .block = {n}}, data);
+  bench.launch("depend_second",
+               {.grid = {blocks}, .block = {n}, .dependent = true}, data, out);
+  bench.expectBits("what the grid before wrote", expected,
+                   bench.read<uint32_t>(out));
+}
+
+} // namespace
+
+std::vector<Case> conformance::clusterCases() {
+  return {{"distributed shared memory, mapa, cluster barrier", "cluster",
+           memory},
+          {"st.async, remote mbarrier arrive", "cluster", asynchronous},
+          {"elect.sync", "cluster", elect},
+          {"griddepcontrol", "cluster", dependent}};
+}
