@@ -1,4 +1,5 @@
-//===- Products.h - Sums of products, and models of hardware's sums -*- C++ -*-===//
+//===- Products.h - Sums of products, and models of hardware's sums -*- C++
+//-*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -1,4 +1,5 @@
-//===- ModuleSet.h - Compiled layers with what they must compute -*- C++ -*-===//
+//===- ModuleSet.h - Compiled layers with what they must compute -*- C++
+//-*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -150,6 +150,7 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   Type type = b.type();
   b.instr.space = space < 0    ? AddressSpace::Generic
                   : space == 0 ? AddressSpace::Global
+                  : space == 3 ? AddressSpace::SharedCluster
                                : AddressSpace::Shared;
   size_t at = hasResult ? 1 : 0;
   bool isCas = op == static_cast<int>(Op::Cas);

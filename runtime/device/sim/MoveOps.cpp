@@ -173,8 +173,9 @@ void decodeIsspacep(InstrBuilder &b) {
 
 /// Hints: they change no value and no order the checks look at.
 void decodeHint(InstrBuilder &b) {
-  b.ignore({"global", "local", "L1", "L2", "L1::evict_last", "u32",
-            "L2::evict_last", "L2::evict_normal", "L2::evict_normal"});
+  b.ignore({"global", "local", "const", "param", "tensormap", "L1", "L2",
+            "L1::evict_last", "u32", "L2::evict_last", "L2::evict_normal",
+            "L2::evict_normal"});
   b.instr.exec = doNothing;
 }
 
