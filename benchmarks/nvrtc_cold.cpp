@@ -17,7 +17,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/kernels/ContractCase.h"
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 
 #include "compiler/emit/cuda/CudaCompiler.h"
 #include "dialects/tile/IR/Tile.h"

@@ -1,5 +1,4 @@
-//===- Source.h - Places in a layer's text, and the errors found -*- C++
-//-*-===//
+//===- Source.h - Places in a layer's text, and errors ----------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

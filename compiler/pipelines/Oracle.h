@@ -56,10 +56,12 @@ public:
                                        unsigned threads) const;
 
   /// Compares outputs with the reference's by the classes of the layer's
-  /// operations.
+  /// operations. `target` is where they were computed, such as "cuda:sm_89":
+  /// its matrix units may sum 8-bit floats less exactly (docs/numerics.md).
   Result<std::vector<OutputCheck>> check(std::span<const TensorView> operands,
                                          std::span<const TensorView> outputs,
-                                         unsigned threads) const;
+                                         unsigned threads,
+                                         std::string_view target = {}) const;
 
   /// What outputs for these operands are compared with, for a comparison made
   /// elsewhere: the reference's results, and how far each may be off.

@@ -165,6 +165,7 @@ static Result<std::vector<Tensor>> run(func::FuncOp layer,
                         ? options.threads
                         : std::max(1u, std::thread::hardware_concurrency());
   machine.perturbation = options.perturbation;
+  machine.f8Error = options.f8Error;
   machine.symbols = *symbols;
   Result<std::vector<SymbolAttr>> declared = symbolsOf(layer);
   if (!declared)

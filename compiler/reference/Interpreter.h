@@ -65,6 +65,10 @@ struct Options {
   /// (Compare.h). What then happens to the results shows how a layer passes
   /// such errors on.
   uint64_t perturbation = 0;
+  /// How far a sum of n products of 8-bit floats may be off, over n times the
+  /// sum of their magnitudes. More than f32's 2^-24 on machines whose matrix
+  /// units sum shortly; kernels keep such sums to 128 products.
+  double f8Error = 0x1p-24;
 };
 
 /// A tensor of doubles: what the mode *real* computes.

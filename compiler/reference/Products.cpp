@@ -121,6 +121,15 @@ struct Product {
   bool real = false;
   /// Seed of the coins that move bounded parts by their bound; 0: none.
   uint64_t perturbation = 0;
+  /// See Options::f8Error; 2^-24 for all other elements.
+  double error = 0x1p-24;
+
+  /// The error of a sum of n products over the sum of their magnitudes.
+  double boundOf(int64_t n) const {
+    double count = static_cast<double>(n);
+    return error > 0x1p-24 ? std::min(count, 128.0) * error + count * 0x1p-24
+                           : count * error;
+  }
 
   int64_t rhsBatch(int64_t batch) const { return shared ? 0 : batch; }
   double lhsFactor(int64_t batch, int64_t row, int64_t at) const {
@@ -285,8 +294,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
                         (k + 1) +
                     from;
                 double magnitude = sums[i * width + j];
-                double bound =
-                    magnitude * static_cast<double>(to - from) * 0x1p-24;
+                double bound = magnitude * product.boundOf(to - from);
                 double &sum = part[i * width + j];
                 sum = moveByBound(sum, bound, magnitude,
                                   coin(product.perturbation, place));
@@ -377,6 +385,10 @@ static int64_t longestSum(DType a, DType b, bool aZeros = false,
          (largestMagnitude(a, aZeros) * largestMagnitude(b, bZeros));
 }
 
+static bool isF8(DType type) {
+  return type == DType::F8E4M3 || type == DType::F8E5M2;
+}
+
 static bool isCode(DType type) {
   return type == DType::I8 || type == DType::U8;
 }
@@ -393,6 +405,8 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   Product product = makeProduct(lhs.tensor, rhs.tensor, op.getTransposeRhs());
   product.real = machine.real();
   product.perturbation = nextPerturbation(machine);
+  if (isF8(lhs.tensor.dtype()) && isF8(rhs.tensor.dtype()))
+    product.error = machine.f8Error;
   std::optional<Factors> lhsScales = factorsOf(lhs, lhs.scales);
   std::optional<Factors> rhsScales = factorsOf(rhs, rhs.scales);
   std::optional<Factors> lhsZeros = factorsOf(lhs, lhs.zeros);
@@ -487,6 +501,8 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
   Product product = makeProduct(lhs, rhs, op.getTransposeRhs());
   product.real = machine.real();
   product.perturbation = nextPerturbation(machine);
+  if (isF8(lhs.dtype()) && isF8(rhs.dtype()))
+    product.error = machine.f8Error;
   DType l = lhs.dtype(), r = rhs.dtype();
   bool codes = isCode(l) && isCode(r);
   std::optional<Factors> lhsScales, rhsScales;

@@ -19,6 +19,7 @@
 #include "runtime/core/AllocationGuard.h"
 #include "runtime/io/AtomicFile.h"
 #include "runtime/io/FileReader.h"
+#include "runtime/io/NpyFormat.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -185,7 +186,14 @@ Result<DType> elementType(std::string descr) {
               "float32"});
 }
 
-Result<Tensor> parseNpy(std::span<const std::byte> bytes) {
+Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
+  diagnostic.file = path;
+  return diagnostic;
+}
+
+} // namespace
+
+Result<Tensor> quern::parseNpy(std::span<const std::byte> bytes) {
   std::string_view text(reinterpret_cast<const char *>(bytes.data()),
                         bytes.size());
   if (!text.starts_with(magic))
@@ -232,13 +240,6 @@ Result<Tensor> parseNpy(std::span<const std::byte> bytes) {
     std::memcpy(tensor->data(), data.data(), data.size());
   return tensor;
 }
-
-Diagnostic inFile(Diagnostic diagnostic, const std::string &path) {
-  diagnostic.file = path;
-  return diagnostic;
-}
-
-} // namespace
 
 Result<Tensor> quern::readNpy(const std::string &path) {
   return guardAllocations([&]() -> Result<Tensor> {

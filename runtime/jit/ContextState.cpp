@@ -7,6 +7,7 @@
 #include "runtime/jit/ContextState.h"
 
 #include "runtime/jit/ArenaPlanner.h"
+#include "runtime/jit/Drivers.h"
 
 #include <fmt/format.h>
 
@@ -170,13 +171,30 @@ Result<void> ContextState::planTemporaries() {
     items.push_back(item);
   }
   ArenaPlan plan = planArena(items);
+  auto refuse = [&](const quern::Diagnostic &why) {
+    return fail(why.code,
+                fmt::format("the intermediates of layer '{}' need {} bytes: {}",
+                            layer->name, plan.bytes, why.message),
+                {"prepare the context for smaller ranges"});
+  };
+  for (size_t i = 0;
+       layer->target.kind == Target::Kind::Sim && i < items.size(); ++i) {
+    Result<DeviceMemory> memory =
+        DeviceMemory::allocate(layer->program, items[i].bytes);
+    if (!memory)
+      return refuse(memory.error());
+    uint32_t buffer = layer->temporaries[i];
+    address[buffer] = memory->data();
+    nameForReports(layer->target, memory->data(), layer->bufferNames[buffer],
+                   /*readOnly=*/false);
+    apart.push_back(std::move(*memory));
+  }
+  if (!apart.empty())
+    return {};
   Result<DeviceMemory> memory =
       DeviceMemory::allocate(layer->program, plan.bytes);
   if (!memory)
-    return fail(memory.error().code,
-                fmt::format("the intermediates of layer '{}' need {} bytes: {}",
-                            layer->name, plan.bytes, memory.error().message),
-                {"prepare the context for smaller ranges"});
+    return refuse(memory.error());
   arena = std::move(*memory);
   for (size_t i = 0; i < items.size(); ++i)
     address[layer->temporaries[i]] =
@@ -268,6 +286,8 @@ Result<void *> ContextState::place(uint32_t buffer, const TensorView &view) {
     if (!memory)
       return memory.error();
     copy = std::move(*memory);
+    nameForReports(layer->target, copy.data(), layer->bufferNames[buffer],
+                   layer->buffer(buffer).role == BufferRole::Input);
   }
   return static_cast<void *>(copy.data());
 }

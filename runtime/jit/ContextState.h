@@ -21,6 +21,8 @@ struct ContextState {
   std::shared_ptr<const WeightsState> weights; ///< Null: the layer has none.
   std::vector<Interval> prepared;              ///< Per symbol.
   DeviceMemory arena;                          ///< All temporaries.
+  /// On the simulator, each temporary by itself: so it sees what leaves one.
+  std::vector<DeviceMemory> apart;
   std::optional<LaunchSequence> launches;
   /// Per buffer of the plan; temporaries and weights stay, inputs and outputs
   /// are filled in by each run.

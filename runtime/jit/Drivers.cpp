@@ -44,6 +44,15 @@ Result<std::string> detail::nativeArchitecture() {
   return fmt::format("sm_{}{}", capability, capability >= 90 ? "a" : "");
 }
 
+void detail::nameForReports(const Target &target, const void *address,
+                            const std::string &name, bool readOnly) {
+  if (target.kind != Target::Kind::Sim || !address)
+    return;
+  if (auto simulated = sim::parseSimTarget(target.arch))
+    sim::SimDevice::get(*simulated)
+        .describe(reinterpret_cast<uintptr_t>(address), name, readOnly);
+}
+
 Diagnostic detail::explainFailure(const Target &target, Diagnostic diagnostic) {
   if (target.kind != Target::Kind::Sim || diagnostic.code != Errc::DeviceError)
     return diagnostic;

@@ -26,6 +26,11 @@ Result<const cuda::DriverTable *> driverFor(const Target &target);
 /// The architecture to compile for on this machine's first device: "sm_90a".
 Result<std::string> nativeArchitecture();
 
+/// Names an allocation in the simulator's reports, and has it find writes to
+/// what is only read. Does nothing for other targets.
+void nameForReports(const Target &target, const void *address,
+                    const std::string &name, bool readOnly);
+
 /// A failure of the simulator with what it found as notes, and the code
 /// CheckFailed if it found a fault; other diagnostics as they are.
 Diagnostic explainFailure(const Target &target, Diagnostic diagnostic);

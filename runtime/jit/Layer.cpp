@@ -176,7 +176,12 @@ Result<void> Context::setWeights(const Weights &weights) {
       [&]() -> Result<void> { return state->useWeights(weights.state); });
 }
 
-uint64_t Context::arenaBytes() const { return state->arena.size(); }
+uint64_t Context::arenaBytes() const {
+  uint64_t bytes = state->arena.size();
+  for (const DeviceMemory &temporary : state->apart)
+    bytes += temporary.size();
+  return bytes;
+}
 uint64_t Context::scratchBytes() const {
   return state->launches->scratchBytes();
 }

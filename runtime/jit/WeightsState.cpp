@@ -6,6 +6,7 @@
 
 #include "runtime/jit/WeightsState.h"
 
+#include "runtime/jit/Drivers.h"
 #include "runtime/jit/LaunchSequence.h"
 
 #include <fmt/format.h>
@@ -79,6 +80,8 @@ private:
     if (!copy)
       return copy.error();
     state->address[buffer] = copy->data();
+    nameForReports(layer.target, copy->data(), layer.bufferNames[buffer],
+                   /*readOnly=*/true);
     Result<void> done =
         view.memory == Memory::Device
             ? program->copyWithin(copy->data(), view.data, bytes, stream)
@@ -104,6 +107,8 @@ private:
       if (!memory)
         return memory.error();
       state->address[buffer] = memory->data();
+      nameForReports(layer.target, memory->data(), layer.bufferNames[buffer],
+                     /*readOnly=*/false);
       state->memory.push_back(std::move(*memory));
     }
     Result<LaunchSequence> launches =

@@ -17,10 +17,10 @@
 //     sections, 16-byte aligned (code images 4096-byte aligned).
 //
 // The table is validated before any section is touched: in bounds, disjoint,
-// checksummed. An unknown major version is refused, an unknown section is
-// skipped unless flagged as required. Old files stay loadable: golden modules
-// under tests/golden prove it. A file states the lowest minor version that has
-// all it contains.
+// checksummed. The last section, the seal, is a checksum of header and table:
+// no byte of a file changes unnoticed. An unknown major version is refused, an
+// unknown section is skipped unless flagged as required. Old files stay
+// loadable: golden modules under tests/golden prove it.
 //
 // A plan is a list of buffers and a list of launches for each target variant.
 // Shapes, grids, item counts and scratch sizes are expressions over the
@@ -150,8 +150,8 @@ struct VariantDesc {
 
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
-  /// 1: the first; 2: the layer's text.
-  static constexpr uint16_t formatMinor = 2;
+  /// 1: the first; 2: the layer's text; 3: the seal.
+  static constexpr uint16_t formatMinor = 3;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;

@@ -16,9 +16,15 @@
 // Sections of a version-0 file, in this order: one `Layer`, one `Variant` per
 // variant, then the `Code` sections the variants refer to by their position in
 // the section table, then at most one `Source`, which is the layer's text and
-// nothing else. Every other section is consumed to its last byte; later minor
-// versions add what they need in new sections, flagged as required only when
-// an old reader would misunderstand the file without them.
+// nothing else, and last the `Seal`. Every other section is consumed to its
+// last byte; later minor versions add what they need in new sections, flagged
+// as required only when an old reader would misunderstand the file without
+// them.
+//
+// The seal is eight bytes: the checksum of everything from the file's first
+// byte to its own entry's `offset` and `size`, that is of header and table
+// without the seal's own checksum, which is that of these eight bytes. Readers
+// of minor versions below 3 skip it as they skip any optional section.
 //
 // The checksums find accidents, not attacks: a module carries machine code
 // and must come from a source as trusted as a shared library.
@@ -53,7 +59,12 @@ enum class SectionKind : uint32_t {
   Variant = 2,
   Code = 3,
   Source = 4, ///< Optional; from minor version 2 on.
+  Seal = 5,   ///< From minor version 3 on the last section of every file.
 };
+inline constexpr SectionKind lastSectionKind = SectionKind::Seal;
+
+/// The first minor version whose files are sealed.
+inline constexpr uint16_t sealedMinor = 3;
 
 /// A reader that does not know this section must refuse the file.
 inline constexpr uint32_t flagRequired = 1;

@@ -135,6 +135,31 @@ Diagnostic bad(std::string reason) {
   return fail(Errc::InvalidFile, "not a valid module: " + std::move(reason));
 }
 
+/// Holds header and table against the seal, which files before minor version 3
+/// lack.
+Result<void> checkSeal(std::span<const std::byte> bytes, uint16_t minor,
+                       const std::vector<Entry> &table) {
+  auto isSeal = [](const Entry &entry) {
+    return entry.kind == static_cast<uint32_t>(SectionKind::Seal);
+  };
+  bool last = !table.empty() && isSeal(table.back());
+  if (std::count_if(table.begin(), table.end(), isSeal) != (last ? 1 : 0))
+    return bad("the seal is not its last section");
+  if (!last && minor >= sealedMinor)
+    return bad("its seal is missing");
+  if (!last)
+    return {};
+  uint64_t seal;
+  if (table.back().size != sizeof(seal))
+    return bad(fmt::format("its seal has {} bytes", table.back().size));
+  std::memcpy(&seal, bytes.data() + table.back().offset, sizeof(seal));
+  uint64_t sealed =
+      headerBytes + tableEntryBytes * table.size() - sizeof(Entry::sum);
+  if (checksum(bytes.first(sealed)) != seal)
+    return bad("header and section table do not match the seal");
+  return {};
+}
+
 /// Reads and checks header and section table.
 Result<std::vector<Entry>> readTable(std::span<const std::byte> bytes) {
   if (bytes.size() < headerBytes)
@@ -189,6 +214,8 @@ Result<std::vector<Entry>> readTable(std::span<const std::byte> bytes) {
   if (end != bytes.size())
     return bad(
         fmt::format("{} bytes follow the last section", bytes.size() - end));
+  if (Result<void> sealed = checkSeal(bytes, minor, table); !sealed)
+    return sealed.error();
   return table;
 }
 
@@ -207,8 +234,10 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
   std::vector<bool> used(table->size(), false);
   for (size_t i = 0; i < table->size(); ++i) {
     const Entry &entry = (*table)[i];
+    if (checksum(contents(entry)) != entry.sum)
+      return bad(fmt::format("section {} does not match its checksum", i));
     if (entry.kind < static_cast<uint32_t>(SectionKind::Layer) ||
-        entry.kind > static_cast<uint32_t>(SectionKind::Source)) {
+        entry.kind > static_cast<uint32_t>(lastSectionKind)) {
       if (entry.flags & flagRequired)
         return fail(Errc::InvalidFile,
                     fmt::format("this module needs section kind {}, which this "
@@ -217,9 +246,8 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
                     {"it was made by a newer compiler"});
       continue;
     }
-    if (checksum(contents(entry)) != entry.sum)
-      return bad(fmt::format("section {} does not match its checksum", i));
-    if (entry.kind == static_cast<uint32_t>(SectionKind::Code))
+    if (entry.kind == static_cast<uint32_t>(SectionKind::Code) ||
+        entry.kind == static_cast<uint32_t>(SectionKind::Seal))
       continue;
 
     if (entry.kind == static_cast<uint32_t>(SectionKind::Source)) {

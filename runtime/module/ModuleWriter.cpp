@@ -95,6 +95,9 @@ std::vector<std::byte> ModuleDesc::serialize() const {
     sections.push_back(
         {SectionKind::Source, std::as_bytes(std::span<const char>(source))});
 
+  uint64_t seal = 0; // Known when the table is written.
+  sections.push_back({SectionKind::Seal, std::as_bytes(std::span(&seal, 1))});
+
   uint64_t end = headerBytes + tableEntryBytes * sections.size();
   for (Section &section : sections) {
     uint64_t alignment =
@@ -107,12 +110,16 @@ std::vector<std::byte> ModuleDesc::serialize() const {
   for (char c : magic)
     file(static_cast<uint8_t>(c));
   file(formatMajor);
-  file(source.empty() ? uint16_t{1} : formatMinor);
+  file(formatMinor);
   file(static_cast<uint32_t>(sections.size()));
   for (const Section &section : sections) {
     file(static_cast<uint32_t>(section.kind));
-    file(section.kind == SectionKind::Source ? 0 : flagRequired);
+    bool optional = section.kind == SectionKind::Source ||
+                    section.kind == SectionKind::Seal;
+    file(optional ? 0 : flagRequired);
     file(section.offset), file(static_cast<uint64_t>(section.bytes.size()));
+    if (section.kind == SectionKind::Seal)
+      seal = checksum(file.out);
     file(checksum(section.bytes));
   }
   file.out.resize(end); // The gaps are zero.

@@ -13,7 +13,7 @@
 #include "kernels_templates/Embedded.h"
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/kernels/ContractCase.h"
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -159,11 +159,13 @@ TEST_P(Template, SmallTilesAndSplitsCompileWithoutSpills) {
 
 TEST_P(Template, SplitSumsOfEveryElementTypeCompileWithoutSpills) {
   QUERN_NEEDS_NVRTC();
-  for (const char *element : {"ui8", "f8E4M3FN", "f8E5M2", "f16", "bf16"})
+  // i8 stands for sums with corrections, ui8 for sums without.
+  for (const char *element : {"i8", "ui8", "f8E4M3FN", "f8E5M2", "f16", "bf16"})
     for (int64_t maxM : {16, 4096})
       for (int terms : {1, 2}) {
         ContractCase c;
         c.lhs = c.rhs = element;
+        c.corrected = element == std::string("i8");
         c.maxM = maxM, c.N = 256, c.K = 1024, c.split = 128, c.terms = terms;
         Result<VariantDesc> variant = compileTile(c.text(), GetParam());
         ASSERT_TRUE(variant) << c << ": " << variant.error().render();

@@ -10,7 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 #include "tests/kernels/StrictMath.h"
 
 #include <fmt/format.h>

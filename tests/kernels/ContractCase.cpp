@@ -43,6 +43,13 @@ std::string ContractCase::text() const {
   for (int t = 0; t < terms; ++t)
     args.push_back({fmt::format("sw{}", t), "values", "weight",
                     fmt::format("{}, {}", N, blocks()), "f32"});
+  if (corrected) {
+    args.push_back(
+        {"zx", "values", "input", fmt::format("s0, {}", blocks()), "i32"});
+    for (int t = 0; t < terms; ++t)
+      args.push_back({fmt::format("zw{}", t), "values", "weight",
+                      fmt::format("{}, {}", N, blocks()), "i32"});
+  }
   args.push_back(
       {"y", "values", "output", lead + fmt::format("s0, {}", N), "f32"});
 
@@ -152,6 +159,15 @@ std::string ContractCase::text() const {
       out += fmt::format("    %s{0} = arith.mulf %a, %c{0} : f32\n", t);
       yields += fmt::format("{}%s{}", t ? ", " : "", t);
       yieldTypes += t ? ", f32" : "f32";
+    }
+    if (corrected)
+      out += load("zx", "zx", rescaleAt, dims + 1, m + ", " + kb, "i32");
+    for (int t = 0; corrected && t < terms; ++t) {
+      out += load(fmt::format("zw{}", t), fmt::format("zw{}", t), rescaleAt,
+                  dims + 1, n + ", " + kb, "i32");
+      out += fmt::format("    %z{0} = arith.muli %zx, %zw{0} : i32\n", t);
+      yields += fmt::format(", %z{}", t);
+      yieldTypes += ", i32";
     }
     out += fmt::format("    tile.yield {} : {}\n  }}\n", yields, yieldTypes);
   }

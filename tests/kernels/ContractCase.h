@@ -12,6 +12,8 @@
 //     two terms:       y = silu(that) * (the same of term 1)
 //     float:           y = acc
 //     split:           y = acc, with factors sx[m, kb] * sw[n, kb]
+//     corrected:       and zx[m, kb] * zw[n, kb] added to each part, modulo
+//     2^32
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,6 +35,7 @@ struct ContractCase {
   bool rhsHasBatch = true;
   int terms = 1;
   int64_t split = 0;
+  bool corrected = false; ///< With a split of integers.
   bool lhsTransposed = false, rhsTransposed = false; ///< [K, M], [K, N].
   /// f16 operand decoded from i8 codes and a scale per row.
   bool decodeRhs = false;
@@ -50,7 +53,7 @@ inline std::ostream &operator<<(std::ostream &out, const ContractCase &c) {
   if (c.terms > 1)
     out << " terms" << c.terms;
   if (c.split)
-    out << " split" << c.split;
+    out << " split" << c.split << (c.corrected ? " corrected" : "");
   if (c.lhsTransposed)
     out << " lhsT";
   if (c.rhsTransposed)

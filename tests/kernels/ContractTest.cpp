@@ -11,7 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/kernels/ContractCase.h"
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 #include "tests/kernels/StrictMath.h"
 
 #include <fmt/format.h>
@@ -37,6 +37,10 @@ public:
     sx = scales("sx", M * c.blocks());
     for (int t = 0; t < c.terms; ++t)
       sw.push_back(scales(fmt::format("sw{}", t), c.N * c.blocks()));
+    if (c.corrected)
+      zx = integers("zx", M * c.blocks());
+    for (int t = 0; c.corrected && t < c.terms; ++t)
+      zw.push_back(integers(fmt::format("zw{}", t), c.N * c.blocks()));
   }
 
   /// Compares y; the text of the first difference or nothing.
@@ -97,6 +101,13 @@ private:
     buffers.set(name, codes);
     return values;
   }
+  std::vector<uint32_t> integers(const std::string &name, int64_t count) {
+    std::vector<uint32_t> values(count);
+    for (uint32_t &value : values)
+      value = random(); // Their products wrap.
+    buffers.set(name, values);
+    return values;
+  }
   std::vector<float> scales(const std::string &name, int64_t count) {
     std::vector<float> values(count);
     std::uniform_real_distribution<float> uniform(0.001f, 0.02f);
@@ -134,6 +145,10 @@ private:
             exact += static_cast<int32_t>(a) * static_cast<int32_t>(v);
           }
         }
+        if (c.corrected)
+          exact = static_cast<int32_t>(static_cast<uint32_t>(exact) +
+                                       zx[m * c.blocks() + kb] *
+                                           zw[t][n * c.blocks() + kb]);
         float part =
             c.isFloat() ? static_cast<float>(real) : static_cast<float>(exact);
         float factor =
@@ -165,6 +180,8 @@ private:
   std::mt19937 random;
   std::vector<float> x, sx;
   std::vector<std::vector<float>> w, sw;
+  std::vector<uint32_t> zx;
+  std::vector<std::vector<uint32_t>> zw;
 };
 
 class Contract : public testing::TestWithParam<ContractCase> {};
@@ -249,6 +266,10 @@ static std::vector<ContractCase> cases() {
     add([&](ContractCase &c) {
       c.lhs = c.rhs = type, c.split = 64, c.K = 160, c.N = 40;
     });
+  for (int terms : {1, 2})
+    add([&](ContractCase &c) {
+      c.split = 64, c.K = 160, c.N = 40, c.terms = terms, c.corrected = true;
+    });
   // Groups that end within a matrix step are padded.
   for (int64_t split : {1, 7, 16, 48, 100})
     add([&](ContractCase &c) { c.split = split, c.K = 110, c.N = 40; });
@@ -289,6 +310,12 @@ TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
     ASSERT_TRUE(done) << done.error().render();
     EXPECT_GT(counters.sharedRequests, 0u);
     EXPECT_EQ(counters.sharedBankConflicts, 0u) << variant->kernels[0].schedule;
+    // Operands and scales, each byte of them; results, each once.
+    uint64_t codes = uint64_t(M + c.N) * c.K;
+    uint64_t scales = uint64_t(M + c.N) * c.blocks() * 4;
+    EXPECT_EQ(counters.globalUniqueBytesRead, codes + scales);
+    EXPECT_EQ(counters.globalUniqueBytesWritten, uint64_t(M) * c.N * 4);
+    EXPECT_EQ(counters.globalBytesWritten, uint64_t(M) * c.N * 4);
   }
 }
 

@@ -106,6 +106,9 @@ class CheckTreeTest(unittest.TestCase):
         self.assertEqual([], self.rules({"examples/a.cpp": "int a;\n"}))
         self.assertEqual([(path, 1, "banner")], self.rules({path: banner("B.h")}))
         self.assertEqual([(path, 2, "banner")], self.rules({path: banner(path).split("\n")[0] + "\n"}))
+        first, rest = banner(path).split("\n", 1)
+        broken = first.replace("===//", "*- C++\n//-*-===//")
+        self.assertEqual([(path, 1, "banner")], self.rules({path: f"{broken}\n{rest}"}))
 
     def test_machine_path(self):
         for folder in ("home/me", "root", "work"):

@@ -236,6 +236,28 @@ TEST(Tolerance, ExactLayersHaveNone) {
   EXPECT_FALSE(verdict(expected, actual, *tolerance).passed());
 }
 
+TEST(Tolerance, FollowsWhatMultiplies8BitFloats) {
+  Options shortSums;
+  shortSums.f8Error = 0x1p-13;
+  for (bool f8 : {true, false}) {
+    std::string text = product("return %y : !y", "!y");
+    for (size_t at; f8 && (at = text.find("xf16>")) != std::string::npos;)
+      text.replace(at, 5, "xf8E4M3FN>");
+    Layer layer(text);
+    auto in = *randomInputs(layer.func(), {}, 5);
+    std::vector<HostTensor> expected = layer.run(in);
+    auto usual = deriveTolerance(layer.func(), in, expected);
+    auto wide = deriveTolerance(layer.func(), in, expected, shortSums);
+    ASSERT_TRUE(bool(usual) && bool(wide));
+    // 512 products in f32, or four sums of 128 in 13 bits added up in f32.
+    double ratio = f8 ? (128 * 0x1p-13 + 512 * 0x1p-24) / (512 * 0x1p-24) : 1;
+    for (size_t row = 0; row < 16; ++row) {
+      double measured = wide->rows[0][row] / usual->rows[0][row];
+      EXPECT_NEAR(measured, ratio, ratio * 0.25) << row;
+    }
+  }
+}
+
 TEST(Tolerance, NaNIsNoNumberInBoundedLayersEither) {
   Layer layer(product("return %y : !y", "!y"));
   auto in = *randomInputs(layer.func(), {}, 2, Corner::NaNRows);

@@ -270,4 +270,53 @@ TEST(SimDriver, CountersCount) {
   EXPECT_EQ(counters.warpInstructions * 32, counters.threadInstructions);
 }
 
+TEST(SimDriver, UniqueBytesCountOnce) {
+  Session session;
+  // Every thread reads the word at in + 32 * (thread / 16), then adds to the
+  // first two words of out by one vector store.
+  ASSERT_TRUE(session.load(
+      ptxSnippet("mov.u32 %r2, %tid.x;\nshr.u32 %r3, %r2, 4;\n"
+                 "mul.wide.u32 %rd4, %r3, 32;\nadd.s64 %rd5, %rd0, %rd4;\n"
+                 "ld.global.u32 %r4, [%rd5];\nld.global.u16 %r5, [%rd5+2];\n"
+                 "st.global.v2.u32 [%rd1], {%r4, %r4};")));
+  auto in = session.buffer("in", std::vector<int>(64, 7));
+  auto out = session.buffer("out", std::vector<int>(64));
+  Session::Shape shape;
+  shape.block[0] = 64;
+  sim::SimOptions options;
+  options.quantum = 1 << 20;
+  session.setOptions(options);
+  session.launch("test", shape, in, out, 0u);
+  sim::Counters counters = session.counters();
+  EXPECT_EQ(counters.globalBytesRead, 64u * 6);
+  EXPECT_EQ(counters.globalUniqueBytesRead, 4u * 4);
+  EXPECT_EQ(counters.globalUniqueBytesWritten, 8u);
+  options.checks = false;
+  session.setOptions(options);
+  session.launch("test", shape, in, out, 0u);
+  EXPECT_EQ(session.counters().globalUniqueBytesRead, 0u)
+      << "counted with checks on";
+}
+
+TEST(SimDriver, LaunchesAreRecorded) {
+  Session session;
+  ASSERT_TRUE(session.load(ptxSnippet("bar.sync 0;")));
+  auto in = session.buffer("in", std::vector<int>(64));
+  session.device.recordLaunches(true);
+  Session::Shape shape;
+  for (unsigned blocks : {1, 3}) {
+    shape.grid[0] = blocks;
+    ASSERT_EQ(session.launch("test", shape, in, in, 0u), status::Success);
+  }
+  std::vector<sim::LaunchRecord> records = session.device.launchRecords();
+  session.device.recordLaunches(false);
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[1].kernel, "test");
+  EXPECT_EQ(records[1].grid[0], 3u);
+  EXPECT_EQ(records[0].counters.barriers, 1u);
+  EXPECT_EQ(records[1].counters.barriers, 3u);
+  ASSERT_EQ(session.launch("test", shape, in, in, 0u), status::Success);
+  EXPECT_TRUE(session.device.launchRecords().empty());
+}
+
 } // namespace

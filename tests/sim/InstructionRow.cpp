@@ -155,8 +155,10 @@ void simtest::check(const Row &row) {
   body += instantiate(row) + "\n";
   body += "st.global." + memoryType(kinds[0]) + " [%rd7], " +
           registerOf(kinds[0], 0) + ";\n";
-  Session session(sim::SimTarget::Sm90a);
-  ASSERT_TRUE(session.load(ptxSnippet(body, "", "sm_90a")))
+  std::string target = row.target;
+  Session session(target == "sm_100a" ? sim::SimTarget::Sm100a
+                                      : sim::SimTarget::Sm90a);
+  ASSERT_TRUE(session.load(ptxSnippet(body, "", target)))
       << session.reportText();
   constexpr size_t lanes = 512;
   std::mt19937_64 random(std::hash<std::string>()(row.text));

@@ -33,6 +33,7 @@ struct Row {
   const char *compareAs = "bits";
   /// For approximations: a relative error allowed in f32.
   double tolerance = 0;
+  const char *target = "sm_90a";
 };
 
 /// Runs the instruction on 512 threads and compares every result.

@@ -137,7 +137,7 @@ TEST_F(MemoryOrder, MessagePassingBetweenBlocks) {
   // One lane writes, so that the store is no race of its own.
   std::string body =
       replaced(messagePassing, "st.global.u32 [%rd0+128], 1;",
-               "setp.ne.u32 %p5, %r0, 9;\n@!%p5 st.global.u32 [%rd0+128], 1;");
+               "setp.ne.u32 %p5, %r0, 40;\n@!%p5 st.global.u32 [%rd0+128], 1;");
   expectClean(body, 2, 64, true);
   expectFault(replaced(body, "fence.acq_rel.gpu;", ""), "race", 2, 64, true);
   expectFault(replaced(body, "fence.acq_rel.gpu;", "fence.acq_rel.cta;"),
@@ -161,7 +161,7 @@ TEST_F(MemoryOrder, SpinningWithoutCoResidenceIsADeadlock) {
   // Blocks run one after another: sooner or later the reader comes first.
   std::string body =
       replaced(messagePassing, "st.global.u32 [%rd0+128], 1;",
-               "setp.ne.u32 %p5, %r0, 9;\n@!%p5 st.global.u32 [%rd0+128], 1;");
+               "setp.ne.u32 %p5, %r0, 40;\n@!%p5 st.global.u32 [%rd0+128], 1;");
   bool found = false;
   for (uint64_t seed = 1; seed <= 10; ++seed)
     if (run(body, 2, 64, false, seed) != status::Success) {

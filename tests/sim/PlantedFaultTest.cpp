@@ -312,7 +312,7 @@ std::vector<Fault> faults() {
       {"BarrierBehindCounterDropped", splitSum, drop("bar.sync", 1), "race"},
       {"NonCoherentReadOfParts", splitSum,
        change("ld.global.u32", "ld.global.nc.u32", 1), "non-coherent"},
-      {"CounterNotReset", splitSum, drop("st.global.u32", 2), ""},
+      {"CounterNotReset", splitSum, drop("st.global.u32", 3), ""},
       {"RelaxedArrival", gridRounds,
        change("atom.add.acq_rel.gpu", "atom.add.relaxed.gpu"), "race"},
       {"RelaxedWait", gridRounds, change("ld.acquire.gpu", "ld.relaxed.gpu"),

@@ -55,6 +55,9 @@ struct RunOptions : LayerOptions {
   uint64_t seed = 0;
   unsigned threads = 0;
   unsigned repeat = 1;
+  /// Simulator: how many orders of warps and blocks, and the first's seed.
+  unsigned schedules = 1;
+  uint64_t scheduleSeed = 1;
 };
 int run(const RunOptions &options);
 

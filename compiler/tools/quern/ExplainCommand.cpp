@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/tools/quern/Operands.h"
-#include "compiler/tools/quern/Request.h"
+#include "compiler/tools/quern/LayerRun.h"
+#include "compiler/tools/quern/SimCounters.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,7 +14,7 @@
 using namespace quern;
 using namespace quern::tool;
 
-static const char *describe(BufferRole role) {
+static const char *roleName(BufferRole role) {
   switch (role) {
   case BufferRole::Input:
     return "input";
@@ -54,6 +54,43 @@ static Result<int64_t> bufferBytes(const BufferDesc &buffer,
   return bytes.evaluate(symbols);
 }
 
+/// A size to count at where none is given: small, and not a power of two.
+static int64_t smallSize(const SymbolDesc &symbol) {
+  int64_t multiple = std::max<int64_t>(symbol.multiple, 1);
+  int64_t wanted = std::clamp<int64_t>(20, symbol.min, symbol.max);
+  int64_t size = (wanted + multiple - 1) / multiple * multiple;
+  return size <= symbol.max ? size : symbol.max / multiple * multiple;
+}
+
+namespace {
+/// What the simulator counted, and for which sizes.
+struct Counted {
+  std::vector<std::string> sizes; ///< "M = 20"
+  std::vector<sim::LaunchRecord> launches;
+};
+} // namespace
+
+/// Runs the layer once on drawn operands.
+static Result<Counted> count(const LayerOptions &options,
+                             const CompiledFile &file,
+                             const std::vector<std::optional<int64_t>> &given) {
+  RunOptions running;
+  static_cast<LayerOptions &>(running) = options;
+  running.set.clear();
+  Counted counted;
+  const std::vector<SymbolDesc> &symbols = file.compiled.module.symbols;
+  for (size_t s = 0; s < symbols.size(); ++s) {
+    int64_t size = given[s].value_or(smallSize(symbols[s]));
+    running.set.push_back(fmt::format("{}={}", symbols[s].name, size));
+    counted.sizes.push_back(fmt::format("{} = {}", symbols[s].name, size));
+  }
+  LayerRun run(running);
+  if (auto done = run.execute(file); !done)
+    return done.error();
+  counted.launches = std::move(run.records);
+  return counted;
+}
+
 int quern::tool::explain(const LayerOptions &options) {
   auto file = compileOrRead(options);
   if (!file)
@@ -75,6 +112,14 @@ int quern::tool::explain(const LayerOptions &options) {
     names.push_back(module.symbols[s].name);
     known &= (*given)[s].has_value();
     values.push_back((*given)[s].value_or(0));
+  }
+  std::optional<Counted> counted;
+  if (auto target = Target::parse(options.target);
+      target && target->kind == Target::Kind::Sim) {
+    auto run = count(options, *file, *given);
+    if (!run)
+      return report(run.error());
+    counted = std::move(*run);
   }
   auto bytesText = [&](const BufferDesc &buffer) -> std::string {
     if (!known)
@@ -104,8 +149,16 @@ int quern::tool::explain(const LayerOptions &options) {
     }
     for (const BufferDesc &buffer : variant.buffers)
       json["buffers"].push_back({{"name", bufferName(buffer)},
-                                 {"role", describe(buffer.role)},
+                                 {"role", roleName(buffer.role)},
                                  {"type", bufferType(buffer, names)}});
+    if (counted)
+      for (const sim::LaunchRecord &launch : counted->launches)
+        json["counted"].push_back(
+            {{"kernel", launch.kernel},
+             {"sizes", counted->sizes},
+             {"grid", launch.grid},
+             {"block", launch.block},
+             {"counters", toJson(launch.counters, true)}});
     fmt::print("{}\n", json.dump(2));
     return Right;
   }
@@ -152,8 +205,19 @@ int quern::tool::explain(const LayerOptions &options) {
   }
   fmt::print("\nBuffers\n");
   for (const BufferDesc &buffer : variant.buffers)
-    fmt::print("  {:<10} {:<24} {}{}\n", describe(buffer.role),
+    fmt::print("  {:<10} {:<24} {}{}\n", roleName(buffer.role),
                bufferName(buffer), bufferType(buffer, names),
                bytesText(buffer));
+  if (counted) {
+    fmt::print("\nCounted by {} in one run{}{}\n", options.target,
+               counted->sizes.empty() ? "" : " with ",
+               fmt::join(counted->sizes, ", "));
+    for (size_t i = 0; i < counted->launches.size(); ++i) {
+      const sim::LaunchRecord &launch = counted->launches[i];
+      fmt::print("  {}. {}, grid {}, block {}\n", i + 1, launch.kernel,
+                 fmt::join(launch.grid, "x"), fmt::join(launch.block, "x"));
+      fmt::print("{}", describe(launch.counters, true, "     "));
+    }
+  }
   return Right;
 }

@@ -179,13 +179,23 @@ int main(int argc, char **argv) {
       ->add_option("--repeat", runOptions.repeat,
                    "run so many times and print the median")
       ->check(CLI::Range(1u, 1000000u));
+  runCommand
+      ->add_option("--schedules", runOptions.schedules,
+                   "on the simulator: run in so many orders of warps and "
+                   "blocks")
+      ->check(CLI::Range(1u, 100000u));
+  runCommand
+      ->add_option("--schedule-seed", runOptions.scheduleSeed,
+                   "on the simulator: the seed of the first order")
+      ->check(isSeed);
   runCommand->footer(
       "Examples:\n"
       "  quern run examples/hello/hello.qn --set M=8 --check\n"
       "  quern run layer.qn --input x=x.npy --weights model.safetensors "
       "--output y.npy\n"
       "  quern run layer.qnm --input x=x.npy --weights model.safetensors\n"
-      "  quern run layer.qn --set M=5 --target sim:sm_80 --check");
+      "  quern run layer.qn --set M=5 --target sim:sm_80 --check --schedules "
+      "5");
 
   CompileCommandOptions compileOptions;
   CLI::App *compileCommand =
@@ -217,8 +227,11 @@ int main(int argc, char **argv) {
   CLI::App *explainCommand = app.add_subcommand(
       "explain", "say what was fused, where each scale goes, and why");
   addLayerOptions(*explainCommand, explainOptions);
-  explainCommand->footer("Example:\n"
-                         "  quern explain examples/swiglu_mlp.qn --set M=64");
+  explainCommand->footer(
+      "With a simulated target the kernels run, and are counted.\n"
+      "Examples:\n"
+      "  quern explain examples/swiglu_mlp.qn --set M=64\n"
+      "  quern explain examples/hello/hello.qn --target sim:sm_80 --set M=8");
 
   SimCommandOptions simOptions;
   CLI::App *simCommand = app.add_subcommand(

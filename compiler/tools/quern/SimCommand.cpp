@@ -16,6 +16,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 using namespace quern;
 using namespace quern::tool;
@@ -186,6 +188,25 @@ Result<void> Simulation::describeLaunch(const Function &kernel) {
   return {};
 }
 
+/// Puts the line of the source into a report, where the file is at hand: as
+/// named, or beside the PTX.
+static void quoteSource(Diagnostic &report, const std::string &ptxFile) {
+  std::filesystem::path beside =
+      std::filesystem::path(ptxFile).parent_path() / report.file;
+  for (const std::string &path : {report.file, beside.string()}) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error))
+      continue;
+    std::ifstream file(path);
+    unsigned number = 0;
+    for (std::string line; std::getline(file, line) && number < 1000000;)
+      if (++number == report.line && line.size() < 1000) {
+        report.sourceLine = line;
+        return;
+      }
+  }
+}
+
 /// Notes buffers that hold other bytes than after the first schedule.
 void Simulation::compare(const SimOutcome &outcome, uint64_t seed) {
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -252,6 +273,8 @@ Result<void> Simulation::execute(const sim::ptx::Module &module,
     else if (differences.empty())
       compare(*outcome, choice.seed);
   }
+  for (Diagnostic &fault : first.faults)
+    quoteSource(fault, options.file);
   std::sort(times.begin(), times.end());
   for (size_t i = 0; i < arguments.size(); ++i)
     if (!arguments[i].output.empty())

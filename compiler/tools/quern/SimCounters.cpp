@@ -32,6 +32,10 @@ std::string quern::tool::describe(const sim::Counters &counters, bool checked,
                   indent, counters.globalBytesRead, counters.globalBytesWritten,
                   countOf(counters.globalRequests, "request"),
                   countOf(counters.globalSectors, "sector"));
+  if (checked)
+    text += fmt::format(
+        "\n{}               {} different bytes read, {} written", indent,
+        counters.globalUniqueBytesRead, counters.globalUniqueBytesWritten);
   text += fmt::format("\n{}shared memory  {}", indent,
                       countOf(counters.sharedRequests, "request"));
   if (checked)
@@ -52,6 +56,10 @@ nlohmann::ordered_json quern::tool::toJson(const sim::Counters &counters,
         counters.byClass[c];
   json["global_bytes_read"] = counters.globalBytesRead;
   json["global_bytes_written"] = counters.globalBytesWritten;
+  if (checked) {
+    json["global_unique_bytes_read"] = counters.globalUniqueBytesRead;
+    json["global_unique_bytes_written"] = counters.globalUniqueBytesWritten;
+  }
   json["global_requests"] = counters.globalRequests;
   json["global_sectors"] = counters.globalSectors;
   json["shared_requests"] = counters.sharedRequests;

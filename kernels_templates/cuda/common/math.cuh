@@ -1,5 +1,4 @@
-//===- math.cuh - Strict f32 functions -----------------------------*- CUDA *-
-// CUDA -*-===//
+//===- math.cuh - Strict f32 functions -------------------------*- CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

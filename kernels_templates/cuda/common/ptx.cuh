@@ -1,5 +1,4 @@
-//===- ptx.cuh - Machine instructions by name ----------------------*- CUDA *-
-// CUDA -*-===//
+//===- ptx.cuh - Machine instructions by name ------------------*- CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

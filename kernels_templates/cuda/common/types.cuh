@@ -1,5 +1,4 @@
-//===- types.cuh - Element types -----------------------------------*- CUDA *-
-// CUDA -*-===//
+//===- types.cuh - Element types -------------------------------*- CUDA -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -126,7 +126,7 @@ AccessHistory::transition(State from, const Access &access, uint32_t record,
     // Reads ordered before this one, and the agent's own, add nothing.
     unsigned count = 0;
     bool present = false;
-    std::vector<uint32_t> kept;
+    kept.clear();
     for (uint32_t at = node.readers; at; at = readers[at].next) {
       const Record &reader = records[readers[at].record];
       bool same = reader.epoch.block == access.epoch.block &&
@@ -358,5 +358,7 @@ void AccessHistory::collect(std::span<const std::span<State>> cells) {
   memo.fill(Memo());
   recent.fill(0);
   // What is in use may be large: look again when it has doubled.
-  limit = std::max(size_t(1) << 18, nodes.size() * 2);
+  limit = std::max(leastLimit, nodes.size() * 2);
+  recordLimit = std::max(leastLimit * 4, records.size() * 2);
+  readerLimit = std::max(leastLimit * 8, readers.size() * 2);
 }

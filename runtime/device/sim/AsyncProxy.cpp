@@ -118,6 +118,9 @@ static std::byte *checkGlobalRange(AsyncOp &op, uint64_t address,
     counters.globalBytesWritten += bytes;
   if (bytes)
     counters.globalSectors += (address + bytes - 1) / 32 - address / 32 + 1;
+  if (launch.options.checks)
+    launch.footprint.touch(address, bytes, kind != Kind::BeginWrite,
+                           kind != Kind::Read);
   const Allocation *allocation = launch.memory->find(address);
   if (!launch.options.checks || !bytes || allocation->readOnly)
     return reinterpret_cast<std::byte *>(address);

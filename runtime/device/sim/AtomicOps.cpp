@@ -11,8 +11,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Arithmetic.h"
+#include "runtime/device/sim/AsyncReduction.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
+
+#include <fmt/format.h>
 
 using namespace quern;
 using namespace quern::sim;
@@ -50,12 +53,13 @@ template <Op op, typename T> T combine(T old, T value, T second) {
 }
 
 /// An atomic that changes nothing may be a try for a lock.
-void finishAtomic(Warp &warp, const Instr &instr, bool changed) {
+void finishAtomic(Warp &warp, const Instr &instr, bool changed, uint32_t good,
+                  std::byte *const (&pointers)[32], uint32_t bytes) {
   Launch &launch = *warp.block->launch;
   if (changed)
     launch.changed();
   else if (instr.slots[0])
-    launch.mayPoll(warp, instr);
+    launch.mayPoll(warp, instr, hashOfPlaces(good, pointers, bytes));
 }
 
 /// slots: result (0 for red), value, second value of cas.
@@ -77,7 +81,7 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
-  finishAtomic(warp, instr, changed);
+  finishAtomic(warp, instr, changed, good, pointers, sizeof(T));
 }
 
 template <typename Word, bool bfloat>
@@ -103,7 +107,70 @@ void atomicAddHalf(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
-  finishAtomic(warp, instr, true);
+  finishAtomic(warp, instr, true, good, pointers, sizeof(Word));
+}
+
+/// Vectors, and minima and maxima of 16-bit floats: one element after the
+/// other, each of them atomic. `immediate`: the ReduceFn; vector: results (for
+/// atom), then values; `flags`: it is an atom; `bytes`: of an element.
+template <typename R> void atomicVector(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  unsigned count = instr.flags ? instr.vectorCount / 2u : instr.vectorCount;
+  uint32_t bytes = count * instr.bytes;
+  std::byte *pointers[32];
+  uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
+                          Access::Atomic, pointers);
+  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
+  const uint32_t *values = instr.flags ? slots + count : slots;
+  auto reduce = reinterpret_cast<ReduceFn>(instr.immediate);
+  forActiveLanes(good, [&](int lane) {
+    for (unsigned i = 0; i < count; ++i) {
+      std::byte *at = pointers[lane] + i * instr.bytes;
+      R value = warp.lanes<R>(values[i])[lane];
+      if (instr.flags && slots[i])
+        std::memcpy(&warp.lanes<R>(slots[i])[lane], at, sizeof(R));
+      reduce(at, reinterpret_cast<const std::byte *>(&value), sizeof(R));
+    }
+  });
+  finishAtomic(warp, instr, true, good, pointers, bytes);
+}
+
+void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
+                  unsigned count) {
+  b.requireTarget(90, "vectors and 16-bit minima and maxima of atomics");
+  Type element = type;
+  if (type.packed) {
+    element.packed = false;
+    element.bytes = 2;
+  }
+  ReduceFn reduce = op == Op::Add   ? findReduce(ReduceOp::Add, element)
+                    : op == Op::Min ? findReduce(ReduceOp::Min, element)
+                    : op == Op::Max ? findReduce(ReduceOp::Max, element)
+                                    : nullptr;
+  bool exists = reduce && !type.isInteger() && type.bytes <= 4 &&
+                count * type.bytes <= 16;
+  if (!exists || (count > 1 && b.instr.space != AddressSpace::Global))
+    return b.refuse("this vector of atomics does not exist");
+  size_t at = hasResult ? 1 : 0;
+  b.expectOperands(at + 2, at + 2);
+  b.instr.address = b.address(at);
+  for (size_t index : {size_t(0), at + 1}) {
+    if (!hasResult && index == 0)
+      continue;
+    std::vector<const ptx::Operand *> list = b.elements(index);
+    if (list.size() != count)
+      return b.refuse(
+          fmt::format("{} elements; {} are expected", list.size(), count));
+    for (const ptx::Operand *part : list)
+      b.addToVector(index == 0 && hasResult ? b.result(*part, type.bytes)
+                                            : b.source(*part, type.bytes));
+  }
+  b.instr.flags = hasResult;
+  b.instr.bytes = type.bytes;
+  b.instr.immediate = reinterpret_cast<uint64_t>(reduce);
+  b.instr.undefRule = UndefRule::Require;
+  b.instr.exec =
+      type.bytes == 2 ? atomicVector<uint16_t> : atomicVector<uint32_t>;
 }
 
 template <typename T> ExecFn pickInteger(Op op) {
@@ -152,6 +219,11 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
                   : space == 0 ? AddressSpace::Global
                   : space == 3 ? AddressSpace::SharedCluster
                                : AddressSpace::Shared;
+  int vector = b.takeOneOf({"v2", "v4", "v8"});
+  bool halves = !type.isInteger() && (type.bytes == 2 || type.packed);
+  if (vector >= 0 || (halves && op != static_cast<int>(Op::Add)))
+    return decodeVector(b, hasResult, static_cast<Op>(op), type,
+                        vector < 0 ? 1 : 2u << vector);
   size_t at = hasResult ? 1 : 0;
   bool isCas = op == static_cast<int>(Op::Cas);
   b.expectOperands(at + 2 + isCas, at + 2 + isCas);

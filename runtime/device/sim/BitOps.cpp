@@ -340,8 +340,110 @@ void decodeShf(InstrBuilder &b) {
   b.instr.exec = funnelShift;
 }
 
-void decodeLop3(InstrBuilder &b) {
+/// slots: result, a, b, c, predicate out, predicate in. flags: 0 or, 1 and;
+/// 2: the predicate is negated.
+void lop3WithPredicate(Warp &warp, const Instr &instr) {
+  uint32_t nonZero = 0;
+  uint32_t value[32];
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    uint32_t a = warp.lanes<uint32_t>(instr.slots[1])[lane];
+    uint32_t b = warp.lanes<uint32_t>(instr.slots[2])[lane];
+    uint32_t c = warp.lanes<uint32_t>(instr.slots[3])[lane];
+    uint32_t result = 0;
+    for (unsigned i = 0; i < 8; ++i)
+      if (instr.immediate >> i & 1)
+        result |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+    value[lane] = result;
+    nonZero |= uint32_t(result != 0) << lane;
+  }
+  uint32_t in = warp.predicate(instr.slots[5]);
+  if (instr.flags & 2)
+    in = ~in;
+  if (instr.slots[0])
+    writeLanes<uint32_t>(warp, instr.slots[0],
+                         [&](int lane) { return value[lane]; });
+  warp.setPredicate(instr.slots[4],
+                    instr.flags & 1 ? nonZero & in : nonZero | in);
+}
+
+/// lop3.{or,and}.b32 d|p, a, b, c, table, q
+void decodeLop3WithPredicate(InstrBuilder &b, bool isAnd) {
+  b.expectOperands(6, 6);
+  const ptx::Operand &pair = b.operand(0);
+  if (b.failed() || pair.kind != ptx::Operand::Kind::Pair)
+    return b.refuse("d|p is expected");
+  b.result(pair.elements[0], 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  b.predicateResult(pair.elements[1]);
+  bool negated = false;
+  b.predicateSource(b.operand(5), negated);
+  b.instr.immediate = b.immediate(4);
+  b.instr.flags = static_cast<uint8_t>(isAnd | (negated ? 2 : 0));
+  b.instr.exec = lop3WithPredicate;
+}
+
+/// slots: result, mask, base, offset: the place of the offset-th set bit from
+/// base on, upwards or (offset < 0) downwards; -1 if there is none.
+void findNthSet(Warp &warp, const Instr &instr) {
+  const uint32_t *mask = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *base = warp.lanes<uint32_t>(instr.slots[2]);
+  const int32_t *offset = warp.lanes<int32_t>(instr.slots[3]);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) -> uint32_t {
+    int64_t wanted = offset[lane] < 0 ? -int64_t(offset[lane]) : offset[lane];
+    int step = offset[lane] < 0 ? -1 : 1;
+    if (wanted == 0)
+      return base[lane] < 32 && mask[lane] >> base[lane] & 1 ? base[lane] : ~0u;
+    for (int64_t at = base[lane]; at >= 0 && at < 32; at += step)
+      if ((mask[lane] >> at & 1) && --wanted == 0)
+        return static_cast<uint32_t>(at);
+    return ~0u;
+  });
+}
+
+void decodeFns(InstrBuilder &b) {
+  bool form = b.take("b32");
+  b.expectOperands(4, 4);
+  b.result(0, 4);
+  for (size_t i = 1; i < 4; ++i)
+    b.source(i, 4);
+  if (!form)
+    return b.refuse("fns.b32 is expected");
+  b.instr.exec = findNthSet;
+}
+
+/// slots: result, a, bits: the low bits of a, sign- or zero-extended. `flags`:
+/// .clamp; .wrap takes bits modulo 32.
+template <typename T> void extendLow(Warp &warp, const Instr &instr) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *bits = warp.lanes<uint32_t>(instr.slots[2]);
+  bool clamp = instr.flags;
+  writeLanes<T>(warp, instr.slots[0], [=](int lane) -> T {
+    uint32_t n = clamp ? std::min(bits[lane], 32u) : bits[lane] & 31;
+    if (n == 0)
+      return 0;
+    return static_cast<T>(a[lane] << (32 - n)) >> (32 - n);
+  });
+}
+
+void decodeSzext(InstrBuilder &b) {
+  int mode = b.takeOneOf({"wrap", "clamp"});
   Type type = b.type();
+  b.expectOperands(3, 3);
+  b.result(0, 4);
+  b.source(1, 4);
+  b.source(2, 4);
+  if (mode < 0 || type.bytes != 4)
+    return b.refuse("szext.{wrap,clamp}.{u32,s32} is expected");
+  b.instr.flags = mode == 1;
+  b.instr.exec = type.isSigned() ? extendLow<int32_t> : extendLow<uint32_t>;
+}
+
+void decodeLop3(InstrBuilder &b) {
+  int combined = b.takeOneOf({"or", "and"});
+  Type type = b.type();
+  if (combined >= 0)
+    return decodeLop3WithPredicate(b, combined == 1);
   b.expectOperands(5, 5);
   if (type.bytes != 4)
     return b.refuse("only .b32 is supported");
@@ -464,6 +566,8 @@ std::span<const Opcode> sim::bitOpcodes() {
       {"shr", c, decodeShr},
       {"shf", c, decodeShf},
       {"lop3", c, decodeLop3},
+      {"fns", c, decodeFns},
+      {"szext", c, decodeSzext},
       {"bfe", c, decodeBfe},
       {"bfi", c, decodeBfi},
       {"prmt", c, decodePrmt},

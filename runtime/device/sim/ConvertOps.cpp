@@ -12,8 +12,8 @@
 
 #include "runtime/device/sim/Arithmetic.h"
 #include "runtime/device/sim/Machine.h"
+#include "runtime/device/sim/NarrowConvert.h"
 #include "runtime/device/sim/Opcodes.h"
-#include "runtime/device/sim/PackOps.h"
 
 #include <algorithm>
 #include <limits>
@@ -27,6 +27,7 @@ namespace {
 constexpr uint8_t flagFtz = 4;
 constexpr uint8_t flagSat = 8;
 constexpr uint8_t flagRelu = 16;
+constexpr uint8_t flagSatFinite = 64;  ///< Overflow gives the largest number.
 constexpr uint8_t flagToIntegral = 32; ///< Float to float, to an integer value.
 Rounding roundingOf(uint8_t flags) { return static_cast<Rounding>(flags & 3); }
 
@@ -54,12 +55,6 @@ const Format *formatOf(Type::Kind kind, unsigned bytes) {
     return &formatE4M3;
   case Type::Kind::E5M2:
     return &formatE5M2;
-  case Type::Kind::E3M2:
-    return &formatE3M2;
-  case Type::Kind::E2M3:
-    return &formatE2M3;
-  case Type::Kind::E2M1:
-    return &formatE2M1;
   default:
     return nullptr;
   }
@@ -184,7 +179,8 @@ void floatToFloat(Warp &warp, const Instr &instr) {
     if constexpr (sizeof(D) == 8) {
       return std::bit_cast<uint64_t>(canonical(value));
     } else {
-      uint32_t bits = encode(value, *to, roundingOf(flags));
+      uint32_t bits =
+          encode(value, *to, roundingOf(flags), flags & flagSatFinite);
       if ((flags & flagFtz) && to == &formatF32)
         bits = std::bit_cast<uint32_t>(flush(std::bit_cast<float>(bits)));
       return static_cast<D>(bits);
@@ -215,14 +211,14 @@ void singleToBfloat(Warp &warp, const Instr &instr) {
                        [=](int lane) { return floatToBfloat(source[lane]); });
 }
 
-/// Two numbers at once: d = {a in the upper half, b in the lower}, each of
-/// `width` bits.
-template <typename S, typename D, unsigned width = sizeof(D) * 4>
+/// Two numbers at once: d = {a in the upper half, b in the lower}.
+template <typename S, typename D>
 void packPair(Warp &warp, const Instr &instr) {
   const S *upper = warp.lanes<S>(instr.slots[1]);
   const S *lower = warp.lanes<S>(instr.slots[2]);
   const Format *to = reinterpret_cast<const Format *>(instr.immediate);
   uint8_t flags = instr.flags;
+  constexpr unsigned width = sizeof(D) * 4;
   writeLanes<D>(warp, instr.slots[0], [=](int lane) {
     auto convert = [&](float value) {
       double number = value;
@@ -234,53 +230,17 @@ void packPair(Warp &warp, const Instr &instr) {
   });
 }
 
-/// The exponent alone, of a positive number: rounded down or up to a power of
-/// two from 2^-127 to 2^127.
-uint32_t scaleCode(float value, bool up) {
-  if (std::isnan(value))
-    return 0xff;
-  if (!(value > 0x1p-127f))
-    return 0;
-  if (std::isinf(value))
-    return 0xfe;
-  int exponent = std::ilogb(value);
-  exponent += up && std::ldexp(1.0, exponent) < double(value);
-  return static_cast<uint32_t>(std::clamp(exponent + 127, 0, 254));
-}
-
-template <bool up> void packScales(Warp &warp, const Instr &instr) {
-  const float *upper = warp.lanes<float>(instr.slots[1]);
-  const float *lower = warp.lanes<float>(instr.slots[2]);
-  writeLanes<uint16_t>(warp, instr.slots[0], [=](int lane) {
-    return static_cast<uint16_t>(scaleCode(upper[lane], up) << 8 |
-                                 scaleCode(lower[lane], up));
-  });
-}
-
-void unpackScales(Warp &warp, const Instr &instr) {
-  const uint16_t *source = warp.lanes<uint16_t>(instr.slots[1]);
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
-    auto convert = [](uint32_t code) {
-      return code == 0xff
-                 ? uint32_t(0x7fff)
-                 : encode(std::ldexp(1.0, int(code) - 127), formatBF16);
-    };
-    return convert(source[lane] >> 8) << 16 | convert(source[lane] & 0xff);
-  });
-}
-
-/// Between pairs of fp8, fp6 or (`width` 4) fp4, and pairs of f16.
-template <unsigned width = 8> void unpackFp8(Warp &warp, const Instr &instr) {
+/// Between pairs of fp8 and pairs of f16.
+void unpackFp8(Warp &warp, const Instr &instr) {
   const uint16_t *source = warp.lanes<uint16_t>(instr.slots[1]);
   const Format *from = reinterpret_cast<const Format *>(instr.immediate);
   bool relu = instr.flags & flagRelu;
   writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
-    uint32_t mask = (2u << (from->exponentBits + from->mantissaBits)) - 1;
     auto convert = [&](uint32_t bits) {
-      double value = decode(bits & mask, *from);
+      double value = decode(bits, *from);
       return encode(relu && value < 0 ? 0.0 : value, formatF16);
     };
-    return convert(source[lane] >> width) << 16 | convert(source[lane]);
+    return convert(source[lane] >> 8) << 16 | convert(source[lane] & 0xff);
   });
 }
 void packFp8(Warp &warp, const Instr &instr) {
@@ -295,17 +255,6 @@ void packFp8(Warp &warp, const Instr &instr) {
     };
     return static_cast<uint16_t>(convert(source[lane] >> 16) << 8 |
                                  convert(source[lane] & 0xffff));
-  });
-}
-
-/// cvt.rna.tf32.f32: to 10 bits of mantissa, ties away from zero.
-void singleToTf32(Warp &warp, const Instr &instr) {
-  const uint32_t *source = warp.lanes<uint32_t>(instr.slots[1]);
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
-    uint32_t bits = source[lane];
-    if ((bits & 0x7f800000) == 0x7f800000)
-      return bits & 0x7fffff ? 0x7fffffffu : bits;
-    return (bits + 0x1000) & ~uint32_t(0x1fff);
   });
 }
 
@@ -441,65 +390,83 @@ void decodeFloatToFloat(InstrBuilder &b, Type to, Type from, bool hasRounding) {
     pick(uint16_t());
 }
 
-/// Pairs of scales: .ue8m0x2 from two f32, and to .bf16x2.
-void decodeScales(InstrBuilder &b, Type to, Type from, bool satfinite) {
-  b.result(0, to.bytes);
-  if (to.kind == Type::Kind::UE8M0) {
-    Rounding rounding = roundingOf(b.instr.flags);
-    b.expectOperands(3, 3);
-    b.source(1, 4);
-    b.source(2, 4);
-    if (!satfinite || !from.is(Type::Kind::Float, 4) ||
-        (rounding != Rounding::Zero && rounding != Rounding::Up))
-      return b.refuse("cvt.{rz,rp}.satfinite.ue8m0x2.f32 is expected");
-    b.instr.exec =
-        rounding == Rounding::Up ? packScales<true> : packScales<false>;
-    return;
-  }
-  b.expectOperands(2, 2);
-  b.source(1, 2);
-  if (!to.is(Type::Kind::BFloat, 4, true))
-    return b.refuse("cvt.rn.bf16x2.ue8m0x2 is expected");
-  b.instr.exec = unpackScales;
-}
-
 void decodePacked(InstrBuilder &b, Type to, Type from, bool satfinite) {
-  using K = Type::Kind;
-  if (to.kind == K::UE8M0 || from.kind == K::UE8M0)
-    return decodeScales(b, to, from, satfinite);
-  auto isSmall = [](Type type) {
-    return type.packed && type.kind >= K::E4M3 && type.kind <= K::E2M1;
-  };
-  if (isSmall(to) && !satfinite)
+  bool toFp8 = to.kind == Type::Kind::E4M3 || to.kind == Type::Kind::E5M2;
+  bool fromFp8 = from.kind == Type::Kind::E4M3 || from.kind == Type::Kind::E5M2;
+  if (toFp8 || fromFp8)
+    b.requireTarget(89, "cvt of 8-bit floats");
+  if (toFp8 && !satfinite)
     return b.refuse(".satfinite is needed");
   if (satfinite)
     b.instr.flags |= flagSat;
-  // Registers of 8 bits are kept in 16.
-  if (isSmall(from) && to.is(K::Float, 4, true)) {
+  if (fromFp8 && to.is(Type::Kind::Float, 4, true)) {
     b.expectOperands(2, 2);
     b.result(0, 4);
     b.source(1, 2);
-    b.instr.immediate = reinterpret_cast<uint64_t>(formatOf(from.kind, 1));
-    b.instr.exec = from.kind == K::E2M1 ? unpackFp8<4> : unpackFp8<8>;
-  } else if (isSmall(to) && to.bytes == 2 && from.is(K::Float, 4, true)) {
+    b.instr.immediate =
+        reinterpret_cast<uint64_t>(formatOf(from.kind, from.bytes));
+    b.instr.exec = unpackFp8;
+  } else if (toFp8 && from.is(Type::Kind::Float, 4, true)) {
     b.expectOperands(2, 2);
     b.result(0, 2);
     b.source(1, 4);
     b.instr.immediate = reinterpret_cast<uint64_t>(formatOf(to.kind, 1));
     b.instr.exec = packFp8;
-  } else if (from.is(K::Float, 4) && to.packed) {
+  } else if (from.is(Type::Kind::Float, 4) && to.packed) {
     b.expectOperands(3, 3);
-    b.result(0, isSmall(to) ? 2 : to.bytes);
+    b.result(0, to.bytes);
     b.source(1, 4);
     b.source(2, 4);
     b.instr.immediate = reinterpret_cast<uint64_t>(
-        isSmall(to) ? formatOf(to.kind, 1) : formatOf(to.kind, 2));
-    b.instr.exec = to.kind == K::E2M1 ? packPair<float, uint16_t, 4>
-                   : isSmall(to)      ? packPair<float, uint16_t>
-                                      : packPair<float, uint32_t>;
+        toFp8 ? formatOf(to.kind, 1) : formatOf(to.kind, 2));
+    b.instr.exec =
+        toFp8 ? packPair<float, uint16_t> : packPair<float, uint32_t>;
   } else {
     b.refuse("this pair of types is not supported");
   }
+}
+
+/// cvt.pack: two integers saturated and placed side by side, the second lowest;
+/// of four and more to a word, c moves up to make room.
+template <int bits, bool isSigned>
+void packIntegers(Warp &warp, const Instr &instr) {
+  const int32_t *a = warp.lanes<int32_t>(instr.slots[1]);
+  const int32_t *b = warp.lanes<int32_t>(instr.slots[2]);
+  const uint32_t *c =
+      bits < 16 ? warp.lanes<uint32_t>(instr.slots[3]) : nullptr;
+  constexpr int32_t least = isSigned ? -(1 << (bits - 1)) : 0;
+  constexpr int32_t most = (1 << (isSigned ? bits - 1 : bits)) - 1;
+  constexpr uint32_t mask = (1u << bits) - 1;
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    auto one = [=](int32_t x) {
+      return static_cast<uint32_t>(std::clamp(x, least, most)) & mask;
+    };
+    uint32_t pair = one(a[lane]) << bits | one(b[lane]);
+    return c ? c[lane] << (2 * bits % 32) | pair : pair;
+  });
+}
+
+void decodePack(InstrBuilder &b) {
+  bool saturate = b.take("sat");
+  Type to = b.type(), from = b.type();
+  bool bytes = to.bytes == 1;
+  if (bytes)
+    b.type(); // .b32, of c
+  size_t operands = bytes ? 4 : 3;
+  b.expectOperands(operands, operands);
+  b.result(0, 4);
+  for (size_t i = 1; i < operands; ++i)
+    b.source(i, 4);
+  if (!saturate || !from.is(Type::Kind::Signed, 4) || to.bytes > 2)
+    return b.refuse(
+        "cvt.pack.sat.{s16,u16}.s32 or cvt.pack.sat.{s8,u8}.s32.b32 is "
+        "expected");
+  if (bytes)
+    b.instr.exec =
+        to.isSigned() ? packIntegers<8, true> : packIntegers<8, false>;
+  else
+    b.instr.exec =
+        to.isSigned() ? packIntegers<16, true> : packIntegers<16, false>;
 }
 
 void decodeCvt(InstrBuilder &b) {
@@ -524,22 +491,19 @@ void decodeCvt(InstrBuilder &b) {
   if (b.failed())
     return;
   b.instr.flags = flags;
-  if (to.kind == Type::Kind::TFloat) {
-    b.expectOperands(2, 2);
-    b.result(0, 4);
-    b.source(1, 4);
-    if (!awayTies || satfinite || !from.is(Type::Kind::Float, 4))
-      return b.refuse("only cvt.rna.tf32.f32 is supported");
-    b.instr.exec = singleToTf32;
+  if (decodeNarrowConversion(
+          b, to, from, {rounding, awayTies, satfinite, bool(flags & flagRelu)}))
     return;
-  }
   if (awayTies || to.kind == Type::Kind::Predicate ||
       from.kind == Type::Kind::Predicate || from.kind == Type::Kind::TFloat)
     return b.refuse("this conversion is not supported");
   if (to.packed || from.packed)
     return decodePacked(b, to, from, satfinite);
-  if (satfinite)
-    return b.refuse(".satfinite is supported for packed results only");
+  if (satfinite) {
+    if (to.bytes != 2 || to.isInteger() || from.isInteger())
+      return b.refuse(".satfinite is supported for f16 and bf16 results only");
+    b.instr.flags |= flagSatFinite;
+  }
   b.expectOperands(2, 2);
   if (to.isInteger()) {
     if (!from.isInteger() && toIntegral < 0)

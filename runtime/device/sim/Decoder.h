@@ -15,6 +15,7 @@
 #define QUERN_DEVICE_SIM_DECODER_H
 
 #include "runtime/device/sim/InstrBuilder.h"
+#include "runtime/device/sim/RegisterSlots.h"
 
 #include <map>
 #include <unordered_map>
@@ -110,6 +111,7 @@ private:
   const ptx::Module &module;
   const SymbolTable &globals;
   std::vector<Frame *> frames;
+  std::vector<RegisterPlace> registers;
   std::unordered_map<std::string_view, Symbol> sharedSymbols;
   std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
   std::unordered_map<std::string_view, uint32_t> spellingIndex;

@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Arithmetic.h"
+#include "runtime/device/sim/FloatMinMax.h"
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
 
@@ -24,7 +25,6 @@ namespace {
 // Instr::flags of the general forms: a Rounding in bits 0-1, and these.
 constexpr uint8_t flagFtz = 4;
 constexpr uint8_t flagSat = 8;
-constexpr uint8_t flagNan = 16; ///< min/max: a NaN wins.
 constexpr uint8_t flagRelu = 32;
 
 Rounding roundingOf(uint8_t flags) { return static_cast<Rounding>(flags & 3); }
@@ -166,52 +166,28 @@ void half(Warp &warp, const Instr &instr) {
   });
 }
 
-//===----------------------------------------------------------------------===//
-// Minimum and maximum
-//===----------------------------------------------------------------------===//
-
-/// -0 is less than +0; a NaN loses unless `nanWins`.
-template <bool isMax, typename T> T extremum(T a, T b, bool nanWins) {
-  if (a != a || b != b) {
-    if (nanWins || (a != a && b != b))
-      return canonical(static_cast<T>(NAN));
-    return a != a ? b : a;
-  }
-  if (a == b)
-    return std::signbit(a) == isMax ? b : a;
-  return (a < b) == isMax ? b : a;
-}
-
-template <bool isMax, typename T> void minMax(Warp &warp, const Instr &instr) {
-  const T *a = warp.lanes<T>(instr.slots[1]);
-  const T *b = warp.lanes<T>(instr.slots[2]);
+/// Two f32 in 64 bits.
+template <typename Op> void pairOfSingles(Warp &warp, const Instr &instr) {
+  const uint64_t *a = warp.lanes<uint64_t>(instr.slots[1]);
+  const uint64_t *b = warp.lanes<uint64_t>(instr.slots[2]);
+  const uint64_t *c = Op::arity > 2 ? warp.lanes<uint64_t>(instr.slots[3]) : a;
   uint8_t flags = instr.flags;
-  writeLanes<T>(warp, instr.slots[0], [=](int lane) {
-    T x = a[lane], y = b[lane];
-    if constexpr (std::is_same_v<T, float>)
-      if (flags & flagFtz) {
-        x = flush(x);
-        y = flush(y);
-      }
-    return extremum<isMax>(x, y, flags & flagNan);
-  });
-}
-
-template <bool isMax, bool bfloat, typename Word>
-void halfMinMax(Warp &warp, const Instr &instr) {
-  const Word *a = warp.lanes<Word>(instr.slots[1]);
-  const Word *b = warp.lanes<Word>(instr.slots[2]);
-  uint8_t flags = instr.flags;
-  writeLanes<Word>(warp, instr.slots[0], [=](int lane) {
-    Word result = 0;
-    for (unsigned shift = 0; shift < sizeof(Word) * 8; shift += 16) {
-      double value = extremum<isMax>(
-          halfValue<bfloat>(static_cast<uint16_t>(a[lane] >> shift)),
-          halfValue<bfloat>(static_cast<uint16_t>(b[lane] >> shift)),
-          flags & flagNan);
-      result = static_cast<Word>(
-          result | Word(encode(value, bfloat ? formatBF16 : formatF16))
-                       << shift);
+  writeLanes<uint64_t>(warp, instr.slots[0], [=](int lane) {
+    uint64_t result = 0;
+    for (unsigned shift = 0; shift < 64; shift += 32) {
+      auto part = [&](const uint64_t *from) {
+        float x =
+            std::bit_cast<float>(static_cast<uint32_t>(from[lane] >> shift));
+        return flags & flagFtz ? flush(x) : x;
+      };
+      float x = part(a), y = part(b), z = part(c);
+      float value =
+          flags & 3 ? std::bit_cast<float>(encode(Op::odd(x, y, z), formatF32,
+                                                  roundingOf(flags)))
+                    : canonical(Op::template nearest<float>(x, y, z));
+      if (flags & flagFtz)
+        value = flush(value);
+      result |= uint64_t(std::bit_cast<uint32_t>(value)) << shift;
     }
     return result;
   });
@@ -368,7 +344,9 @@ template <typename Op> void decodeArithmetic(InstrBuilder &b) {
   Type type = b.type();
   bindOperands(b, Op::arity, type.bytes);
   b.instr.flags = flags;
-  if (type.bytes == 2 || type.packed) {
+  if (type.bytes == 2 || (type.packed && type.bytes == 4)) {
+    if (type.kind == Type::Kind::BFloat && !std::is_same_v<Op, Fma>)
+      b.requireTarget(90, "add, sub and mul of bf16");
     if (flags & 3)
       return b.refuse("half precision rounds to nearest only");
     b.instr.exec = halfExec<Op>(type);
@@ -376,6 +354,13 @@ template <typename Op> void decodeArithmetic(InstrBuilder &b) {
   }
   if (relu || type.kind != Type::Kind::Float)
     return b.refuse("the type is not supported here");
+  if (type.bytes == 8 && type.packed) {
+    b.requireTarget(100, "arithmetic on .f32x2");
+    if ((flags & flagSat) || Op::arity < 2 || std::is_same_v<Op, Div>)
+      return b.refuse("this operation does not exist on .f32x2");
+    b.instr.exec = pairOfSingles<Op>;
+    return;
+  }
   if (type.bytes == 8) {
     if (flags)
       return b.refuse("f64 is supported with .rn alone");
@@ -407,27 +392,8 @@ template <typename Op, typename Approx> void decodeRounded(InstrBuilder &b) {
     b.instr.exec = approximate<Approx>;
 }
 
-template <bool isMax> void decodeMinMax(InstrBuilder &b) {
-  uint8_t flags = 0;
-  if (b.take("ftz"))
-    flags |= flagFtz;
-  if (b.take("NaN"))
-    flags |= flagNan;
-  Type type = b.type();
-  bindOperands(b, 2, type.bytes);
-  b.instr.flags = flags;
-  bool bfloat = type.kind == Type::Kind::BFloat;
-  if (type.packed)
-    b.instr.exec = bfloat ? halfMinMax<isMax, true, uint32_t>
-                          : halfMinMax<isMax, false, uint32_t>;
-  else if (type.bytes == 2)
-    b.instr.exec = bfloat ? halfMinMax<isMax, true, uint16_t>
-                          : halfMinMax<isMax, false, uint16_t>;
-  else if (type.bytes == 8)
-    b.instr.exec = minMax<isMax, double>;
-  else
-    b.instr.exec = minMax<isMax, float>;
-}
+void decodeMin(InstrBuilder &b) { decodeFloatMinMax(b, false); }
+void decodeMax(InstrBuilder &b) { decodeFloatMinMax(b, true); }
 
 template <bool isNegate> void decodeSign(InstrBuilder &b) {
   if (b.take("ftz"))
@@ -504,8 +470,8 @@ std::span<const Opcode> sim::floatOpcodes() {
       {"div", c, decodeRounded<Div, ApproxRcp>, floating},
       {"rcp", c, decodeRounded<Rcp, ApproxRcp>, floating},
       {"sqrt", c, decodeRounded<Sqrt, ApproxSqrt>, floating},
-      {"min", c, decodeMinMax<false>, floating},
-      {"max", c, decodeMinMax<true>, floating},
+      {"min", c, decodeMin, floating},
+      {"max", c, decodeMax, floating},
       {"neg", c, decodeSign<true>, floating},
       {"abs", c, decodeSign<false>, floating},
       {"copysign", c, decodeCopysign, floating},

@@ -35,6 +35,7 @@ std::optional<Type> sim::parseType(std::string_view word) {
       {"f16", {K::Float, 2}},
       {"f16x2", {K::Float, 4, true}},
       {"f32", {K::Float, 4}},
+      {"f32x2", {K::Float, 8, true}},
       {"f64", {K::Float, 8}},
       {"bf16", {K::BFloat, 2}},
       {"bf16x2", {K::BFloat, 4, true}},

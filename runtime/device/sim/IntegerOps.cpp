@@ -11,6 +11,7 @@
 
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
+#include "runtime/device/sim/PackedIntegerOps.h"
 
 #include <algorithm>
 #include <limits>
@@ -242,7 +243,14 @@ template <typename Op> void decodeBinary(InstrBuilder &b) {
            [&](auto zero) { b.instr.exec = binary<Op, decltype(zero)>; });
 }
 
+template <bool isMax> void decodeMinMax(InstrBuilder &b) {
+  if (!decodePackedInteger(b, isMax ? PackedOp::Max : PackedOp::Min))
+    decodeBinary<std::conditional_t<isMax, Max, Min>>(b);
+}
+
 template <bool subtract> void decodeAddSub(InstrBuilder &b) {
+  if (!subtract && decodePackedInteger(b, PackedOp::Add))
+    return;
   if (b.take("sat")) {
     Type type = b.type();
     if (!type.is(Type::Kind::Signed, 4))
@@ -376,8 +384,8 @@ std::span<const Opcode> sim::integerOpcodes() {
       {"mad", c, decodeMad, integer},
       {"div", c, decodeBinary<Div>, integer},
       {"rem", c, decodeBinary<Rem>, integer},
-      {"min", c, decodeBinary<Min>, integer},
-      {"max", c, decodeBinary<Max>, integer},
+      {"min", c, decodeMinMax<false>, integer},
+      {"max", c, decodeMinMax<true>, integer},
       {"neg", c, decodeUnary<true>, integer},
       {"abs", c, decodeUnary<false>, integer},
       {"sad", c, decodeSad, integer},

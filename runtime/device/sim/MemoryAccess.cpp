@@ -39,6 +39,24 @@ LaneAddresses sim::computeAddresses(Warp &warp, const Address &address) {
   return result;
 }
 
+uint64_t sim::hashOfPlaces(uint32_t lanes, std::byte *const (&pointers)[32],
+                           uint32_t bytes) {
+  uint64_t hash = lanes;
+  auto mix = [&](uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+  };
+  forActiveLanes(lanes, [&](int lane) {
+    mix(reinterpret_cast<uint64_t>(pointers[lane]));
+    for (uint32_t at = 0; at < bytes; at += 8) {
+      uint64_t word = 0;
+      std::memcpy(&word, pointers[lane] + at, std::min(bytes - at, 8u));
+      mix(word);
+    }
+  });
+  return hash;
+}
+
 //===----------------------------------------------------------------------===//
 // Global memory
 //===----------------------------------------------------------------------===//
@@ -79,13 +97,16 @@ void reportGlobal(Warp &warp, const Instr &instr, int lane, uint64_t address,
 uint64_t countSectors(const LaneAddresses &addresses, uint32_t lanes,
                       uint32_t bytes) {
   // Mostly neighbouring lanes touch ascending sectors; remember a few.
-  uint64_t recent[8];
+  uint64_t recent[8], latest = ~uint64_t(0);
   unsigned filled = 0, oldest = 0;
   uint64_t count = 0;
   forActiveLanes(lanes, [&](int lane) {
     uint64_t first = addresses.value[lane] / 32;
     uint64_t last = (addresses.value[lane] + bytes - 1) / 32;
     for (uint64_t sector = first; sector <= last; ++sector) {
+      if (sector == latest)
+        continue;
+      latest = sector;
       if (std::find(recent, recent + filled, sector) != recent + filled)
         continue;
       ++count;
@@ -207,6 +228,10 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
     launch.changed();
   if (launch.options.checks && good)
     checkGlobalHistory(warp, instr, addresses, good, bytes, access, cached);
+  if (launch.options.checks)
+    launch.footprint.touchLanes(addresses.value, good, bytes,
+                                access != Access::Write,
+                                access != Access::Read);
   Counters &counters = launch.counters;
   uint64_t moved = uint64_t(bytes) * __builtin_popcount(good);
   if (access != Access::Write)
@@ -221,73 +246,6 @@ uint32_t sim::resolveGlobal(Warp &warp, const Instr &instr,
 //===----------------------------------------------------------------------===//
 // Shared memory
 //===----------------------------------------------------------------------===//
-
-void sim::reportFinding(Warp &warp, const Instr &instr, int lane,
-                        const AccessHistory::Finding &finding,
-                        AccessHistory::Kind kind, const std::string &place) {
-  Block &block = *warp.block;
-  const char *what = kind == Kind::Read     ? "read"
-                     : kind == Kind::Atomic ? "atomic access"
-                                            : "write";
-  const AccessHistory::Record &earlier = finding.earlier;
-  bool known = earlier.epoch.time != 0;
-  std::string other;
-  if (known) {
-    other = earlier.epoch.isAsync()
-                ? std::string("an asynchronous operation")
-                : fmt::format("warp {}", earlier.epoch.agent);
-    if (earlier.epoch.block != block.linear)
-      other += fmt::format(" of block {}",
-                           blockName(*block.launch, earlier.epoch.block));
-  }
-  const char *earlierWhat = earlier.atomic          ? "atomic access"
-                            : finding.earlierWrites ? "write"
-                                                    : "read";
-  std::string text;
-  switch (finding.kind) {
-  case FaultKind::UninitializedShared:
-    text = fmt::format("{} at {}, which was never written", what, place);
-    break;
-  case FaultKind::InFlightCopy:
-    text = fmt::format(
-        "{} at {}, into which an asynchronous copy by {} has not been "
-        "waited for",
-        what, place, other);
-    break;
-  case FaultKind::BarrierMisuse:
-    text = fmt::format("{} at {}, which belongs to a mbarrier object", what,
-                       place);
-    break;
-  case FaultKind::MissingProxyFence:
-    text = fmt::format("asynchronous {} at {} comes after the {} "
-                       "by {} through the generic proxy, with no "
-                       "fence.proxy.async between",
-                       what, place, earlierWhat, other);
-    break;
-  case FaultKind::NonCoherentRead:
-    text = finding.earlierWrites
-               ? fmt::format(".nc read at {}, which {} wrote in this launch",
-                             place, other)
-               : fmt::format("{} at {}, which {} reads with .nc in this launch",
-                             what, place, other);
-    break;
-  default:
-    text = fmt::format("{} at {} by warp {} is not ordered after the {} by {}",
-                       what, place, warp.id, earlierWhat, other);
-    break;
-  }
-  std::vector<std::string> notes;
-  if (known)
-    notes.push_back(fmt::format("the {} by {}: {}", earlierWhat, other,
-                                placeOf(*block.kernel, earlier.instr)));
-  block.fault(&warp, &instr, finding.kind, lane, text, notes);
-}
-
-std::string sim::describeGlobal(Launch &launch, uint64_t address) {
-  const Allocation *near = launch.memory->find(address);
-  return near ? fmt::format("offset {} of {}", address - near->base, near->name)
-              : fmt::format("address {:#x}", address);
-}
 
 bool sim::touchShared(Warp &warp, const Instr &instr, int lane,
                       SharedPlace place, uint32_t bytes, Kind kind) {
@@ -360,64 +318,6 @@ bool sim::checkGlobal(Warp &warp, const Instr &instr, int lane,
     return false;
   }
   return true;
-}
-
-unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
-                            uint32_t bytes) {
-  unsigned lanesPerPhase = bytes >= 16 ? 8 : bytes == 8 ? 16 : 32;
-  unsigned extra = 0;
-  for (unsigned first = 0; first < 32; first += lanesPerPhase) {
-    uint32_t phase = lanesPerPhase == 32
-                         ? lanes
-                         : lanes & (((1u << lanesPerPhase) - 1) << first);
-    if (!phase)
-      continue;
-    // Aligned accesses collide only where two of them have the same banks.
-    uint64_t begin = addresses.value[__builtin_ctz(phase)];
-    uint32_t unit = std::min(bytes, 16u), taken = 0;
-    bool aligned = true, allSame = true, distinct = true;
-    if (unit >= 4) {
-      forActiveLanes(phase, [&](int lane) {
-        uint64_t address = addresses.value[lane];
-        uint32_t place = 1u << address % 128 / unit;
-        aligned &= address % unit == 0;
-        allSame &= address == begin;
-        distinct &= !(taken & place);
-        taken |= place;
-      });
-      if (bytes <= 16 && aligned && (distinct || allSame))
-        continue;
-    } else {
-      // Nor do any within 128 bytes.
-      uint64_t differing = 0;
-      forActiveLanes(phase, [&](int lane) {
-        differing |= (addresses.value[lane] ^ begin) |
-                     ((addresses.value[lane] + bytes - 1) ^ begin);
-      });
-      if (differing < 128)
-        continue;
-    }
-    // Distinct words in each bank.
-    uint64_t words[32][8];
-    uint8_t count[32] = {};
-    unsigned most = 1;
-    forActiveLanes(phase, [&](int lane) {
-      uint64_t begin = addresses.value[lane] / 4;
-      uint64_t end = (addresses.value[lane] + bytes - 1) / 4;
-      for (uint64_t word = begin; word <= end; ++word) {
-        unsigned bank = word % 32;
-        unsigned known = std::min<unsigned>(count[bank], 8);
-        if (std::find(words[bank], words[bank] + known, word) !=
-            words[bank] + known)
-          continue;
-        if (count[bank] < 8)
-          words[bank][count[bank]] = word;
-        most = std::max<unsigned>(most, ++count[bank]);
-      }
-    });
-    extra += most - 1;
-  }
-  return extra;
 }
 
 namespace {

@@ -171,12 +171,34 @@ void decodeIsspacep(InstrBuilder &b) {
                               : isSpace<paramWindow>;
 }
 
+/// createpolicy: the simulator has no caches; the policy is a number.
+void decodeCreatePolicy(InstrBuilder &b) {
+  b.ignore({"fractional", "range", "global", "cvt", "L2", "b64",
+            "L2::evict_last", "L2::evict_first", "L2::evict_normal",
+            "L2::evict_unchanged", "L2::evict_first"});
+  b.result(0, 8);
+  b.instr.exec = [](Warp &warp, const Instr &instr) {
+    writeLanes<uint64_t>(warp, instr.slots[0], [](int) { return uint64_t(0); });
+  };
+}
+
 /// Hints: they change no value and no order the checks look at.
 void decodeHint(InstrBuilder &b) {
   b.ignore({"global", "local", "const", "param", "tensormap", "L1", "L2",
             "L1::evict_last", "u32", "L2::evict_last", "L2::evict_normal",
             "L2::evict_normal"});
   b.instr.exec = doNothing;
+}
+
+void trap(Warp &warp, const Instr &instr) {
+  warp.block->fault(&warp, &instr, FaultKind::InvalidOperation,
+                    __builtin_ctz(warp.mask), "the kernel traps here");
+  warp.block->stopped = true;
+}
+
+void decodeTrap(InstrBuilder &b) {
+  b.expectOperands(0, 0);
+  b.instr.exec = trap;
 }
 
 void decodeGridDependency(InstrBuilder &b) {
@@ -193,14 +215,11 @@ void decodeGridDependency(InstrBuilder &b) {
 template <unsigned axis> void readTid(Warp &warp, const Instr &instr) {
   const uint32_t *size = warp.block->launch->block;
   uint32_t first = warp.id * 32;
-  uint32_t *result = warp.lanes<uint32_t>(instr.slots[0]);
   uint32_t x = size[0], y = size[1];
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    uint32_t thread = first + lane;
-    result[lane] = axis == 0   ? thread % x
-                   : axis == 1 ? thread / x % y
-                               : thread / x / y;
-  }
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
+    uint32_t thread = first + static_cast<uint32_t>(lane);
+    return axis == 0 ? thread % x : axis == 1 ? thread / x % y : thread / x / y;
+  });
 }
 
 template <uint32_t (*read)(const Warp &)>
@@ -304,7 +323,11 @@ std::span<const Opcode> sim::moveOpcodes() {
       {"cvta", c, decodeCvta},
       {"isspacep", c, decodeIsspacep},
       {"prefetch", c, decodeHint},
+      {"prefetchu", c, decodeHint},
+      {"applypriority", c, decodeHint},
+      {"createpolicy", c, decodeCreatePolicy},
       {"nanosleep", c, decodeHint},
+      {"trap", InstrClass::Control, decodeTrap},
       {"griddepcontrol", c, decodeGridDependency},
   };
   return table;

@@ -121,3 +121,74 @@ bool Block::fault(const Warp *warp, const Instr *instr, FaultKind kind,
   launch->faults.add(std::move(report), at, kind);
   return true;
 }
+
+//===----------------------------------------------------------------------===//
+// What the history found
+//===----------------------------------------------------------------------===//
+
+void sim::reportFinding(Warp &warp, const Instr &instr, int lane,
+                        const AccessHistory::Finding &finding,
+                        AccessHistory::Kind kind, const std::string &place) {
+  Block &block = *warp.block;
+  const char *what = kind == AccessHistory::Kind::Read     ? "read"
+                     : kind == AccessHistory::Kind::Atomic ? "atomic access"
+                                                           : "write";
+  const AccessHistory::Record &earlier = finding.earlier;
+  bool known = earlier.epoch.time != 0;
+  std::string other;
+  if (known) {
+    other = earlier.epoch.isAsync()
+                ? std::string("an asynchronous operation")
+                : fmt::format("warp {}", earlier.epoch.agent);
+    if (earlier.epoch.block != block.linear)
+      other += fmt::format(" of block {}",
+                           blockName(*block.launch, earlier.epoch.block));
+  }
+  const char *earlierWhat = earlier.atomic          ? "atomic access"
+                            : finding.earlierWrites ? "write"
+                                                    : "read";
+  std::string text;
+  switch (finding.kind) {
+  case FaultKind::UninitializedShared:
+    text = fmt::format("{} at {}, which was never written", what, place);
+    break;
+  case FaultKind::InFlightCopy:
+    text = fmt::format(
+        "{} at {}, into which an asynchronous copy by {} has not been "
+        "waited for",
+        what, place, other);
+    break;
+  case FaultKind::BarrierMisuse:
+    text = fmt::format("{} at {}, which belongs to a mbarrier object", what,
+                       place);
+    break;
+  case FaultKind::MissingProxyFence:
+    text = fmt::format("asynchronous {} at {} comes after the {} "
+                       "by {} through the generic proxy, with no "
+                       "fence.proxy.async between",
+                       what, place, earlierWhat, other);
+    break;
+  case FaultKind::NonCoherentRead:
+    text = finding.earlierWrites
+               ? fmt::format(".nc read at {}, which {} wrote in this launch",
+                             place, other)
+               : fmt::format("{} at {}, which {} reads with .nc in this launch",
+                             what, place, other);
+    break;
+  default:
+    text = fmt::format("{} at {} by warp {} is not ordered after the {} by {}",
+                       what, place, warp.id, earlierWhat, other);
+    break;
+  }
+  std::vector<std::string> notes;
+  if (known)
+    notes.push_back(fmt::format("the {} by {}: {}", earlierWhat, other,
+                                placeOf(*block.kernel, earlier.instr)));
+  block.fault(&warp, &instr, finding.kind, lane, text, notes);
+}
+
+std::string sim::describeGlobal(Launch &launch, uint64_t address) {
+  const Allocation *near = launch.memory->find(address);
+  return near ? fmt::format("offset {} of {}", address - near->base, near->name)
+              : fmt::format("address {:#x}", address);
+}

@@ -189,6 +189,7 @@ void Launch::run() {
         compareShards(*shards[a], *shards[b]);
   for (const std::unique_ptr<Launch> &shard : shards) {
     addCounters(counters, shard->counters);
+    footprint.add(shard->footprint);
     faults.merge(std::move(shard->faults));
   }
 }

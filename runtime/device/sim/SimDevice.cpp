@@ -234,6 +234,15 @@ Counters SimDevice::lastCounters() const {
   std::lock_guard lock(state->mutex);
   return state->counters;
 }
+void SimDevice::recordLaunches(bool on) {
+  std::lock_guard lock(state->mutex);
+  state->recording = on;
+  state->records.clear();
+}
+std::vector<LaunchRecord> SimDevice::launchRecords() const {
+  std::lock_guard lock(state->mutex);
+  return state->records;
+}
 uint64_t SimDevice::bytesInUse() const {
   std::lock_guard lock(state->mutex);
   return state->memory.used();

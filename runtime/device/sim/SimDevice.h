@@ -37,6 +37,7 @@
 #include "runtime/device/cuda/DriverApi.h"
 #include "runtime/device/sim/SimOptions.h"
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,6 +59,15 @@ std::optional<SimTarget> parseSimTarget(std::string_view text);
 /// A complete table for one simulated device (ordinal 0). It lives for ever.
 const cuda::DriverTable &simulatedDriver(SimTarget target);
 
+/// One launch among several, such as those of a layer's run.
+struct LaunchRecord {
+  std::string kernel;
+  std::array<uint32_t, 3> grid = {};
+  std::array<uint32_t, 3> block = {};
+  Counters counters;
+  uint64_t faultCount = 0;
+};
+
 /// What lies behind the table, for those who know that it is simulated.
 class SimDevice {
 public:
@@ -72,6 +82,10 @@ public:
   /// All faults of the latest launch, told or not.
   uint64_t lastFaultCount() const;
   Counters lastCounters() const;
+  /// Forgets all records, and keeps one of each launch from now on (or none).
+  void recordLaunches(bool on);
+  /// The launches recorded so far, in order.
+  std::vector<LaunchRecord> launchRecords() const;
 
   /// Names the live allocation at `address` in reports, and says whether
   /// kernels may write it. False if there is none.

@@ -236,7 +236,15 @@ DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
   run.parameters = std::move(parameters);
   run.run();
   counters = run.counters;
+  counters.globalUniqueBytesRead = run.footprint.bytesRead();
+  counters.globalUniqueBytesWritten = run.footprint.bytesWritten();
   faultCount = run.faults.count;
   reports = std::move(run.faults.reports);
+  if (recording)
+    records.push_back({kernel.name,
+                       {run.grid[0], run.grid[1], run.grid[2]},
+                       {run.block[0], run.block[1], run.block[2]},
+                       counters,
+                       faultCount});
   return run.faults.status;
 }

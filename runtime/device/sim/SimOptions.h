@@ -44,6 +44,10 @@ struct Counters {
   std::array<uint64_t, 11> byClass = {};
   uint64_t globalBytesRead = 0;
   uint64_t globalBytesWritten = 0;
+  /// Different bytes among them, however often each was touched: the least
+  /// that memory must move. Counted with checks on.
+  uint64_t globalUniqueBytesRead = 0;
+  uint64_t globalUniqueBytesWritten = 0;
   /// Warp-level requests, and the 32-byte sectors they touched.
   uint64_t globalRequests = 0;
   uint64_t globalSectors = 0;

@@ -117,6 +117,8 @@ struct SimDevice::Impl {
   std::vector<Diagnostic> reports;
   uint64_t faultCount = 0;
   Counters counters;
+  bool recording = false;
+  std::vector<LaunchRecord> records;
 
   /// The address of the device doubles as its context.
   cuda::ContextHandle context() {

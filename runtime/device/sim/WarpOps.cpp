@@ -12,6 +12,8 @@
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
 
+#include <bit>
+#include <cmath>
 #include <fmt/format.h>
 
 using namespace quern;
@@ -181,6 +183,27 @@ template <typename T> void reduce(Warp &warp, const Instr &instr) {
   writeLanes<T>(warp, instr.slots[0], [=](int) { return total; });
 }
 
+/// slots: d, a, member mask. flags: 1 max; 2 .abs; 4 .NaN.
+void reduceFloats(Warp &warp, const Instr &instr) {
+  checkMembers(warp, instr, instr.slots[2]);
+  const float *values = warp.lanes<float>(instr.slots[1]);
+  bool isMax = instr.flags & 1;
+  float total = NAN;
+  bool sawNaN = false;
+  forActiveLanes(warp.mask, [&](int lane) {
+    float value = instr.flags & 2 ? std::fabs(values[lane]) : values[lane];
+    if (value != value) {
+      sawNaN = true;
+    } else if (total != total || (isMax ? value > total : value < total) ||
+               (value == total && std::signbit(value) != isMax)) {
+      total = value;
+    }
+  });
+  if (total != total || (sawNaN && (instr.flags & 4)))
+    total = std::bit_cast<float>(0x7fffffffu);
+  writeLanes<float>(warp, instr.slots[0], [=](int) { return total; });
+}
+
 /// slots: d, p, member mask: the lowest member is elected.
 void elect(Warp &warp, const Instr &instr) {
   checkMembers(warp, instr, instr.slots[2]);
@@ -264,8 +287,22 @@ void decodeMatch(InstrBuilder &b) {
 void decodeRedux(InstrBuilder &b) {
   bool sync = b.take("sync");
   int op = b.takeOneOf({"add", "min", "max", "and", "or", "xor"});
+  bool absolute = b.take("abs"), nan = b.take("NaN");
   Type type = b.type();
   b.expectOperands(3, 3);
+  if (sync && type.is(Type::Kind::Float, 4) && (op == 1 || op == 2)) {
+    b.requireTargets({"sm_100a", "sm_100f", "sm_103a", "sm_103f"},
+                     "redux.sync of f32");
+    b.result(0, 4);
+    b.source(1, 4);
+    b.source(2, 4);
+    b.instr.flags =
+        static_cast<uint8_t>((op == 2) | (absolute ? 2 : 0) | (nan ? 4 : 0));
+    b.instr.exec = reduceFloats;
+    return;
+  }
+  if (absolute || nan)
+    return b.refuse(".abs and .NaN need .f32");
   if (!sync || op < 0 || type.bytes != 4 || !type.isInteger())
     return b.refuse("redux.sync on 32-bit integers is expected");
   b.result(0, 4);
@@ -276,6 +313,7 @@ void decodeRedux(InstrBuilder &b) {
 }
 
 void decodeElect(InstrBuilder &b) {
+  b.requireTarget(90, "elect.sync");
   bool sync = b.take("sync");
   b.expectOperands(2, 2);
   bindPair(b);

@@ -1,5 +1,4 @@
-//===- SimHarness.h - Runs compiled tile modules on the simulator *- C++
-//-*-===//
+//===- KernelHarness.h - Compiled tile modules on the simulator -*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -15,8 +14,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUERN_TESTS_KERNELS_SIMHARNESS_H
-#define QUERN_TESTS_KERNELS_SIMHARNESS_H
+#ifndef QUERN_TESTS_KERNELS_KERNELHARNESS_H
+#define QUERN_TESTS_KERNELS_KERNELHARNESS_H
 
 #include "runtime/core/Result.h"
 #include "runtime/device/sim/SimOptions.h"
@@ -77,4 +76,4 @@ bool hasNvrtc(std::string &why);
       GTEST_SKIP() << why;                                                     \
   } while (false)
 
-#endif // QUERN_TESTS_KERNELS_SIMHARNESS_H
+#endif // QUERN_TESTS_KERNELS_KERNELHARNESS_H

@@ -1,10 +1,10 @@
-//===- SimHarness.cpp - Runs compiled tile modules on the simulator -------===//
+//===- KernelHarness.cpp - Compiled tile modules on the simulator ---------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/kernels/SimHarness.h"
+#include "tests/kernels/KernelHarness.h"
 
 #include "compiler/emit/cuda/CudaCompiler.h"
 #include "dialects/tile/IR/Tile.h"
