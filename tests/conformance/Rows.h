@@ -1,5 +1,4 @@
-//===- Rows.h - Cases whose kernels apply instructions row by row *- C++
-//-*-===//
+//===- Rows.h - Instructions applied row by row -----------------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -1,5 +1,4 @@
-//===- Convert.cpp - cvt
-//----------------------------------------------------===//
+//===- Convert.cpp - cvt --------------------------------------------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
