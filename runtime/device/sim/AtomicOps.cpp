@@ -217,6 +217,7 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   Type type = b.type();
   b.instr.space = space < 0    ? AddressSpace::Generic
                   : space == 0 ? AddressSpace::Global
+                  : space == 3 ? AddressSpace::SharedCluster
                                : AddressSpace::Shared;
   int vector = b.takeOneOf({"v2", "v4", "v8"});
   bool halves = !type.isInteger() && (type.bytes == 2 || type.packed);
