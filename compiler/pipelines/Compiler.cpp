@@ -45,6 +45,7 @@ public:
   Result<CompileOutput> run();
 
 private:
+  Result<void> checkStages() const;
   Result<void> parseSettings();
   Result<void> parse();
   Result<void> runQuernPasses();
@@ -87,6 +88,37 @@ private:
 };
 
 } // namespace
+
+std::span<const StageInfo> quern::stages() {
+  using Targets = StageInfo::Targets;
+  static constexpr StageInfo table[] = {
+      {Stage::Quern, "quern", Targets::All},
+      {Stage::Kernels, "kernels", Targets::All},
+      {Stage::Tile, "tile", Targets::All},
+      {Stage::Llvm, "llvm", Targets::Cpu},
+      {Stage::Asm, "asm", Targets::Cpu},
+      {Stage::Cuda, "cuda", Targets::Cuda},
+      {Stage::Ptx, "ptx", Targets::Cuda},
+      {Stage::Cubin, "cubin", Targets::Cuda, /*binary=*/true},
+  };
+  return table;
+}
+
+Result<void> Compilation::checkStages() const {
+  std::string missing, accepted;
+  for (const StageInfo &stage : stages()) {
+    if (stage.exists(request.target))
+      accepted += (accepted.empty() ? "" : ", ") + std::string(stage.name);
+    else if (wants(stage.stage))
+      missing = stage.name;
+  }
+  if (missing.empty())
+    return {};
+  return fail(
+      Errc::InvalidArgument,
+      fmt::format("target {} has no stage {}", request.target.print(), missing),
+      {fmt::format("its stages are {}", accepted)});
+}
 
 Result<void> Compilation::parseSettings() {
   for (const std::string &setting : request.settings) {
@@ -278,6 +310,8 @@ Result<void> Compilation::generateForCuda() {
       note(Stage::Cuda, std::move(text));
     else if (code.kind == CodeKind::Ptx && wants(Stage::Ptx))
       note(Stage::Ptx, std::move(text));
+    else if (code.kind == CodeKind::Cubin && wants(Stage::Cubin))
+      note(Stage::Cubin, std::move(text));
   }
   output.module.variants.push_back(std::move(compiled->variant));
   return {};
@@ -286,16 +320,6 @@ Result<void> Compilation::generateForCuda() {
 Result<void> Compilation::generate() {
   Clock::time_point start = Clock::now();
   bool cpu = request.target.kind == Target::Kind::Cpu;
-  for (Stage stage : request.wanted) {
-    bool cpuStage = stage == Stage::Llvm || stage == Stage::Asm;
-    bool cudaStage = stage == Stage::Cuda || stage == Stage::Ptx;
-    if ((cpuStage && !cpu) || (cudaStage && cpu))
-      return fail(
-          Errc::InvalidArgument,
-          fmt::format("target {} has no such stage", request.target.print()),
-          {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
-           "cuda and sim"});
-  }
   auto done = cpu ? generateForCpu() : generateForCuda();
   if (!done) {
     // A back end that reported through MLIR left the better message.
@@ -312,6 +336,8 @@ Result<void> Compilation::generate() {
 }
 
 Result<CompileOutput> Compilation::run() {
+  if (auto done = checkStages(); !done)
+    return done.error();
   if (auto done = parseSettings(); !done)
     return done.error();
   DialectRegistry registry;
