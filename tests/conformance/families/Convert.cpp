@@ -140,15 +140,25 @@ Case integers() {
 /// Both sources into a pair of the format.
 Row<U> pair(const char *name, Format format, Round round, bool saturate, U nan,
             bool withRelu = false) {
-  return {name, [=](U a, U b, U) {
-            auto one = [&](U x) {
-              double value = withRelu ? relu(f(x)) : f(x);
-              return encode(format, value, round, saturate, nan);
-            };
-            // fp6 sits in a byte; fp4's pair fills one.
-            int width = format.bits() == 4 ? 4 : format.bits() > 8 ? 16 : 8;
-            return one(a) << width | one(b);
-          }};
+  // fp6 sits in a byte; fp4's pair fills one.
+  int width = format.bits() == 4 ? 4 : format.bits() > 8 ? 16 : 8;
+  Row<U> row = {name, [=](U a, U b, U) {
+                  auto one = [&](U x) {
+                    double value = withRelu ? relu(f(x)) : f(x);
+                    return encode(format, value, round, saturate, nan);
+                  };
+                  return one(a) << width | one(b);
+                }};
+  // Whether relu(-0) is -0 is not said.
+  if (withRelu)
+    row.canonical = [=](U x) {
+      U minusZero = 1u << (format.bits() - 1), mask = minusZero * 2 - 1;
+      for (int shift : {0, width})
+        if ((x >> shift & mask) == minusZero)
+          x &= ~(minusZero << shift);
+      return x;
+    };
+  return row;
 }
 
 Case halves() {
