@@ -113,8 +113,13 @@ void waitGroup(Warp &warp, const Instr &instr) {
         uint64_t(copy.group) + instr.immediate >= warp.asyncGroup[copy.lane])
       return false;
     std::byte *to = block.shared + copy.destination;
-    std::memcpy(to, reinterpret_cast<const void *>(copy.source), copy.bytes);
-    std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
+    const void *from = reinterpret_cast<const void *>(copy.source);
+    if (copy.bytes == 16) {
+      std::memcpy(to, from, 16);
+    } else {
+      std::memcpy(to, from, copy.bytes);
+      std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
+    }
     landed.check(copy.lane, copy.destination, copy.filled);
     return true;
   };

@@ -30,7 +30,9 @@ template <typename T, typename R> void load(Warp &warp, const Instr &instr) {
   uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
                           Access::Read, pointers);
   if (instr.order != Order::Weak)
-    warp.block->launch->mayPoll(warp, instr);
+    warp.block->launch->mayPoll(
+        warp, instr,
+        hashOfPlaces(good, pointers, static_cast<uint32_t>(bytes)));
   const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
   for (uint32_t i = 0; i < count; ++i) {
     if (!slots[i])
