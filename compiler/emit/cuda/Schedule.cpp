@@ -76,6 +76,9 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
     schedule.tileM = 128;
     schedule.warpsM = schedule.tileN == 64 ? 4 : 2;
     schedule.warpsN = schedule.tileN == 64 ? 2 : 4;
+    // With few accumulators the assembler goes for more blocks than shared
+    // memory holds, and spills to reach them.
+    schedule.fewBlocks |= sums == 1 && schedule.tileN == 64;
   }
 
   // The bytes of K per tile: by preference, unless a split forbids it.
