@@ -265,22 +265,24 @@ protected:
   std::string run(const std::string &before, const std::string &after,
                   const std::string &descriptorOfB = "%rd9",
                   unsigned threads = 128) {
-    std::string body = "mov.u32 %r2, tile;\nshl.b32 %r2, %r0, 4;\nmov.u32 %r3, 0;\n"
-                       "st.shared.v4.u32 [%r2], {%r3,%r3,%r3,%r3};\n"
-                       "st.shared.v4.u32 [%r2+2048], {%r3,%r3,%r3,%r3};\n"
-                       "fence.proxy.async.shared::cta;\nbar.sync 0;\n"
-                       "mov.b64 %rd9, " +
-                       std::to_string(descriptor(0, 1024, 128, 16)) +
-                       ";\nsetp.eq.u32 %p1, 0, 0;\nsetp.eq.u32 %p2, 0, 1;\n" +
-                       before +
-                       "wgmma.mma_async.sync.aligned.m64n8k32.s32.s8.s8 "
-                       "{%r10,%r11,%r12,%r13}, " +
-                       descriptorOfB + ", " + descriptorOfB + ", %p2;\n" +
-                       after + "st.global.u32 [%rd1], %r10;\n";
+    std::string body =
+        "mov.u32 %r2, tile;\nshl.b32 %r2, %r0, 4;\nmov.u32 %r3, 0;\n"
+        "st.shared.v4.u32 [%r2], {%r3,%r3,%r3,%r3};\n"
+        "st.shared.v4.u32 [%r2+2048], {%r3,%r3,%r3,%r3};\n"
+        "fence.proxy.async.shared::cta;\nbar.sync 0;\n"
+        "mov.b64 %rd9, " +
+        std::to_string(descriptor(0, 1024, 128, 16)) +
+        ";\nsetp.eq.u32 %p1, 0, 0;\nsetp.eq.u32 %p2, 0, 1;\n" + before +
+        "wgmma.mma_async.sync.aligned.m64n8k32.s32.s8.s8 "
+        "{%r10,%r11,%r12,%r13}, " +
+        descriptorOfB + ", " + descriptorOfB + ", %p2;\n" + after +
+        "mul.wide.u32 %rd11, %r0, 4;\n"
+        "add.s64 %rd11, %rd1, %rd11;\n"
+        "st.global.u32 [%rd11], %r10;\n";
     EXPECT_TRUE(session.load(
         ptxSnippet(body, ".shared .align 1024 .b8 tile[4096];\n", "sm_90a")))
         << session.reportText();
-    auto out = session.buffer("out", std::vector<uint32_t>(4));
+    auto out = session.buffer("out", std::vector<uint32_t>(128));
     Session::Shape shape;
     shape.block[0] = threads;
     session.launch("test", shape, out, out, 0u);
