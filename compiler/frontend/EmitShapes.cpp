@@ -228,6 +228,15 @@ Operand LayerEmitter::gather(Place place, Operand table, Operand indices) {
     return error(
         at(table, place),
         fmt::format("the table of 'gather' needs rows, found {}", show(table)));
+  AffineExpr count = ir::getDims(rows)[0];
+  if (std::optional<int64_t> least = symbols.lowerBound(count);
+      !least || *least < 1)
+    return error(
+        at(table, place),
+        fmt::format("the table of 'gather' may have no rows: {}", show(table)),
+        {fmt::format("with {}; an index is clamped to the table, which needs a "
+                     "row for that: with V in 1..32000",
+                     symbols.printRanges(count))});
   if (!index.getElementType().isInteger(32))
     return error(
         at(indices, place),

@@ -41,6 +41,9 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   request->compile.dumpAfter = options.dumpAfter;
   request->compile.withoutSource = options.withoutSource;
   bool cubin = options.emit == "cubin";
+  request->compile.textsOnly =
+      options.output.empty() && !cubin &&
+      (!options.emit.empty() || !options.dumpAfter.empty());
   if (std::optional<Stage> stage = parseStage(options.emit))
     request->compile.wanted.push_back(*stage);
   if (cubin && request->compile.target.kind == Target::Kind::Cpu)
@@ -58,6 +61,8 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   for (const CompileOutput::Text &text : output->texts)
     fmt::print("{}\n", text.text);
 
+  if (request->compile.textsOnly)
+    return Right;
   const VariantDesc &variant = output->module.variants.front();
   if (cubin) {
     for (const CodeDesc &code : variant.code)
