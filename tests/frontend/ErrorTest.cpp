@@ -170,7 +170,7 @@ TEST(FrontendErrors, Declarations) {
   });
   std::string many = "layer f(";
   for (int i = 0; i < 65; ++i)
-    many += std::string(i ? ", " : "") + "p" + std::to_string(i) + ": f16[" +
+    many += std::string(i ? ",\n" : "") + "p" + std::to_string(i) + ": f16[" +
             (i == 64 ? "~" : "") + "N" + std::to_string(i) + "]";
   std::string longest(255, 'a');
   checkAll({
