@@ -168,6 +168,7 @@ bool Parser::parseType(TypeExpr &type) {
     return false;
   };
   bool parenthesised = accept(TokenKind::LParen);
+  type.place = peek().place;
   if (!at(TokenKind::Name))
     return fail("a type such as f16[M, 64]");
   type.element = take().text.str();
@@ -181,8 +182,15 @@ bool Parser::parseType(TypeExpr &type) {
       return false;
   }
   if (parenthesised) {
-    if (!at(TokenKind::Minus))
+    if (!at(TokenKind::Minus)) {
+      // The rest of it is no mistake of its own.
+      for (unsigned open = 1; open && !at(TokenKind::End);)
+        if (TokenKind kind = take().kind; kind == TokenKind::LParen)
+          ++open;
+        else if (kind == TokenKind::RParen)
+          --open;
       return unsupported("parenthesised scale formulas");
+    }
     take();
     type.hasZeros = true;
     type.zerosPlace = peek().place;

@@ -46,8 +46,8 @@ public:
   Result<CompileOutput> run();
 
 private:
+  Result<void> checkStages() const;
   Result<void> parseSettings();
-  Result<void> checkStages();
   Result<void> parse();
   Result<void> runQuernPasses();
   Result<void> convert();
@@ -96,6 +96,37 @@ private:
 };
 
 } // namespace
+
+std::span<const StageInfo> quern::stages() {
+  using Targets = StageInfo::Targets;
+  static constexpr StageInfo table[] = {
+      {Stage::Quern, "quern", Targets::All},
+      {Stage::Kernels, "kernels", Targets::All},
+      {Stage::Tile, "tile", Targets::All},
+      {Stage::Llvm, "llvm", Targets::Cpu},
+      {Stage::Asm, "asm", Targets::Cpu},
+      {Stage::Cuda, "cuda", Targets::Cuda},
+      {Stage::Ptx, "ptx", Targets::Cuda},
+      {Stage::Cubin, "cubin", Targets::Cuda, /*binary=*/true},
+  };
+  return table;
+}
+
+Result<void> Compilation::checkStages() const {
+  std::string missing, accepted;
+  for (const StageInfo &stage : stages()) {
+    if (stage.exists(request.target))
+      accepted += (accepted.empty() ? "" : ", ") + std::string(stage.name);
+    else if (wants(stage.stage))
+      missing = stage.name;
+  }
+  if (missing.empty())
+    return {};
+  return fail(
+      Errc::InvalidArgument,
+      fmt::format("target {} has no stage {}", request.target.print(), missing),
+      {fmt::format("its stages are {}", accepted)});
+}
 
 Result<void> Compilation::parseSettings() {
   for (const std::string &setting : request.settings) {
@@ -290,7 +321,7 @@ Result<void> Compilation::generateForCuda() {
   if (!target)
     return target.error();
   // NVRTC is not needed for the text it would be given.
-  if (request.textsOnly && !wants(Stage::Ptx)) {
+  if (request.textsOnly && !wants(Stage::Ptx) && !wants(Stage::Cubin)) {
     auto unit = emit::emitCuda(*module, *target);
     if (!unit)
       return unit.error();
@@ -307,23 +338,10 @@ Result<void> Compilation::generateForCuda() {
       note(Stage::Cuda, std::move(text));
     else if (code.kind == CodeKind::Ptx && wants(Stage::Ptx))
       note(Stage::Ptx, std::move(text));
+    else if (code.kind == CodeKind::Cubin && wants(Stage::Cubin))
+      note(Stage::Cubin, std::move(text));
   }
   output.module.variants.push_back(std::move(compiled->variant));
-  return {};
-}
-
-Result<void> Compilation::checkStages() {
-  bool cpu = request.target.kind == Target::Kind::Cpu;
-  for (Stage stage : request.wanted) {
-    bool cpuStage = stage == Stage::Llvm || stage == Stage::Asm;
-    bool cudaStage = stage == Stage::Cuda || stage == Stage::Ptx;
-    if ((cpuStage && !cpu) || (cudaStage && cpu))
-      return fail(
-          Errc::InvalidArgument,
-          fmt::format("target {} has no such stage", request.target.print()),
-          {"llvm and asm are stages of cpu; cuda, ptx and cubin of "
-           "cuda and sim"});
-  }
   return {};
 }
 
@@ -346,14 +364,14 @@ Result<void> Compilation::generate() {
 }
 
 Result<CompileOutput> Compilation::run() {
+  if (auto done = checkStages(); !done)
+    return done.error();
   if (auto done = parseSettings(); !done)
     return done.error();
   DialectRegistry registry;
   registry.insert<ir::QuernDialect, tile::TileDialect, func::FuncDialect>();
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
-  if (auto done = checkStages(); !done)
-    return done.error();
   for (auto step : {&Compilation::parse, &Compilation::runQuernPasses,
                     &Compilation::convert, &Compilation::generate}) {
     auto done = (this->*step)();

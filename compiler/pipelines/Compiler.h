@@ -29,13 +29,14 @@
 #include "runtime/core/Target.h"
 #include "runtime/module/Module.h"
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace quern {
 
-/// A stage whose text can be asked for.
+/// A stage that can be asked for.
 enum class Stage : uint8_t {
   Quern,   ///< the layer as the frontend understood it
   Kernels, ///< after the quern passes: operations grouped into kernels
@@ -44,7 +45,26 @@ enum class Stage : uint8_t {
   Asm,     ///< CPU: assembly
   Cuda,    ///< CUDA: the emitted translation units
   Ptx,     ///< CUDA: what NVRTC made of them
+  Cubin,   ///< CUDA: the same as machine code, in ELF
 };
+
+/// What is known of a stage beside its meaning.
+struct StageInfo {
+  Stage stage;
+  std::string_view name; ///< On the command line.
+  /// The kinds of target that pass through it: all, or one of the two.
+  enum class Targets : uint8_t { All, Cpu, Cuda } targets;
+  bool binary = false;
+
+  /// Simulator targets have the stages of CUDA.
+  bool exists(const Target &target) const {
+    return targets == Targets::All ||
+           (targets == Targets::Cpu) == (target.kind == Target::Kind::Cpu);
+  }
+};
+
+/// Every stage, in the order they are passed.
+std::span<const StageInfo> stages();
 
 struct CompileRequest {
   std::string_view source;
@@ -75,9 +95,9 @@ struct CompileOutput {
   ModuleDesc module;
   struct Text {
     Stage stage;
-    std::string text;
+    std::string text; ///< Any bytes, where the stage is binary.
   };
-  std::vector<Text> texts; ///< In the order of `wanted`.
+  std::vector<Text> texts; ///< One for each of `wanted`.
   std::string passDump;
   struct Time {
     std::string phase;

@@ -64,22 +64,31 @@ static void syncFolder(const std::string &path) {
   ::close(file);
 }
 
+static Diagnostic cannotWrite(const std::string &path, int error) {
+  return fail(Errc::InvalidFile,
+              fmt::format("cannot write {}: {}", path, std::strerror(error)));
+}
+
+AtomicFiles::~AtomicFiles() {
+  for (const Pending &file : pending)
+    ::unlink(file.temporary.c_str());
+}
+
 Result<void>
-quern::writeFileAtomically(const std::string &path,
-                           std::span<const std::span<const std::byte>> pieces) {
-  auto failed = [&](int error) {
-    return fail(Errc::InvalidFile,
-                fmt::format("cannot write {}: {}", path, std::strerror(error)));
-  };
-  // A device or a pipe (/dev/stdout) cannot be replaced, and has no halves.
+AtomicFiles::add(const std::string &path,
+                 std::span<const std::span<const std::byte>> pieces) {
   struct stat existing;
   bool exists = ::stat(path.c_str(), &existing) == 0;
   bool special = exists && !S_ISREG(existing.st_mode);
-  std::string temporary;
+  // Room first: once the file is there, nothing may throw.
+  pending.reserve(pending.size() + 1);
+  Pending added{{}, path};
   int file = special ? ::open(path.c_str(), O_WRONLY | O_CLOEXEC)
-                     : openTemporary(path, temporary);
+                     : openTemporary(path, added.temporary);
   if (file < 0)
-    return failed(errno);
+    return cannotWrite(path, errno);
+  if (!special)
+    pending.push_back(std::move(added));
   bool ok = true;
   for (std::span<const std::byte> piece : pieces)
     ok = ok && writeAll(file, piece);
@@ -93,17 +102,32 @@ quern::writeFileAtomically(const std::string &path,
     ok = false;
     error = errno;
   }
-  if (ok && !special && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    ok = false;
-    error = errno;
-  }
-  if (ok && !special)
-    syncFolder(path);
-  if (!ok && !special)
-    ::unlink(temporary.c_str());
   if (!ok)
-    return failed(error);
+    return cannotWrite(path, error);
   return {};
+}
+
+Result<void> AtomicFiles::commit() {
+  for (size_t i = 0; i < pending.size(); ++i) {
+    const Pending &file = pending[i];
+    if (::rename(file.temporary.c_str(), file.path.c_str()) != 0) {
+      Diagnostic diagnostic = cannotWrite(file.path, errno);
+      pending.erase(pending.begin(), pending.begin() + static_cast<long>(i));
+      return diagnostic;
+    }
+    syncFolder(file.path);
+  }
+  pending.clear();
+  return {};
+}
+
+Result<void>
+quern::writeFileAtomically(const std::string &path,
+                           std::span<const std::span<const std::byte>> pieces) {
+  AtomicFiles file;
+  if (Result<void> added = file.add(path, pieces); !added)
+    return added;
+  return file.commit();
 }
 
 Result<void> quern::writeFileAtomically(const std::string &path,

@@ -253,49 +253,59 @@ Result<Tensor> quern::readNpy(const std::string &path) {
   });
 }
 
+Result<std::string> quern::npyHeader(DType dtype, const Shape &extents) {
+  const char *descr = nullptr;
+  for (const TypeName &t : typeNames)
+    if (t.type == dtype)
+      descr = t.descr;
+  if (!descr)
+    return fail(Errc::Unsupported,
+                fmt::format("the .npy format has no type for {}", name(dtype)),
+                {"convert the tensor to f32"});
+  std::string shape;
+  for (int64_t extent : extents.extents())
+    shape += fmt::format("{}, ", extent);
+  if (extents.rank() > 1)
+    shape.resize(shape.size() - 2);
+  else if (!shape.empty())
+    shape.pop_back(); // "(3,)"
+  std::string header =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
+                  descr, shape);
+  // Six extents fit version 1's 64 KiB by far.
+  size_t total = (10 + header.size() + 1 + 63) / 64 * 64;
+  header.resize(total - 11, ' ');
+  header += '\n';
+  std::string head = std::string(magic) + '\1' + '\0';
+  head += static_cast<char>(header.size() & 0xff);
+  head += static_cast<char>(header.size() >> 8);
+  return head + header;
+}
+
+Result<void> quern::addNpy(AtomicFiles &files, const std::string &path,
+                           const TensorView &tensor) {
+  Result<std::string> head = npyHeader(tensor.dtype, tensor.shape);
+  if (!head)
+    return inFile(head.error(), path);
+  std::optional<int64_t> elements = tensor.shape.elements();
+  if (!elements || tensor.memory != Memory::Host ||
+      (*elements && !tensor.data) || tensor.strides.rank() != 0)
+    return inFile(fail(Errc::InvalidArgument,
+                       "only dense tensors in host memory can be written"),
+                  path);
+  size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
+  std::span<const std::byte> pieces[] = {
+      std::as_bytes(std::span(*head)),
+      {static_cast<const std::byte *>(tensor.data), bytes}};
+  return files.add(path, pieces);
+}
+
 Result<void> quern::writeNpy(const std::string &path,
                              const TensorView &tensor) {
   return guardAllocations([&]() -> Result<void> {
-    const char *descr = nullptr;
-    for (const TypeName &t : typeNames)
-      if (t.type == tensor.dtype)
-        descr = t.descr;
-    if (!descr)
-      return inFile(fail(Errc::Unsupported,
-                         fmt::format("the .npy format has no type for {}",
-                                     name(tensor.dtype)),
-                         {"convert the tensor to f32"}),
-                    path);
-    std::optional<int64_t> elements = tensor.shape.elements();
-    if (!elements || tensor.memory != Memory::Host ||
-        (*elements && !tensor.data) || tensor.strides.rank() != 0)
-      return inFile(fail(Errc::InvalidArgument,
-                         "only dense tensors in host memory can be written"),
-                    path);
-
-    std::string shape;
-    for (int64_t extent : tensor.shape.extents())
-      shape += fmt::format("{}, ", extent);
-    if (tensor.shape.rank() > 1)
-      shape.resize(shape.size() - 2);
-    else if (!shape.empty())
-      shape.pop_back(); // "(3,)"
-    std::string header = fmt::format(
-        "{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr,
-        shape);
-    // Six extents fit version 1's 64 KiB by far.
-    size_t total = (10 + header.size() + 1 + 63) / 64 * 64;
-    header.resize(total - 11, ' ');
-    header += '\n';
-    std::string head = std::string(magic) + '\1' + '\0';
-    head += static_cast<char>(header.size() & 0xff);
-    head += static_cast<char>(header.size() >> 8);
-    head += header;
-
-    size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
-    std::span<const std::byte> pieces[] = {
-        std::as_bytes(std::span(head)),
-        {static_cast<const std::byte *>(tensor.data), bytes}};
-    return writeFileAtomically(path, pieces);
+    AtomicFiles file;
+    if (Result<void> added = addNpy(file, path, tensor); !added)
+      return added;
+    return file.commit();
   });
 }

@@ -40,8 +40,11 @@ makeRequest(std::string_view source, const CompileOptions &options,
   request.source = source;
   request.name = name;
   request.target = target->codeTarget();
-  if (target->kind == Target::Kind::Cpu && target->arch.empty())
+  if (target->kind == Target::Kind::Cpu && target->arch.empty()) {
+    if (Result<void> known = cpu::checkWithout(); !known)
+      return known.error();
     request.features = fmt::format("{}", fmt::join(cpu::hostFeatures(), ","));
+  }
   if (target->kind == Target::Kind::Cuda && target->arch.empty()) {
     Result<std::string> arch = detail::nativeArchitecture();
     if (!arch)

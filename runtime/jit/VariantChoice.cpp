@@ -19,6 +19,8 @@ using namespace quern::detail;
 
 Result<size_t> detail::chooseForCpu(const ModuleDesc &module,
                                     const Target &target) {
+  if (Result<void> known = cpu::checkWithout(); !known)
+    return known.error();
   std::optional<size_t> best;
   std::vector<std::string> notes;
   for (size_t i = 0; i < module.variants.size(); ++i) {

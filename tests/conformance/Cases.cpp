@@ -12,7 +12,10 @@ using namespace quern;
 
 std::vector<conformance::Case> conformance::allCases() {
   std::vector<Case> all;
-  for (auto family : {integerCases, floatCases, halfCases, convertCases, warpCases, atomicCases, copyCases, matrixLoadCases, mmaCases, barrierCases, clusterCases, bulkCases, tensorCases, wgmmaCases}) {
+  for (auto family :
+       {integerCases, floatCases, halfCases, convertCases, warpCases,
+        atomicCases, copyCases, matrixLoadCases, mmaCases, barrierCases,
+        clusterCases, bulkCases, tensorCases, wgmmaCases}) {
     std::vector<Case> cases = family();
     std::move(cases.begin(), cases.end(), std::back_inserter(all));
   }

@@ -26,8 +26,8 @@ uint32_t conformance::asBits(float value) {
 
 double conformance::decode(const Format &format, uint32_t bits) {
   uint32_t mantissa = bits & ((1u << format.mantissaBits) - 1);
-  uint32_t exponent = bits >> format.mantissaBits &
-                      ((1u << format.exponentBits) - 1);
+  uint32_t exponent =
+      bits >> format.mantissaBits & ((1u << format.exponentBits) - 1);
   bool negative = bits >> (format.bits() - 1) & 1;
   uint32_t top = (1u << format.exponentBits) - 1;
   double magnitude;

@@ -45,11 +45,11 @@ inline constexpr Format e3m2 = {3, 2, 3, false, false};
 inline constexpr Format e2m1 = {2, 1, 1, false, false};
 
 enum class Round {
-  Even,   ///< .rn
-  Zero,   ///< .rz
-  Down,   ///< .rm
-  Up,     ///< .rp
-  Away,   ///< .rna: to nearest, ties away from zero
+  Even, ///< .rn
+  Zero, ///< .rz
+  Down, ///< .rm
+  Up,   ///< .rp
+  Away, ///< .rna: to nearest, ties away from zero
 };
 
 /// The number a bit pattern stands for.

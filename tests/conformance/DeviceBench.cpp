@@ -25,8 +25,8 @@ Result<Device> conformance::openDevice(const cuda::DriverTable &driver) {
   auto check = [&](cuda::DriverStatus status, const char *what) {
     if (status == cuda::status::Success)
       return Result<void>();
-    return Result<void>(fail(Errc::DeviceError,
-                             fmt::format("{}: status {}", what, status)));
+    return Result<void>(
+        fail(Errc::DeviceError, fmt::format("{}: status {}", what, status)));
   };
   Device device;
   device.driver = &driver;
@@ -285,9 +285,8 @@ private:
         text += ": " + reports;
     bool unknown = status == s::InvalidPtx || status == s::NoBinaryForGpu ||
                    status == s::NotSupported;
-    throw CaseError{unknown ? CaseError::Kind::Unsupported
-                            : CaseError::Kind::Failed,
-                    text};
+    throw CaseError{
+        unknown ? CaseError::Kind::Unsupported : CaseError::Kind::Failed, text};
   }
 
   cuda::FunctionHandle load(const std::string &kernel) {
@@ -315,9 +314,9 @@ private:
           CaseError::Kind::Unsupported,
           fmt::format("loading {}: status {} {}", kernel, status, reason)};
     }
-    check(driver.moduleGetFunction(&entry.function, entry.module,
-                                   kernel.c_str()),
-          "finding " + kernel);
+    check(
+        driver.moduleGetFunction(&entry.function, entry.module, kernel.c_str()),
+        "finding " + kernel);
     return entry.function;
   }
 

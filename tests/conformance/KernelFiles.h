@@ -1,4 +1,4 @@
-//===- KernelFiles.h - Kernel files and what they are compiled for -*- C++ -*-===//
+//===- KernelFiles.h - Kernel files and their targets -----------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

@@ -119,9 +119,8 @@ Json toJson(const Outcome &outcome) {
     json["results"].push_back(entry);
   }
   for (const ModelShare &share : outcome.models)
-    json["models"].push_back({{"model", share.model},
-                              {"equal", share.equal},
-                              {"of", share.of}});
+    json["models"].push_back(
+        {{"model", share.model}, {"equal", share.equal}, {"of", share.of}});
   return json;
 }
 
@@ -134,8 +133,8 @@ int compareRuns(const Json &then, const Json &now) {
       continue;
     const Json &before = then["cases"][name];
     if (before.value("status", "") != test.value("status", "")) {
-      fmt::print("  {}: {} here, {} there\n", name,
-                 test.value("status", ""), before.value("status", ""));
+      fmt::print("  {}: {} here, {} there\n", name, test.value("status", ""),
+                 before.value("status", ""));
       ++different;
       continue;
     }
@@ -281,15 +280,16 @@ int main(int argc, char **argv) {
       for (const char *arch : file->archs)
         if (runsOn(arch, capability))
           variants.push_back(arch);
-    } else if (const char *arch = file ? variantFor(*file, capability) : nullptr)
+    } else if (const char *arch =
+                   file ? variantFor(*file, capability) : nullptr)
       variants.push_back(arch);
     if (variants.empty()) {
       ++counts[static_cast<int>(Outcome::Status::NotHere)];
       continue;
     }
     for (const char *arch : variants) {
-      std::string ptx = readFile(
-          fmt::format("{}/{}.{}.ptx", options->ptx, test.file, arch));
+      std::string ptx =
+          readFile(fmt::format("{}/{}.{}.ptx", options->ptx, test.file, arch));
       Outcome outcome = runVariant(test, *opened, *options, ptx);
       ++counts[static_cast<int>(outcome.status)];
       if (outcome.status != Outcome::Status::Passed)

@@ -49,19 +49,19 @@ int main(int argc, char **argv) {
   }
   int stale = 0;
   for (const auto &file : conformance::kernelFiles()) {
-    std::string source = readFile(fmt::format("{}/kernels/{}.cu", folder,
-                                              file.name));
+    std::string source =
+        readFile(fmt::format("{}/kernels/{}.cu", folder, file.name));
     for (const char *arch : file.archs) {
       cuda::NvrtcOptions options;
       options.lineInfo = false;
-      auto made = (*nvrtc)->compile(source, fmt::format("{}.cu", file.name),
-                                    {}, arch, options);
+      auto made = (*nvrtc)->compile(source, fmt::format("{}.cu", file.name), {},
+                                    arch, options);
       if (!made) {
         fmt::print(stderr, "{}\n", made.error().render());
         return 1;
       }
-      std::string path = fmt::format("{}/ptx/{}.{}.ptx", folder, file.name,
-                                     arch);
+      std::string path =
+          fmt::format("{}/ptx/{}.{}.ptx", folder, file.name, arch);
       std::string old = readFile(path);
       if (old == made->ptx)
         continue;

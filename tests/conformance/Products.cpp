@@ -153,9 +153,8 @@ void conformance::recordModels(Bench &bench, const std::string &what,
         Model model{block, keptBits, nearest};
         models.push_back(share(model.name(), model));
       }
-  std::stable_sort(models.begin(), models.end(), [](auto &a, auto &b) {
-    return a.equal > b.equal;
-  });
+  std::stable_sort(models.begin(), models.end(),
+                   [](auto &a, auto &b) { return a.equal > b.equal; });
   for (const ModelShare &model : models)
     if (model.equal == models.front().equal)
       bench.recordModel(model);

@@ -1,4 +1,4 @@
-//===- Products.h - Sums of products, and models of hardware's sums -*- C++ -*-===//
+//===- Products.h - Sums of products, as hardware adds ----------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

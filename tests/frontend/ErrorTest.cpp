@@ -37,7 +37,7 @@ TEST(FrontendErrors, Types) {
        type("(u8[M, N] - ~u8[M]) * f16[M, 1]"),
        {"zero points of rank 1"}},
       {"zero points alone",
-       type("~(u8[M, N] - u8[M, 1])"),
+       type("(~u8[M, N] - u8[M, 1])"),
        {"zero points without scales"}},
       {"formula",
        type("~(i8[M, N] * f16[M, 1]) * f16[M, 1]"),

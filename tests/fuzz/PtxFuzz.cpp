@@ -110,8 +110,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (const sim::ptx::Function &function : module->functions)
     if (function.isEntry && function.hasBody)
       (void)sim::decodeKernel(*module, function, symbols);
-  if (isSmall(*module))
-    for (sim::SimTarget target : {sim::SimTarget::Sm80, sim::SimTarget::Sm90a})
-      launch(text, *module, target);
+  if (!isSmall(*module))
+    return 0;
+  // On the device it is for; else on an old and a newer one.
+  if (auto target = sim::parseSimTarget(module->target)) {
+    launch(text, *module, *target);
+    return 0;
+  }
+  for (sim::SimTarget target : {sim::SimTarget::Sm80, sim::SimTarget::Sm90a})
+    launch(text, *module, target);
   return 0;
 }

@@ -52,8 +52,7 @@ void addOperations(LayerSet &set, bool everyType) {
       std::string name = "op_" + std::string(row.name);
       if (!type.empty())
         name += "_" + type;
-      set.layers.push_back(
-          {name, withType(row.text, type), row.sizes, true});
+      set.layers.push_back({name, withType(row.text, type), row.sizes, true});
     }
   }
 }
@@ -90,7 +89,8 @@ void addProducts(LayerSet &set, const std::vector<int64_t> &rows, int64_t n,
     set.layers.push_back({kind + "_" + size, text, {}});
     return kind + "_" + size;
   };
-  std::string weight = fmt::format("weight w: i8[{0}, {1}] * f32[{0}, 1]", n, k);
+  std::string weight =
+      fmt::format("weight w: i8[{0}, {1}] * f32[{0}, 1]", n, k);
   // The product alone, on codes; with the quantization of its input; with the
   // quantization of its result.
   std::string product = add(

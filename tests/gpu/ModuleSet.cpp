@@ -56,8 +56,8 @@ Result<void> gputest::writeSet(const std::string &folder,
   std::ofstream out(folder + "/manifest.json");
   out << json.dump(1) << "\n";
   if (!out.flush())
-    return fail(Errc::InvalidFile, fmt::format("{}/manifest.json cannot be written",
-                                           folder));
+    return fail(Errc::InvalidFile,
+                fmt::format("{}/manifest.json cannot be written", folder));
   return {};
 }
 

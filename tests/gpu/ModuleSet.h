@@ -1,4 +1,4 @@
-//===- ModuleSet.h - Compiled layers with what they must compute -*- C++ -*-===//
+//===- ModuleSet.h - Compiled layers and their results ----------*- C++ -*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //

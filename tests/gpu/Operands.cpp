@@ -166,8 +166,8 @@ Verdict gputest::judge(const ExpectedOutput &bound,
     return {same, same ? "equal bits" : "other bits than the reference's"};
   }
   if (expected.size() != actual.bytes())
-    return {false, fmt::format("{} bytes, not {}", actual.bytes(),
-                               expected.size())};
+    return {false,
+            fmt::format("{} bytes, not {}", actual.bytes(), expected.size())};
   TensorView wanted(actual.dtype(), actual.shape(), expected.data());
   TensorView found(actual);
   bool bounded = bound.numericsClass == "bounded";
@@ -186,8 +186,8 @@ Verdict gputest::judge(const ExpectedOutput &bound,
     if (e == a)
       continue;
     ++different;
-    int64_t ulps = std::abs(positionOf(actual.dtype(), e) -
-                            positionOf(actual.dtype(), a));
+    int64_t ulps =
+        std::abs(positionOf(actual.dtype(), e) - positionOf(actual.dtype(), a));
     bool fails = true;
     if (bounded && !std::isnan(x[i]) && !std::isnan(y[i])) {
       if (steps) {

@@ -136,9 +136,8 @@ Result<std::vector<Tensor>> drawAll(const ModuleDesc &module,
         return value.error();
       extents.push_back(*value);
     }
-    std::string name = buffer.part == "values"
-                           ? buffer.name
-                           : buffer.name + "." + buffer.part;
+    std::string name =
+        buffer.part == "values" ? buffer.name : buffer.name + "." + buffer.part;
     auto drawn = drawOperand(name, buffer.dtype,
                              Shape(std::span<const int64_t>(extents)), run.seed,
                              run.corners && !weight);
@@ -232,7 +231,8 @@ int main(int argc, char **argv) {
       run.symbols = source.sizes[std::min(i, runs - 1)];
       run.seed = 100 + i;
       run.corners = i == runs;
-      if (auto done = expectRun(*options, *oracle, *module, source.name, i, run);
+      if (auto done =
+              expectRun(*options, *oracle, *module, source.name, i, run);
           !done) {
         fmt::print("run left out: {} [{}]: {}\n", source.name,
                    fmt::join(run.symbols, ", "), done.error().message);

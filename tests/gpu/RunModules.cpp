@@ -172,8 +172,7 @@ int checkModules(const Options &options, const ModuleSet &set,
           problem = results.error().render();
         else
           problem = judgeRun(options, run, *results, detail);
-        entry["runs"].push_back(
-            {{"symbols", run.symbols}, {"result", detail}});
+        entry["runs"].push_back({{"symbols", run.symbols}, {"result", detail}});
         if (!problem.empty())
           problem = fmt::format("[{}]{}: {}", fmt::join(run.symbols, ", "),
                                 run.corners ? " with corners" : "", problem);
@@ -237,9 +236,8 @@ int main(int argc, char **argv) {
       if (arch.empty())
         continue;
       double share = options->budget / static_cast<double>(set->timed.size());
-      auto timing =
-          timeLayer(modulePath(options->folder, timed.name, arch), timed,
-                    *device, share);
+      auto timing = timeLayer(modulePath(options->folder, timed.name, arch),
+                              timed, *device, share);
       if (!timing) {
         fmt::print("  FAILED {}: {}\n", timed.name, timing.error().render());
         code = 1;

@@ -71,9 +71,8 @@ gputest::drawOperands(const Layer &layer, const std::vector<int64_t> &symbols,
     auto shape = layer.shapeOf(operand.name, ranges);
     if (!shape)
       return shape.error();
-    auto drawn =
-        drawOperand(operand.name, operand.dtype, *shape, seed,
-                    corners && operand.role == Operand::Role::Input);
+    auto drawn = drawOperand(operand.name, operand.dtype, *shape, seed,
+                             corners && operand.role == Operand::Role::Input);
     if (!drawn)
       return drawn.error();
     operands.push_back(std::move(*drawn));
@@ -158,8 +157,7 @@ struct Turn {
 Result<Timing> gputest::timeLayer(const std::string &module,
                                   const TimedCase &timed,
                                   const TestDevice &device, double seconds) {
-  auto layer =
-      loadFile(module, {.target = device.target, .executor = nullptr});
+  auto layer = loadFile(module, {.target = device.target, .executor = nullptr});
   if (!layer)
     return layer.error();
   auto ranges = rangesOf(*layer, timed.symbols);
@@ -178,9 +176,9 @@ Result<Timing> gputest::timeLayer(const std::string &module,
   size_t bytes = 0;
   for (const Tensor &operand : *operands)
     bytes += operand.bytes();
-  int64_t wanted = device.simulated ? 2 : 2 * device.l2Bytes /
-                                              static_cast<int64_t>(bytes) +
-                                              2;
+  int64_t wanted = device.simulated
+                       ? 2
+                       : 2 * device.l2Bytes / static_cast<int64_t>(bytes) + 2;
   std::vector<Turn> turns(std::clamp<int64_t>(wanted, 2, 64));
   for (Turn &turn : turns) {
     std::vector<TensorView> weights;
@@ -201,8 +199,8 @@ Result<Timing> gputest::timeLayer(const std::string &module,
         return address.error();
       if (!output) {
         const Tensor &drawn = (*operands)[next++];
-        auto to = static_cast<cuda::DevicePtr>(
-            reinterpret_cast<uintptr_t>(*address));
+        auto to =
+            static_cast<cuda::DevicePtr>(reinterpret_cast<uintptr_t>(*address));
         if (auto ok = resources.check(
                 driver.memcpyHtoDAsync(to, drawn.data(), own, resources.stream),
                 "copying to the device");
@@ -284,9 +282,9 @@ Result<Timing> gputest::timeLayer(const std::string &module,
             "cuStreamEndCapture");
         !ok)
       return ok.error();
-    if (auto ok = resources.check(driver.graphInstantiate(&resources.replay,
-                                                          resources.graph, 0),
-                                  "cuGraphInstantiate");
+    if (auto ok = resources.check(
+            driver.graphInstantiate(&resources.replay, resources.graph, 0),
+            "cuGraphInstantiate");
         !ok)
       return ok.error();
     timing.replayed = true;

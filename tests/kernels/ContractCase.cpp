@@ -161,11 +161,11 @@ std::string ContractCase::text() const {
       yieldTypes += t ? ", f32" : "f32";
     }
     if (corrected)
-      out += load("zx", "zx", rescaleAt, dims + 1, m + ", " + kb, "i32");
+      out += load("px", "zx", rescaleAt, dims + 1, m + ", " + kb, "i32");
     for (int t = 0; corrected && t < terms; ++t) {
-      out += load(fmt::format("zw{}", t), fmt::format("zw{}", t), rescaleAt,
+      out += load(fmt::format("pw{}", t), fmt::format("zw{}", t), rescaleAt,
                   dims + 1, n + ", " + kb, "i32");
-      out += fmt::format("    %z{0} = arith.muli %zx, %zw{0} : i32\n", t);
+      out += fmt::format("    %z{0} = arith.muli %px, %pw{0} : i32\n", t);
       yields += fmt::format(", %z{}", t);
       yieldTypes += ", i32";
     }

@@ -38,6 +38,8 @@ struct Narrow {
     if (relu && x < 0)
       x = 0;
     unsigned best = 0;
+    x = std::clamp(x, -value(unsigned(codes() - 1)),
+                   value(unsigned(codes() - 1)));
     for (unsigned code = 1; code < unsigned(codes()); ++code) {
       double now = std::fabs(std::fabs(x) - value(code));
       double before = std::fabs(std::fabs(x) - value(best));

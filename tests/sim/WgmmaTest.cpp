@@ -138,7 +138,7 @@ TEST_P(Wgmma, MatchesTheDefinition) {
       put(offsetB + place(v, v.transposeB, column, k, v.n, leadingB, strideB),
           codeOf(typeB, b[column * depth + k]));
 
-  std::string body = ".reg .b32 %q<128>;\n.reg .pred %s;\n"
+  std::string body = ".reg .b32 %q<128>;\n.reg .pred %s;\nmov.u32 %r2, tile;\n"
                      "mul.wide.u32 %rd4, %r0, 16;\nadd.s64 %rd5, %rd0, %rd4;\n"
                      "shl.b32 %r2, %r0, 4;\n";
   for (unsigned i = 0; i < imageBytes / 2048; ++i) {
@@ -265,7 +265,7 @@ protected:
   std::string run(const std::string &before, const std::string &after,
                   const std::string &descriptorOfB = "%rd9",
                   unsigned threads = 128) {
-    std::string body = "shl.b32 %r2, %r0, 4;\nmov.u32 %r3, 0;\n"
+    std::string body = "mov.u32 %r2, tile;\nshl.b32 %r2, %r0, 4;\nmov.u32 %r3, 0;\n"
                        "st.shared.v4.u32 [%r2], {%r3,%r3,%r3,%r3};\n"
                        "st.shared.v4.u32 [%r2+2048], {%r3,%r3,%r3,%r3};\n"
                        "fence.proxy.async.shared::cta;\nbar.sync 0;\n"

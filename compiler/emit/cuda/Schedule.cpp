@@ -103,8 +103,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   // overlapping.
   for (schedule.stages = 4;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
-    if (schedule.sharedBytes <= target.sharedBytesPerBlock())
+    if (schedule.sharedBytes <= target.sharedBytesPerBlock()) {
+      // Two such blocks have 255 registers for each thread.
+      schedule.fewBlocks |=
+          schedule.threads() <= 128 &&
+          3 * schedule.sharedBytes > target.sharedBytesPerBlock();
       return schedule;
+    }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,
                   fmt::format("a tile needs {} bytes of shared memory; {} has "

@@ -61,8 +61,11 @@ CpuTarget CpuTarget::host() {
 }
 
 Result<CpuTarget> CpuTarget::parse(std::string_view text) {
-  if (text == "cpu")
+  if (text == "cpu") {
+    if (Result<void> known = cpu::checkWithout(); !known)
+      return known.error();
     return host();
+  }
   for (CpuLevel level :
        {CpuLevel::Generic, CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
     CpuTarget target = forLevel(level);

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <filesystem>
 
 using namespace quern;
 using namespace quern::tool;
@@ -25,7 +26,8 @@ static int clearCache(const ModuleCache &cache, const CacheOptions &options) {
                            {{"folder", cache.folder()}, {"removed", *removed}})
                            .dump(2));
   else
-    fmt::print("removed {} files from {}\n", *removed, cache.folder());
+    fmt::print("removed {} from {}\n", countOf(*removed, "file"),
+               cache.folder());
   return Right;
 }
 
@@ -35,6 +37,11 @@ int quern::tool::cache(const CacheOptions &options) {
   if (cache.folder().empty())
     return report(fail(Errc::InvalidArgument, "there is no cache folder",
                        {"set QUERN_CACHE or HOME, or give --folder"}));
+  std::error_code error;
+  if (!options.folder.empty() &&
+      !std::filesystem::exists(options.folder, error))
+    return report(fail(Errc::InvalidArgument,
+                       fmt::format("there is no folder {}", options.folder)));
   if (options.action == "clear")
     return clearCache(cache, options);
 
@@ -56,7 +63,10 @@ int quern::tool::cache(const CacheOptions &options) {
                                  {"fault", entry.fault}});
     fmt::print("{}\n", json.dump(2));
   } else {
-    fmt::print("{}: {} entries\n", cache.folder(), entries->size());
+    fmt::print("{}: {}\n", cache.folder(),
+               entries->size() == 1
+                   ? "1 entry"
+                   : fmt::format("{} entries", entries->size()));
     for (const CacheEntry &entry : *entries)
       fmt::print("  {} {:>9} B  {}\n", entry.fileName, entry.bytes,
                  entry.fault.empty()

@@ -111,6 +111,10 @@ Result<std::string> readTextFile(const std::string &path);
 /// work is done.
 Result<void> checkWritable(const std::string &path);
 
+/// The one name of the place that a path leads to; its folder exists. A link is
+/// replaced by what is written, and so counts as itself.
+std::string placeOf(const std::string &path);
+
 /// `NAME=VALUE` into its halves; `what` names the option in the message.
 Result<std::pair<std::string, std::string>>
 splitAssignment(const std::string &text, const std::string &what);

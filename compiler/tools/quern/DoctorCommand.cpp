@@ -15,6 +15,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <cstdlib>
 #include <thread>
 
 using namespace quern;
@@ -43,6 +44,14 @@ static Finding findCpu() {
                   useful.empty() ? "the x86-64 baseline"
                                  : fmt::format("{}", fmt::join(useful, ", "))),
       {}};
+  if (const char *without = secure_getenv("QUERN_CPU_WITHOUT"))
+    finding.text += fmt::format("; without {} (QUERN_CPU_WITHOUT)", without);
+  if (auto known = cpu::checkWithout(); !known) {
+    finding.found = false;
+    finding.advice.push_back(known.error().message);
+    for (const std::string &note : known.error().notes)
+      finding.advice.push_back(note);
+  }
   if (!cpu::hostHas("avx512vnni"))
     finding.advice.push_back("without AVX-512 VNNI int8 products run on "
                              "slower instructions; results are the same");

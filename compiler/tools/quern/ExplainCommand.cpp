@@ -63,10 +63,36 @@ static int64_t smallSize(const SymbolDesc &symbol) {
 }
 
 namespace {
+struct Kernel {
+  LaunchPhase phase;
+  const KernelDesc *desc;
+  std::vector<std::string> buffers;
+};
+
+struct Buffer {
+  const char *role;
+  std::string name, type;
+  std::optional<int64_t> bytes; ///< Where every symbol is known.
+};
+
 /// What the simulator counted, and for which sizes.
 struct Counted {
   std::vector<std::string> sizes; ///< "M = 20"
   std::vector<sim::LaunchRecord> launches;
+};
+
+/// All that is said of a layer, whether as words or as JSON. Points into the
+/// compiled file.
+struct Explanation {
+  Explanation(const CompiledFile &file, const VariantDesc &variant)
+      : file(file), variant(variant), counts(variant) {}
+
+  const CompiledFile &file;
+  const VariantDesc &variant;
+  KernelCounts counts;
+  std::vector<Kernel> kernels; ///< One for each launch.
+  std::vector<Buffer> buffers;
+  std::optional<Counted> counted;
 };
 } // namespace
 
@@ -91,133 +117,148 @@ static Result<Counted> count(const LayerOptions &options,
   return counted;
 }
 
+/// What is read off the plan; values are those of `--set`.
+static Explanation
+explainPlan(const CompiledFile &file, const VariantDesc &variant,
+            const std::vector<std::optional<int64_t>> &given) {
+  Explanation explanation(file, variant);
+  std::vector<std::string> names;
+  std::vector<int64_t> values;
+  bool known = true;
+  for (size_t s = 0; s < given.size(); ++s) {
+    names.push_back(file.compiled.module.symbols[s].name);
+    known &= given[s].has_value();
+    values.push_back(given[s].value_or(0));
+  }
+  for (const LaunchDesc &launch : variant.launches) {
+    Kernel kernel{launch.phase, &variant.kernels[launch.kernel], {}};
+    for (uint32_t buffer : launch.buffers)
+      kernel.buffers.push_back(bufferName(variant.buffers[buffer]));
+    explanation.kernels.push_back(std::move(kernel));
+  }
+  for (const BufferDesc &desc : variant.buffers) {
+    Buffer buffer{
+        roleName(desc.role), bufferName(desc), bufferType(desc, names), {}};
+    if (known)
+      if (auto bytes = bufferBytes(desc, values))
+        buffer.bytes = *bytes;
+    explanation.buffers.push_back(std::move(buffer));
+  }
+  return explanation;
+}
+
+static void printJson(const Explanation &explanation) {
+  const CompileOutput &output = explanation.file.compiled;
+  nlohmann::ordered_json json;
+  json["layer"] = output.module.layer;
+  json["target"] = explanation.variant.target;
+  json["kernel_counts"] = {{"run", explanation.counts.run},
+                           {"prepare", explanation.counts.prepare}};
+  for (const ScalePlacement &placement : output.placements)
+    json["scales"].push_back(
+        {{"line", placement.line}, {"placement", placement.text}});
+  for (const Kernel &kernel : explanation.kernels)
+    json["launches"].push_back(
+        {{"kernel", kernel.desc->name},
+         {"phase", kernel.phase == LaunchPhase::Prepare ? "prepare" : "run"},
+         {"reason", kernel.desc->reason},
+         {"class", std::string(name(kernel.desc->numericsClass))},
+         {"schedule", kernel.desc->schedule},
+         {"buffers", kernel.buffers}});
+  for (const Buffer &buffer : explanation.buffers) {
+    nlohmann::ordered_json entry = {
+        {"name", buffer.name}, {"role", buffer.role}, {"type", buffer.type}};
+    if (buffer.bytes)
+      entry["bytes"] = *buffer.bytes;
+    json["buffers"].push_back(std::move(entry));
+  }
+  if (explanation.counted)
+    for (const sim::LaunchRecord &launch : explanation.counted->launches)
+      json["counted"].push_back({{"kernel", launch.kernel},
+                                 {"sizes", explanation.counted->sizes},
+                                 {"grid", launch.grid},
+                                 {"block", launch.block},
+                                 {"counters", toJson(launch.counters, true)}});
+  fmt::print("{}\n", json.dump(2));
+}
+
+static void printKernels(const Explanation &explanation, LaunchPhase phase,
+                         const char *title) {
+  unsigned index = 0;
+  for (const Kernel &kernel : explanation.kernels) {
+    if (kernel.phase != phase)
+      continue;
+    if (index == 0)
+      fmt::print("\n{}\n", title);
+    const KernelDesc &desc = *kernel.desc;
+    fmt::print("  {}. {} [{}]\n     why: {}\n", ++index, desc.name,
+               name(desc.numericsClass), desc.reason);
+    if (!desc.schedule.empty())
+      fmt::print("     how: {}\n", desc.schedule);
+    if (desc.registers)
+      fmt::print("     {} registers, {} B static shared memory, {} B spilled\n",
+                 desc.registers, desc.staticSharedBytes, desc.spillBytes);
+    fmt::print("     on:  {}\n", fmt::join(kernel.buffers, ", "));
+  }
+}
+
+static void printCounted(const Counted &counted, const std::string &target) {
+  fmt::print("\nCounted by {} in one run{}{}\n", target,
+             counted.sizes.empty() ? "" : " with ",
+             fmt::join(counted.sizes, ", "));
+  for (size_t i = 0; i < counted.launches.size(); ++i) {
+    const sim::LaunchRecord &launch = counted.launches[i];
+    fmt::print("  {}. {}, grid {}, block {}\n", i + 1, launch.kernel,
+               fmt::join(launch.grid, "x"), fmt::join(launch.block, "x"));
+    fmt::print("{}", describe(launch.counters, true, "     "));
+  }
+}
+
+static void printText(const Explanation &explanation,
+                      const LayerOptions &options) {
+  const CompileOutput &output = explanation.file.compiled;
+  fmt::print("{} for {}: {}\n", output.module.layer, explanation.variant.target,
+             explanation.counts.print());
+  if (!output.placements.empty())
+    fmt::print("\nWhere scales are applied\n");
+  if (explanation.file.isModule)
+    fmt::print("read from {}; where scales are applied is said for a layer's "
+               "text alone\n",
+               options.file);
+  for (const ScalePlacement &placement : output.placements)
+    fmt::print("  {}:{}: {}\n", options.file, placement.line, placement.text);
+  printKernels(explanation, LaunchPhase::Prepare,
+               "Once, when weights are bound");
+  printKernels(explanation, LaunchPhase::Run, "In every run");
+  fmt::print("\nBuffers\n");
+  for (const Buffer &buffer : explanation.buffers)
+    fmt::print("  {:<10} {:<24} {}{}\n", buffer.role, buffer.name, buffer.type,
+               buffer.bytes ? fmt::format(", {} bytes", *buffer.bytes) : "");
+  if (explanation.counted)
+    printCounted(*explanation.counted, options.target);
+}
+
 int quern::tool::explain(const LayerOptions &options) {
   auto file = compileOrRead(options);
   if (!file)
     return report(file.error());
-  const CompileOutput *output = &file->compiled;
-  const ModuleDesc &module = output->module;
-  auto chosen = findVariant(module, options);
-  if (!chosen)
-    return report(chosen.error());
-  const VariantDesc &variant = **chosen;
-  auto given = parseSymbolValues(module.symbols, options.set);
+  auto variant = findVariant(file->compiled.module, options);
+  if (!variant)
+    return report(variant.error());
+  auto given = parseSymbolValues(file->compiled.module.symbols, options.set);
   if (!given)
     return report(given.error());
-
-  std::vector<std::string> names;
-  std::vector<int64_t> values;
-  bool known = true;
-  for (size_t s = 0; s < module.symbols.size(); ++s) {
-    names.push_back(module.symbols[s].name);
-    known &= (*given)[s].has_value();
-    values.push_back((*given)[s].value_or(0));
-  }
-  std::optional<Counted> counted;
+  Explanation explanation = explainPlan(*file, **variant, *given);
   if (auto target = Target::parse(options.target);
       target && target->kind == Target::Kind::Sim) {
-    auto run = count(options, *file, *given);
-    if (!run)
-      return report(run.error());
-    counted = std::move(*run);
+    auto counted = count(options, *file, *given);
+    if (!counted)
+      return report(counted.error());
+    explanation.counted = std::move(*counted);
   }
-  auto bytesText = [&](const BufferDesc &buffer) -> std::string {
-    if (!known)
-      return {};
-    auto bytes = bufferBytes(buffer, values);
-    return bytes ? fmt::format(", {} bytes", *bytes) : std::string();
-  };
-
-  if (options.json) {
-    nlohmann::ordered_json json;
-    json["layer"] = module.layer;
-    json["target"] = variant.target;
-    for (const ScalePlacement &placement : output->placements)
-      json["scales"].push_back(
-          {{"line", placement.line}, {"placement", placement.text}});
-    for (const LaunchDesc &launch : variant.launches) {
-      const KernelDesc &kernel = variant.kernels[launch.kernel];
-      nlohmann::ordered_json entry;
-      entry["kernel"] = kernel.name;
-      entry["phase"] = launch.phase == LaunchPhase::Prepare ? "prepare" : "run";
-      entry["reason"] = kernel.reason;
-      entry["class"] = std::string(name(kernel.numericsClass));
-      entry["schedule"] = kernel.schedule;
-      for (uint32_t buffer : launch.buffers)
-        entry["buffers"].push_back(bufferName(variant.buffers[buffer]));
-      json["launches"].push_back(entry);
-    }
-    for (const BufferDesc &buffer : variant.buffers)
-      json["buffers"].push_back({{"name", bufferName(buffer)},
-                                 {"role", roleName(buffer.role)},
-                                 {"type", bufferType(buffer, names)}});
-    if (counted)
-      for (const sim::LaunchRecord &launch : counted->launches)
-        json["counted"].push_back(
-            {{"kernel", launch.kernel},
-             {"sizes", counted->sizes},
-             {"grid", launch.grid},
-             {"block", launch.block},
-             {"counters", toJson(launch.counters, true)}});
-    fmt::print("{}\n", json.dump(2));
-    return Right;
-  }
-
-  size_t perRun = 0;
-  for (const LaunchDesc &launch : variant.launches)
-    perRun += launch.phase == LaunchPhase::Run;
-  fmt::print("{} for {}: {} in each run\n", module.layer, variant.target,
-             countOf(perRun, "kernel"));
-  if (!output->placements.empty())
-    fmt::print("\nWhere scales are applied\n");
-  if (file->isModule)
-    fmt::print("read from {}; where scales are applied is said for a layer's "
-               "text alone\n",
-               options.file);
-  for (const ScalePlacement &placement : output->placements)
-    fmt::print("  {}:{}: {}\n", options.file, placement.line, placement.text);
-  for (LaunchPhase phase : {LaunchPhase::Prepare, LaunchPhase::Run}) {
-    bool first = true;
-    unsigned index = 0;
-    for (const LaunchDesc &launch : variant.launches) {
-      if (launch.phase != phase)
-        continue;
-      if (first)
-        fmt::print("\n{}\n", phase == LaunchPhase::Prepare
-                                 ? "Once, when weights are bound"
-                                 : "In every run");
-      first = false;
-      const KernelDesc &kernel = variant.kernels[launch.kernel];
-      std::vector<std::string> buffers;
-      for (uint32_t buffer : launch.buffers)
-        buffers.push_back(bufferName(variant.buffers[buffer]));
-      fmt::print("  {}. {} [{}]\n     why: {}\n", ++index, kernel.name,
-                 name(kernel.numericsClass), kernel.reason);
-      if (!kernel.schedule.empty())
-        fmt::print("     how: {}\n", kernel.schedule);
-      if (kernel.registers)
-        fmt::print("     {} registers, {} B static shared memory, {} B "
-                   "spilled\n",
-                   kernel.registers, kernel.staticSharedBytes,
-                   kernel.spillBytes);
-      fmt::print("     on:  {}\n", fmt::join(buffers, ", "));
-    }
-  }
-  fmt::print("\nBuffers\n");
-  for (const BufferDesc &buffer : variant.buffers)
-    fmt::print("  {:<10} {:<24} {}{}\n", roleName(buffer.role),
-               bufferName(buffer), bufferType(buffer, names),
-               bytesText(buffer));
-  if (counted) {
-    fmt::print("\nCounted by {} in one run{}{}\n", options.target,
-               counted->sizes.empty() ? "" : " with ",
-               fmt::join(counted->sizes, ", "));
-    for (size_t i = 0; i < counted->launches.size(); ++i) {
-      const sim::LaunchRecord &launch = counted->launches[i];
-      fmt::print("  {}. {}, grid {}, block {}\n", i + 1, launch.kernel,
-                 fmt::join(launch.grid, "x"), fmt::join(launch.block, "x"));
-      fmt::print("{}", describe(launch.counters, true, "     "));
-    }
-  }
+  if (options.json)
+    printJson(explanation);
+  else
+    printText(explanation, options);
   return Right;
 }

@@ -6,7 +6,8 @@
 
 #include "compiler/tools/quern/LayerRun.h"
 
-#include "quern/io.h"
+#include "runtime/io/AtomicFile.h"
+#include "runtime/io/NpyFormat.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -50,15 +51,24 @@ Result<void> LayerRun::planOutputs() {
     if (path.empty())
       return fail(Errc::InvalidArgument,
                   fmt::format("--output \"{}\" names no file", text));
-    for (const auto &[otherName, otherPath] : files)
-      if (otherName == name || otherPath == path)
+    for (const Operand &operand : layer->operands())
+      if (auto header = npyHeader(operand.dtype, {});
+          !header && operand.name == name &&
+          operand.role == Operand::Role::Output)
         return fail(
-            Errc::InvalidArgument,
-            fmt::format("--output {}: {} is given twice", text,
-                        otherName == name ? "output " + name : "file " + path));
+            header.error().code,
+            fmt::format("--output {}: {}", text, header.error().message),
+            header.error().notes);
     if (auto writable = checkWritable(path); !writable)
       return writable.error();
-    files.push_back({name, path});
+    std::string place = placeOf(path);
+    for (const OutputFile &other : files)
+      if (other.operand == name || other.place == place)
+        return fail(Errc::InvalidArgument,
+                    fmt::format("--output {}: {} is given twice", text,
+                                other.operand == name ? "output " + name
+                                                      : "file " + path));
+    files.push_back({name, path, place});
   }
   return {};
 }
@@ -115,7 +125,8 @@ Result<void> LayerRun::allocateOutputs(std::span<const SymbolRange> values) {
 
 /// Runs once for each seed of the simulator's scheduler.
 Result<void> LayerRun::runSchedules(Context &context,
-                                    const std::vector<TensorView> &inputs) {
+                                    const std::vector<TensorView> &inputs,
+                                    Progress &progress) {
   auto device = sim::parseSimTarget(Target::parse(options.target)->arch);
   if (!device)
     return fail(Errc::Internal, "a simulated target without its device");
@@ -127,6 +138,7 @@ Result<void> LayerRun::runSchedules(Context &context,
     simulator.setOptions(choice);
     simulator.recordLaunches(i == 0);
     Result<void> done;
+    progress.show("simulating", i + 1, options.schedules);
     for (unsigned r = 0; r < options.repeat && done; ++r) {
       Clock::time_point start = Clock::now();
       done = context.run(inputs, outputViews);
@@ -166,13 +178,15 @@ Result<void> LayerRun::runSchedules(Context &context,
 }
 
 /// Binds the weights, prepares, and runs as often as asked.
-Result<void> LayerRun::launch(std::span<const SymbolRange> values) {
+Result<void> LayerRun::launch(std::span<const SymbolRange> values,
+                              Progress &progress) {
   std::vector<TensorView> inputs, weights;
   size_t next = 0;
   for (const Operand &operand : layer->operands())
     if (operand.role != Operand::Role::Output)
       (operand.role == Operand::Role::Input ? inputs : weights)
           .push_back(operands.views[next++]);
+  progress.show("packing weights");
   auto bound = layer->bindWeights(weights, WeightMemory::Borrow);
   if (!bound)
     return bound.error();
@@ -182,8 +196,9 @@ Result<void> LayerRun::launch(std::span<const SymbolRange> values) {
   if (auto made = allocateOutputs(values); !made)
     return made;
   if (Target::parse(options.target)->kind == Target::Kind::Sim)
-    return runSchedules(*context, inputs);
+    return runSchedules(*context, inputs, progress);
   for (unsigned i = 0; i < options.repeat; ++i) {
+    progress.show("running", i + 1, options.repeat);
     Clock::time_point start = Clock::now();
     if (auto done = context->run(inputs, outputViews); !done)
       return done;
@@ -194,18 +209,22 @@ Result<void> LayerRun::launch(std::span<const SymbolRange> values) {
 }
 
 Result<void> LayerRun::write() const {
-  for (const auto &[name, path] : files)
+  AtomicFiles together;
+  for (const OutputFile &file : files)
     for (const Tensor &output : outputs)
-      if (output.name() == name)
-        if (auto written = writeNpy(path, output); !written)
+      if (output.name() == file.operand)
+        if (auto written = addNpy(together, file.path, output); !written)
           return written;
-  return {};
+  return together.commit();
 }
 
 Result<void> LayerRun::execute() {
+  Progress compiling;
+  compiling.show("compiling");
   auto compiled = compileOrRead(options);
   if (!compiled)
     return compiled.error();
+  compiling.clear();
   return execute(std::move(*compiled));
 }
 
@@ -224,6 +243,12 @@ Result<void> LayerRun::execute(CompiledFile compiled) {
                 fmt::format("--schedules is for simulated targets, not for {}",
                             options.target),
                 {"give --target sim:sm_80, say"});
+  if (target->kind != Target::Kind::Sim && options.isGiven("--schedule-seed"))
+    return fail(Errc::InvalidArgument,
+                fmt::format("--schedule-seed is for simulated targets, not for "
+                            "{}",
+                            options.target),
+                {"give --target sim:sm_80, say"});
   LoadOptions loading;
   loading.target = options.target;
   loading.executor = executor = makeExecutor(options.threads);
@@ -235,6 +260,8 @@ Result<void> LayerRun::execute(CompiledFile compiled) {
     return planned;
   if (auto made = makeOracle(); !made)
     return made;
+  Progress progress;
+  progress.show("reading and drawing operands");
   auto gathered = gatherOperands(*layer, oracle ? &*oracle : nullptr, options);
   if (!gathered)
     return gathered.error();
@@ -245,14 +272,17 @@ Result<void> LayerRun::execute(CompiledFile compiled) {
   for (size_t s = 0; s < symbols.size(); ++s)
     values.push_back(
         {symbols[s].name, operands.symbols[s], operands.symbols[s]});
-  if (auto done = launch(values); !done)
+  if (auto done = launch(values, progress); !done)
     return done;
   if (options.check) {
+    progress.show("comparing with the reference");
     auto checked = oracle->check(operands.views, outputViews,
                                  executor->threads(), layer->target());
     if (!checked)
       return checked.error();
     checks = std::move(*checked);
   }
+  if (!files.empty())
+    progress.show("writing");
   return write();
 }

@@ -17,6 +17,7 @@
 #define QUERN_TOOLS_QUERN_LAYERRUN_H
 
 #include "compiler/tools/quern/Operands.h"
+#include "compiler/tools/quern/Progress.h"
 #include "compiler/tools/quern/Request.h"
 #include "runtime/device/sim/SimDevice.h"
 
@@ -47,13 +48,15 @@ public:
 private:
   struct OutputFile {
     std::string operand, path;
+    std::string place; ///< The path as one name, whatever links lead to it.
   };
   Result<void> planOutputs();
   Result<void> makeOracle();
   Result<void> allocateOutputs(std::span<const SymbolRange> values);
-  Result<void> launch(std::span<const SymbolRange> values);
+  Result<void> launch(std::span<const SymbolRange> values, Progress &progress);
   Result<void> runSchedules(Context &context,
-                            const std::vector<TensorView> &inputs);
+                            const std::vector<TensorView> &inputs,
+                            Progress &progress);
   Result<void> write() const;
 
   std::optional<Oracle> oracle;

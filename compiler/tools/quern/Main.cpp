@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
 
 #include <CLI/CLI.hpp>
@@ -17,9 +18,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <new>
 #include <system_error>
+#include <unistd.h>
 
 using namespace quern;
 using namespace quern::tool;
@@ -103,7 +106,22 @@ Result<void> quern::tool::checkWritable(const std::string &path) {
     return fail(Errc::InvalidArgument,
                 fmt::format("cannot write {}: there is no folder {}", path,
                             folder.string()));
+  // What exists and is no file (a device, a pipe) is written in place.
+  bool inPlace = std::filesystem::exists(path, error) &&
+                 !std::filesystem::is_regular_file(path, error);
+  std::string written = inPlace ? path : folder.empty() ? "." : folder.string();
+  if (::access(written.c_str(), inPlace ? W_OK : W_OK | X_OK) != 0)
+    return fail(Errc::InvalidArgument,
+                fmt::format("cannot write {}: {}", path, std::strerror(errno)));
   return {};
+}
+
+std::string quern::tool::placeOf(const std::string &path) {
+  std::filesystem::path name(path);
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::canonical(
+      name.has_parent_path() ? name.parent_path() : ".", error);
+  return error ? path : (folder / name.filename()).string();
 }
 
 Result<std::pair<std::string, std::string>>
@@ -152,9 +170,15 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       .add_option("--numerics", options.numerics,
                   "strict: the bits docs/numerics.md defines")
       ->capture_default_str();
-  command.add_option("--set", options.set, "the value of a symbol, as in M=8");
   command.add_flag("--json", options.json, "print JSON");
 }
+
+static void addSymbolOption(CLI::App &command, LayerOptions &options) {
+  command.add_option("--set", options.set, "the value of a symbol, as in M=8");
+}
+
+/// What the command line asks for.
+using Chosen = std::function<int()>;
 
 /// Results that do not reach their reader are no success.
 static int finish(int code) {
@@ -173,48 +197,40 @@ static std::string commandNames(const CLI::App &app) {
   return names;
 }
 
-int main(int argc, char **argv) {
-  CLI::App app("Compiles and runs quantized neural-network layers.", "quern");
-  app.set_version_flag("--version", "quern " QUERN_VERSION);
-  app.require_subcommand(1);
-  app.footer("Exit codes: 0 right, 1 a mismatch or failed check, 2 wrong "
-             "input.\n'quern COMMAND --help' has examples.");
-
-  RunOptions runOptions;
-  CLI::App *runCommand = app.add_subcommand("run", "run a layer");
-  addLayerOptions(*runCommand, runOptions);
-  runCommand->add_option("--input", runOptions.inputs,
-                         "an operand from a file, as in x=x.npy");
-  runCommand->add_option("--weights", runOptions.weights,
-                         "a .safetensors file; operands bind by name");
-  runCommand->add_option("--bind", runOptions.bind,
-                         "an operand's name in the weights file, as in "
-                         "w_up.codes=model.layers.0.up.weight");
-  runCommand->add_option("--output", runOptions.outputs,
-                         "where to write an output: y.npy, or NAME=y.npy");
-  runCommand->add_flag("--check", runOptions.check,
-                       "compare with the reference interpreter");
-  runCommand
-      ->add_option("--seed", runOptions.seed, "seed of the operands not given")
+static void addRun(CLI::App &app, RunOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand("run", "run a layer");
+  addLayerOptions(command, options);
+  addSymbolOption(command, options);
+  command.add_option("--input", options.inputs,
+                     "an operand from a file, as in x=x.npy");
+  command.add_option("--weights", options.weights,
+                     "a .safetensors file; operands bind by name");
+  command.add_option("--bind", options.bind,
+                     "an operand's name in the weights file, as in "
+                     "w_up.codes=model.layers.0.up.weight");
+  command.add_option("--output", options.outputs,
+                     "where to write an output: y.npy, or NAME=y.npy");
+  command.add_flag("--check", options.check,
+                   "compare with the reference interpreter");
+  command.add_option("--seed", options.seed, "seed of the operands not given")
       ->check(isSeed)
       ->capture_default_str();
-  runCommand
-      ->add_option("--threads", runOptions.threads, "CPU threads; 0 for all")
+  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
       ->check(CLI::Range(0u, 4096u));
-  runCommand
-      ->add_option("--repeat", runOptions.repeat,
-                   "run so many times and print the median")
+  command
+      .add_option("--repeat", options.repeat,
+                  "run so many times and print the median")
       ->check(CLI::Range(1u, 1000000u));
-  runCommand
-      ->add_option("--schedules", runOptions.schedules,
-                   "on the simulator: run in so many orders of warps and "
-                   "blocks")
+  command
+      .add_option("--schedules", options.schedules,
+                  "on the simulator: run in so many orders of warps and "
+                  "blocks")
       ->check(CLI::Range(1u, 100000u));
-  runCommand
-      ->add_option("--schedule-seed", runOptions.scheduleSeed,
-                   "on the simulator: the seed of the first order")
+  command
+      .add_option("--schedule-seed", options.scheduleSeed,
+                  "on the simulator: the seed of the first order")
       ->check(isSeed);
-  runCommand->footer(
+  command.footer(
       "Examples:\n"
       "  quern run examples/hello/hello.qn --set M=8 --check\n"
       "  quern run layer.qn --input x=x.npy --weights model.safetensors "
@@ -222,80 +238,101 @@ int main(int argc, char **argv) {
       "  quern run layer.qnm --input x=x.npy --weights model.safetensors\n"
       "  quern run layer.qn --set M=5 --target sim:sm_80 --check --schedules "
       "5");
+  command.callback(
+      [&options, &chosen] { chosen = [&options] { return run(options); }; });
+}
 
-  CompileCommandOptions compileOptions;
-  CLI::App *compileCommand =
-      app.add_subcommand("compile", "compile a layer to a module, or print a "
-                                    "stage on the way");
-  addLayerOptions(*compileCommand, compileOptions);
-  compileCommand
-      ->add_option("-o,--output", compileOptions.output,
-                   "the module file to write (.qnm)")
+static std::vector<std::string> stageNames() {
+  std::vector<std::string> names;
+  for (const StageInfo &stage : stages())
+    names.emplace_back(stage.name);
+  return names;
+}
+
+static void addCompile(CLI::App &app, CompileCommandOptions &options,
+                       Chosen &chosen) {
+  CLI::App &command =
+      *app.add_subcommand("compile", "compile a layer to a module, or print a "
+                                     "stage on the way");
+  addLayerOptions(command, options);
+  command
+      .add_option("-o,--output", options.output,
+                  "the file to write: the module (.qnm), or with --emit "
+                  "that stage")
       ->check([](const std::string &path) {
         return std::string(path.empty() ? "an empty name is no file" : "");
       });
-  compileCommand->add_flag("--no-source", compileOptions.withoutSource,
-                           "leave the layer's text out of the module; "
-                           "quern run --check needs it");
-  compileCommand
-      ->add_option("--emit", compileOptions.emit, "print a stage instead")
-      ->check(CLI::IsMember(
-          {"quern", "kernels", "tile", "llvm", "asm", "cuda", "ptx", "cubin"}));
-  compileCommand->add_option("--dump-after", compileOptions.dumpAfter,
-                             "print the IR after this pass");
-  compileCommand->footer(
+  command.add_flag("--no-source", options.withoutSource,
+                   "leave the layer's text out of the module; "
+                   "quern run --check needs it");
+  command
+      .add_option("--emit", options.emit,
+                  "print a stage instead of making a module")
+      ->check(CLI::IsMember(stageNames()));
+  command.add_option("--dump-after", options.dumpAfter,
+                     "print the IR after this pass");
+  command.footer(
       "Examples:\n"
       "  quern compile layer.qn -o layer.qnm\n"
       "  quern compile layer.qn --target cuda:sm_90a --emit cuda\n"
+      "  quern compile layer.qn --target cuda:sm_90a --emit cubin -o "
+      "layer.cubin\n"
       "  quern compile layer.qn --dump-after quern-form-kernels");
+  command.callback([&options, &chosen] {
+    chosen = [&options] { return compile(options); };
+  });
+}
 
-  LayerOptions explainOptions;
-  CLI::App *explainCommand = app.add_subcommand(
+static void addExplain(CLI::App &app, LayerOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
       "explain", "say what was fused, where each scale goes, and why");
-  addLayerOptions(*explainCommand, explainOptions);
-  explainCommand->footer(
+  addLayerOptions(command, options);
+  addSymbolOption(command, options);
+  command.footer(
       "With a simulated target the kernels run, and are counted.\n"
       "Examples:\n"
       "  quern explain examples/swiglu_mlp.qn --set M=64\n"
       "  quern explain examples/hello/hello.qn --target sim:sm_80 --set M=8");
+  command.callback([&options, &chosen] {
+    chosen = [&options] { return explain(options); };
+  });
+}
 
-  SimCommandOptions simOptions;
-  CLI::App *simCommand = app.add_subcommand(
+static void addSim(CLI::App &app, SimCommandOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
       "sim", "run a kernel of a PTX file on the simulator, with its checks");
-  simCommand->add_option("FILE", simOptions.file, "the PTX text")->required();
-  simCommand->add_option("--kernel", simOptions.kernel,
-                         "its kernel; without, the kernels are listed");
-  simCommand->add_option("--grid", simOptions.grid, "blocks: X[,Y[,Z]]")
+  command.add_option("FILE", options.file, "the PTX text")->required();
+  command.add_option("--kernel", options.kernel,
+                     "its kernel; without, the kernels are listed");
+  command.add_option("--grid", options.grid, "blocks: X[,Y[,Z]]")
       ->capture_default_str();
-  simCommand->add_option("--block", simOptions.block,
-                         "threads of a block: X[,Y[,Z]]");
-  simCommand->add_option("--cluster", simOptions.cluster,
-                         "blocks of a cluster: X[,Y[,Z]]");
-  simCommand->add_flag("--cooperative", simOptions.cooperative,
-                       "all blocks run at once and may wait for each other");
-  simCommand
-      ->add_option("--shared", simOptions.shared,
-                   "bytes of dynamic shared memory")
+  command.add_option("--block", options.block, "threads of a block: X[,Y[,Z]]");
+  command.add_option("--cluster", options.cluster,
+                     "blocks of a cluster: X[,Y[,Z]]");
+  command.add_flag("--cooperative", options.cooperative,
+                   "all blocks run at once and may wait for each other");
+  command
+      .add_option("--shared", options.shared, "bytes of dynamic shared memory")
       ->check(CLI::Range(0u, 1u << 20));
-  simCommand->add_option("--arg", simOptions.arguments,
-                         "one for each parameter, in order; see below");
-  simCommand->add_option("--target", simOptions.target,
-                         "sm_80, sm_89, sm_90a, sm_100a or sm_120a; without, "
-                         "what the PTX is for");
-  simCommand
-      ->add_option("--seed", simOptions.seed,
-                   "of the schedule and of random buffers")
+  command.add_option("--arg", options.arguments,
+                     "one for each parameter, in order; see below");
+  command.add_option("--target", options.target,
+                     "sm_80, sm_89, sm_90a, sm_100a or sm_120a; without, "
+                     "what the PTX is for");
+  command
+      .add_option("--seed", options.seed,
+                  "of the schedule and of random buffers")
       ->check(isSeed)
       ->capture_default_str();
-  simCommand
-      ->add_option("--schedules", simOptions.schedules,
-                   "run so often, each in another order of warps and blocks")
+  command
+      .add_option("--schedules", options.schedules,
+                  "run so often, each in another order of warps and blocks")
       ->check(CLI::Range(1u, 100000u))
       ->capture_default_str();
-  simCommand->add_flag("--no-checks", simOptions.withoutChecks,
-                       "skip races, initialisation and bank conflicts");
-  simCommand->add_flag("--json", simOptions.json, "print JSON");
-  simCommand->footer(
+  command.add_flag("--no-checks", options.withoutChecks,
+                   "skip races, initialisation and bank conflicts");
+  command.add_flag("--json", options.json, "print JSON");
+  command.footer(
       "Arguments: i32:5, u64:7, f32:1.5, ...; in:x.npy (read only), "
       "inout:x.npy[:y.npy],\nout:f32[64,64][:y.npy], zeros:i32[16][:y.npy], "
       "random:f16[64,64][:y.npy],\nbytes:file.bin (a struct). NAME= before one "
@@ -310,58 +347,84 @@ int main(int argc, char **argv) {
       "65536 "
       "--schedules 20 --arg random:i8[128,64] --arg random:i8[128,64] "
       "--arg c=out:i32[128,128] --arg i32:128 --arg i32:128 --arg i32:64");
+  command.callback([&options, &chosen] {
+    chosen = [&options] { return simulate(options); };
+  });
+}
 
-  DoctorOptions doctorOptions;
-  CLI::App *doctorCommand = app.add_subcommand(
+static void addDoctor(CLI::App &app, DoctorOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
       "doctor", "say what was found on this machine and what is missing");
-  doctorCommand->add_flag("--json", doctorOptions.json, "print JSON");
+  command.add_flag("--json", options.json, "print JSON");
+  command.callback(
+      [&options, &chosen] { chosen = [&options] { return doctor(options); }; });
+}
 
-  CacheOptions cacheOptions;
-  CLI::App *cacheCommand =
-      app.add_subcommand("cache", "list, verify or clear compiled layers");
-  cacheCommand->add_option("ACTION", cacheOptions.action, "what to do")
+static void addCache(CLI::App &app, CacheOptions &options, Chosen &chosen) {
+  CLI::App &command =
+      *app.add_subcommand("cache", "list, verify or clear compiled layers");
+  command.add_option("ACTION", options.action, "what to do")
       ->required()
       ->check(CLI::IsMember({"list", "verify", "clear"}));
-  cacheCommand->add_option("--folder", cacheOptions.folder,
-                           "the cache folder, when not the default");
-  cacheCommand->add_flag("--json", cacheOptions.json, "print JSON");
+  command.add_option("--folder", options.folder,
+                     "the cache folder, when not the default");
+  command.add_flag("--json", options.json, "print JSON");
+  command.footer(
+      "The cache is what programs fill that compile layers while they run "
+      "(docs/embedding.md).\n'quern run' and 'quern explain' always compile, "
+      "and do not use it.");
+  command.callback(
+      [&options, &chosen] { chosen = [&options] { return cache(options); }; });
+}
+
+/// Says what is wrong with the command line.
+static int refuse(const CLI::App &app, const CLI::ParseError &error, int argc,
+                  char **argv) {
+  bool known = !app.get_subcommands().empty();
+  if (!known && argc > 1 && argv[1][0] != '-')
+    complain(fmt::format(
+        "error: there is no command {}\nnote: the commands are {}; see "
+        "quern --help\n",
+        argv[1], commandNames(app)));
+  else
+    complain(fmt::format(
+        "error: {}\nnote: quern{} --help says what is accepted\n", error.what(),
+        known ? " " + app.get_subcommands().front()->get_name() : ""));
+  return WrongInput;
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("Compiles and runs quantized neural-network layers.", "quern");
+  app.set_version_flag("--version", "quern " QUERN_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 right, 1 a mismatch or failed check, 2 wrong "
+             "input.\n'quern COMMAND --help' has examples.");
+  Chosen chosen;
+  RunOptions runOptions;
+  CompileCommandOptions compileOptions;
+  LayerOptions explainOptions;
+  SimCommandOptions simOptions;
+  DoctorOptions doctorOptions;
+  CacheOptions cacheOptions;
+  addRun(app, runOptions, chosen);
+  addCompile(app, compileOptions, chosen);
+  addExplain(app, explainOptions, chosen);
+  addSim(app, simOptions, chosen);
+  addDoctor(app, doctorOptions, chosen);
+  addCache(app, cacheOptions, chosen);
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0) // --help, --version
       return finish(app.exit(error) == 0 ? Right : WrongInput);
-    bool known = !app.get_subcommands().empty();
-    if (!known && argc > 1 && argv[1][0] != '-')
-      complain(fmt::format(
-          "error: there is no command {}\nnote: the commands are {}; see "
-          "quern --help\n",
-          argv[1], commandNames(app)));
-    else
-      complain(fmt::format(
-          "error: {}\nnote: quern{} --help says what is accepted\n",
-          error.what(),
-          known ? " " + app.get_subcommands().front()->get_name() : ""));
-    return WrongInput;
+    return refuse(app, error, argc, argv);
   }
   const CLI::Option *json =
       app.get_subcommands().front()->get_option_no_throw("--json");
   reportsJson = json && json->count() > 0;
-  auto command = [&] {
-    if (runCommand->parsed())
-      return run(runOptions);
-    if (compileCommand->parsed())
-      return compile(compileOptions);
-    if (explainCommand->parsed())
-      return explain(explainOptions);
-    if (simCommand->parsed())
-      return simulate(simOptions);
-    if (doctorCommand->parsed())
-      return doctor(doctorOptions);
-    return cache(cacheOptions);
-  };
   try {
-    return finish(command());
+    return finish(chosen());
   } catch (const std::bad_alloc &) {
     complain("error: out of memory\n");
   } catch (const std::system_error &error) {

@@ -6,6 +6,7 @@
 
 #include "compiler/tools/quern/Operands.h"
 
+#include "compiler/tools/quern/RunMemory.h"
 #include "quern/io.h"
 #include "runtime/jit/LayerState.h"
 #include "runtime/module/ModuleVerifier.h"
@@ -17,7 +18,6 @@
 #include <charconv>
 #include <map>
 #include <set>
-#include <unistd.h>
 
 using namespace quern;
 using namespace quern::tool;
@@ -106,6 +106,8 @@ public:
                   fmt::format("operand {} is given twice, the second time by "
                               "{}",
                               name, source));
+    if (isParameter(*operand))
+      addUnitAxes(*operand, view);
     if (view.dtype != operand->dtype ||
         view.shape.rank() != operand->shape.size())
       return mismatch(*operand, view, source);
@@ -117,6 +119,30 @@ public:
     view.name = operand->name;
     found.emplace(name, Given{view, source});
     return {};
+  }
+
+  /// Scales and zero points, whose axes of extent 1 only say along what they
+  /// do not vary.
+  static bool isParameter(const Operand &operand) {
+    return operand.name.ends_with(".scales") ||
+           operand.name.ends_with(".zeros");
+  }
+
+  /// f32[128] is taken for f32[128, 1]: every axis that the layer declares as
+  /// 1 may be missing in a file, if all of them are.
+  static void addUnitAxes(const Operand &operand, TensorView &view) {
+    auto units = std::count(operand.shape.begin(), operand.shape.end(), "1");
+    // One number is one number, whatever its rank.
+    bool single = static_cast<size_t>(units) == operand.shape.size();
+    if (single && view.shape.elements() == 1)
+      view.shape = Shape();
+    if (view.shape.rank() + static_cast<size_t>(units) != operand.shape.size())
+      return;
+    std::vector<int64_t> shape;
+    size_t next = 0;
+    for (const std::string &extent : operand.shape)
+      shape.push_back(extent == "1" ? 1 : view.shape[next++]);
+    view.shape = Shape(std::span<const int64_t>(shape));
   }
 
   static Diagnostic mismatch(const Operand &operand, const TensorView &view,
@@ -171,6 +197,40 @@ static Result<void> readInputs(Gatherer &gatherer, Operands &operands,
   return {};
 }
 
+/// The first names of a list, and how many there are more.
+static std::string firstOf(const std::vector<std::string> &names) {
+  constexpr size_t shown = 20;
+  size_t n = std::min(names.size(), shown);
+  std::string text =
+      fmt::format("{}", fmt::join(names.begin(), names.begin() + n, ", "));
+  return n == names.size()
+             ? text
+             : fmt::format("{} and {} more", text, names.size() - n);
+}
+
+/// Once weights come from files, all of them must.
+static Result<void> checkAllFound(const Gatherer &gatherer,
+                                  const Operands &operands,
+                                  const RunOptions &options) {
+  std::vector<std::string> missing, present;
+  for (const Operand *operand : gatherer.getWanted())
+    if (operand->role == Operand::Role::Weight && !gatherer.has(operand->name))
+      missing.push_back(operand->name);
+  if (missing.empty())
+    return {};
+  for (const SafeTensors &file : operands.files)
+    for (const SafeTensors::Entry &entry : file.entries())
+      present.push_back(entry.name);
+  return fail(
+      Errc::InvalidFile,
+      fmt::format("{}: no tensor is named {}", fmt::join(options.weights, ", "),
+                  fmt::join(missing, " or ")),
+      {present.empty() ? std::string("the file is empty")
+                       : fmt::format("present are {}", firstOf(present)),
+       fmt::format("bind one by its name, as in --bind {}={}", missing.front(),
+                   present.empty() ? "NAME" : present.front())});
+}
+
 static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
                                 const RunOptions &options) {
   std::map<std::string, std::string> bindings; // operand -> name in the file
@@ -218,13 +278,7 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
                   fmt::format("--bind {}={}: no tensor of that name in {}",
                               operand, name, fmt::join(options.weights, ", ")));
   if (!options.weights.empty())
-    for (const Operand *operand : gatherer.getWanted())
-      if (operand->role == Operand::Role::Weight &&
-          !gatherer.has(operand->name))
-        return fail(Errc::InvalidFile,
-                    fmt::format("weight {} is in none of {}", operand->name,
-                                fmt::join(options.weights, ", ")),
-                    {fmt::format("bind it by --bind {}=NAME", operand->name)});
+    return checkAllFound(gatherer, operands, options);
   return {};
 }
 
@@ -286,50 +340,19 @@ static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
   return {};
 }
 
-/// Refuses symbol values whose operands alone exceed the machine's memory:
-/// asking for them would end the process, or others.
-static Result<void> checkMemory(const Layer &layer,
-                                const std::vector<SymbolDesc> &symbols,
-                                const std::vector<int64_t> &values) {
-  std::vector<SymbolRange> ranges;
-  std::vector<std::string> texts;
-  for (size_t s = 0; s < symbols.size(); ++s) {
-    ranges.push_back({symbols[s].name, values[s], values[s]});
-    texts.push_back(fmt::format("{} = {}", symbols[s].name, values[s]));
-  }
-  double bytes = 0;
-  for (const Operand &operand : layer.operands()) {
-    auto shape = layer.shapeOf(operand.name, ranges);
-    if (!shape)
-      return shape.error();
-    double size = byteWidth(operand.dtype);
-    for (int64_t extent : shape->extents())
-      size *= static_cast<double>(extent);
-    bytes += size;
-  }
-  double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-                  static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  if (bytes <= memory)
-    return {};
-  return fail(Errc::OutOfMemory,
-              fmt::format("with {} the layer's operands take {:.1f} GiB, more "
-                          "than the {:.1f} GiB of this machine",
-                          fmt::join(texts, ", "), bytes / 0x1p30,
-                          memory / 0x1p30));
-}
-
 /// Draws the operands that no file gave.
 static Result<void> drawOthers(const Gatherer &gatherer, const Oracle *oracle,
                                uint64_t seed, Operands &operands) {
-  std::vector<std::string> given, open;
-  for (const Operand *operand : gatherer.getWanted())
-    (gatherer.has(operand->name) ? given : open).push_back(operand->name);
-  if (open.empty())
+  if (operands.drawn.empty())
     return {};
+  std::vector<std::string> given;
+  for (const auto &[name, operand] : gatherer.getFound())
+    given.push_back(name);
   if (!oracle)
     return fail(
         Errc::InvalidArgument,
-        fmt::format("no value was given for {}", fmt::join(open, ", ")),
+        fmt::format("no value was given for {}",
+                    fmt::join(operands.drawn, ", ")),
         {"values are drawn by the layer's text, which this module does not "
          "carry: give --input or --weights"});
   auto drawn = oracle->drawInputs(operands.symbols, seed, given);
@@ -337,7 +360,6 @@ static Result<void> drawOthers(const Gatherer &gatherer, const Oracle *oracle,
     return drawn.error();
   for (Tensor &tensor : *drawn)
     operands.owned.push_back(std::move(tensor));
-  operands.drawn = std::move(open);
   return {};
 }
 
@@ -358,7 +380,12 @@ Result<Operands> quern::tool::gatherOperands(const Layer &layer,
   if (auto inferred = inferSymbols(layer, gatherer, *values, operands);
       !inferred)
     return inferred.error();
-  if (auto fits = checkMemory(layer, symbols, operands.symbols); !fits)
+  for (const Operand *operand : gatherer.getWanted())
+    if (!gatherer.has(operand->name))
+      operands.drawn.push_back(operand->name);
+  if (auto fits =
+          checkMemory(layer, operands.symbols, operands.drawn, options.check);
+      !fits)
     return fits.error();
   size_t read = operands.owned.size();
   if (auto drawn = drawOthers(gatherer, oracle, options.seed, operands); !drawn)

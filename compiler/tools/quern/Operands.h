@@ -9,7 +9,8 @@
 // drawn. An operand is named as the runtime names it: `x`, and for a quantized
 // one `w.codes` and `w.scales`. A file's name that matches nothing, two sources
 // for one operand, a wrong type or shape, and a NaN in a weight are errors that
-// name both sides.
+// name both sides. Scales and zero points may lack the axes that the layer
+// declares as 1, as most files have them: f32[128] for f32[128, 1].
 //
 // Drawing needs the reference's knowledge of the layer: without its text every
 // operand must be given.

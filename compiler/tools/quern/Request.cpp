@@ -93,6 +93,18 @@ Result<CompiledFile> quern::tool::compileOrRead(const LayerOptions &options) {
   return file;
 }
 
+KernelCounts::KernelCounts(const VariantDesc &variant) {
+  for (const LaunchDesc &launch : variant.launches)
+    ++(launch.phase == LaunchPhase::Run ? run : prepare);
+}
+
+std::string KernelCounts::print() const {
+  std::string text = countOf(run, "kernel") + " in each run";
+  if (prepare)
+    text += fmt::format(", {} when weights are bound", prepare);
+  return text;
+}
+
 Result<const VariantDesc *>
 quern::tool::findVariant(const ModuleDesc &module,
                          const LayerOptions &options) {

@@ -42,6 +42,16 @@ struct CompiledFile {
 /// Compiles the text, or reads the module.
 Result<CompiledFile> compileOrRead(const LayerOptions &options);
 
+/// How many kernels a variant launches: in each run, and once before when
+/// weights are bound.
+struct KernelCounts {
+  size_t run = 0, prepare = 0;
+
+  explicit KernelCounts(const VariantDesc &variant);
+  /// "2 kernels in each run, 1 when weights are bound"
+  std::string print() const;
+};
+
 /// The module's variant for a target: the one made for it exactly, for "cpu"
 /// the first for a CPU, and without a target asked for the first of all.
 Result<const VariantDesc *> findVariant(const ModuleDesc &module,

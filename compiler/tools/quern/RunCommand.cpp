@@ -53,8 +53,8 @@ static void printJson(const LayerRun &run) {
   const std::vector<Symbol> &symbols = run.layer->symbols();
   for (size_t s = 0; s < symbols.size(); ++s)
     json["symbols"][symbols[s].name] = run.operands.symbols[s];
-  json["kernels"] =
-      detail::LayerAccess::state(*run.layer).variant.kernels.size();
+  KernelCounts counts(detail::LayerAccess::state(*run.layer).variant);
+  json["kernel_counts"] = {{"run", counts.run}, {"prepare", counts.prepare}};
   json["threads"] = run.executor->threads();
   if (!run.file.isModule)
     json["compile_ms"] = run.file.compileMs;
@@ -89,11 +89,11 @@ static void print(const LayerRun &run) {
   std::string made =
       run.file.isModule
           ? fmt::format("loaded {}:", run.options.file)
-          : fmt::format("compiled in {:.0f} ms to", run.file.compileMs);
-  fmt::print("  {} {} ({})\n", made,
-             countOf(detail::LayerAccess::state(*run.layer).runLaunches.size(),
-                     "kernel"),
-             run.layer->target());
+          : fmt::format("compiled in {:.0f} ms:", run.file.compileMs);
+  fmt::print(
+      "  {} {} ({})\n", made,
+      KernelCounts(detail::LayerAccess::state(*run.layer).variant).print(),
+      run.layer->target());
   fmt::print("  ran in {:.3f} ms{}\n", run.medianMs(),
              run.times.size() > 1
                  ? fmt::format(" (median of {})", run.times.size())

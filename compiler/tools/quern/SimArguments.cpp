@@ -9,8 +9,8 @@
 #include "compiler/tools/quern/Commands.h"
 #include "quern/io.h"
 #include "runtime/device/sim/Decoder.h"
-#include "runtime/io/AtomicFile.h"
 #include "runtime/io/FileReader.h"
+#include "runtime/io/NpyFormat.h"
 
 #include <fmt/format.h>
 
@@ -333,7 +333,8 @@ quern::tool::parseSimArguments(const std::vector<std::string> &texts,
     if (!argument)
       return argument.error();
     for (const SimArgument &other : arguments)
-      if (!argument->output.empty() && argument->output == other.output)
+      if (!argument->output.empty() && !other.output.empty() &&
+          placeOf(argument->output) == placeOf(other.output))
         return fail(
             Errc::InvalidArgument,
             fmt::format("file {} is given to two buffers", argument->output));
@@ -342,12 +343,12 @@ quern::tool::parseSimArguments(const std::vector<std::string> &texts,
   return arguments;
 }
 
-Result<void> quern::tool::writeSimOutput(const SimArgument &argument,
-                                         const Tensor &contents) {
+Result<void> quern::tool::addSimOutput(AtomicFiles &files,
+                                       const SimArgument &argument,
+                                       const Tensor &contents) {
   if (isNpy(argument.output))
-    return writeNpy(argument.output, contents);
-  return writeFileAtomically(
-      argument.output,
-      std::span(static_cast<const std::byte *>(contents.data()),
-                contents.bytes()));
+    return addNpy(files, argument.output, contents);
+  std::span<const std::byte> pieces[] = {
+      {static_cast<const std::byte *>(contents.data()), contents.bytes()}};
+  return files.add(argument.output, pieces);
 }

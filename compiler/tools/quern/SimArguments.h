@@ -30,6 +30,7 @@
 
 #include "quern/tensor.h"
 #include "runtime/device/sim/PtxSyntax.h"
+#include "runtime/io/AtomicFile.h"
 
 #include <string>
 #include <vector>
@@ -58,9 +59,9 @@ parseSimArguments(const std::vector<std::string> &texts,
 uint64_t parameterBytes(const sim::ptx::Variable &parameter);
 std::string describe(const sim::ptx::Variable &parameter);
 
-/// Writes a buffer's contents after a launch.
-Result<void> writeSimOutput(const SimArgument &argument,
-                            const Tensor &contents);
+/// Writes a buffer's contents after a launch, beside others.
+Result<void> addSimOutput(AtomicFiles &files, const SimArgument &argument,
+                          const Tensor &contents);
 
 } // namespace quern::tool
 

@@ -276,12 +276,13 @@ Result<void> Simulation::execute(const sim::ptx::Module &module,
   for (Diagnostic &fault : first.faults)
     quoteSource(fault, options.file);
   std::sort(times.begin(), times.end());
+  AtomicFiles together;
   for (size_t i = 0; i < arguments.size(); ++i)
     if (!arguments[i].output.empty())
-      if (auto written = writeSimOutput(arguments[i], first.buffers[i]);
-          !written)
-        return written;
-  return {};
+      if (auto added = addSimOutput(together, arguments[i], first.buffers[i]);
+          !added)
+        return added;
+  return together.commit();
 }
 
 void Simulation::print() const {

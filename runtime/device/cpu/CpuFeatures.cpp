@@ -6,6 +6,9 @@
 
 #include "runtime/device/cpu/CpuFeatures.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -122,27 +125,54 @@ std::vector<std::string> detect() {
   return found;
 }
 
+std::vector<std::string> knownFeatures() {
+  std::vector<std::string> names;
+  for (const Feature &f : features)
+    names.emplace_back(f.name);
+  return names;
+}
+
 } // namespace
 #else
 static std::vector<std::string> detect() { return {}; }
+static std::vector<std::string> knownFeatures() { return {}; }
 #endif
 
-/// Removes what a list with commas names.
-static std::vector<std::string> without(std::vector<std::string> found,
-                                        const char *list) {
+/// What QUERN_CPU_WITHOUT names.
+static std::vector<std::string> namesWithout() {
+  std::vector<std::string> names;
+  const char *list = secure_getenv("QUERN_CPU_WITHOUT");
   std::string_view left = list ? list : "";
   while (!left.empty()) {
     size_t comma = std::min(left.find(','), left.size());
-    std::erase(found, left.substr(0, comma));
+    if (comma)
+      names.emplace_back(left.substr(0, comma));
     left.remove_prefix(std::min(comma + 1, left.size()));
   }
-  return found;
+  return names;
 }
 
 std::span<const std::string> cpu::hostFeatures() {
-  static const std::vector<std::string> found =
-      without(detect(), std::getenv("QUERN_CPU_WITHOUT"));
+  static const std::vector<std::string> found = [] {
+    std::vector<std::string> features = detect();
+    for (const std::string &name : namesWithout())
+      std::erase(features, name);
+    return features;
+  }();
   return found;
+}
+
+Result<void> cpu::checkWithout() {
+  std::vector<std::string> known = knownFeatures();
+  for (const std::string &name : namesWithout())
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      return fail(Errc::InvalidArgument,
+                  fmt::format("QUERN_CPU_WITHOUT names '{}', which is no CPU "
+                              "feature",
+                              name),
+                  {fmt::format("accepted, with commas between, are {}",
+                               fmt::join(known, ", "))});
+  return {};
 }
 
 bool cpu::hostHas(std::string_view feature) {

@@ -10,7 +10,9 @@
 // does not enable it. AMX is not reported: a process must ask for it first.
 //
 // The environment variable QUERN_CPU_WITHOUT takes features away, as in
-// "avx512vnni,avx512bf16": to run what another machine would.
+// "avx512vnni,avx512bf16": to run what another machine would. A name that is
+// no feature is an error wherever code is chosen by features. The variable is
+// not read in programs with more rights than their user.
 //
 // Bits: Intel SDM volume 2A, CPUID leaves 1, 7 (subleaves 0 and 1) and
 // 0x80000001; register state from XCR0 (XGETBV), volume 1 chapter 13.
@@ -19,6 +21,8 @@
 
 #ifndef QUERN_DEVICE_CPU_CPUFEATURES_H
 #define QUERN_DEVICE_CPU_CPUFEATURES_H
+
+#include "runtime/core/Result.h"
 
 #include <span>
 #include <string>
@@ -32,6 +36,9 @@ namespace cpu {
 /// Sorted; detected once, less what QUERN_CPU_WITHOUT names. Empty on
 /// processors other than x86-64.
 std::span<const std::string> hostFeatures();
+
+/// InvalidArgument where QUERN_CPU_WITHOUT names what is no feature.
+Result<void> checkWithout();
 
 bool hostHas(std::string_view feature);
 

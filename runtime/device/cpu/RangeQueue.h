@@ -42,7 +42,8 @@ public:
 
   /// Takes ranges until none is left.
   void work(unsigned worker) {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < ranges;) {
+    for (int64_t i;
+         (i = next.fetch_add(1, std::memory_order_relaxed)) < ranges;) {
       // Neither product overflows: i * perRange < grains.
       int64_t begin = i * perRange * grain;
       int64_t end = i + 1 == ranges ? items : (i + 1) * perRange * grain;

@@ -35,8 +35,10 @@ static std::vector<std::string> expand(const std::string &pattern) {
   return paths;
 }
 
+/// What says which code is loaded counts only in programs that have no more
+/// rights than their user.
 static std::string environment(const char *name) {
-  const char *value = std::getenv(name);
+  const char *value = secure_getenv(name);
   return value ? value : "";
 }
 

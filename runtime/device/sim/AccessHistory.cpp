@@ -358,5 +358,7 @@ void AccessHistory::collect(std::span<const std::span<State>> cells) {
   memo.fill(Memo());
   recent.fill(0);
   // What is in use may be large: look again when it has doubled.
-  limit = std::max(size_t(1) << 18, nodes.size() * 2);
+  limit = std::max(leastLimit, nodes.size() * 2);
+  recordLimit = std::max(leastLimit * 4, records.size() * 2);
+  readerLimit = std::max(leastLimit * 8, readers.size() * 2);
 }

@@ -152,7 +152,10 @@ public:
   }
 
   /// True when it is time to call collect() with all cells in use.
-  bool isFull() const { return nodes.size() > limit; }
+  bool isFull() const {
+    return nodes.size() > limit || records.size() > recordLimit ||
+           readers.size() > readerLimit;
+  }
   void collect(std::span<const std::span<State>> cells);
 
 private:
@@ -196,7 +199,10 @@ private:
   std::vector<uint32_t> kept; ///< Of transition(), to save allocations.
   std::array<Memo, 512> memo;
   std::array<uint32_t, 128> recent = {}; ///< Records, by agent.
-  size_t limit = size_t(1) << 18;
+  static constexpr size_t leastLimit = size_t(1) << 18;
+  size_t limit = leastLimit;
+  size_t recordLimit = leastLimit * 4;
+  size_t readerLimit = leastLimit * 8;
 };
 
 } // namespace sim

@@ -53,12 +53,13 @@ template <Op op, typename T> T combine(T old, T value, T second) {
 }
 
 /// An atomic that changes nothing may be a try for a lock.
-void finishAtomic(Warp &warp, const Instr &instr, bool changed) {
+void finishAtomic(Warp &warp, const Instr &instr, bool changed, uint32_t good,
+                  std::byte *const (&pointers)[32], uint32_t bytes) {
   Launch &launch = *warp.block->launch;
   if (changed)
     launch.changed();
   else if (instr.slots[0])
-    launch.mayPoll(warp, instr);
+    launch.mayPoll(warp, instr, hashOfPlaces(good, pointers, bytes));
 }
 
 /// slots: result (0 for red), value, second value of cas.
@@ -80,7 +81,7 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
-  finishAtomic(warp, instr, changed);
+  finishAtomic(warp, instr, changed, good, pointers, sizeof(T));
 }
 
 template <typename Word, bool bfloat>
@@ -106,7 +107,7 @@ void atomicAddHalf(Warp &warp, const Instr &instr) {
     if (result)
       result[lane] = old;
   });
-  finishAtomic(warp, instr, true);
+  finishAtomic(warp, instr, true, good, pointers, sizeof(Word));
 }
 
 /// Vectors, and minima and maxima of 16-bit floats: one element after the
@@ -131,7 +132,7 @@ template <typename R> void atomicVector(Warp &warp, const Instr &instr) {
       reduce(at, reinterpret_cast<const std::byte *>(&value), sizeof(R));
     }
   });
-  finishAtomic(warp, instr, true);
+  finishAtomic(warp, instr, true, good, pointers, bytes);
 }
 
 void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
@@ -216,6 +217,7 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   Type type = b.type();
   b.instr.space = space < 0    ? AddressSpace::Generic
                   : space == 0 ? AddressSpace::Global
+                  : space == 3 ? AddressSpace::SharedCluster
                                : AddressSpace::Shared;
   int vector = b.takeOneOf({"v2", "v4", "v8"});
   bool halves = !type.isInteger() && (type.bytes == 2 || type.packed);

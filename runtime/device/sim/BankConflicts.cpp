@@ -20,42 +20,45 @@ using namespace quern::sim;
 #define QUERN_SIM_CLONES
 #endif
 
-/// One bit for the group of banks each lane uses, for accesses of
-/// 1 << `shift` bytes; returns all address bits ever set.
+/// One bit for the group of banks each active lane uses, for accesses of
+/// 1 << `shift` bytes; returns all address bits they ever set.
 QUERN_SIM_CLONES static uint32_t bankGroups(const uint64_t *addresses,
-                                            uint32_t shift, uint32_t *groups) {
+                                            uint32_t lanes, uint32_t shift,
+                                            uint32_t *groups) {
   uint32_t mask = (128u >> shift) - 1, any = 0;
   for (unsigned lane = 0; lane < 32; ++lane) {
     uint32_t address = static_cast<uint32_t>(addresses[lane]);
-    groups[lane] = 1u << (address >> shift & mask);
-    any |= address;
+    uint32_t active = lanes >> lane & 1;
+    groups[lane] = active << (address >> shift & mask);
+    any |= address & (0u - active);
   }
   return any;
 }
 
-/// Whether each lane of every phase has banks of its own.
-static bool allBanksDiffer(const LaneAddresses &addresses, uint32_t bytes,
-                           unsigned lanesPerPhase) {
+/// Whether each active lane of every phase has banks of its own.
+static bool allBanksDiffer(const LaneAddresses &addresses, uint32_t lanes,
+                           uint32_t bytes, unsigned lanesPerPhase) {
   uint32_t groups[32];
-  uint32_t any = bankGroups(
-      addresses.value, static_cast<uint32_t>(__builtin_ctz(bytes)), groups);
+  uint32_t any =
+      bankGroups(addresses.value, lanes,
+                 static_cast<uint32_t>(__builtin_ctz(bytes)), groups);
   if (any % bytes)
     return false;
+  int distinct = 0;
   for (unsigned first = 0; first < 32; first += lanesPerPhase) {
     uint32_t taken = 0;
     for (unsigned i = 0; i < lanesPerPhase; ++i)
       taken |= groups[first + i];
-    if (static_cast<unsigned>(__builtin_popcount(taken)) != lanesPerPhase)
-      return false;
+    distinct += __builtin_popcount(taken);
   }
-  return true;
+  return distinct == __builtin_popcount(lanes);
 }
 
 unsigned sim::bankConflicts(const LaneAddresses &addresses, uint32_t lanes,
                             uint32_t bytes) {
   unsigned lanesPerPhase = bytes >= 16 ? 8 : bytes == 8 ? 16 : 32;
-  if (lanes == ~uint32_t(0) && (bytes == 4 || bytes == 8 || bytes == 16) &&
-      allBanksDiffer(addresses, bytes, lanesPerPhase))
+  if ((bytes == 4 || bytes == 8 || bytes == 16) &&
+      allBanksDiffer(addresses, lanes, bytes, lanesPerPhase))
     return 0;
   unsigned extra = 0;
   for (unsigned first = 0; first < 32; first += lanesPerPhase) {

@@ -151,6 +151,13 @@ void wholeWarpOnly(Warp &warp, const Instr &instr, ExecFn action) {
   warp.block->stopped = true;
 }
 
+void arriveWhole(Warp &warp, const Instr &instr) {
+  wholeWarpOnly(warp, instr, arriveCluster);
+}
+void waitWhole(Warp &warp, const Instr &instr) {
+  wholeWarpOnly(warp, instr, waitCluster);
+}
+
 void decodeClusterBarrier(InstrBuilder &b) {
   b.requireTarget(90, "barrier.cluster");
   int action = b.takeOneOf({"arrive", "wait"});
@@ -162,13 +169,7 @@ void decodeClusterBarrier(InstrBuilder &b) {
   if ((action == 0 && order == 1) || (action == 1 && order == 0))
     return b.refuse("arrivals release and waits acquire");
   b.instr.order = order == 2 ? Order::Relaxed : Order::AcqRel;
-  b.instr.exec =
-      action == 0 ? [](Warp &warp,
-                       const Instr &
-                           instr) { wholeWarpOnly(warp, instr, arriveCluster); }
-                  : [](Warp &warp, const Instr &instr) {
-                      wholeWarpOnly(warp, instr, waitCluster);
-                    };
+  b.instr.exec = action == 0 ? arriveWhole : waitWhole;
 }
 
 void syncWarp(Warp &warp, const Instr &instr) {

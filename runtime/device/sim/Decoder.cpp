@@ -436,9 +436,14 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
   builder.finish();
   // Fences alone carry no message.
   const Instr &done = builder.instr;
-  bool maybeGlobal = done.space == AddressSpace::Generic ||
-                     (done.space == AddressSpace::Global && done.address.slot);
-  if (maybeGlobal && done.order != Order::Weak)
+  bool isAccess = done.instrClass == InstrClass::Memory ||
+                  done.instrClass == InstrClass::Atomic;
+  bool maybeGlobal = isAccess && (done.space == AddressSpace::Generic ||
+                                  done.space == AddressSpace::Global);
+  // Asynchronous reductions are atomics, too.
+  bool reduces = std::count(statement.modifiers.begin(),
+                            statement.modifiers.end(), "reduce") > 0;
+  if ((maybeGlobal && done.order != Order::Weak) || reduces)
     kernel.communicates = true;
   if (!failed)
     kernel.code.push_back(builder.instr);

@@ -123,6 +123,7 @@ struct Warp {
   uint64_t clusterPhase = 0;    ///< The phase it arrived in.
   uint64_t pollProgress = ~uint64_t(0);
   uint32_t idlePolls = 0;
+  uint64_t pollSeen = 0;
   uint32_t pollInstr = noInstr;
   std::string pollWhat; ///< Empty for what only may be a poll.
 
@@ -256,8 +257,9 @@ struct Launch {
   /// in a deadlock's report.
   void poll(Warp &warp, const Instr &instr, const std::string &what);
   /// A strong load, or an atomic that changed nothing: repeated at the same
-  /// instruction without any progress, it is a poll.
-  void mayPoll(Warp &warp, const Instr &instr);
+  /// instruction with the same addresses and values (`seen` is a hash of them)
+  /// without any progress, it is a poll.
+  void mayPoll(Warp &warp, const Instr &instr, uint64_t seen);
 
   uint32_t clusterBlocks() const {
     return clusterSize[0] * clusterSize[1] * clusterSize[2];

@@ -76,12 +76,8 @@ void completeBytes(Warp &warp, const Instr &instr) {
   });
 }
 
-enum ArriveFlag : uint8_t {
-  expects = 1, ///< slots[1] is a number of bytes, else a count.
-  relaxed = 2,
-  drop = 4,
-  noComplete = 8,
-};
+// Flags of an arrival; with `expects`, slots[1] is a number of bytes.
+constexpr uint8_t expects = 1, relaxed = 2, drop = 4, noComplete = 8;
 
 /// slots: state (0: none), count or bytes (0: none).
 void arrive(Warp &warp, const Instr &instr) {
@@ -116,7 +112,7 @@ void pendingCount(Warp &warp, const Instr &instr) {
   });
 }
 
-enum WaitFlag : uint8_t { byParity = 1, waitRelaxed = 2 };
+constexpr uint8_t byParity = 1, waitRelaxed = 2;
 
 /// slots: predicate, state or parity.
 void wait(Warp &warp, const Instr &instr) {

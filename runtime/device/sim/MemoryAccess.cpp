@@ -39,6 +39,24 @@ LaneAddresses sim::computeAddresses(Warp &warp, const Address &address) {
   return result;
 }
 
+uint64_t sim::hashOfPlaces(uint32_t lanes, std::byte *const (&pointers)[32],
+                           uint32_t bytes) {
+  uint64_t hash = lanes;
+  auto mix = [&](uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+  };
+  forActiveLanes(lanes, [&](int lane) {
+    mix(reinterpret_cast<uint64_t>(pointers[lane]));
+    for (uint32_t at = 0; at < bytes; at += 8) {
+      uint64_t word = 0;
+      std::memcpy(&word, pointers[lane] + at, std::min(bytes - at, 8u));
+      mix(word);
+    }
+  });
+  return hash;
+}
+
 //===----------------------------------------------------------------------===//
 // Global memory
 //===----------------------------------------------------------------------===//

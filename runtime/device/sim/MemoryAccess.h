@@ -94,6 +94,10 @@ std::string blockName(const Launch &launch, uint32_t linear);
 /// "offset 16 of x"
 std::string describeGlobal(Launch &launch, uint64_t address);
 
+/// A hash of the lanes' addresses and of what is there, to recognise polling.
+uint64_t hashOfPlaces(uint32_t lanes, std::byte *const (&pointers)[32],
+                      uint32_t bytes);
+
 /// How many passes a shared-memory access takes beyond the least possible.
 /// Accesses of 8 and 16 bytes are served by halves and quarters of a warp.
 unsigned bankConflicts(const LaneAddresses &addresses, uint32_t lanes,

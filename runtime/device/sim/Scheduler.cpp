@@ -270,12 +270,14 @@ void Launch::poll(Warp &warp, const Instr &instr, const std::string &what) {
   warp.pollWhat = what;
 }
 
-void Launch::mayPoll(Warp &warp, const Instr &instr) {
+void Launch::mayPoll(Warp &warp, const Instr &instr, uint64_t seen) {
   uint32_t at = static_cast<uint32_t>(&instr - kernel->code.data());
   // The first time round nothing is known yet.
-  bool again = warp.pollInstr == at && warp.pollProgress == progress;
+  bool again = warp.pollInstr == at && warp.pollProgress == progress &&
+               warp.pollSeen == seen;
   if (!again)
-    warp.idlePolls = 0;
+    warp.pollProgress = ~uint64_t(0);
+  warp.pollSeen = seen;
   notePoll(*this, warp, at);
   warp.pollWhat.clear();
   // A loop may read an array of flags: give others a turn, but wait for many

@@ -24,8 +24,9 @@
 //   Context  the memory of one run in flight, sized for ranges of the layer's
 //            symbols. One run at a time; contexts are independent.
 //   run      launches only. It does not compile, allocate, or wait for a
-//            device (see `Context::run`), and refuses symbol values the
-//            context was not prepared for.
+//            device, unless operands in host memory must be copied to one (see
+//            `Context::run`), and refuses symbol values the context was not
+//            prepared for.
 //
 // Symbols (`M`) get their values from the shapes passed in. Operands are named
 // as in the layer's text; a quantized one has two parts, `w.codes` and
@@ -106,7 +107,10 @@ public:
   /// Runs the layer. On the CPU it returns when the outputs are written. On
   /// CUDA with device addresses it only enqueues on `stream` (a CUstream; null
   /// for the context's own, see `synchronize`); operands in host memory are
-  /// copied and the call then waits.
+  /// copied and the call then waits. The device memory for such a copy is
+  /// allocated in the first run that needs it, for the largest size the context
+  /// was prepared for, and kept: a host that passes device addresses never pays
+  /// for it.
   ///
   /// Outputs must not overlap each other or any input. A second call while one
   /// is in flight on another thread is refused. What was enqueued uses the
@@ -183,8 +187,9 @@ QUERN_API Result<Layer> loadFile(const std::string &path,
 struct CompileOptions {
   std::string target = "cpu";
   std::shared_ptr<Executor> executor;
-  /// Numerics "strict" or "fast" and other settings of the compiler, each
-  /// "name=value"; unknown ones are refused by the compiler.
+  /// Settings of the compiler, each "name=value": "fuse=all" (the default) or
+  /// "fuse=none", "layer=NAME" for a text with several layers, and
+  /// "numerics=strict", the only mode there is; any other is refused.
   std::vector<std::string> settings;
   /// Folder of compiled modules; empty for the default ($QUERN_CACHE, else
   /// $XDG_CACHE_HOME/quern, else ~/.cache/quern).

@@ -11,8 +11,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/conformance/Codecs.h"
 #include "tests/conformance/Bench.h"
+#include "tests/conformance/Codecs.h"
 
 #include <algorithm>
 #include <cstring>
@@ -83,8 +83,8 @@ void run(Bench &bench, const char *kernel, unsigned blocks) {
     };
     wide(0) += y;
     wide(1) = std::min(wide(1), y);
-    wide(2) = static_cast<uint64_t>(std::max(static_cast<int64_t>(wide(2)),
-                                             static_cast<int64_t>(y)));
+    wide(2) = static_cast<uint64_t>(
+        std::max(static_cast<int64_t>(wide(2)), static_cast<int64_t>(y)));
     wide(3) ^= y;
     doubleSum[s] += static_cast<double>(y & 255);
   }

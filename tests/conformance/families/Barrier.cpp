@@ -5,8 +5,8 @@
 //===----------------------------------------------------------------------===//
 //
 // PTX ISA: "barrier{.cta}", "mbarrier", and the memory consistency model for
-// the barrier of a grid. What is tested is that data passes: a barrier that does
-// not hold its threads gives other values.
+// the barrier of a grid. What is tested is that data passes: a barrier that
+// does not hold its threads gives other values.
 //
 //===----------------------------------------------------------------------===//
 
@@ -60,8 +60,7 @@ void grid(Bench &bench) {
   bench.launch("barrier_grid",
                {.grid = {blocks}, .block = {n}, .cooperative = true},
                bench.input(in), data, bench.inout(zero, "counter"), out);
-  bench.expectBits("sums over all blocks", expected,
-                   bench.read<uint32_t>(out));
+  bench.expectBits("sums over all blocks", expected, bench.read<uint32_t>(out));
 }
 
 void mbarriers(Bench &bench) {

@@ -98,9 +98,9 @@ void dependent(Bench &bench) {
 } // namespace
 
 std::vector<Case> conformance::clusterCases() {
-  return {{"distributed shared memory, mapa, cluster barrier", "cluster",
-           memory},
-          {"st.async, remote mbarrier arrive", "cluster", asynchronous},
-          {"elect.sync", "cluster", elect},
-          {"griddepcontrol", "cluster", dependent}};
+  return {
+      {"distributed shared memory, mapa, cluster barrier", "cluster", memory},
+      {"st.async, remote mbarrier arrive", "cluster", asynchronous},
+      {"elect.sync", "cluster", elect},
+      {"griddepcontrol", "cluster", dependent}};
 }

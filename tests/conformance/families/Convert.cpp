@@ -1,4 +1,4 @@
-//===- Convert.cpp - cvt ----------------------------------------------------===//
+//===- Convert.cpp - cvt --------------------------------------------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -75,11 +75,12 @@ Case integers() {
     return [r](U a, U, U) { return toInteger(f(a), r, s32Least, s32Most); };
   };
   auto fromS32 = [](Round r) {
-    return [r](U a, U, U) {
-      return encode(f32, static_cast<S>(a), r, false, 0);
-    };
+    return
+        [r](U a, U, U) { return encode(f32, static_cast<S>(a), r, false, 0); };
   };
-  auto rounded = [](Round r) { return [r](U a, U, U) { return integral(a, r); }; };
+  auto rounded = [](Round r) {
+    return [r](U a, U, U) { return integral(a, r); };
+  };
   constexpr Round even = Round::Even;
   auto byte = [](S x) { return static_cast<U>(x) & 0xff; };
   return rowsCase<U>(
@@ -139,15 +140,25 @@ Case integers() {
 /// Both sources into a pair of the format.
 Row<U> pair(const char *name, Format format, Round round, bool saturate, U nan,
             bool withRelu = false) {
-  return {name, [=](U a, U b, U) {
-            auto one = [&](U x) {
-              double value = withRelu ? relu(f(x)) : f(x);
-              return encode(format, value, round, saturate, nan);
-            };
-            // fp6 sits in a byte; fp4's pair fills one.
-            int width = format.bits() == 4 ? 4 : format.bits() > 8 ? 16 : 8;
-            return one(a) << width | one(b);
-          }};
+  // fp6 sits in a byte; fp4's pair fills one.
+  int width = format.bits() == 4 ? 4 : format.bits() > 8 ? 16 : 8;
+  Row<U> row = {name, [=](U a, U b, U) {
+                  auto one = [&](U x) {
+                    double value = withRelu ? relu(f(x)) : f(x);
+                    return encode(format, value, round, saturate, nan);
+                  };
+                  return one(a) << width | one(b);
+                }};
+  // Whether relu(-0) is -0 is not said.
+  if (withRelu)
+    row.canonical = [=](U x) {
+      U minusZero = 1u << (format.bits() - 1), mask = minusZero * 2 - 1;
+      for (int shift : {0, width})
+        if ((x >> shift & mask) == minusZero)
+          x &= ~(minusZero << shift);
+      return x;
+    };
+  return row;
 }
 
 Case halves() {
@@ -164,16 +175,17 @@ Case halves() {
        pair("rn.bf16x2.f32", bf16, Round::Even, false, 0x7fff),
        pair("rz.bf16x2.f32", bf16, Round::Zero, false, 0x7fff),
        pair("rn.relu.bf16x2.f32", bf16, Round::Even, false, 0x7fff, true),
-       one("rn.f16.f32", f16, Round::Even), one("rz.f16.f32", f16, Round::Zero),
-       one("rm.f16.f32", f16, Round::Down), one("rp.f16.f32", f16, Round::Up),
+       one("rn.f16.f32", f16, Round::Even),
+       one("rz.f16.f32", f16, Round::Zero),
+       one("rm.f16.f32", f16, Round::Down),
+       one("rp.f16.f32", f16, Round::Up),
        one("rn.bf16.f32", bf16, Round::Even),
        // The lower 13 bits of a tf32 number are not looked at.
        {"rna.tf32.f32",
         [](U a, U, U) {
           return encode(tf32, f(a), Round::Away, false, 0x3ffff) << 13;
         },
-        -1,
-        [](U x) { return std::isnan(f(x)) ? 0x7fffffff : x & 0xffffe000; }},
+        -1, [](U x) { return std::isnan(f(x)) ? 0x7fffffff : x & 0xffffe000; }},
        {"f32.f16",
         [](U a, U, U) {
           return encode(f32, decode(f16, a & 0xffff), Round::Even, false,
@@ -253,17 +265,19 @@ Case fp4() {
        pair("relu.e2m1x2.f32", e2m1, Round::Even, true, 0x7, true),
        pair("e2m3x2.f32", e2m3, Round::Even, true, 0x1f),
        pair("e3m2x2.f32", e3m2, Round::Even, true, 0x1f),
-       widen("f16x2.e2m1x2", e2m1), widen("f16x2.e2m3x2", e2m3),
-       widen("f16x2.e3m2x2", e3m2), scale("rz.ue8m0x2.f32", Round::Zero),
+       widen("f16x2.e2m1x2", e2m1),
+       widen("f16x2.e2m3x2", e2m3),
+       widen("f16x2.e3m2x2", e3m2),
+       scale("rz.ue8m0x2.f32", Round::Zero),
        scale("rp.ue8m0x2.f32", Round::Up),
        {"bf16x2.ue8m0x2",
         [](U a, U, U) {
           auto one = [](U code) {
-            return code == 0xff ? 0x7fffu
-                                : encode(bf16,
-                                         std::ldexp(1, static_cast<int>(code) -
-                                                           127),
-                                         Round::Even, false, 0);
+            return code == 0xff
+                       ? 0x7fffu
+                       : encode(bf16,
+                                std::ldexp(1, static_cast<int>(code) - 127),
+                                Round::Even, false, 0);
           };
           return one(a >> 8 & 0xff) << 16 | one(a & 0xff);
         }}},

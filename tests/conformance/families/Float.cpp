@@ -60,15 +60,16 @@ Case sums() {
     return [r](U a, U b, U) { return result(f(a) * f(b), r); };
   };
   auto fma = [](Round r) {
-    return [r](U a, U b, U c) {
-      return result(fmaToOdd(f(a), f(b), f(c), r), r);
-    };
+    return
+        [r](U a, U b, U c) { return result(fmaToOdd(f(a), f(b), f(c), r), r); };
   };
   constexpr Round even = Round::Even;
   return rowsCase<U>(
       "f32 sums and products", "float", "float_sums",
-      {row("add.rn", add(even)), row("add.rz", add(Round::Zero)),
-       row("add.rm", add(Round::Down)), row("add.rp", add(Round::Up)),
+      {row("add.rn", add(even)),
+       row("add.rz", add(Round::Zero)),
+       row("add.rm", add(Round::Down)),
+       row("add.rp", add(Round::Up)),
        row("add.rn.ftz",
            [](U a, U b, U) {
              return flushedResult(addToOdd(flushed(a), flushed(b), even));
@@ -78,19 +79,25 @@ Case sums() {
              return result(saturated(addToOdd(f(a), f(b), even)), even);
            }),
        row("sub.rn",
-           [](U a, U b, U) { return result(addToOdd(f(a), -f(b), even), even); }),
+           [](U a, U b, U) {
+             return result(addToOdd(f(a), -f(b), even), even);
+           }),
        row("sub.rm",
            [](U a, U b, U) {
              return result(addToOdd(f(a), -f(b), Round::Down), Round::Down);
            }),
-       row("mul.rn", mul(even)), row("mul.rz", mul(Round::Zero)),
-       row("mul.rm", mul(Round::Down)), row("mul.rp", mul(Round::Up)),
+       row("mul.rn", mul(even)),
+       row("mul.rz", mul(Round::Zero)),
+       row("mul.rm", mul(Round::Down)),
+       row("mul.rp", mul(Round::Up)),
        row("mul.rn.ftz",
            [](U a, U b, U) { return flushedResult(flushed(a) * flushed(b)); }),
        row("mul.rn.sat",
            [](U a, U b, U) { return result(saturated(f(a) * f(b)), even); }),
-       row("fma.rn", fma(even)), row("fma.rz", fma(Round::Zero)),
-       row("fma.rm", fma(Round::Down)), row("fma.rp", fma(Round::Up)),
+       row("fma.rn", fma(even)),
+       row("fma.rz", fma(Round::Zero)),
+       row("fma.rm", fma(Round::Down)),
+       row("fma.rp", fma(Round::Up)),
        row("fma.rn.ftz",
            [](U a, U b, U c) {
              return flushedResult(
@@ -111,9 +118,8 @@ Case quotients() {
       {Round::Down, "rm"},
       {Round::Up, "rp"}};
   for (auto [r, name] : rounds)
-    rows.push_back(lenient("div", [r = r](U a, U b, U) {
-      return result(f(a) / f(b), r);
-    }));
+    rows.push_back(lenient(
+        "div", [r = r](U a, U b, U) { return result(f(a) / f(b), r); }));
   for (auto [r, name] : rounds)
     rows.push_back(
         lenient("rcp", [r = r](U a, U, U) { return result(1 / f(a), r); }));
@@ -145,22 +151,26 @@ Case choices() {
       {row("min", [](U a, U b, U) { return smaller(a, b, false); }),
        row("max", [](U a, U b, U) { return smaller(a, b, true); }),
        row("min.NaN",
-           [](U a, U b, U) { return either(a, b) ? nan : smaller(a, b, false); }),
+           [](U a, U b, U) {
+             return either(a, b) ? nan : smaller(a, b, false);
+           }),
        row("max.NaN",
-           [](U a, U b, U) { return either(a, b) ? nan : smaller(a, b, true); }),
+           [](U a, U b, U) {
+             return either(a, b) ? nan : smaller(a, b, true);
+           }),
        row("min.ftz",
            [](U a, U b, U) {
              return smaller(flushBits(a), flushBits(b), false);
            }),
        row("max.ftz",
-           [](U a, U b, U) { return smaller(flushBits(a), flushBits(b), true); }),
+           [](U a, U b, U) {
+             return smaller(flushBits(a), flushBits(b), true);
+           }),
        lenient("abs", [](U a, U, U) { return a & 0x7fffffff; }),
        lenient("neg", [](U a, U, U) { return a ^ 0x80000000; }),
        lenient("abs.ftz", [](U a, U, U) { return flushBits(a) & 0x7fffffff; }),
        lenient("copysign",
-               [](U a, U b, U) {
-                 return (a & 0x80000000) | (b & 0x7fffffff);
-               }),
+               [](U a, U b, U) { return (a & 0x80000000) | (b & 0x7fffffff); }),
        row("setp.eq", [](U a, U b, U) -> U { return f(a) == f(b); }),
        row("setp.ne",
            [](U a, U b, U) -> U { return !either(a, b) && f(a) != f(b); }),
@@ -185,10 +195,9 @@ Case choices() {
              return f(a) == 0 || (std::isfinite(f(a)) && (a & 0x7f800000));
            }),
        row("testp.subnormal",
-           [](U a, U, U) -> U {
-             return !(a & 0x7f800000) && (a & 0x7fffff);
-           }),
-       row("testp.notanumber", [](U a, U, U) -> U { return std::isnan(f(a)); })},
+           [](U a, U, U) -> U { return !(a & 0x7f800000) && (a & 0x7fffff); }),
+       row("testp.notanumber",
+           [](U a, U, U) -> U { return std::isnan(f(a)); })},
       specials);
 }
 
@@ -214,7 +223,8 @@ void approximations(Bench &bench) {
   // The ISA's figures. tanh: 2^-10.987 relative; lg2: 2^-22.6 absolute within
   // (0.5, 2), relative 2^-22 elsewhere; div.full: 2 ulp.
   const Approximation rows[] = {
-      {"ex2.approx.ftz", [](double a, double) {
+      {"ex2.approx.ftz",
+       [](double a, double) {
          double value = std::exp2(a);
          return value < 0x1p-126 ? 0 : value; // .ftz
        },
@@ -237,10 +247,10 @@ void approximations(Bench &bench) {
       expected.push_back(value);
       bits.push_back(all[r * n + i]);
       actual.push_back(f(bits.back()));
-      tolerance.push_back(std::isfinite(value) ? rows[r].relative *
-                                                         std::fabs(value) +
-                                                     rows[r].absolute
-                                               : 0);
+      tolerance.push_back(std::isfinite(value)
+                              ? rows[r].relative * std::fabs(value) +
+                                    rows[r].absolute
+                              : 0);
     }
     bench.expectNear(rows[r].name, expected, actual, tolerance, bits);
   }

@@ -30,18 +30,16 @@ using Operation = double (*)(double a, double b, double c);
 /// Applies an operation on both halves.
 Row<U> packed(const char *name, Format format, Operation operation,
               bool canonicalNan = true, bool anyZero = false) {
-  Row<U> row = {name, [=](U a, U b, U c) {
-                  U both = 0;
-                  for (int h = 0; h < 2; ++h) {
-                    auto half = [&](U x) {
-                      return decode(format, x >> 16 * h & 0xffff);
-                    };
-                    double value = operation(half(a), half(b), half(c));
-                    both |= encode(format, value, Round::Even, false, 0x7fff)
-                            << 16 * h;
-                  }
-                  return both;
-                }};
+  Row<U> row = {
+      name, [=](U a, U b, U c) {
+        U both = 0;
+        for (int h = 0; h < 2; ++h) {
+          auto half = [&](U x) { return decode(format, x >> 16 * h & 0xffff); };
+          double value = operation(half(a), half(b), half(c));
+          both |= encode(format, value, Round::Even, false, 0x7fff) << 16 * h;
+        }
+        return both;
+      }};
   // Signs and payloads of NaNs that are only moved are not defined.
   if (!canonicalNan || anyZero)
     row.canonical = [=](U x) {
@@ -111,18 +109,19 @@ std::vector<Case> conformance::halfCases() {
                    packed("abs", f16, magnitude, false)},
                   specials),
       rowsCase<U>("bf16x2 arithmetic", "half", "half_bf16x2",
-                  {packed("fma", bf16, fused), packed("fma.relu", bf16, fmaRelu, true, true),
+                  {packed("fma", bf16, fused),
+                   packed("fma.relu", bf16, fmaRelu, true, true),
                    packed("min", bf16, least), packed("max", bf16, most),
                    packed("max.NaN", bf16, mostNan),
                    packed("neg", bf16, negate, false),
                    packed("abs", bf16, magnitude, false)},
                   specials),
-      rowsCase<U>("bf16x2 sums and products", "half_90", "half_bf16x2_sums",
-                  {packed("add", bf16, add), packed("sub", bf16, sub),
-                   packed("mul", bf16, mul),
-                   {"cvt.f32.bf16", [](U a, U, U) { return a << 16; }, -1,
-                    [](U x) {
-                      return std::isnan(decode(f32, x)) ? 0x7fffffff : x;
-                    }}},
-                  specials)};
+      rowsCase<U>(
+          "bf16x2 sums and products", "half_90", "half_bf16x2_sums",
+          {packed("add", bf16, add),
+           packed("sub", bf16, sub),
+           packed("mul", bf16, mul),
+           {"cvt.f32.bf16", [](U a, U, U) { return a << 16; }, -1,
+            [](U x) { return std::isnan(decode(f32, x)) ? 0x7fffffff : x; }}},
+          specials)};
 }

@@ -24,8 +24,9 @@ using S = int32_t;
 using L = uint64_t;
 using SL = int64_t;
 
-const Words edges = {0, 1, 2, 0x7fffffff, 0x80000000, 0x80000001, 0xffffffff,
-                     0xffff, 0x10000, 31, 32, 33, 0x00ff00ff};
+const Words edges = {0,          1,          2,         0x7fffffff, 0x80000000,
+                     0x80000001, 0xffffffff, 0xffff,    0x10000,    31,
+                     32,         33,         0x00ff00ff};
 
 S clampS(SL value) {
   return static_cast<S>(std::clamp<SL>(value, INT32_MIN, INT32_MAX));
@@ -74,8 +75,9 @@ template <typename A, typename B> U dot4(U a, U b, U c) {
 }
 template <typename A, typename B> U dot2(U a, U b, U c, int half) {
   for (int i = 0; i < 2; ++i)
-    c += static_cast<U>(static_cast<S>(static_cast<A>(a >> 16 * i)) *
-                        static_cast<S>(static_cast<B>(b >> 8 * (2 * half + i))));
+    c +=
+        static_cast<U>(static_cast<S>(static_cast<A>(a >> 16 * i)) *
+                       static_cast<S>(static_cast<B>(b >> 8 * (2 * half + i))));
   return c;
 }
 
@@ -114,8 +116,10 @@ Case sums() {
       "integer sums and products", "integer", "integer_sums",
       {{"add.u32", [](U a, U b, U) { return a + b; }},
        {"sub.s32", [](U a, U b, U) { return a - b; }},
-       {"add.sat.s32", [](U a, U b, U) -> U { return clampS(SL(S(a)) + S(b)); }},
-       {"sub.sat.s32", [](U a, U b, U) -> U { return clampS(SL(S(a)) - S(b)); }},
+       {"add.sat.s32",
+        [](U a, U b, U) -> U { return clampS(SL(S(a)) + S(b)); }},
+       {"sub.sat.s32",
+        [](U a, U b, U) -> U { return clampS(SL(S(a)) - S(b)); }},
        {"mul.lo.u32", [](U a, U b, U) { return a * b; }},
        {"mul.hi.u32", [](U a, U b, U) { return U(L(a) * b >> 32); }},
        {"mul.hi.s32", [](U a, U b, U) { return U(SL(S(a)) * S(b) >> 32); }},
@@ -232,8 +236,7 @@ Case wide() {
       {{"add.u64", [=](U a, U b, U c) { return x(a, b) + x(b, c); }},
        {"sub.s64", [=](U a, U b, U c) { return x(a, b) - x(b, c); }},
        {"mul.lo.u64", [=](U a, U b, U c) { return x(a, b) * x(b, c); }},
-       {"mul.hi.u64",
-        [=](U a, U b, U c) { return mulHigh(x(a, b), x(b, c)); }},
+       {"mul.hi.u64", [=](U a, U b, U c) { return mulHigh(x(a, b), x(b, c)); }},
        {"mul.hi.s64",
         [=](U a, U b, U c) {
           return L(static_cast<__int128>(SL(x(a, b))) * SL(x(b, c)) >> 64);
@@ -242,17 +245,13 @@ Case wide() {
         [=](U a, U b, U c) { return x(a, b) * x(b, c) + x(a, b); }},
        {"min.u64", [=](U a, U b, U c) { return std::min(x(a, b), x(b, c)); }},
        {"max.s64",
-        [=](U a, U b, U c) {
-          return L(std::max(SL(x(a, b)), SL(x(b, c))));
-        }},
+        [=](U a, U b, U c) { return L(std::max(SL(x(a, b)), SL(x(b, c)))); }},
        {"shl.b64",
         [=](U a, U b, U c) { return s(c) > 63 ? 0 : x(a, b) << s(c); }},
        {"shr.u64",
         [=](U a, U b, U c) { return s(c) > 63 ? 0 : x(a, b) >> s(c); }},
        {"shr.s64",
-        [=](U a, U b, U c) {
-          return L(SL(x(a, b)) >> std::min(s(c), 63u));
-        }},
+        [=](U a, U b, U c) { return L(SL(x(a, b)) >> std::min(s(c), 63u)); }},
        {"brev.b64",
         [=](U a, U b, U) {
           L d = 0;
@@ -261,9 +260,7 @@ Case wide() {
           return d;
         }},
        {"bfe.u64",
-        [=](U a, U b, U c) {
-          return extract(x(a, b), s(c), l(c), 63, false);
-        }},
+        [=](U a, U b, U c) { return extract(x(a, b), s(c), l(c), 63, false); }},
        {"bfe.s64",
         [=](U a, U b, U c) { return extract(x(a, b), s(c), l(c), 63, true); }},
        {"bfi.b64",

@@ -116,12 +116,10 @@ std::vector<Case> conformance::matrixLoadCases() {
     for (bool transposed : {false, true}) {
       std::string form =
           " x" + std::to_string(count) + (transposed ? " trans" : "");
-      cases.push_back({"ldmatrix" + form, "matrix_load", [=](Bench &bench) {
-                         load(bench, count, transposed);
-                       }});
-      cases.push_back({"stmatrix" + form, "matrix_store", [=](Bench &bench) {
-                         store(bench, count, transposed);
-                       }});
+      cases.push_back({"ldmatrix" + form, "matrix_load",
+                       [=](Bench &bench) { load(bench, count, transposed); }});
+      cases.push_back({"stmatrix" + form, "matrix_store",
+                       [=](Bench &bench) { store(bench, count, transposed); }});
     }
   cases.push_back({"movmatrix", "matrix_load", move});
   return cases;

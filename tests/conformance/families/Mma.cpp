@@ -75,50 +75,50 @@ int64_t valueOf(uint32_t bits, int width, bool isSigned) {
 
 Case integerCase(const char *name, const char *kernel, Shape s, bool signedA,
                  bool signedB, bool saturate = false) {
-  return {
-      name, "mma", [=](Bench &bench) {
-        Random &random = bench.random();
-        uint32_t mask = (1u << s.elementBits) - 1;
-        std::vector<uint32_t> a(s.m * s.k), b(s.k * 8);
-        std::vector<int32_t> c(s.m * 8);
-        for (uint32_t &x : a)
-          x = random.bits() & mask;
-        for (uint32_t &x : b)
-          x = random.bits() & mask;
-        // Without saturation sums wrap: start near the ends.
-        for (size_t i = 0; i < c.size(); ++i)
-          c[i] = saturate     ? INT32_MAX - static_cast<int>(random.below(1 << 20))
-                 : i % 3 == 0 ? INT32_MAX - static_cast<int>(random.below(999))
-                              : static_cast<int32_t>(random.bits()) / 2;
-        auto at = [&](const std::vector<uint32_t> &m, int r, int col,
-                      int columns) { return m[r * columns + col]; };
-        Words fa = fragments(s, s.aRegisters(), [&](int lane, int i) {
-          Place p = placeA(s, lane, i);
-          return at(a, p.row, p.column, s.k);
-        });
-        Words fb = fragments(s, s.bRegisters(), [&](int lane, int i) {
-          Place p = placeB(s, lane, i);
-          return at(b, p.row, p.column, 8);
-        });
-        int count = s.accumulators();
-        Words fc(32 * count), expected(32 * count);
-        for (int lane = 0; lane < 32; ++lane)
-          for (int i = 0; i < count; ++i) {
-            Place p = placeC(lane, i);
-            int64_t sum = c[p.row * 8 + p.column];
-            fc[lane * count + i] = static_cast<uint32_t>(sum);
-            for (int k = 0; k < s.k; ++k)
-              sum += valueOf(at(a, p.row, k, s.k), s.elementBits, signedA) *
-                     valueOf(at(b, k, p.column, 8), s.elementBits, signedB);
-            if (saturate)
-              sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
-            expected[lane * count + i] = static_cast<uint32_t>(sum);
-          }
-        Buffer out = bench.output(expected.size() * 4, "d");
-        bench.launch(kernel, {}, bench.input(fa, "a"), bench.input(fb, "b"),
-                     bench.input(fc, "c"), out);
-        bench.expectBits("d", expected, bench.read<uint32_t>(out));
-      }};
+  return {name, "mma", [=](Bench &bench) {
+            Random &random = bench.random();
+            uint32_t mask = (1u << s.elementBits) - 1;
+            std::vector<uint32_t> a(s.m * s.k), b(s.k * 8);
+            std::vector<int32_t> c(s.m * 8);
+            for (uint32_t &x : a)
+              x = random.bits() & mask;
+            for (uint32_t &x : b)
+              x = random.bits() & mask;
+            // Without saturation sums wrap: start near the ends.
+            for (size_t i = 0; i < c.size(); ++i)
+              c[i] =
+                  saturate ? INT32_MAX - static_cast<int>(random.below(1 << 20))
+                  : i % 3 == 0 ? INT32_MAX - static_cast<int>(random.below(999))
+                               : static_cast<int32_t>(random.bits()) / 2;
+            auto at = [&](const std::vector<uint32_t> &m, int r, int col,
+                          int columns) { return m[r * columns + col]; };
+            Words fa = fragments(s, s.aRegisters(), [&](int lane, int i) {
+              Place p = placeA(s, lane, i);
+              return at(a, p.row, p.column, s.k);
+            });
+            Words fb = fragments(s, s.bRegisters(), [&](int lane, int i) {
+              Place p = placeB(s, lane, i);
+              return at(b, p.row, p.column, 8);
+            });
+            int count = s.accumulators();
+            Words fc(32 * count), expected(32 * count);
+            for (int lane = 0; lane < 32; ++lane)
+              for (int i = 0; i < count; ++i) {
+                Place p = placeC(lane, i);
+                int64_t sum = c[p.row * 8 + p.column];
+                fc[lane * count + i] = static_cast<uint32_t>(sum);
+                for (int k = 0; k < s.k; ++k)
+                  sum += valueOf(at(a, p.row, k, s.k), s.elementBits, signedA) *
+                         valueOf(at(b, k, p.column, 8), s.elementBits, signedB);
+                if (saturate)
+                  sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
+                expected[lane * count + i] = static_cast<uint32_t>(sum);
+              }
+            Buffer out = bench.output(expected.size() * 4, "d");
+            bench.launch(kernel, {}, bench.input(fa, "a"), bench.input(fb, "b"),
+                         bench.input(fc, "c"), out);
+            bench.expectBits("d", expected, bench.read<uint32_t>(out));
+          }};
 }
 
 /// `special` puts NaN, infinities and subnormals among the operands.
@@ -136,7 +136,8 @@ void runFloat(Bench &bench, const char *kernel, const Shape &s,
     }
     return bits;
   };
-  std::vector<uint32_t> a = draw(formatA, s.m * s.k), b = draw(formatB, s.k * 8);
+  std::vector<uint32_t> a = draw(formatA, s.m * s.k),
+                        b = draw(formatB, s.k * 8);
   if (special) {
     uint32_t top = ((1u << formatA.exponentBits) - 1) << formatA.mantissaBits;
     a[3 * s.k + 1] = top | ((1u << formatA.mantissaBits) - 1); // NaN in row 3
@@ -188,17 +189,16 @@ void runFloat(Bench &bench, const char *kernel, const Shape &s,
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < count; ++i) {
       const FloatSum &sum = sums[lane * count + i];
-      uint32_t own = packed ? d[lane * registers + i / 2] >> (16 * (i % 2)) &
-                                  0xffff
-                            : d[lane * registers + i];
+      uint32_t own =
+          packed ? d[lane * registers + i / 2] >> (16 * (i % 2)) & 0xffff
+                 : d[lane * registers + i];
       bits.push_back(own);
       expected.push_back(sum.value());
       actual.push_back(decode(accumulator, own));
       double allowed = sumTolerance(sum, keptBits);
       if (packed && std::isfinite(sum.value())) // Rounded in every step.
-        allowed += std::ldexp(std::max(std::fabs(sum.value()),
-                                       sum.largestTerm()),
-                              -9);
+        allowed +=
+            std::ldexp(std::max(std::fabs(sum.value()), sum.largestTerm()), -9);
       tolerance.push_back(allowed);
     }
   std::string what = special ? "special values" : "d";

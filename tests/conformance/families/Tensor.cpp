@@ -79,10 +79,9 @@ struct Tensor {
     shape.box = problem.box;
     shape.swizzle = problem.swizzle;
     shape.fillNan = problem.nan;
-    shape.elementStrides =
-        problem.steps.empty()
-            ? std::vector<uint32_t>(problem.box.size(), 1)
-            : problem.steps;
+    shape.elementStrides = problem.steps.empty()
+                               ? std::vector<uint32_t>(problem.box.size(), 1)
+                               : problem.steps;
     // Rows padded to 16 bytes, and 16 more, so that strides are no products of
     // the extents.
     uint64_t stride = (problem.extents[0] * width + 15) / 16 * 16 + 16;
@@ -102,8 +101,8 @@ struct Tensor {
       uint32_t step = d ? shape.elementStrides[d] : 1;
       counts[d] = (problem.box[d] + step - 1) / step;
     }
-    uint32_t total = std::accumulate(counts.begin(), counts.end(), 1u,
-                                     std::multiplies<>());
+    uint32_t total =
+        std::accumulate(counts.begin(), counts.end(), 1u, std::multiplies<>());
     for (uint32_t i = 0; i < total; ++i) {
       uint32_t rest = i;
       int64_t from = 0;
@@ -194,7 +193,7 @@ void store(Bench &bench, const Problem &problem, const char *kernel,
     uint32_t a, b;
     std::memcpy(&a, expected.data() + to, 4);
     std::memcpy(&b, tile.data() + from, 4);
-    a = effect == Effect::Add ? a + b
+    a = effect == Effect::Add                               ? a + b
         : static_cast<int32_t>(a) > static_cast<int32_t>(b) ? a
                                                             : b;
     std::memcpy(expected.data() + to, &a, 4);
@@ -221,9 +220,8 @@ void multicast(Bench &bench) {
   Buffer in = bench.input(data, "tensor");
   TensorMap map = bench.tensorMap(in, tensor.shape);
   Buffer out = bench.output(2 * tileBytes);
-  bench.launch("tensor_multicast",
-               {.grid = {2}, .block = {128}, .cluster = 2}, map, problem.at[0],
-               problem.at[1], tensor.boxBytes(), out);
+  bench.launch("tensor_multicast", {.grid = {2}, .block = {128}, .cluster = 2},
+               map, problem.at[0], problem.at[1], tensor.boxBytes(), out);
   bench.expectBits(problem.what, expected, bench.read<uint8_t>(out));
 }
 
@@ -269,29 +267,34 @@ std::vector<Case> conformance::tensorCases() {
   loads("tensor load, NaN out of bounds",
         {{"f32", F32, {50, 20}, {32, 16}, {30, 10}, 0, true},
          {"f16, swizzled", F16, {90, 20}, {64, 16}, {40, 10}, 3, true}});
-  loads("tensor load, traversal strides",
-        {{"every second row", U8, {100, 60}, {32, 16}, {16, 5}, 0, false,
-          {1, 2}},
-         {"every third plane", U16, {40, 20, 30}, {16, 4, 9}, {8, 6, 2}, 0,
-          false, {1, 1, 3}}});
-  cases.push_back({"tensor store", "bulk", [](Bench &bench) {
-                     store(bench, {"over both ends", U16, {100, 30}, {64, 16},
-                                   {72, 20}},
-                           "tensor_store_2", Effect::Store);
-                     store(bench, {"swizzled", F16, {90, 50}, {64, 32},
-                                   {16, 8}, 3},
-                           "tensor_store_2", Effect::Store);
-                     store(bench, {"3-D, before", U32, {60, 20, 9}, {16, 8, 4},
-                                   {-3, -2, 6}},
-                           "tensor_store_3", Effect::Store);
-                   }});
-  cases.push_back({"tensor reduction", "bulk", [](Bench &bench) {
-                     store(bench, {"add", U32, {60, 30}, {32, 16}, {40, 20}},
-                           "tensor_add_2", Effect::Add);
-                     store(bench, {"max, swizzled", S32, {60, 30}, {32, 16},
-                                   {40, 20}, 3},
-                           "tensor_max_2", Effect::Max);
-                   }});
+  loads(
+      "tensor load, traversal strides",
+      {{"every second row", U8, {100, 60}, {32, 16}, {16, 5}, 0, false, {1, 2}},
+       {"every third plane",
+        U16,
+        {40, 20, 30},
+        {16, 4, 9},
+        {8, 6, 2},
+        0,
+        false,
+        {1, 1, 3}}});
+  cases.push_back(
+      {"tensor store", "bulk", [](Bench &bench) {
+         store(bench, {"over both ends", U16, {100, 30}, {64, 16}, {72, 20}},
+               "tensor_store_2", Effect::Store);
+         store(bench, {"swizzled", F16, {90, 50}, {64, 32}, {16, 8}, 3},
+               "tensor_store_2", Effect::Store);
+         store(bench,
+               {"3-D, before", U32, {60, 20, 9}, {16, 8, 4}, {-3, -2, 6}},
+               "tensor_store_3", Effect::Store);
+       }});
+  cases.push_back(
+      {"tensor reduction", "bulk", [](Bench &bench) {
+         store(bench, {"add", U32, {60, 30}, {32, 16}, {40, 20}},
+               "tensor_add_2", Effect::Add);
+         store(bench, {"max, swizzled", S32, {60, 30}, {32, 16}, {40, 20}, 3},
+               "tensor_max_2", Effect::Max);
+       }});
   cases.push_back({"tensor load, multicast", "bulk", multicast});
   return cases;
 }

@@ -45,8 +45,10 @@ struct Layout {
       leading = mnMajor ? 16 * swizzle : 16;
       stride = 8 * swizzle;
     }
-    uint64_t mode = swizzle == 128 ? 1 : swizzle == 64 ? 2 : swizzle == 32 ? 3
-                                                                           : 0;
+    uint64_t mode = swizzle == 128  ? 1
+                    : swizzle == 64 ? 2
+                    : swizzle == 32 ? 3
+                                    : 0;
     return leading / 16 << 16 | stride / 16 << 32 | mode << 62 |
            static_cast<uint64_t>(skip / 16);
   }
@@ -56,9 +58,9 @@ struct Layout {
     int at;
     if (!mnMajor) {
       int byte = k * width + skip;
-      at = swizzle ? line / 8 * 8 * swizzle + line % 8 * swizzle + byte
-                   : line / 8 * 256 + byte / 16 * 128 + line % 8 * 16 +
-                         byte % 16;
+      at = swizzle
+               ? line / 8 * 8 * swizzle + line % 8 * swizzle + byte
+               : line / 8 * 256 + byte / 16 * 128 + line % 8 * 16 + byte % 16;
     } else {
       // Chunks of eight elements along the line index; eight k make a core
       // matrix.
@@ -179,14 +181,13 @@ void runFloat(Bench &bench, const char *kernel, const Format &a,
   for (int thread = 0; thread < 128; ++thread)
     for (int i = 0; i < 8; ++i) {
       Place p = placeD(thread, i);
-      uint32_t bits = encode(f32, random.number(23, -6, 6), Round::Even, true,
-                             0);
+      uint32_t bits =
+          encode(f32, random.number(23, -6, 6), Round::Even, true, 0);
       c[thread * 8 + i] = bits;
       FloatSum &sum = sums[thread * 8 + i];
       sum.c = decode(f32, bits);
       for (int j = 0; j < k; ++j) {
-        sum.a.push_back(sign *
-                        decode(a, operands.a[p.row * k + j] >> shift));
+        sum.a.push_back(sign * decode(a, operands.a[p.row * k + j] >> shift));
         sum.b.push_back(decode(b, operands.b[j * n + p.column] >> shift));
       }
     }
@@ -223,8 +224,7 @@ Case integerCase(const char *name, const char *kernel, bool signedA,
           }};
 }
 Case floatCase(const char *name, const char *kernel, Format a, Format b,
-               int width, bool mn = false, double sign = 1,
-               int keptBits = 23) {
+               int width, bool mn = false, double sign = 1, int keptBits = 23) {
   return {name, "wgmma", [=](Bench &bench) {
             bool first = true;
             auto run = [&](const Layout &layoutA, const Layout &layoutB) {
@@ -245,13 +245,13 @@ Case floatCase(const char *name, const char *kernel, Format a, Format b,
 }
 
 void registersChange(Bench &bench) {
-  Words in(256), expected(256);
+  Words in(384), expected(384);
   for (size_t t = 0; t < in.size(); ++t) {
     in[t] = bench.random().bits();
     expected[t] = in[t] * (t < 128 ? 3 : 5);
   }
-  Buffer out = bench.output(1024);
-  bench.launch("wgmma_setmaxnreg", {.block = {256}}, bench.input(in), out);
+  Buffer out = bench.output(in.size() * 4);
+  bench.launch("wgmma_setmaxnreg", {.block = {384}}, bench.input(in), out);
   bench.expectBits("values", expected, bench.read<uint32_t>(out));
 }
 
@@ -269,11 +269,11 @@ std::vector<Case> conformance::wgmmaCases() {
                 fp8Bits),
       floatCase("wgmma e5m2 e4m3", "wgmma_e5m2_e4m3", e5m2, e4m3, 1, false, 1,
                 fp8Bits),
-      floatCase("wgmma e4m3 e4m3, A in registers", "wgmma_regs_e4m3_e4m3",
-                e4m3, e4m3, 1, false, 1, fp8Bits),
+      floatCase("wgmma e4m3 e4m3, A in registers", "wgmma_regs_e4m3_e4m3", e4m3,
+                e4m3, 1, false, 1, fp8Bits),
       floatCase("wgmma f16", "wgmma_f16", f16, f16, 2),
-      floatCase("wgmma f16, A negated", "wgmma_f16_negated", f16, f16, 2,
-                false, -1),
+      floatCase("wgmma f16, A negated", "wgmma_f16_negated", f16, f16, 2, false,
+                -1),
       floatCase("wgmma f16, MN-major", "wgmma_f16_mn", f16, f16, 2, true),
       floatCase("wgmma bf16", "wgmma_bf16", bf16, bf16, 2),
       floatCase("wgmma bf16, MN-major", "wgmma_bf16_mn", bf16, bf16, 2, true),

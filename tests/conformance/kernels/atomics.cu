@@ -67,11 +67,9 @@
   unsigned slot = slots[i], v = values[i], r;                                  \
   unsigned long long y = (unsigned long long)v << 20 | v, x;
 
-extern "C" __global__ void atomics_global(const unsigned *slots,
-                                          const unsigned *values,
-                                          unsigned *words,
-                                          unsigned long long *longs,
-                                          unsigned *old) {
+extern "C" __global__ void
+atomics_global(const unsigned *slots, const unsigned *values, unsigned *words,
+               unsigned long long *longs, unsigned *old) {
   SETUP
 #define ADDRESS(p) "l"(__cvta_generic_to_global(p))
   // A plain read would race with the other threads' operations.

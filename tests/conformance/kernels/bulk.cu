@@ -25,10 +25,10 @@ __device__ inline void meet() {
                    : "memory");
 }
 __device__ inline void expectBytes(unsigned bar, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   bar),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
+      "r"(bytes)
+      : "memory");
 }
 __device__ inline void start(unsigned bar, unsigned bytes) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(bar) : "memory");
@@ -36,10 +36,11 @@ __device__ inline void start(unsigned bar, unsigned bytes) {
   expectBytes(bar, bytes);
 }
 __device__ inline void wait(unsigned bar) {
-  asm volatile("{.reg .pred p;\n\t"
-               "WAIT%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], 0;\n\t"
-               "@!p bra WAIT%=;}" ::"r"(bar)
-               : "memory");
+  asm volatile(
+      "{.reg .pred p;\n\t"
+      "WAIT%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], 0;\n\t"
+      "@!p bra WAIT%=;}" ::"r"(bar)
+      : "memory");
 }
 __device__ inline void finish() {
   asm volatile("cp.async.bulk.commit_group;\n\t"
@@ -157,14 +158,15 @@ extern "C" __global__ void bulk_peer(const unsigned *in, unsigned *out) {
 TENSOR_LOAD(tensor_load_1, "1d", "{%3}", "r"(c0))
 TENSOR_LOAD(tensor_load_2, "2d", "{%3, %4}", "r"(c0), "r"(c1))
 TENSOR_LOAD(tensor_load_3, "3d", "{%3, %4, %5}", "r"(c0), "r"(c1), "r"(c2))
-TENSOR_LOAD(tensor_load_4, "4d", "{%3, %4, %5, %6}", "r"(c0), "r"(c1),
-            "r"(c2), "r"(c3))
+TENSOR_LOAD(tensor_load_4, "4d", "{%3, %4, %5, %6}", "r"(c0), "r"(c1), "r"(c2),
+            "r"(c3))
 TENSOR_LOAD(tensor_load_5, "5d", "{%3, %4, %5, %6, %7}", "r"(c0), "r"(c1),
             "r"(c2), "r"(c3), "r"(c4))
 
 #define TENSOR_STORE(name, text, coordinates, ...)                             \
   extern "C" __global__ void name(const __grid_constant__ TensorMap map,       \
-                                  int c0, int c1, int c2, const unsigned *in) {\
+                                  int c0, int c1, int c2,                      \
+                                  const unsigned *in) {                        \
     __shared__ __align__(1024) unsigned tile[tileWords];                       \
     int t = threadIdx.x;                                                       \
     for (int u = 0; u < tileWords / 128; ++u)                                  \
@@ -194,10 +196,9 @@ TENSOR_STORE(tensor_max_2,
              "{%2, %3}", "r"(c0), "r"(c1))
 
 // Block 0 of a cluster of 2 loads for both.
-extern "C" __global__ void tensor_multicast(const __grid_constant__ TensorMap
-                                                map,
-                                            int c0, int c1, unsigned bytes,
-                                            unsigned *out) {
+extern "C" __global__ void
+tensor_multicast(const __grid_constant__ TensorMap map, int c0, int c1,
+                 unsigned bytes, unsigned *out) {
   TILE FILL unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   if (t == 0)

@@ -58,10 +58,10 @@ extern "C" __global__ void cluster_memory(unsigned *out) {
   asm volatile("getctarank.shared::cluster.u32 %0, %1;"
                : "=r"(back)
                : "r"(there));
-  asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(
-                   map(shared(&given[t]), next)),
-               "r"(rank * 77 + t)
-               : "memory");
+  asm volatile(
+      "st.shared::cluster.u32 [%0], %1;" ::"r"(map(shared(&given[t]), next)),
+      "r"(rank * 77 + t)
+      : "memory");
   unsigned old;
   asm volatile("atom.shared::cluster.add.u32 %0, [%1], %2;"
                : "=r"(old)
@@ -91,9 +91,9 @@ extern "C" __global__ void cluster_async(unsigned *out) {
     init(bar, 1);
     init(bar + 8, 64);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], 1024;" ::
-                     "r"(bar)
-                 : "memory");
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], 1024;" ::"r"(bar)
+        : "memory");
   }
   meet();
   unsigned next = (rank + 1) % 4, before = (rank + 3) % 4;

@@ -20,38 +20,36 @@
   asm volatile(text : "=r"(r) : "r"(a), "r"(b));                               \
   out[(row) * n + i] = r;
 
-ROWS(convert_integers) {
-  BEGIN
-  ROW(0, "cvt.rni.s32.f32 %0, %1;")
-  ROW(1, "cvt.rzi.s32.f32 %0, %1;")
-  ROW(2, "cvt.rmi.s32.f32 %0, %1;")
-  ROW(3, "cvt.rpi.s32.f32 %0, %1;")
-  ROW(4, "cvt.rni.u32.f32 %0, %1;")
-  ROW(5, "cvt.rzi.u32.f32 %0, %1;")
-  ROW(6, "cvt.rni.sat.s8.f32 %0, %1;")
-  ROW(7, "cvt.rni.sat.u8.f32 %0, %1;")
-  ROW(8, "cvt.sat.s8.s32 %0, %1;")
-  ROW(9, "cvt.sat.u8.s32 %0, %1;")
-  ROW(10, "cvt.sat.u16.s32 %0, %1;")
-  ROW(11, "cvt.s32.s8 %0, %1;")
-  ROW(12, "cvt.u32.u16 %0, %1;")
-  ROW(13, "cvt.s32.s16 %0, %1;")
-  ROW(14, "cvt.rn.f32.s32 %0, %1;")
-  ROW(15, "cvt.rz.f32.s32 %0, %1;")
-  ROW(16, "cvt.rm.f32.s32 %0, %1;")
-  ROW(17, "cvt.rp.f32.s32 %0, %1;")
-  ROW(18, "cvt.rn.f32.u32 %0, %1;")
-  ROW(19, "cvt.rn.f32.s8 %0, %1;")
-  ROW(20, "cvt.rn.f32.u8 %0, %1;")
-  ROW(21, "cvt.rni.f32.f32 %0, %1;")
-  ROW(22, "cvt.rzi.f32.f32 %0, %1;")
-  ROW(23, "cvt.rmi.f32.f32 %0, %1;")
-  ROW(24, "cvt.rpi.f32.f32 %0, %1;")
-  ROW(25, "cvt.sat.f32.f32 %0, %1;")
-  ROW(26, "cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;")
-  ROW(27, "cvt.pack.sat.u8.s32.b32 %0, %1, %2, %1;")
-  ROW(28, "cvt.pack.sat.s16.s32 %0, %1, %2;")
-}
+ROWS(convert_integers){
+    BEGIN ROW(0, "cvt.rni.s32.f32 %0, %1;") ROW(
+        1, "cvt.rzi.s32.f32 %0, %1;") ROW(2, "cvt.rmi.s32.f32 %0, %1;")
+        ROW(3, "cvt.rpi.s32.f32 %0, %1;") ROW(4, "cvt.rni.u32.f32 %0, %1;") ROW(
+            5, "cvt.rzi.u32.f32 %0, %1;") ROW(6, "cvt.rni.sat.s8.f32 %0, %1;")
+            ROW(7, "cvt.rni.sat.u8.f32 %0, %1;") ROW(
+                8, "cvt.sat.s8.s32 %0, %1;") ROW(9, "cvt.sat.u8.s32 %0, %1;")
+                ROW(10, "cvt.sat.u16.s32 %0, %1;") ROW(11, "cvt.s32.s8 %0, %1;")
+                    ROW(12, "cvt.u32.u16 %0, %1;") ROW(
+                        13, "cvt.s32.s16 %0, %1;") ROW(14,
+                                                       "cvt.rn.f32.s32 %0, %1;")
+                        ROW(15, "cvt.rz.f32.s32 %0, %1;") ROW(
+                            16, "cvt.rm.f32.s32 %0, %1;")
+                            ROW(17, "cvt.rp.f32.s32 %0, %1;") ROW(
+                                18, "cvt.rn.f32.u32 %0, %1;")
+                                ROW(19, "cvt.rn.f32.s8 %0, %1;") ROW(
+                                    20, "cvt.rn.f32.u8 %0, %1;")
+                                    ROW(21, "cvt.rni.f32.f32 %0, %1;") ROW(
+                                        22, "cvt.rzi.f32.f32 %0, %1;")
+                                        ROW(23, "cvt.rmi.f32.f32 %0, %1;") ROW(
+                                            24, "cvt.rpi.f32.f32 %0, %1;")
+                                            ROW(25, "cvt.sat.f32.f32 %0, %1;")
+                                                ROW(26, "cvt.pack.sat.s8.s32."
+                                                        "b32 %0, %1, %2, 0;")
+                                                    ROW(27,
+                                                        "cvt.pack.sat.u8.s32."
+                                                        "b32 %0, %1, %2, %1;")
+                                                        ROW(28,
+                                                            "cvt.pack.sat.s16."
+                                                            "s32 %0, %1, %2;")}
 
 ROWS(convert_halves) {
   BEGIN

@@ -17,16 +17,15 @@ extern "C" __global__ void convert_fp4(const unsigned *pa, const unsigned *pb,
 #define TO(row, form)                                                          \
   ROW(row, "{.reg .b16 t; cvt." form ".f32 t, %1, %2; cvt.u32.u16 %0, t;}")
 #define WIDEN(row, form)                                                       \
-  ROW(row, "{.reg .b16 t, u; mov.b32 {t, u}, %1; cvt.rn.f16x2." form           \
-           " %0, t;}")
-  ROW(0, "{.reg .b8 t; .reg .b16 u; cvt.rn.satfinite.e2m1x2.f32 t, %1, %2; "
-         "mov.b16 u, {t, 0}; cvt.u32.u16 %0, u;}")
-  ROW(1, "{.reg .b8 t; .reg .b16 u; cvt.rn.satfinite.relu.e2m1x2.f32 t, %1, "
-         "%2; mov.b16 u, {t, 0}; cvt.u32.u16 %0, u;}")
+  ROW(row, "{.reg .b16 t, u; mov.b32 {t, u}, %1; cvt.rn.f16x2." form " %0, "   \
+                                                                     "t;}")
+  ROW(0, "{.reg .b8 t; cvt.rn.satfinite.e2m1x2.f32 t, %1, %2; "
+         "cvt.u32.u8 %0, t;}")
+  ROW(1, "{.reg .b8 t; cvt.rn.satfinite.relu.e2m1x2.f32 t, %1, %2; "
+         "cvt.u32.u8 %0, t;}")
   TO(2, "rn.satfinite.e2m3x2")
   TO(3, "rn.satfinite.e3m2x2")
-  ROW(4, "{.reg .b16 t, u; .reg .b8 v, w; mov.b32 {t, u}, %1; "
-         "mov.b16 {v, w}, t; cvt.rn.f16x2.e2m1x2 %0, v;}")
+  ROW(4, "{.reg .b8 t; cvt.u8.u32 t, %1; cvt.rn.f16x2.e2m1x2 %0, t;}")
   WIDEN(5, "e2m3x2")
   WIDEN(6, "e3m2x2")
   ROW(7, "{.reg .b16 t; .reg .b32 x, y; and.b32 x, %1, 0x7fffffff; "

@@ -36,9 +36,7 @@ extern "C" __global__ void copies_widths(const unsigned char *in,
   asm volatile("st.global.v4.b8 [%0+64], {%1,%2,%3,%4};" ::"l"(out), "r"(v),
                "r"(u), "r"(s), "r"(r)
                : "memory");
-  asm volatile("ld.global.v2.s16 {%0,%1}, [%2+4];"
-               : "=r"(r), "=r"(s)
-               : "l"(p));
+  asm volatile("ld.global.v2.s16 {%0,%1}, [%2+4];" : "=r"(r), "=r"(s) : "l"(p));
   asm volatile("st.global.v2.u32 [%0+72], {%1,%2};" ::"l"(out), "r"(r), "r"(s)
                : "memory");
   asm volatile("st.global.b16 [%0+80], %1;" ::"l"(out), "r"(s) : "memory");

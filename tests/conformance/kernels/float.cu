@@ -27,45 +27,23 @@
   asm volatile(text " %0, %1, %2, %3;" : "=f"(f) : "f"(a), "f"(b), "f"(c));    \
   out[(row) * n + i] = __float_as_uint(f);
 
-ROWS(float_sums) {
-  BEGIN
-  ROW(0, "add.rn.f32")
-  ROW(1, "add.rz.f32")
-  ROW(2, "add.rm.f32")
-  ROW(3, "add.rp.f32")
-  ROW(4, "add.rn.ftz.f32")
-  ROW(5, "add.rn.sat.f32")
-  ROW(6, "sub.rn.f32")
-  ROW(7, "sub.rm.f32")
-  ROW(8, "mul.rn.f32")
-  ROW(9, "mul.rz.f32")
-  ROW(10, "mul.rm.f32")
-  ROW(11, "mul.rp.f32")
-  ROW(12, "mul.rn.ftz.f32")
-  ROW(13, "mul.rn.sat.f32")
-  ROW3(14, "fma.rn.f32")
-  ROW3(15, "fma.rz.f32")
-  ROW3(16, "fma.rm.f32")
-  ROW3(17, "fma.rp.f32")
-  ROW3(18, "fma.rn.ftz.f32")
-  ROW3(19, "fma.rn.sat.f32")
-}
+ROWS(float_sums){
+    BEGIN ROW(0, "add.rn.f32") ROW(1, "add.rz.f32") ROW(2, "add.rm.f32")
+        ROW(3, "add.rp.f32") ROW(4, "add.rn.ftz.f32") ROW(5, "add.rn.sat.f32")
+            ROW(6, "sub.rn.f32") ROW(7, "sub.rm.f32") ROW(8, "mul.rn.f32")
+                ROW(9, "mul.rz.f32") ROW(10, "mul.rm.f32") ROW(11, "mul.rp.f32")
+                    ROW(12, "mul.rn.ftz.f32") ROW(13, "mul.rn.sat.f32")
+                        ROW3(14, "fma.rn.f32") ROW3(15, "fma.rz.f32")
+                            ROW3(16, "fma.rm.f32") ROW3(17, "fma.rp.f32")
+                                ROW3(18, "fma.rn.ftz.f32")
+                                    ROW3(19, "fma.rn.sat.f32")}
 
-ROWS(float_quotients) {
-  BEGIN
-  ROW(0, "div.rn.f32")
-  ROW(1, "div.rz.f32")
-  ROW(2, "div.rm.f32")
-  ROW(3, "div.rp.f32")
-  ROW1(4, "rcp.rn.f32")
-  ROW1(5, "rcp.rz.f32")
-  ROW1(6, "rcp.rm.f32")
-  ROW1(7, "rcp.rp.f32")
-  ROW1(8, "sqrt.rn.f32")
-  ROW1(9, "sqrt.rz.f32")
-  ROW1(10, "sqrt.rm.f32")
-  ROW1(11, "sqrt.rp.f32")
-}
+ROWS(float_quotients){
+    BEGIN ROW(0, "div.rn.f32") ROW(1, "div.rz.f32") ROW(2, "div.rm.f32")
+        ROW(3, "div.rp.f32") ROW1(4, "rcp.rn.f32") ROW1(5, "rcp.rz.f32")
+            ROW1(6, "rcp.rm.f32") ROW1(7, "rcp.rp.f32") ROW1(8, "sqrt.rn.f32")
+                ROW1(9, "sqrt.rz.f32") ROW1(10, "sqrt.rm.f32")
+                    ROW1(11, "sqrt.rp.f32")}
 
 ROWS(float_choices) {
   BEGIN

@@ -20,21 +20,18 @@
   asm volatile(text : "=r"(r) : "r"(a), "r"(b), "r"(c));                       \
   out[(row) * n + i] = r;
 
-ROWS(half_f16x2) {
-  BEGIN
-  ROW(0, "add.rn.f16x2 %0, %1, %2;")
-  ROW(1, "sub.rn.f16x2 %0, %1, %2;")
-  ROW(2, "mul.rn.f16x2 %0, %1, %2;")
-  ROW(3, "fma.rn.f16x2 %0, %1, %2, %3;")
-  ROW(4, "add.rn.sat.f16x2 %0, %1, %2;")
-  ROW(5, "fma.rn.relu.f16x2 %0, %1, %2, %3;")
-  ROW(6, "mul.rn.ftz.f16x2 %0, %1, %2;")
-  ROW(7, "min.f16x2 %0, %1, %2;")
-  ROW(8, "max.f16x2 %0, %1, %2;")
-  ROW(9, "max.NaN.f16x2 %0, %1, %2;")
-  ROW(10, "neg.f16x2 %0, %1;")
-  ROW(11, "abs.f16x2 %0, %1;")
-}
+ROWS(half_f16x2){
+    BEGIN ROW(0, "add.rn.f16x2 %0, %1, %2;") ROW(1, "sub.rn.f16x2 %0, %1, %2;")
+        ROW(2, "mul.rn.f16x2 %0, %1, %2;")
+            ROW(3, "fma.rn.f16x2 %0, %1, %2, %3;")
+                ROW(4, "add.rn.sat.f16x2 %0, %1, %2;")
+                    ROW(5, "fma.rn.relu.f16x2 %0, %1, %2, %3;")
+                        ROW(6, "mul.rn.ftz.f16x2 %0, %1, %2;")
+                            ROW(7, "min.f16x2 %0, %1, %2;")
+                                ROW(8, "max.f16x2 %0, %1, %2;")
+                                    ROW(9, "max.NaN.f16x2 %0, %1, %2;")
+                                        ROW(10, "neg.f16x2 %0, %1;")
+                                            ROW(11, "abs.f16x2 %0, %1;")}
 
 ROWS(half_bf16x2) {
   BEGIN

@@ -21,62 +21,57 @@
   asm volatile(text : "=r"(r) : "r"(a), "r"(b), "r"(c));                       \
   out[(row) * n + i] = r;
 
-ROWS(integer_sums) {
-  BEGIN
-  ROW(0, "add.u32 %0, %1, %2;")
-  ROW(1, "sub.s32 %0, %1, %2;")
-  ROW(2, "add.sat.s32 %0, %1, %2;")
-  ROW(3, "sub.sat.s32 %0, %1, %2;")
-  ROW(4, "mul.lo.u32 %0, %1, %2;")
-  ROW(5, "mul.hi.u32 %0, %1, %2;")
-  ROW(6, "mul.hi.s32 %0, %1, %2;")
-  ROW(7, "mad.lo.s32 %0, %1, %2, %3;")
-  ROW(8, "mad.hi.u32 %0, %1, %2, %3;")
-  ROW(9, "mad.hi.s32 %0, %1, %2, %3;")
-  ROW(10, "mad.hi.sat.s32 %0, %1, %2, %3;")
-  ROW(11, "sad.s32 %0, %1, %2, %3;")
-  ROW(12, "sad.u32 %0, %1, %2, %3;")
-  ROW(13, "abs.s32 %0, %1;")
-  ROW(14, "neg.s32 %0, %1;")
-  ROW(15, "min.u32 %0, %1, %2;")
-  ROW(16, "max.u32 %0, %1, %2;")
-  ROW(17, "min.s32 %0, %1, %2;")
-  ROW(18, "max.s32 %0, %1, %2;")
-  ROW(19, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
-          "div.u32 %0, %1, d;}")
-  ROW(20, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
-          "div.s32 %0, %1, d;}")
-  ROW(21, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
-          "rem.u32 %0, %1, d;}")
-  ROW(22, "{.reg .b32 d; and.b32 d, %2, 65535; add.u32 d, d, 1; "
-          "rem.s32 %0, %1, d;}")
-}
+ROWS(integer_sums){
+    BEGIN ROW(0, "add.u32 %0, %1, %2;") ROW(1, "sub.s32 %0, %1, %2;") ROW(
+        2, "add.sat.s32 %0, %1, %2;") ROW(3, "sub.sat.s32 %0, %1, %2;")
+        ROW(4, "mul.lo.u32 %0, %1, %2;") ROW(5, "mul.hi.u32 %0, %1, %2;") ROW(
+            6, "mul.hi.s32 %0, %1, %2;") ROW(7, "mad.lo.s32 %0, %1, %2, %3;")
+            ROW(8,
+                "mad.hi.u32 %0, %1, %2, %3;") ROW(9,
+                                                  "mad.hi.s32 %0, %1, %2, %3;")
+                ROW(10, "mad.hi.sat.s32 %0, %1, %2, %3;") ROW(
+                    11,
+                    "sad.s32 %0, %1, %2, %3;") ROW(12,
+                                                   "sad.u32 %0, %1, %2, %3;")
+                    ROW(13, "abs.s32 %0, %1;") ROW(14, "neg.s32 %0, %1;") ROW(
+                        15, "min.u32 %0, %1, %2;") ROW(16,
+                                                       "max.u32 %0, %1, %2;")
+                        ROW(17, "min.s32 %0, %1, %2;")
+                            ROW(18, "max.s32 %0, %1, %2;")
+                                ROW(19, "{.reg .b32 d; and.b32 d, %2, 65535; "
+                                        "add.u32 d, d, 1; "
+                                        "div.u32 %0, %1, d;}")
+                                    ROW(20, "{.reg .b32 d; and.b32 d, %2, "
+                                            "65535; add.u32 d, d, 1; "
+                                            "div.s32 %0, %1, d;}")
+                                        ROW(21, "{.reg .b32 d; and.b32 d, %2, "
+                                                "65535; add.u32 d, d, 1; "
+                                                "rem.u32 %0, %1, d;}")
+                                            ROW(22,
+                                                "{.reg .b32 d; and.b32 d, %2, "
+                                                "65535; add.u32 d, d, 1; "
+                                                "rem.s32 %0, %1, d;}")}
 
-ROWS(integer_bits) {
-  BEGIN
-  ROW(0, "and.b32 %0, %1, %2;")
-  ROW(1, "or.b32 %0, %1, %2;")
-  ROW(2, "xor.b32 %0, %1, %2;")
-  ROW(3, "not.b32 %0, %1;")
-  ROW(4, "cnot.b32 %0, %1;")
-  ROW(5, "popc.b32 %0, %1;")
-  ROW(6, "clz.b32 %0, %1;")
-  ROW(7, "brev.b32 %0, %1;")
-  ROW(8, "bfind.u32 %0, %1;")
-  ROW(9, "bfind.s32 %0, %1;")
-  ROW(10, "bfind.shiftamt.u32 %0, %1;")
-  ROW(11, "lop3.b32 %0, %1, %2, %3, 0x96;")
-  ROW(12, "lop3.b32 %0, %1, %2, %3, 0xe8;")
-  ROW(13, "lop3.b32 %0, %1, %2, %3, 0x1b;")
-  ROW(14, "lop3.b32 %0, %1, %2, %3, 0x6a;")
-  ROW(15, "slct.u32.s32 %0, %1, %2, %3;")
-  ROW(16, "dp4a.u32.u32 %0, %1, %2, %3;")
-  ROW(17, "dp4a.s32.u32 %0, %1, %2, %3;")
-  ROW(18, "dp4a.u32.s32 %0, %1, %2, %3;")
-  ROW(19, "dp4a.s32.s32 %0, %1, %2, %3;")
-  ROW(20, "dp2a.lo.s32.s32 %0, %1, %2, %3;")
-  ROW(21, "dp2a.hi.u32.s32 %0, %1, %2, %3;")
-}
+ROWS(integer_bits){
+    BEGIN ROW(0, "and.b32 %0, %1, %2;") ROW(1, "or.b32 %0, %1, %2;") ROW(
+        2, "xor.b32 %0, %1, %2;") ROW(3,
+                                      "not.b32 %0, %1;") ROW(4,
+                                                             "cnot.b32 %0, %1;")
+        ROW(5, "popc.b32 %0, %1;") ROW(6, "clz.b32 %0, %1;")
+            ROW(7, "brev.b32 %0, %1;") ROW(8, "bfind.u32 %0, %1;") ROW(
+                9, "bfind.s32 %0, %1;") ROW(10, "bfind.shiftamt.u32 %0, %1;")
+                ROW(11, "lop3.b32 %0, %1, %2, %3, 0x96;")
+                    ROW(12, "lop3.b32 %0, %1, %2, %3, 0xe8;")
+                        ROW(13, "lop3.b32 %0, %1, %2, %3, 0x1b;") ROW(
+                            14, "lop3.b32 %0, %1, %2, %3, 0x6a;")
+                            ROW(15, "slct.u32.s32 %0, %1, %2, %3;") ROW(
+                                16, "dp4a.u32.u32 %0, %1, %2, %3;")
+                                ROW(17, "dp4a.s32.u32 %0, %1, %2, %3;") ROW(
+                                    18, "dp4a.u32.s32 %0, %1, %2, %3;")
+                                    ROW(19, "dp4a.s32.s32 %0, %1, %2, %3;") ROW(
+                                        20, "dp2a.lo.s32.s32 %0, %1, %2, %3;")
+                                        ROW(21,
+                                            "dp2a.hi.u32.s32 %0, %1, %2, %3;")}
 
 // Shift amounts and positions: s = c mod 40, l = (c >> 8) mod 40.
 ROWS(integer_shifts) {

@@ -65,8 +65,7 @@
     int l = threadIdx.x;                                                       \
     a += l * 2, b += l, c += l * 2, d += l * 2;                                \
     T d0, d1;                                                                  \
-    asm volatile("mma.sync.aligned." text                                      \
-                 " {%0,%1}, {%2,%3}, {%4}, {%5,%6};"                           \
+    asm volatile("mma.sync.aligned." text " {%0,%1}, {%2,%3}, {%4}, {%5,%6};"  \
                  : "=" K(d0), "=" K(d1)                                        \
                  : "r"(a[0]), "r"(a[1]), "r"(b[0]), K(c[0]), K(c[1]));         \
     d[0] = d0, d[1] = d1;                                                      \

@@ -59,9 +59,7 @@ extern "C" __global__ void warp_votes(const unsigned *values, unsigned mask,
   asm volatile("match.any.sync.b64 %0, %1, %2;" : "=r"(d) : "l"(x), "r"(mask));
   out[7 * 32 + l] = d;
 #define REDUX(row, op)                                                         \
-  asm volatile("redux.sync." op " %0, %1, %2;"                                 \
-               : "=r"(d)                                                       \
-               : "r"(a), "r"(mask));                                           \
+  asm volatile("redux.sync." op " %0, %1, %2;" : "=r"(d) : "r"(a), "r"(mask)); \
   out[(row) * 32 + l] = d;
   REDUX(8, "add.u32")
   REDUX(9, "add.s32")

@@ -39,19 +39,16 @@
   for (int i = 0; i < 8; ++i)                                                  \
     r[i] = c[t * 8 + i];                                                       \
   FENCE
-#define END                                                                    \
-  WAIT for (int i = 0; i < 8; ++i) d[t * 8 + i] = r[i];
+#define END WAIT for (int i = 0; i < 8; ++i) d[t * 8 + i] = r[i];
 
 // n = 16: eight accumulators. `more` are the immediates after scale-d.
 #define SHARED(name, T, K, form, more)                                         \
   extern "C" __global__ void __launch_bounds__(128) name(PARAMETERS(T)) {      \
-    IMAGES BEGIN(T) asm volatile(                                              \
-        "{.reg .pred p; setp.ne.b32 p, %10, 0;\n\t"                            \
-        "wgmma.mma_async.sync.aligned." form                                   \
-        " {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p" more ";}"                      \
-        : D8(K)                                                                \
-        : "l"(descA), "l"(descB), "r"(scale)                                   \
-        : "memory");                                                           \
+    IMAGES BEGIN(T) asm volatile("{.reg .pred p; setp.ne.b32 p, %10, 0;\n\t"   \
+                                 "wgmma.mma_async.sync.aligned." form          \
+                                 " {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p" more  \
+                                 ";}" : D8(K) : "l"(descA),                    \
+                                 "l"(descB), "r"(scale) : "memory");           \
     END                                                                        \
   }
 #define REGISTERS(name, T, K, form, more)                                      \
@@ -60,13 +57,13 @@
                     a2 = regsA[t * 4 + 2], a3 = regsA[t * 4 + 3];              \
     /* The fence comes after the last write of a register of A. */             \
     asm volatile("" : "+r"(a0), "+r"(a1), "+r"(a2), "+r"(a3));                 \
-    BEGIN(T) asm volatile("{.reg .pred p; setp.ne.b32 p, %13, 0;\n\t"                   \
+    BEGIN(T)                                                                   \
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %13, 0;\n\t"                   \
                  "wgmma.mma_async.sync.aligned." form                          \
                  " {%0,%1,%2,%3,%4,%5,%6,%7}, {%8,%9,%10,%11}, %12, p" more    \
-                 ";}"                                                          \
-                 : D8(K)                                                       \
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(descB), "r"(scale)  \
-                 : "memory");                                                  \
+                 ";}" : D8(K) : "r"(a0),                                       \
+                 "r"(a1), "r"(a2), "r"(a3), "l"(descB),                        \
+                 "r"(scale) : "memory");                                       \
     END                                                                        \
   }
 
@@ -76,8 +73,7 @@ SHARED(wgmma_u8_s8, unsigned, "r", "m64n16k32.s32.u8.s8", "")
 REGISTERS(wgmma_regs_s8_s8, unsigned, "r", "m64n16k32.s32.s8.s8", "")
 SHARED(wgmma_e4m3_e4m3, float, "f", "m64n16k32.f32.e4m3.e4m3", ", 1, 1")
 SHARED(wgmma_e5m2_e4m3, float, "f", "m64n16k32.f32.e5m2.e4m3", ", 1, 1")
-REGISTERS(wgmma_regs_e4m3_e4m3, float, "f", "m64n16k32.f32.e4m3.e4m3",
-          ", 1, 1")
+REGISTERS(wgmma_regs_e4m3_e4m3, float, "f", "m64n16k32.f32.e4m3.e4m3", ", 1, 1")
 SHARED(wgmma_f16, float, "f", "m64n16k16.f32.f16.f16", ", 1, 1, 0, 0")
 SHARED(wgmma_f16_negated, float, "f", "m64n16k16.f32.f16.f16", ", -1, 1, 0, 0")
 SHARED(wgmma_f16_mn, float, "f", "m64n16k16.f32.f16.f16", ", 1, 1, 1, 1")
@@ -89,7 +85,7 @@ SHARED(wgmma_tf32, float, "f", "m64n16k8.f32.tf32.tf32", ", 1, 1")
 
 // Registers given up and taken by warpgroups. The numbers are kept live across
 // the change.
-extern "C" __global__ void __launch_bounds__(256, 1)
+extern "C" __global__ void __launch_bounds__(384, 1)
     wgmma_setmaxnreg(const unsigned *in, unsigned *out) {
   int t = threadIdx.x;
   unsigned v = in[t];

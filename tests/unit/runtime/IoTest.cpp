@@ -7,6 +7,7 @@
 #include "TempFolder.h"
 
 #include "quern/io.h"
+#include "runtime/io/AtomicFile.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -167,6 +168,38 @@ TEST(Npy, WhatCannotBeWritten) {
   Tensor f = *Tensor::zeros(DType::F32, {2});
   EXPECT_FALSE(writeNpy(temp / "absent/t.npy", f));
   EXPECT_FALSE(writeNpy("/dev/full", *Tensor::zeros(DType::F32, {100000})));
+}
+
+TEST(AtomicFiles, AllOrNone) {
+  TempFolder temp;
+  std::string a = temp.write("a", std::string("old a")), b = temp / "b";
+  auto text = [](const char *words) {
+    return std::as_bytes(std::span(words, std::strlen(words)));
+  };
+  auto names = [&] {
+    return std::distance(std::filesystem::directory_iterator(temp.path), {});
+  };
+  {
+    AtomicFiles files;
+    std::span<const std::byte> pieces[] = {text("new "), text("a")};
+    ASSERT_TRUE(files.add(a, pieces));
+    EXPECT_EQ(readText(a), "old a") << "replaced before the others are written";
+    Result<void> full = files.add("/dev/full", pieces);
+    ASSERT_FALSE(full);
+    EXPECT_THAT(full.error().message, HasSubstr("No space left"));
+  }
+  EXPECT_EQ(readText(a), "old a");
+  EXPECT_EQ(names(), 1) << "a temporary file is left behind";
+  {
+    AtomicFiles files;
+    std::span<const std::byte> first[] = {text("1")}, second[] = {text("2")};
+    ASSERT_TRUE(files.add(a, first));
+    ASSERT_TRUE(files.add(b, second));
+    ASSERT_TRUE(files.commit());
+  }
+  EXPECT_EQ(readText(a), "1");
+  EXPECT_EQ(readText(b), "2");
+  EXPECT_EQ(names(), 2);
 }
 
 /// A file with that header and so many bytes 0, 1, 2, ... of data.

@@ -13,6 +13,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 using namespace quern;
 using namespace quern::testing;
 using ::testing::HasSubstr;
@@ -113,6 +115,31 @@ TEST(Sim, FaultsAreExplained) {
   EXPECT_THAT(y.error().message, HasSubstr("launch kernel 'scale'"));
   ASSERT_FALSE(y.error().notes.empty());
   EXPECT_THAT(y.error().notes[0], HasSubstr("scale"));
+}
+
+TEST(Sim, ReportsNameTheOperands) {
+  struct {
+    const char *from, *to, *report;
+  } const faults[] = {
+      {"[%rd14], %f3", "[%rd12], %f3", "of x, which is read-only"},
+      {"add.s64 %rd13, %rd2, %rd11", "add.s64 %rd13, %rd2, 40",
+       "at offset 40 of w (32 bytes)"},
+      {"add.s64 %rd14, %rd3, %rd10", "add.s64 %rd14, %rd3, 64",
+       "at offset 64 of y (64 bytes)"},
+  };
+  for (const auto &fault : faults) {
+    std::string text = ptx;
+    size_t at = text.find(fault.from);
+    ASSERT_NE(at, std::string::npos) << fault.from;
+    text.replace(at, std::strlen(fault.from), fault.to);
+    Result<Layer> layer = load(simModule(text).serialize(), {"sim:sm_80", {}});
+    ASSERT_TRUE(layer) << layer.error().render();
+    Result<std::vector<Tensor>> y =
+        layer->call({ramp({2, 8}, 0), ramp({8}, 0)});
+    ASSERT_FALSE(y) << fault.to;
+    EXPECT_EQ(y.error().code, Errc::CheckFailed);
+    EXPECT_THAT(y.error().render(), HasSubstr(fault.report));
+  }
 }
 
 TEST(Sim, WhatDoesNotLoadIsExplained) {
