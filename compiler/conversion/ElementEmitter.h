@@ -55,6 +55,9 @@ BufferKey resolveBuffer(mlir::Value value, Part part = Part::Values);
 /// The tensor a key stands for.
 mlir::RankedTensorType getTensorType(const BufferKey &key);
 
+/// The type a scalar of that element type has in a kernel: i8 for ui8.
+mlir::Type getStoredType(mlir::Type element);
+
 /// A tile.kernel under construction; its arguments appear as they are used.
 struct KernelScope {
   tile::KernelOp kernel;
@@ -137,11 +140,30 @@ private:
 
   mlir::Value error(mlir::Operation *op, const llvm::Twine &message,
                     mlir::Type dummy);
+  /// In which form an op wants an operand: as stored, as f32, or as i32.
+  enum class Form { Stored, F32, I32 };
+  struct Demand {
+    mlir::Value value;
+    Index index;
+    Form form;
+  };
+  mlir::Operation *getComputedBy(mlir::Value value) const;
+  /// What `value` at `index` is computed from, where that is a fixed list: an
+  /// op with a body or an index of its own asks for the rest as it is emitted.
+  llvm::SmallVector<Demand> operandsOf(mlir::Value value, const Index &index);
+  bool isKnown(const Demand &demand);
+  mlir::Value emit(const Demand &demand);
+  /// Emits everything `value` at `index` is computed from.
+  void emitOperands(mlir::Value value, const Index &index);
   mlir::Value compute(mlir::Value value, const Index &index);
+  mlir::Value combine(mlir::Operation *op, mlir::Value value,
+                      const Index &index, llvm::ArrayRef<mlir::Value> operands);
+  mlir::Value combineDequantize(ir::DequantizeOp op, const Index &index,
+                                llvm::ArrayRef<mlir::Value> operands);
   mlir::Value emitRowOp(mlir::Operation *op, const Index &index);
   mlir::Value emitReduce(ir::ReduceOp op, const Index &index);
   mlir::Value emitSumCodes(ir::SumCodesOp op, const Index &index);
-  mlir::Value emitGather(ir::GatherOp op, const Index &index);
+  mlir::Value emitGather(ir::GatherOp op, const Index &index, mlir::Value row);
   mlir::Value emitConcat(ir::ConcatOp op, const Index &index);
   mlir::Value load(mlir::Location loc, const BufferKey &key,
                    const Index &index);

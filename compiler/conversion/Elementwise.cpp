@@ -23,7 +23,9 @@ using namespace quern::ir;
 
 namespace {
 
-/// f32 arithmetic at one location, readable as formulas.
+/// f32 arithmetic at one location, readable as formulas. C++ leaves the order
+/// of arguments open: where two of them would make ops, they are named first,
+/// so that the IR does not depend on who built the compiler.
 struct Formula {
   OpBuilder &b;
   Location loc;
@@ -55,7 +57,10 @@ struct Formula {
   Value select(Value condition, Value x, Value y) {
     return arith::SelectOp::create(b, loc, condition, x, y);
   }
-  Value onePlusExpNeg(Value x) { return add(number(1), exp(neg(x))); }
+  Value onePlusExpNeg(Value x) {
+    Value one = number(1);
+    return add(one, exp(neg(x)));
+  }
 };
 
 } // namespace
@@ -83,16 +88,21 @@ Value conversion::emitArithmetic(OpBuilder &b, ArithmeticInterface op,
       .Case([&](ExpOp) { return f.exp(x); })
       .Case([&](TanhOp) { return f.tanh(x); })
       .Case([&](ErfOp) { return f.erf(x); })
-      .Case([&](SigmoidOp) { return f.div(f.number(1), f.onePlusExpNeg(x)); })
+      .Case([&](SigmoidOp) {
+        Value one = f.number(1);
+        return f.div(one, f.onePlusExpNeg(x));
+      })
       .Case([&](SiluOp) { return f.div(x, f.onePlusExpNeg(x)); })
       .Case([&](GeluErfOp) {
         Value half = f.mul(f.number(0.5f), x);
-        return f.mul(half, f.add(f.number(1),
-                                 f.erf(f.mul(x, f.number(0x1.6a09e6p-1f)))));
+        Value one = f.number(1);
+        Value scaled = f.mul(x, f.number(0x1.6a09e6p-1f));
+        return f.mul(half, f.add(one, f.erf(scaled)));
       })
       .Case([&](GeluTanhOp) {
         Value half = f.mul(f.number(0.5f), x);
-        Value cubic = f.fma(f.mul(f.number(0x1.6e4e26p-5f), f.mul(x, x)), x, x);
+        Value third = f.number(0x1.6e4e26p-5f);
+        Value cubic = f.fma(f.mul(third, f.mul(x, x)), x, x);
         Value t = f.tanh(f.mul(f.number(0x1.988454p-1f), cubic));
         return f.mul(half, f.add(f.number(1), t));
       })
@@ -146,14 +156,14 @@ Value conversion::fromF32(OpBuilder &b, Location loc, Value value,
   Formula f{b, loc};
   if (elementType.isInteger(1))
     return f.compare(arith::CmpFPredicate::UNE, value, f.number(0));
-  Value number = f.select(f.compare(arith::CmpFPredicate::UNO, value, value),
-                          f.number(0), value);
+  Value isNaN = f.compare(arith::CmpFPredicate::UNO, value, value);
+  Value number = f.select(isNaN, f.number(0), value);
   if (elementType.isInteger(32)) {
     // 2^31 is not an i32 and 2^31 - 1 not an f32: the largest f32 below 2^31
     // bounds what fptosi sees, and larger values are selected afterwards.
     Value rounded = f.roundEven(number);
-    Value inside =
-        f.max(f.min(rounded, f.number(0x1.fffffep30f)), f.number(-0x1p31f));
+    Value below = f.min(rounded, f.number(0x1.fffffep30f));
+    Value inside = f.max(below, f.number(-0x1p31f));
     Value integer = arith::FPToSIOp::create(b, loc, b.getI32Type(), inside);
     Value top =
         arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(INT32_MAX));
@@ -162,8 +172,8 @@ Value conversion::fromF32(OpBuilder &b, Location loc, Value value,
         integer);
   }
   bool isUnsigned = elementType.isUnsignedInteger();
-  number = f.min(f.max(number, f.number(isUnsigned ? 0.0f : -128.0f)),
-                 f.number(isUnsigned ? 255.0f : 127.0f));
+  number = f.max(number, f.number(isUnsigned ? 0.0f : -128.0f));
+  number = f.min(number, f.number(isUnsigned ? 255.0f : 127.0f));
   Value integer =
       arith::FPToSIOp::create(b, loc, b.getI32Type(), f.roundEven(number));
   return arith::TruncIOp::create(b, loc, b.getI8Type(), integer);
@@ -200,7 +210,8 @@ Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
   if (isa<FloatType>(codeType))
     return arith::TruncFOp::create(b, loc, codeType,
                                    f.min(f.max(t, qmin), qmax));
-  t = f.select(f.compare(arith::CmpFPredicate::UNO, t, t), f.number(0), t);
+  Value isNaN = f.compare(arith::CmpFPredicate::UNO, t, t);
+  t = f.select(isNaN, f.number(0), t);
   if (zero) {
     // The range of what is rounded, before the zero point is added to it: all
     // small integers, hence exact.

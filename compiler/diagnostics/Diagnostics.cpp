@@ -8,6 +8,7 @@
 
 #include "mlir/IR/Location.h"
 #include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -39,6 +40,21 @@ std::string quern::getSourceLine(StringRef text, unsigned line) {
   return text.take_until([](char c) { return c == '\n' || c == '\r'; }).str();
 }
 
+/// Without "'quern.gather' op " and the rule's label, which speak of the IR to
+/// people who wrote a layer.
+static std::string withoutInternals(StringRef message) {
+  if (size_t op = message.find("' op ");
+      message.starts_with("'") && op != StringRef::npos)
+    message = message.drop_front(op + 5);
+  auto [label, rest] = message.split(": ");
+  auto [words, number] = label.rsplit("_c");
+  bool isLabel =
+      !rest.empty() && !words.empty() && !number.empty() &&
+      llvm::all_of(number, llvm::isDigit) &&
+      llvm::all_of(words, [](char c) { return llvm::isAlnum(c) || c == '_'; });
+  return (isLabel ? rest : message).str();
+}
+
 DiagnosticCollector::DiagnosticCollector(MLIRContext &context,
                                          StringRef sourceName,
                                          StringRef sourceText)
@@ -46,7 +62,8 @@ DiagnosticCollector::DiagnosticCollector(MLIRContext &context,
       handler(&context, [this](mlir::Diagnostic &diagnostic) {
         if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
           return success();
-        quern::Diagnostic error = fail(Errc::InvalidSource, diagnostic.str());
+        quern::Diagnostic error =
+            fail(Errc::InvalidSource, withoutInternals(diagnostic.str()));
         if (FileLineColLoc place = findFileLocation(diagnostic.getLocation())) {
           error.file = place.getFilename().str();
           error.line = place.getLine();
@@ -55,7 +72,9 @@ DiagnosticCollector::DiagnosticCollector(MLIRContext &context,
             error.sourceLine = getSourceLine(this->sourceText, error.line);
         }
         for (mlir::Diagnostic &note : diagnostic.getNotes())
-          error.notes.push_back(note.str());
+          if (std::string text = note.str();
+              !StringRef(text).starts_with("see current operation"))
+            error.notes.push_back(std::move(text));
         errors.push_back(std::move(error));
         return success();
       }) {}
@@ -63,8 +82,5 @@ DiagnosticCollector::DiagnosticCollector(MLIRContext &context,
 quern::Diagnostic DiagnosticCollector::takeError(StringRef stage) const {
   if (errors.empty())
     return fail(Errc::Internal, (stage + " failed without a message").str());
-  quern::Diagnostic first = errors.front();
-  for (const quern::Diagnostic &other : llvm::drop_begin(errors))
-    first.notes.push_back(other.message);
-  return first;
+  return inOne(errors);
 }

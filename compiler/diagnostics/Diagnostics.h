@@ -8,7 +8,8 @@
 // the op's location, which the frontend set to a place in the layer's text.
 // A DiagnosticCollector in scope turns those reports into quern::Diagnostic
 // values, with the source line for a caret, so that a mistake found by any
-// stage points at the text the user wrote.
+// stage points at the text the user wrote. What speaks of the IR alone (the
+// op's name, the rule's label, the op in full) is left out.
 //
 //===----------------------------------------------------------------------===//
 
@@ -41,7 +42,7 @@ public:
   /// Errors in the order they were emitted, notes attached.
   const std::vector<Diagnostic> &getErrors() const { return errors; }
 
-  /// The first error, with later ones appended as notes; an Internal
+  /// The first error, with later ones beside it; an Internal
   /// diagnostic saying that `stage` failed silently when there is none.
   Diagnostic takeError(llvm::StringRef stage) const;
 

@@ -297,10 +297,7 @@ Result<OwningOpRef<ModuleOp>> LayerBuilder::finish() {
     emitter.finish({}, s.results, s.declared);
   if (!s.errors.any() && verifyLayers(*s.module, s.errors))
     return std::move(s.module);
-  Diagnostic first = s.diagnostics.front();
-  for (size_t i = 1; i < s.diagnostics.size(); ++i)
-    first.notes.push_back("also: " + s.diagnostics[i].message);
-  return first;
+  return inOne(std::move(s.diagnostics));
 }
 
 //===----------------------------------------------------------------------===//

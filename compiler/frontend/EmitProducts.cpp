@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace quern;
@@ -72,6 +73,17 @@ LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
                     fmt::format("a floor is at least the smallest normal "
                                 "number of {}, {}",
                                 name(scales), q.floor));
+    // A larger one would round to an infinity.
+    float largest = scales == DType::F16    ? 65504.0f
+                    : scales == DType::BF16 ? 0x1.fep127f
+                                            : std::numeric_limits<float>::max();
+    if (static_cast<float>(settings.floor->value) > largest)
+      return refuse(settings.floor->place,
+                    fmt::format("a floor of {} for {} scales",
+                                settings.floor->value, name(scales)),
+                    fmt::format("a floor is at most the largest number of {}, "
+                                "{}",
+                                name(scales), largest));
     q.floor = static_cast<float>(settings.floor->value);
   }
   if (settings.divisor)

@@ -233,6 +233,15 @@ Operand LayerEmitter::gather(Place place, Operand table, Operand indices) {
         at(indices, place),
         fmt::format("the indices of 'gather' are i32, found {}", show(indices)),
         {"declare them i32[M]"});
+  AffineExpr count = ir::getDims(rows)[0];
+  if (std::optional<int64_t> least = symbols.lowerBound(count);
+      !least || *least < 1)
+    return error(
+        at(table, place),
+        fmt::format("the table of 'gather' may have no rows: {}", show(table)),
+        {fmt::format("with {}; an index is clamped to the table, which needs a "
+                     "row for that: with V in 1..32000",
+                     symbols.printRanges(count))});
   SmallVector<AffineExpr> dims = ir::getDims(index);
   llvm::append_range(dims, ArrayRef(ir::getDims(rows)).drop_front());
   if (!checkRank(place, dims.size()))

@@ -37,6 +37,14 @@ LayerEmitter::LayerEmitter(ModuleOp module, llvm::StringRef name, Place place,
   function = func::FuncOp::create(
       builder, NameLoc::get(builder.getStringAttr(name), loc(place)), name,
       builder.getFunctionType({}, {}));
+  checkName(place, name);
+  for (unsigned i = 0; i < symbols.size(); ++i)
+    checkName(symbols[i].place, symbols[i].name);
+  if (symbols.size() > maxSymbols)
+    errors.add(symbols[maxSymbols].place,
+               fmt::format("'{}' is symbol number {} of the layer",
+                           symbols[maxSymbols].name, maxSymbols + 1),
+               {fmt::format("a layer has at most {}", maxSymbols)});
   SmallVector<Attribute> attrs;
   for (unsigned i = 0; i < symbols.size(); ++i) {
     const Symbol &s = symbols[i];
@@ -46,6 +54,13 @@ LayerEmitter::LayerEmitter(ModuleOp module, llvm::StringRef name, Place place,
   function->setAttr(ir::symbolsAttrName, builder.getArrayAttr(attrs));
   function->setAttr(ir::numericsAttrName, builder.getStringAttr("strict"));
   builder.setInsertionPointToStart(function.addEntryBlock());
+}
+
+/// The lexer knows no longer names; the builder may be given some.
+void LayerEmitter::checkName(Place place, llvm::StringRef name) {
+  if (!place.line && name.size() > maxNameLength)
+    errors.add(place, fmt::format("a name of {} characters", name.size()),
+               {fmt::format("names have at most {}", maxNameLength)});
 }
 
 Location LayerEmitter::loc(Place place) const {
@@ -86,6 +101,7 @@ Operand LayerEmitter::addParameter(Place place, llvm::StringRef name, Type type,
         place,
         fmt::format("parameter '{}' is declared twice", std::string_view(name)),
         {"each parameter needs a name of its own"});
+  checkName(place, name);
   parameterNames.push_back(name.str());
   if (symbols.find(name) >= 0)
     return error(place,
@@ -192,6 +208,7 @@ void LayerEmitter::finish(Place place, llvm::ArrayRef<Operand> values,
     taken.push_back(declared.name);
   for (auto [i, declared] : llvm::enumerate(results)) {
     std::string name = declared.name;
+    checkName(declared.place, name);
     if (name.empty()) {
       name = results.size() == 1 ? "result" : fmt::format("result{}", i);
       while (llvm::is_contained(taken, name))

@@ -156,6 +156,7 @@ public:
   std::string show(const Operand &operand) const;
 
 private:
+  void checkName(Place place, llvm::StringRef name);
   mlir::MLIRContext *context;
   SymbolSpace &symbols;
   Errors &errors;

@@ -103,6 +103,9 @@ private:
     size_t length = 1;
     while (isNamePart(peek(length)))
       ++length;
+    if (length > maxNameLength)
+      errors.add(place(), fmt::format("a name of {} characters", length),
+                 {fmt::format("names have at most {}", maxNameLength)});
     push(llvm::StringSwitch<TokenKind>(text.substr(pos, length))
              .Case("layer", TokenKind::Layer)
              .Case("weight", TokenKind::Weight)

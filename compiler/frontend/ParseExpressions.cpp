@@ -45,7 +45,8 @@ ExprPtr Parser::make(Expr::Kind kind, Place place, llvm::StringRef text,
     errors.add(place,
                fmt::format("this expression is nested deeper than {} levels",
                            maxDepth),
-               {"give parts of the expression names of their own"});
+               {"each operator of a chain such as a + b + c is a level; give "
+                "parts of the expression names of their own"});
     return nullptr;
   }
   return expr;

@@ -31,7 +31,32 @@ bool Parser::accept(TokenKind kind) {
   return true;
 }
 
+/// Whether the parser stands behind `as TYPE`, at an operator: `as` binds less
+/// than any.
+std::string Parser::noteOnAs() const {
+  static const TokenKind operators[] = {
+      TokenKind::Plus,  TokenKind::Minus,     TokenKind::Star,
+      TokenKind::Slash, TokenKind::At,        TokenKind::Less,
+      TokenKind::Equal, TokenKind::LessEqual, TokenKind::Greater,
+      TokenKind::Dot,   TokenKind::NotEqual,  TokenKind::GreaterEqual};
+  if (pos < 3 || tokens[pos - 2].kind != TokenKind::As ||
+      !llvm::is_contained(operators, peek().kind))
+    return {};
+  auto name = [](const Token &token) {
+    return token.kind == TokenKind::Name ? view(token.text)
+                                         : std::string_view("...");
+  };
+  std::string converted = fmt::format("({} as {})", name(tokens[pos - 3]),
+                                      view(tokens[pos - 1].text));
+  if (at(TokenKind::Dot))
+    return fmt::format("'as' comes last: write {}.T", converted);
+  return fmt::format("'as' comes last: write {} {} {}", converted,
+                     view(peek().text), name(peek(1)));
+}
+
 bool Parser::fail(const std::string &expected, std::vector<std::string> notes) {
+  if (std::string note = noteOnAs(); !note.empty())
+    notes.push_back(std::move(note));
   errors.add(peek().place,
              fmt::format("expected {}, found {}", expected, describe(peek())),
              std::move(notes));

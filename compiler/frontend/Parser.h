@@ -43,6 +43,7 @@ private:
   /// Takes a token of that kind, or reports "expected <what>".
   bool expect(TokenKind kind, llvm::StringRef what);
   bool fail(const std::string &expected, std::vector<std::string> notes = {});
+  std::string noteOnAs() const;
 
   // Layers (Parser.cpp).
   void parseLayer(Layer &layer);

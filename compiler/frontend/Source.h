@@ -23,6 +23,9 @@
 
 namespace quern::frontend {
 
+/// The longest name of a layer, an operand, a symbol or a value.
+inline constexpr size_t maxNameLength = 255;
+
 /// A place in a text; both count from 1, columns in bytes. Line 0 is "no
 /// place", as in a layer made by the C++ builder.
 struct Place {

@@ -30,6 +30,8 @@ namespace quern::frontend {
 
 /// The largest extent of one dimension, and the largest value of a symbol.
 inline constexpr int64_t maxExtent = 2147483647;
+/// The most symbols of a layer, which is what a module holds.
+inline constexpr size_t maxSymbols = 64;
 /// The largest rank of a tensor.
 inline constexpr size_t maxRank = 6;
 

@@ -15,6 +15,7 @@
 #include "dialects/quern/IR/Quern.h"
 #include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
+#include "runtime/module/ModuleVerifier.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -59,6 +60,13 @@ private:
   Result<void> runPasses(StringRef phase, Build build);
   bool wants(Stage stage) const {
     return llvm::is_contained(request.wanted, stage);
+  }
+  /// Whether everything that was asked for is there.
+  bool isFinished() const {
+    bool dumped = request.dumpAfter.empty() || !output.passDump.empty() ||
+                  llvm::is_contained(passNames, request.dumpAfter);
+    return request.textsOnly && dumped &&
+           output.texts.size() == request.wanted.size();
   }
   void note(Stage stage, std::string text) {
     output.texts.push_back({stage, std::move(text)});
@@ -148,10 +156,7 @@ Result<void> Compilation::parse() {
   if (!module) {
     if (errors.empty())
       return collector.takeError("the frontend");
-    quern::Diagnostic first = errors.front();
-    for (const quern::Diagnostic &other : llvm::drop_begin(errors))
-      first.notes.push_back(other.render());
-    return first;
+    return inOne(std::move(errors));
   }
 
   // One layer to a module.
@@ -218,18 +223,33 @@ Result<void> Compilation::runPasses(StringRef phase, Build build) {
   return {};
 }
 
+/// What the layer's text calls a value; empty for one without a name.
+static std::string nameOf(Value value) {
+  auto name = dyn_cast<NameLoc>(value.getLoc());
+  return name ? name.getName().str() : std::string();
+}
+
 /// Collects what quern-infer-scale-placement wrote on the products.
 static std::vector<ScalePlacement> collectPlacements(ModuleOp module) {
   std::vector<ScalePlacement> placements;
   module.walk([&](ir::MatmulOp product) {
-    unsigned line = 0;
-    if (FileLineColLoc place = findFileLocation(product.getLoc()))
+    unsigned line = 0, column = 0;
+    if (FileLineColLoc place = findFileLocation(product.getLoc())) {
       line = place.getLine();
-    for (auto [side, attr] : {std::pair("left", "quern.lhs_placement"),
-                              std::pair("right", "quern.rhs_placement")})
-      if (auto text = product->getAttrOfType<StringAttr>(attr))
+      column = place.getColumn();
+    }
+    std::string lhs = nameOf(product.getLhs()), rhs = nameOf(product.getRhs());
+    std::string text = fmt::format("{} @ {}{}", lhs.empty() ? "(...)" : lhs,
+                                   rhs.empty() ? "(...)" : rhs,
+                                   product.getTransposeRhs() ? ".T" : "");
+    for (auto [operand, side, attr] :
+         {std::tuple(lhs, "the left operand", "quern.lhs_placement"),
+          {rhs, "the right operand", "quern.rhs_placement"}})
+      if (auto where = product->getAttrOfType<StringAttr>(attr))
         placements.push_back(
-            {line, fmt::format("{} operand: {}", side, text.getValue().str())});
+            {line, column,
+             fmt::format("{} of {}: {}", operand.empty() ? side : operand, text,
+                         where.getValue().str())});
   });
   return placements;
 }
@@ -300,6 +320,14 @@ Result<void> Compilation::generateForCuda() {
   auto target = emit::CudaTarget::parse(request.target.arch);
   if (!target)
     return target.error();
+  // NVRTC is not needed for the text it would be given.
+  if (request.textsOnly && !wants(Stage::Ptx) && !wants(Stage::Cubin)) {
+    auto unit = emit::emitCuda(*module, *target);
+    if (!unit)
+      return unit.error();
+    note(Stage::Cuda, std::move(unit->readable));
+    return {};
+  }
   auto compiled = emit::compileTimed(*module, *target, {.lineInfo = true});
   if (!compiled)
     return compiled.error();
@@ -345,9 +373,17 @@ Result<CompileOutput> Compilation::run() {
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   for (auto step : {&Compilation::parse, &Compilation::runQuernPasses,
-                    &Compilation::convert, &Compilation::generate})
-    if (auto done = (this->*step)(); !done)
+                    &Compilation::convert, &Compilation::generate}) {
+    auto done = (this->*step)();
+    if (isFinished())
+      return std::move(output);
+    if (!done)
       return done.error();
+  }
+  if (auto right = verifyModule(output.module); !right)
+    return fail(Errc::Internal,
+                "the compiler made a module that cannot be run: " +
+                    right.error().message);
   output.module.producers.push_back(std::string(compilerBuildId()));
   if (!request.withoutSource)
     output.module.source = request.source;

@@ -74,6 +74,10 @@ struct CompileRequest {
   Target target;
   std::vector<std::string> settings;
   std::vector<Stage> wanted;
+  /// Stop once every stage of `wanted`, and the pass of `dumpAfter`, is there:
+  /// the module has no code then, and a later stage that would refuse the layer
+  /// does not hide them.
+  bool textsOnly = false;
   /// Leave the layer's text out of the module.
   bool withoutSource = false;
   /// The pass after which to print the IR, by its command-line name; empty for
@@ -83,7 +87,7 @@ struct CompileRequest {
 
 /// Where the scales of one product are applied, and why.
 struct ScalePlacement {
-  unsigned line = 0;
+  unsigned line = 0, column = 0;
   std::string text;
 };
 

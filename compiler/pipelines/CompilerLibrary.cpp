@@ -12,6 +12,7 @@
 #include "compiler/pipelines/Compiler.h"
 #include "runtime/jit/CompilerAbi.h"
 
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -23,8 +24,36 @@ struct Answer {
   std::vector<std::byte> module;
   Diagnostic diagnostic;
   std::vector<const char *> notes;
+  std::vector<QuernDiagnostic> others;
+  std::vector<std::vector<const char *>> otherNotes;
 };
 } // namespace
+
+static std::vector<const char *>
+pointersTo(const std::vector<std::string> &texts) {
+  std::vector<const char *> pointers;
+  for (const std::string &text : texts)
+    pointers.push_back(text.c_str());
+  return pointers;
+}
+
+static void addOthers(Answer &answer, QuernCompileResult &out) {
+  // The caller may be older than the field.
+  if (out.structBytes < offsetof(QuernCompileResult, otherCount) + 8)
+    return;
+  for (const Diagnostic &other : answer.diagnostic.others)
+    answer.otherNotes.push_back(pointersTo(other.notes));
+  for (size_t i = 0; i < answer.otherNotes.size(); ++i) {
+    const Diagnostic &other = answer.diagnostic.others[i];
+    answer.others.push_back(
+        {static_cast<int32_t>(other.code), other.line, other.column,
+         static_cast<uint32_t>(other.notes.size()), other.message.c_str(),
+         other.file.c_str(), other.sourceLine.c_str(),
+         answer.otherNotes[i].data()});
+  }
+  out.others = answer.others.data();
+  out.otherCount = answer.others.size();
+}
 
 static void compile(const QuernCompileRequest *in, QuernCompileResult *out) {
   auto answer = std::make_unique<Answer>();
@@ -49,8 +78,7 @@ static void compile(const QuernCompileRequest *in, QuernCompileResult *out) {
     out->code = static_cast<int32_t>(answer->diagnostic.code);
   }
   const Diagnostic &diagnostic = answer->diagnostic;
-  for (const std::string &note : diagnostic.notes)
-    answer->notes.push_back(note.c_str());
+  answer->notes = pointersTo(diagnostic.notes);
   out->message = diagnostic.message.c_str();
   out->file = diagnostic.file.c_str();
   out->sourceLine = diagnostic.sourceLine.c_str();
@@ -58,6 +86,7 @@ static void compile(const QuernCompileRequest *in, QuernCompileResult *out) {
   out->column = diagnostic.column;
   out->notes = answer->notes.data();
   out->noteCount = static_cast<uint32_t>(answer->notes.size());
+  addOthers(*answer, *out);
   out->owner = answer.release();
 }
 

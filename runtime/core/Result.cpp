@@ -47,10 +47,12 @@ std::string Diagnostic::render() const {
     }
   }
   for (std::string_view note : notes) {
-    // A note may be a rendered diagnostic, which ends its line itself.
+    // A note may be a log, which ends its last line itself.
     if (note.ends_with('\n'))
       note.remove_suffix(1);
     out += "note: " + printable(note) + "\n";
   }
+  for (const Diagnostic &other : others)
+    out += other.render();
   return out;
 }

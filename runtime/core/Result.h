@@ -52,9 +52,12 @@ struct QUERN_API Diagnostic {
   std::vector<std::string> notes;
   /// The line of source pointed at, for a caret; empty when there is none.
   std::string sourceLine;
+  /// Errors found beside this one, such as further mistakes in one text; these
+  /// have none of their own.
+  std::vector<Diagnostic> others;
 
   /// `file:line:column: error: message`, the source line with a caret, then
-  /// the notes, one per line.
+  /// the notes, one per line; then the other errors in the same way.
   std::string render() const;
 };
 
@@ -105,6 +108,14 @@ private:
   bool failed = false;
   Diagnostic diagnostic;
 };
+
+/// The first of some errors, with the rest beside it; there is at least one.
+inline Diagnostic inOne(std::vector<Diagnostic> errors) {
+  Diagnostic first = std::move(errors.front());
+  for (size_t i = 1; i < errors.size(); ++i)
+    first.others.push_back(std::move(errors[i]));
+  return first;
+}
 
 /// `return fail(Errc::InvalidFile, "...")` from a function that returns any
 /// `Result`.

@@ -6,7 +6,8 @@
 //
 // A module is looked up by everything its code depends on: the text, the
 // settings, the exact target (for the machine at hand: its features), the
-// module format and the compiler. Only a miss opens the compiler.
+// module format, the compiler, and for CUDA the NVRTC it would use. Only a miss
+// opens either library.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,9 +16,11 @@
 #include "runtime/cache/ModuleCache.h"
 #include "runtime/core/AllocationGuard.h"
 #include "runtime/device/cpu/CpuFeatures.h"
+#include "runtime/device/cuda/NvrtcLibrary.h"
 #include "runtime/io/FileReader.h"
 #include "runtime/jit/CompilerLibrary.h"
 #include "runtime/jit/Drivers.h"
+#include "runtime/jit/FileIdentity.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -60,6 +63,12 @@ static CacheKey keyOf(const CompilerLibrary::Request &request,
                                    ModuleDesc::formatMinor);
   std::vector<std::string_view> texts = {format, request.source, request.target,
                                          request.features};
+  std::string nvrtc;
+  if (request.target.starts_with("cuda")) {
+    nvrtc = fmt::format("nvrtc {:016x}",
+                        detail::fileIdentity(cuda::nvrtcFile()));
+    texts.push_back(nvrtc);
+  }
   texts.insert(texts.end(), request.settings.begin(), request.settings.end());
   return CacheKey::make(texts, compiler);
 }

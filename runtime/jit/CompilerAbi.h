@@ -42,6 +42,18 @@ typedef struct QuernCompileRequest {
   const char *const *settings; /* "name=value", such as "numerics=fast". */
 } QuernCompileRequest;
 
+/* One error. */
+typedef struct QuernDiagnostic {
+  int32_t code; /* A quern::Errc. */
+  uint32_t line;
+  uint32_t column;
+  uint32_t noteCount;
+  const char *message;
+  const char *file;
+  const char *sourceLine;
+  const char *const *notes;
+} QuernDiagnostic;
+
 typedef struct QuernCompileResult {
   uint32_t structBytes; /* Set by the caller. */
   /* -1: success. Else a quern::Errc, and the diagnostic below. */
@@ -56,6 +68,9 @@ typedef struct QuernCompileResult {
   const char *const *notes;
   uint32_t noteCount;
   void *owner; /* The compiler's. */
+  /* Further errors of the same text. */
+  const QuernDiagnostic *others;
+  uint64_t otherCount;
 } QuernCompileResult;
 
 typedef struct QuernCompiler {

@@ -6,89 +6,22 @@
 
 #include "runtime/jit/CompilerLibrary.h"
 
-#include "runtime/io/FileReader.h"
 #include "runtime/jit/CompilerAbi.h"
+#include "runtime/jit/FileIdentity.h"
 #include "runtime/module/Module.h"
-#include "runtime/module/ModuleFormat.h"
 
 #include <fmt/format.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
-#include <elf.h>
 #include <link.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace quern;
+using quern::detail::fileIdentity;
 
 static constexpr const char *libraryName = "libquern_compiler.so";
-
-/// The build-id note of an ELF file; empty if it has none. Every offset is
-/// checked: the path may name anything.
-static std::vector<std::byte> findBuildId(const FileReader &file) {
-  auto read = [&](uint64_t offset, std::span<std::byte> to) {
-    return offset <= file.size() && to.size() <= file.size() - offset &&
-           file.read(offset, to);
-  };
-  // No linker writes more notes than this.
-  constexpr uint64_t largestNotes = 1 << 20;
-  Elf64_Ehdr header;
-  if (!read(0, std::as_writable_bytes(std::span(&header, 1))))
-    return {};
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 ||
-      header.e_phentsize != sizeof(Elf64_Phdr))
-    return {};
-  for (unsigned i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr segment;
-    if (!read(header.e_phoff + i * sizeof(segment),
-              std::as_writable_bytes(std::span(&segment, 1))))
-      return {};
-    if (segment.p_type != PT_NOTE || segment.p_filesz > largestNotes)
-      continue;
-    std::vector<std::byte> bytes(segment.p_filesz);
-    if (!read(segment.p_offset, bytes))
-      continue;
-    std::span<const std::byte> notes = bytes;
-    while (notes.size() >= sizeof(Elf64_Nhdr)) {
-      Elf64_Nhdr note;
-      std::memcpy(&note, notes.data(), sizeof(note));
-      uint64_t nameSize = (uint64_t{note.n_namesz} + 3) & ~uint64_t{3};
-      uint64_t size = (uint64_t{note.n_descsz} + 3) & ~uint64_t{3};
-      uint64_t total = sizeof(note) + nameSize + size;
-      if (total > notes.size())
-        break;
-      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-          std::memcmp(notes.data() + sizeof(note), "GNU", 4) == 0) {
-        notes = notes.subspan(sizeof(note) + nameSize, note.n_descsz);
-        return {notes.begin(), notes.end()};
-      }
-      notes = notes.subspan(total);
-    }
-  }
-  return {};
-}
-
-/// The identity of the library at that path; 0 if there is no such file.
-static uint64_t identityOf(const std::string &path) {
-  Result<FileReader> file = FileReader::open(path);
-  if (!file)
-    return 0;
-  uint64_t id = 0;
-  if (std::vector<std::byte> note = findBuildId(*file); !note.empty()) {
-    id = format::checksum(note);
-  } else {
-    struct stat info;
-    if (stat(path.c_str(), &info) != 0)
-      return 0;
-    int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
-                       static_cast<int64_t>(info.st_ino)};
-    id = format::checksum(std::as_bytes(std::span(facts)));
-  }
-  return id ? id : 1;
-}
 
 static std::string folderOf(std::string path) {
   size_t slash = path.rfind('/');
@@ -124,7 +57,7 @@ Result<CompilerLibrary> CompilerLibrary::find(const std::string &path) {
                                         : std::string();
   if (!named.empty()) {
     library.file = named;
-    library.id = identityOf(named);
+    library.id = fileIdentity(named);
     if (library.id)
       return library;
     return missing(fmt::format("there is no compiler at {}", named), {});
@@ -138,7 +71,7 @@ Result<CompilerLibrary> CompilerLibrary::find(const std::string &path) {
     if (folder.empty())
       continue;
     library.file = folder + "/" + libraryName;
-    library.id = identityOf(library.file);
+    library.id = fileIdentity(library.file);
     if (library.id)
       return library;
     looked.push_back("looked for " + library.file);
@@ -148,7 +81,7 @@ Result<CompilerLibrary> CompilerLibrary::find(const std::string &path) {
     link_map *map = nullptr;
     if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map->l_name) {
       library.file = map->l_name;
-      library.id = identityOf(library.file);
+      library.id = fileIdentity(library.file);
       if (library.id)
         return library;
     }
@@ -191,6 +124,11 @@ Result<std::string> CompilerLibrary::buildId() const {
   return std::string((*compiler)->buildId);
 }
 
+static Errc errcOf(int32_t code) {
+  bool known = code >= 0 && code <= static_cast<int32_t>(Errc::Internal);
+  return known ? static_cast<Errc>(code) : Errc::Internal;
+}
+
 Result<std::vector<std::byte>>
 CompilerLibrary::compile(const Request &request) const {
   Result<const QuernCompiler *> compiler = openCompiler(file);
@@ -219,17 +157,24 @@ CompilerLibrary::compile(const Request &request) const {
     result = std::vector<std::byte>(bytes, bytes + answer.moduleBytes);
   } else {
     auto text = [](const char *t) { return std::string(t ? t : ""); };
-    Diagnostic diagnostic =
-        fail(answer.code <= static_cast<int32_t>(Errc::Internal)
-                 ? static_cast<Errc>(answer.code)
-                 : Errc::Internal,
-             text(answer.message));
+    Diagnostic diagnostic = fail(errcOf(answer.code), text(answer.message));
     diagnostic.file = text(answer.file);
     diagnostic.sourceLine = text(answer.sourceLine);
     diagnostic.line = answer.line;
     diagnostic.column = answer.column;
     for (uint32_t i = 0; i < answer.noteCount; ++i)
       diagnostic.notes.push_back(text(answer.notes[i]));
+    for (uint64_t i = 0; i < answer.otherCount; ++i) {
+      const QuernDiagnostic &other = answer.others[i];
+      Diagnostic further = fail(errcOf(other.code), text(other.message));
+      further.file = text(other.file);
+      further.sourceLine = text(other.sourceLine);
+      further.line = other.line;
+      further.column = other.column;
+      for (uint32_t n = 0; n < other.noteCount; ++n)
+        further.notes.push_back(text(other.notes[n]));
+      diagnostic.others.push_back(std::move(further));
+    }
     result = std::move(diagnostic);
   }
   (*compiler)->release(&answer);

@@ -9,9 +9,7 @@
 // of the executable it is part of), ../lib beside the executable's folder, and
 // the dynamic loader's search path.
 //
-// Opening it costs tens of milliseconds, so that its identity, which the cache
-// needs, is read from the file: the build id the linker put in, or size and
-// time for a file without one.
+// Its identity, which the cache needs, is read from the file (FileIdentity.h).
 //
 // A library stays open for the life of the process: code it registered with
 // LLVM's global tables does not survive being closed.

@@ -168,6 +168,12 @@ Result<void> detail::checkShapes(const LayerState &layer,
         return bad(fmt::format("dimension {} of {}: {}", d,
                                describe(layer, index),
                                expected.error().message));
+      // Kernels count coordinates in 32 bits.
+      if (*expected > INT32_MAX)
+        return bad(fmt::format("{} has {} in dimension {}; extents are at most "
+                               "{}",
+                               describe(layer, index), *expected, d,
+                               INT32_MAX));
       if (*expected == slots[i]->shape[d])
         continue;
       std::string message =

@@ -277,7 +277,7 @@ TEST(FrontendBuilder, Misuse) {
         Tensor x = b.input("x", DType::F32, {m + k});
         b.output(-x, DType::F32, {m + k});
       },
-      {"'M' is bound by no parameter", "also: the symbol 'K'"});
+      {"'M' is bound by no parameter", "error: the symbol 'K'"});
   expectRefused(
       [](LayerBuilder &b) {
         Tensor x = b.input("x", DType::F32, {4});

@@ -168,6 +168,25 @@ TEST(FrontendErrors, Declarations) {
               "0..~99999999999999999999"),
        {"too large"}},
   });
+  std::string many = "layer f(";
+  for (int i = 0; i < 65; ++i)
+    many += std::string(i ? ",\n" : "") + "p" + std::to_string(i) + ": f16[" +
+            (i == 64 ? "~" : "") + "N" + std::to_string(i) + "]";
+  std::string longest(255, 'a');
+  checkAll({
+      {"many symbols",
+       many + ") -> f16[N0] {\n  return p0\n}\n",
+       {"'N64' is symbol number 65", "at most 64"}},
+      {"long layer",
+       "layer ~a" + longest + "(x: f16[M]) -> f16[M] {\n  return x\n}\n",
+       {"a name of 256 characters", "at most 255"}},
+      {"long result",
+       header("(x: f16[M]) -> (~a" + longest + ": f16[M])"),
+       {"a name of 256 characters"}},
+  });
+  EXPECT_TRUE(
+      parse("layer " + longest + "(x: f16[M]) -> f16[M] {\n  return x\n}\n")
+          .module);
 }
 
 TEST(FrontendErrors, Names) {
@@ -178,6 +197,15 @@ TEST(FrontendErrors, Names) {
        {"did you mean 'quantized'?"}},
       {"symbol", body("a = x * ~M"), {"unknown name 'M'", "symbol"}},
       {"function", body("a = x * ~silu"), {"write silu(...)"}},
+      {"operator behind as",
+       body("a = x as f32 ~+ y"),
+       {"expected an operator or the end", "write (x as f32) + y"}},
+      {"product behind as",
+       body("a = silu(x) as f32 ~* 2"),
+       {"write (... as f32) * ..."}},
+      {"transpose behind as",
+       body("a = max(x as f32~.T, 0)"),
+       {"write (x as f32).T"}},
       {"unknown function",
        body("a = ~sillu(x)"),
        {"unknown function 'sillu'", "did you mean 'silu'?"}},
@@ -333,6 +361,12 @@ TEST(FrontendErrors, Quantization) {
       {"floor",
        body("a = quantize(x, i8 per token * f16, ~floor = 1e-9)"),
        {"a floor of", "smallest normal number of f16"}},
+      {"large floor",
+       body("a = quantize(x, i8 per token * f16, ~floor = 1e6)"),
+       {"a floor of 1000000 for f16 scales", "largest number of f16, 65504"}},
+      {"large floor of bf16",
+       body("a = quantize(x, i8 per token * bf16, ~floor = 3.4e38)"),
+       {"largest number of bf16"}},
       {"static divisor",
        body("a = quantize(x, i8 per token, scale = k, ~divisor = 128)"),
        {"divisor beside a given scale"}},
@@ -434,6 +468,10 @@ TEST(FrontendErrors, RowsAndShapes) {
        {"axis 2 of a tensor of rank 2"}},
       {"indices", body("a = gather(x, ~v)"), {"indices of 'gather' are i32"}},
       {"table", body("a = gather(~q, i)"), {"the table of 'gather'"}},
+      {"table without rows",
+       body("a = gather(~x, i)"),
+       {"the table of 'gather' may have no rows: 'x', which is f16[M, 64]",
+        "with M in 0..2147483647", "with V in 1..32000"}},
       {"gathered rank",
        body("r = reshape(t, [4, M, 8, 2, 2, 2])\n  s = reshape(i, [M, 1])\n"
             "  a = ~gather(r, s)"),

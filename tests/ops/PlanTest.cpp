@@ -20,6 +20,10 @@
 
 using namespace quern;
 
+/// strictExp in PTX: the factor it begins with, and its fmas.
+static constexpr const char *log2OfE = "0f3FB8AA3B";
+static constexpr size_t fmasOfExp = 8;
+
 static std::string readExample(const std::string &name) {
   std::ifstream file(std::string(QUERN_SOURCE_DIR) + "/examples/" + name);
   std::ostringstream text;
@@ -113,11 +117,22 @@ TEST(Plan, CudaProductsUseTensorCoresAndStrictArithmetic) {
       EXPECT_EQ(kernel.find(".approx"), std::string::npos) << name;
       EXPECT_EQ(kernel.find(".ftz"), std::string::npos) << name;
       // A contracted multiply-add would be a bare mad or an fma that the
-      // source does not ask for; the source asks only in exp's polynomial.
+      // source does not ask for; the source asks only in exp.
       EXPECT_EQ(kernel.find("mad.f32"), std::string::npos) << name;
-      if (name.find("gated") == std::string::npos) {
-        EXPECT_EQ(kernel.find("fma."), std::string::npos) << name;
-      }
+      auto count = [&](const std::string &word) {
+        size_t number = 0;
+        for (size_t from = 0;
+             (from = kernel.find(word, from)) != std::string::npos;
+             from += word.size())
+          ++number;
+        return number;
+      };
+      // Each exp begins with the one multiplication by log2(e), and asks for
+      // the same number of fmas.
+      size_t exps = count(log2OfE);
+      EXPECT_EQ(exps > 0, name.find("gated") != std::string::npos) << name;
+      EXPECT_EQ(count("fma.rn.f32"), exps * fmasOfExp) << name;
+      EXPECT_EQ(count("fma."), count("fma.rn.f32")) << name;
       at = next;
     }
     EXPECT_EQ(products, 2u);

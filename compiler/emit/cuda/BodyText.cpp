@@ -214,6 +214,12 @@ static std::string printed(Type type) {
   return text;
 }
 
+std::string emit::languageName(Type type) {
+  if (std::optional<DType> dtype = getDType(type))
+    return std::string(quern::name(*dtype));
+  return printed(type);
+}
+
 quern::Diagnostic emit::refuse(Location location, std::string message,
                                std::vector<std::string> notes) {
   quern::Diagnostic diagnostic =
@@ -309,7 +315,7 @@ Result<void> BodyText::emitConstant(arith::ConstantOp op) {
   if (!real || typeText(type).empty())
     return refuse(op.getLoc(), fmt::format("a constant of type {} is not "
                                            "available on CUDA",
-                                           printed(type)));
+                                           languageName(type)));
   uint64_t bits = real.getValue().bitcastToAPInt().getZExtValue();
   if (!type.isF32()) {
     bindScalar(op, fmt::format("{}{{0x{:0{}x}}}", typeText(type), bits,
@@ -335,7 +341,7 @@ Result<void> BodyText::emitLoad(tile::LoadOp load) {
     return refuse(load.getLoc(),
                   fmt::format("elements of type {} are not available on CUDA "
                               "yet: '{}' holds them",
-                              printed(element), buffer.name),
+                              languageName(element), buffer.name),
                   {"use --target cpu"});
   std::vector<Index> dims = indicesOf(load.getIndices());
   Index offset = symbols.offset(load.getBuffer().getType(),
@@ -358,7 +364,7 @@ Result<void> BodyText::emitStore(tile::StoreOp store) {
     return refuse(store.getLoc(),
                   fmt::format("elements of type {} are not available on CUDA "
                               "yet: '{}' holds them",
-                              printed(element), buffer.name),
+                              languageName(element), buffer.name),
                   {"use --target cpu"});
   std::vector<Index> dims = indicesOf(store.getIndices());
   Index offset = symbols.offset(store.getBuffer().getType(),
@@ -444,7 +450,7 @@ Result<void> BodyText::emit(Operation *op) {
   }
   std::string types;
   for (Type type : op->getOperandTypes())
-    types += (types.empty() ? "" : ", ") + printed(type);
+    types += (types.empty() ? "" : ", ") + languageName(type);
   return refuse(op->getLoc(),
                 fmt::format("{} on {} is not available on CUDA",
                             op->getName().getStringRef().str(), types),

@@ -31,6 +31,9 @@ namespace quern::emit {
 /// How a type is spelled in a unit, empty for one CUDA code cannot hold.
 std::string typeText(mlir::Type type);
 
+/// What the language calls an element type; an MLIR type as MLIR prints it.
+std::string languageName(mlir::Type type);
+
 /// A diagnostic of kind Unsupported at an op's place.
 Diagnostic refuse(mlir::Location location, std::string message,
                   std::vector<std::string> notes = {});

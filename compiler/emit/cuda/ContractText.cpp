@@ -147,114 +147,166 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
   return {};
 }
 
-Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
-  std::vector<Index> extents = symbols.affine(contract.getExtents());
-  unsigned numBatch = contract.getNumBatch();
-  ArrayRef<Index> batchExtents = ArrayRef(extents).take_front(numBatch);
-  const Index &M = extents[numBatch], &N = extents[numBatch + 1],
-              &K = extents[numBatch + 2];
-  for (const Index &extent : extents)
-    if (extent.isWide())
-      return refuse(contract.getLoc(),
-                    fmt::format("an extent of the product, {}, may exceed 2^31",
-                                extent.text),
-                    {"declare smaller maxima for the layer's symbols"});
+/// An extent as an `int`. The language keeps extents below 2^31, and runs with
+/// larger ones are refused; what the symbols' ranges allow beyond is never met.
+static Index asExtent(Index extent) {
+  if (!extent.isWide())
+    return extent;
+  return {"(int)" + extent.unit(), 2, std::max<int64_t>(extent.lo, 0),
+          INT32_MAX};
+}
 
-  // What the product needs.
+/// What the product needs; the operands' alignments are found with their rows.
+static Result<GemmProblem> problemOf(tile::ContractOp contract, const Index &M,
+                                     const Index &N) {
   GemmProblem problem;
   problem.maxM = M.hi;
   problem.maxN = N.hi;
   problem.terms = contract.getNumTerms();
   problem.split = contract.getSplit().value_or(0);
   ArrayRef<int64_t> terms = contract.getTerms();
+  Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
+  Type rhsElement = contract.getElementType(contract.getRhsRegion(terms[1]));
   for (unsigned t = 1; t < problem.terms; ++t) {
     problem.sharedLhs &= terms[2 * t] == terms[0];
     problem.sharedRhs &= terms[2 * t + 1] == terms[1];
-  }
-  Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
-  Type rhsElement = contract.getElementType(contract.getRhsRegion(terms[1]));
-  for (unsigned t = 1; t < problem.terms; ++t)
     if (contract.getElementType(contract.getLhsRegion(terms[2 * t])) !=
             element ||
         contract.getElementType(contract.getRhsRegion(terms[2 * t + 1])) !=
             rhsElement)
       return refuse(contract.getLoc(), "products of different element types in "
                                        "one kernel are not available on CUDA");
+  }
   problem.elementBytes = element.getIntOrFloatBitWidth() / 8;
   problem.float8 = isa<Float8E4M3FNType, Float8E5M2Type>(element);
+  return problem;
+}
+
+/// The grid: one block for each tile of each batch.
+static LaunchDesc launchOf(tile::ContractOp contract,
+                           const GemmSchedule &schedule) {
+  AffineMap extents = contract.getExtents();
+  unsigned numBatch = contract.getNumBatch();
+  auto tiles = [&](unsigned axis, int64_t size) {
+    return SymExpr::ceilDiv(tile::toSymExpr(extents.getResult(axis)),
+                            SymExpr::constant(size));
+  };
+  SymExpr grid = tiles(numBatch, schedule.tileM);
+  grid = grid * tiles(numBatch + 1, schedule.tileN);
+  for (unsigned i = 0; i < numBatch; ++i)
+    grid = grid * tile::toSymExpr(extents.getResult(i));
+  LaunchDesc launch;
+  launch.grid[0] = grid;
+  launch.block = {schedule.threads(), 1, 1};
+  launch.dynamicSharedBytes = SymExpr::constant(schedule.sharedBytes);
+  return launch;
+}
+
+std::vector<Index> KernelWriter::writeTile(tile::ContractOp contract,
+                                           ArrayRef<Index> extents) {
+  unsigned numBatch = contract.getNumBatch();
+  out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
+                      extents[numBatch].text, extents[numBatch + 1].text));
+  if (numBatch == 0)
+    return {};
+  Block &block = contract.getEpilogue().front();
+  static const StringRef defaults[] = {"b", "h", "g"};
+  Index linear{"tile.batch", 2, 0, INT32_MAX - 1};
+  delinearise(linear, extents.take_front(numBatch), block.getArguments(),
+              defaults);
+  std::vector<Index> batch;
+  for (unsigned i = 0; i < numBatch; ++i)
+    batch.push_back(body.index(block.getArgument(i)));
+  return batch;
+}
+
+Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
+                                         unsigned entries,
+                                         ArrayRef<Index> batch,
+                                         int64_t &alignment) {
+  ArrayRef<int64_t> terms = contract.getTerms();
+  std::string list;
+  for (unsigned t = 0; t < entries; ++t) {
+    Region &region = isLhs ? contract.getLhsRegion(terms[2 * t])
+                           : contract.getRhsRegion(terms[2 * t + 1]);
+    std::optional<OperandRows> rows = OperandRows::of(contract, region);
+    if (!rows)
+      return refuse(contract.getLoc(),
+                    "an operand of the product is not rows of contiguous K",
+                    {"operands are brought into that form before emission"});
+    Type element = contract.getElementType(region);
+    alignment =
+        std::min(alignment,
+                 rows->alignment(symbols, element.getIntOrFloatBitWidth() / 8));
+    Index offset = rows->offset(symbols, batch);
+    std::string pointer = body.bufferName(rows->buffer).str();
+    Type held = cast<tile::BufferType>(rows->buffer.getType()).getElementType();
+    std::string wanted = elementText(
+        element, isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned());
+    if (wanted != typeText(held))
+      pointer = fmt::format("(const {} *){}", wanted, pointer);
+    if (!offset.isConstant() || offset.lo != 0)
+      pointer += " + " + offset.text;
+    list += fmt::format("{}{{{}, {}}}", list.empty() ? "" : ", ", pointer,
+                        symbols.affine(rows->stride).text);
+  }
+  return list;
+}
+
+void KernelWriter::writePromotion(unsigned terms) {
+  out.add("// Partial sums are added as they are.");
+  out.add(fmt::format(
+      "auto rescale = [&](int, int, int, float (&factor)[{}]) {{", terms));
+  for (unsigned t = 0; t < terms; ++t)
+    out.add(fmt::format("  factor[{}] = 1.0f;", t));
+  out.add("};");
+}
+
+Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
+  std::vector<Index> extents;
+  for (const Index &extent : symbols.affine(contract.getExtents())) {
+    if (extent.lo > INT32_MAX)
+      return refuse(contract.getLoc(),
+                    fmt::format("an extent of the product is {} or more; at "
+                                "most {} is accepted",
+                                extent.lo, INT32_MAX));
+    extents.push_back(asExtent(extent));
+  }
+  unsigned numBatch = contract.getNumBatch();
+  const Index &M = extents[numBatch], &N = extents[numBatch + 1],
+              &K = extents[numBatch + 2];
+  Result<GemmProblem> problem = problemOf(contract, M, N);
+  if (!problem)
+    return problem.error();
 
   // Operands, in the order of terms; one entry where all terms share it.
-  bool hasBatch = numBatch > 0;
-  std::vector<Index> batch(numBatch);
-  SourceText declarations;
-  out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
-                      M.text, N.text));
-  if (hasBatch) {
-    Block &block = contract.getEpilogue().front();
-    static const StringRef defaults[] = {"b", "h", "g"};
-    Index linear{"tile.batch", 2, 0, INT32_MAX - 1};
-    delinearise(linear, batchExtents, block.getArguments(), defaults);
-    for (unsigned i = 0; i < numBatch; ++i)
-      batch[i] = body.index(block.getArgument(i));
-  }
-  auto rowsOf = [&](bool isLhs, unsigned entries,
-                    int64_t &alignment) -> Result<std::string> {
-    std::string list;
-    bool isUnsigned =
-        isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned();
-    for (unsigned t = 0; t < entries; ++t) {
-      Region &region = isLhs ? contract.getLhsRegion(terms[2 * t])
-                             : contract.getRhsRegion(terms[2 * t + 1]);
-      std::optional<OperandRows> rows = OperandRows::of(contract, region);
-      if (!rows)
-        return refuse(contract.getLoc(),
-                      "an operand of the product is not rows of contiguous K",
-                      {"operands are brought into that form before emission"});
-      alignment =
-          std::min(alignment, rows->alignment(symbols, problem.elementBytes));
-      Index offset = rows->offset(symbols, batch);
-      std::string pointer = body.bufferName(rows->buffer).str();
-      Type held =
-          cast<tile::BufferType>(rows->buffer.getType()).getElementType();
-      std::string wanted =
-          elementText(isLhs ? element : rhsElement, isUnsigned);
-      if (wanted != typeText(held))
-        pointer = fmt::format("(const {} *){}", wanted, pointer);
-      if (!offset.isConstant() || offset.lo != 0)
-        pointer += " + " + offset.text;
-      list += fmt::format("{}{{{}, {}}}", list.empty() ? "" : ", ", pointer,
-                          symbols.affine(rows->stride).text);
-    }
-    return list;
-  };
+  std::vector<Index> batch = writeTile(contract, extents);
   Result<std::string> lhs =
-      rowsOf(true, problem.sharedLhs ? 1 : problem.terms, problem.lhsAlignment);
+      rowsOf(contract, true, problem->sharedLhs ? 1 : problem->terms, batch,
+             problem->lhsAlignment);
   if (!lhs)
     return lhs.error();
-  Result<std::string> rhs = rowsOf(false, problem.sharedRhs ? 1 : problem.terms,
-                                   problem.rhsAlignment);
+  Result<std::string> rhs =
+      rowsOf(contract, false, problem->sharedRhs ? 1 : problem->terms, batch,
+             problem->rhsAlignment);
   if (!rhs)
     return rhs.error();
 
-  bool promotes = promotesSums(problem, K.hi, target);
+  bool promotes = promotesSums(*problem, K.hi, target);
   if (promotes)
-    problem.split = GemmSchedule::promoteEvery;
-  Result<GemmSchedule> schedule = scheduleGemm(problem, target);
+    problem->split = GemmSchedule::promoteEvery;
+  Result<GemmSchedule> schedule = scheduleGemm(*problem, target);
   if (!schedule) {
     const quern::Diagnostic &why = schedule.error();
     return refuse(contract.getLoc(), why.message, why.notes);
   }
-  writeConfig(declarations, contract, problem, *schedule);
+  SourceText declarations;
+  writeConfig(declarations, contract, *problem, *schedule);
   if (promotes) {
-    schedule->remark = fmt::format("sums of {} added up in f32", problem.split);
-    out.add("// Partial sums are added as they are.");
-    out.add(fmt::format("auto rescale = [&](int, int, int, float (&factor)[{}])"
-                        " {{",
-                        problem.terms));
-    for (unsigned t = 0; t < problem.terms; ++t)
-      out.add(fmt::format("  factor[{}] = 1.0f;", t));
-    out.add("};");
-  } else if (problem.split) {
+    schedule->remark =
+        fmt::format("sums of {} added up in f32", problem->split);
+    writePromotion(problem->terms);
+  } else if (problem->split) {
     if (Result<void> done = writeRescale(contract, batch, M, N); !done)
       return done.error();
   }
@@ -262,21 +314,12 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     return done.error();
   out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
                       config, M.text, N.text, K.text, *lhs, *rhs,
-                      problem.split ? ", rescale" : ""));
+                      problem->split ? ", rescale" : ""));
 
   KernelText result;
   result.schedule = schedule->describe();
   result.header = "gemm_mma/gemm_mma.cuh";
-  result.launch.block = {schedule->threads(), 1, 1};
-  result.launch.dynamicSharedBytes = SymExpr::constant(schedule->sharedBytes);
-  AffineMap map = contract.getExtents();
-  SymExpr grid = SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch)),
-                                  SymExpr::constant(schedule->tileM)) *
-                 SymExpr::ceilDiv(tile::toSymExpr(map.getResult(numBatch + 1)),
-                                  SymExpr::constant(schedule->tileN));
-  for (unsigned i = 0; i < numBatch; ++i)
-    grid = grid * tile::toSymExpr(map.getResult(i));
-  result.launch.grid[0] = grid;
+  result.launch = launchOf(contract, *schedule);
   finish(result, declarations,
          fmt::format("Gemm<{}>::threads{}", config,
                      schedule->fewBlocks ? ", 1" : ""));

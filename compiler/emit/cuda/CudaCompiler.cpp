@@ -6,6 +6,7 @@
 
 #include "compiler/emit/cuda/CudaCompiler.h"
 
+#include "compiler/emit/cuda/SourceText.h"
 #include "kernels_templates/Embedded.h"
 #include "runtime/device/cuda/Nvrtc.h"
 
@@ -50,7 +51,9 @@ Result<CudaCompilation> emit::compileTimed(mlir::ModuleOp tileModule,
                      fmt::join((*nvrtc)->supportedArchs(), ", sm_"))});
   std::vector<cuda::NvrtcHeader> headers;
   for (const EmbeddedHeader &header : embeddedHeaders())
-    headers.push_back({std::string(header.path), std::string(header.text)});
+    headers.push_back({std::string(header.path),
+                       fmt::format("#line 1 \"{}{}\"\n{}", stableFolder,
+                                   header.path, header.text)});
   cuda::NvrtcOptions flags;
   flags.strict = true;
   flags.lineInfo = options.lineInfo;
@@ -60,6 +63,7 @@ Result<CudaCompilation> emit::compileTimed(mlir::ModuleOp tileModule,
   result.compileMilliseconds = milliseconds(compiling, Clock::now());
   if (!output) {
     Diagnostic diagnostic = output.error();
+    diagnostic.file = unit->originalOf(diagnostic.file);
     if (diagnostic.code == Errc::InvalidSource) {
       diagnostic.code = Errc::Internal;
       diagnostic.message =

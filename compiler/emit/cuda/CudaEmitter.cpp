@@ -95,7 +95,7 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
 
   CudaUnit unit;
   StringRef layer = program.getSymName();
-  unit.name = fmt::format("quern_{}.cu", identifier(layer));
+  unit.name = stablePath(fmt::format("quern_{}.cu", identifier(layer)));
   unit.plan.target = "cuda:" + target.name();
 
   llvm::DenseMap<Value, uint32_t> bufferNumber;
@@ -160,5 +160,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
     text.append(emitted.text.text);
   unit.source = text.str(unit.name);
   unit.readable = text.readable();
+  unit.originalOf = [text = std::move(text)](const std::string &file) {
+    return text.originalOf(file);
+  };
   return unit;
 }

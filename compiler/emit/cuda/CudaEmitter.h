@@ -22,15 +22,18 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <functional>
 #include <string>
 
 namespace quern::emit {
 
 struct CudaUnit {
-  std::string name;   ///< What the text calls itself: `quern_<layer>.cu`.
+  std::string name;   ///< What directives call it: `/quern/quern_<layer>.cu`.
   std::string source; ///< The whole translation unit, with `#line`.
   /// The same for people: comments name the layer's lines.
   std::string readable;
+  /// Where errors of the text belong (SourceText.h).
+  std::function<std::string(const std::string &file)> originalOf;
   VariantDesc plan; ///< Without code, registers and shared-memory figures.
 };
 

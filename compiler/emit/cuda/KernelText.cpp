@@ -26,8 +26,12 @@ KernelWriter::KernelWriter(tile::KernelOp kernel,
       shortName(kernelNames.shortName),
       config(identifier("tile_" + kernelNames.shortName)), target(target),
       symbols(kernel.getSymbols().getValue()), body(symbols, names, out) {
-  for (unsigned i = 0; i < symbols.size(); ++i)
+  // Declared outside of the kernel, where a parameter would hide it.
+  config = names.make(config);
+  for (unsigned i = 0; i < symbols.size(); ++i) {
     symbols.rename(i, names.make(symbols.name(i)));
+    wideSymbols.push_back(names.make(symbols.name(i).str() + "_"));
+  }
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     this->bufferNames.push_back(names.make(kernelNames.buffers[i]));
@@ -59,15 +63,15 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
                                      typeText(element), bufferNames[i]));
   }
   for (unsigned i = 0; i < symbols.size(); ++i)
-    parameters.push_back(fmt::format("s64 {}_", symbols.name(i).str()));
+    parameters.push_back(fmt::format("s64 {}", wideSymbols[i]));
   for (size_t i = 0; i < parameters.size(); ++i)
     text.add(fmt::format("    {}{}", parameters[i],
                          i + 1 < parameters.size() ? "," : ") {"));
   if (parameters.empty())
     text.add("    ) {");
   for (unsigned i : symbols.used())
-    text.add(
-        fmt::format("  const int {0} = (int){0}_;", symbols.name(i).str()));
+    text.add(fmt::format("  const int {} = (int){};", symbols.name(i).str(),
+                         wideSymbols[i]));
   text.append(out);
   text.add("}");
 }
@@ -115,11 +119,10 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
     if (!typeText(element).empty())
       continue;
-    std::string printed;
-    llvm::raw_string_ostream(printed) << element;
     return refuse(kernel.getLoc(),
                   fmt::format("'{}' holds {}, which CUDA code has no type for",
-                              names.buffers[arg.getArgNumber()], printed),
+                              names.buffers[arg.getArgNumber()],
+                              languageName(element)),
                   {"use --target cpu"});
   }
   KernelWriter writer(kernel, names, target);

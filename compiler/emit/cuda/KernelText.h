@@ -58,6 +58,15 @@ private:
               llvm::StringRef threads);
 
   // Products.
+  /// Declares the block's tile; the batch indices.
+  std::vector<Index> writeTile(tile::ContractOp contract,
+                               llvm::ArrayRef<Index> extents);
+  /// Pointer and stride of one side's operands, one entry per term or one for
+  /// all; lowers `alignment` to theirs.
+  Result<std::string> rowsOf(tile::ContractOp contract, bool isLhs,
+                             unsigned entries, llvm::ArrayRef<Index> batch,
+                             int64_t &alignment);
+  void writePromotion(unsigned terms);
   void writeConfig(SourceText &declarations, tile::ContractOp contract,
                    const GemmProblem &problem, const GemmSchedule &schedule);
   Result<void> writeRescale(tile::ContractOp contract,
@@ -90,6 +99,7 @@ private:
   SourceText out; ///< The kernel's body.
   BodyText body;
   std::vector<std::string> bufferNames;
+  std::vector<std::string> wideSymbols; ///< Parameters the symbols come in.
 };
 
 /// The product of extents.

@@ -101,24 +101,16 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   builder.setInsertionPoint(kernel);
   SmallVector<bool> writes(read.size() + 1, false);
   writes.back() = true;
-  OperationState state(loc, tile::KernelOp::getOperationName());
-  state.addAttribute("sym_name", builder.getStringAttr(name));
-  state.addAttribute("symbols", kernel.getSymbolsAttr());
-  state.addAttribute("writes", builder.getDenseBoolArrayAttr(writes));
-  state.addAttribute("numerics_class",
-                     tile::NumericsClassAttr::get(builder.getContext(),
-                                                  tile::NumericsClass::Exact));
-  state.addAttribute(
-      "reason",
-      builder.getStringAttr(
-          fmt::format("the {} operand of {} as rows of contiguous K",
-                      label.str(), kernel.getSymName().str()) +
-          (groups.length ? fmt::format(", groups of {} padded to {} for the "
-                                       "matrix instructions",
-                                       groups.length, groups.padded)
-                         : "")));
-  state.addRegion();
-  auto writer = cast<tile::KernelOp>(builder.create(state));
+  std::string reason =
+      fmt::format("the {} operand of {} as rows of contiguous K", label.str(),
+                  kernel.getSymName().str());
+  if (groups.length)
+    reason += fmt::format(", groups of {} padded to {} for the matrix "
+                          "instructions",
+                          groups.length, groups.padded);
+  auto writer = tile::KernelOp::create(
+      builder, loc, name, kernel.getSymbolsAttr(), writes,
+      tile::NumericsClass::Exact, reason, Attribute());
   Block *body = builder.createBlock(&writer.getBody());
   IRMapping mapping;
   for (unsigned i : read) {
@@ -140,25 +132,19 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   auto mapOf = [&](unsigned numDims, ArrayRef<AffineExpr> results) {
     return AffineMap::get(numDims, symbols, results, builder.getContext());
   };
-  OperationState blocksState(loc, tile::BlocksOp::getOperationName());
-  blocksState.addAttribute("domain", AffineMapAttr::get(mapOf(0, domain)));
-  blocksState.addRegion();
   builder.setInsertionPointToEnd(body);
-  auto blocks = cast<tile::BlocksOp>(builder.create(blocksState));
+  auto blocks = tile::BlocksOp::create(builder, loc, mapOf(0, domain));
   Block *point = builder.createBlock(&blocks.getBody());
   for (unsigned i = 0; i < domain.size(); ++i)
     point->addArgument(builder.getIndexType(), loc);
 
-  OperationState mapState(loc, tile::MapOp::getOperationName());
-  mapState.addOperands(ValueRange(point->getArguments()));
   AffineExpr length = extents.getResult(batch + 2);
-  mapState.addAttribute(
-      "extents",
-      AffineMapAttr::get(mapOf(
-          domain.size(), {groups.length ? groups.extent(length, 1) : length})));
-  mapState.addRegion();
   builder.setInsertionPointToEnd(point);
-  auto map = cast<tile::MapOp>(builder.create(mapState));
+  auto map = tile::MapOp::create(
+      builder, loc, point->getArguments(),
+      AffineMapAttr::get(mapOf(
+          domain.size(), {groups.length ? groups.extent(length, 1) : length})),
+      AffineMapAttr());
   Block *element = builder.createBlock(&map.getBody());
   Value k = element->addArgument(builder.getIndexType(), loc);
 
@@ -169,15 +155,10 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
   Value value = paddedElement(region, k, mapping);
   SmallVector<Value> at(point->getArguments());
   at.push_back(k);
-  OperationState store(loc, tile::StoreOp::getOperationName());
-  store.addOperands(value);
-  store.addOperands(target);
-  store.addOperands(at);
-  store.addAttribute("map",
-                     AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
-                         at.size(), builder.getContext())));
-  builder.create(store);
-  builder.create(OperationState(loc, tile::YieldOp::getOperationName()));
+  tile::StoreOp::create(
+      builder, loc, value, target, at,
+      AffineMap::getMultiDimIdentityMap(at.size(), builder.getContext()));
+  tile::YieldOp::create(builder, loc, ValueRange());
   return writer;
 }
 
@@ -205,14 +186,16 @@ Value OperandWriter::paddedElement(Region &region, Value k,
     AffineExpr end = extents.getResult(batch + 2);
     Value source =
         index(place.floorDiv(groups.padded) * groups.length + within);
-    exists = arith::AndIOp::create(
-        builder, loc,
-        below(index(within),
-              index(builder.getAffineConstantExpr(groups.length))),
-        below(source, index(end)));
+    Value inGroup = index(within);
+    Value groupEnd = index(builder.getAffineConstantExpr(groups.length));
+    Value isOfGroup = below(inGroup, groupEnd);
+    Value rowEnd = index(end);
+    Value isOfRow = below(source, rowEnd);
+    exists = arith::AndIOp::create(builder, loc, isOfGroup, isOfRow);
     // Padding reads the last element, and forgets it.
+    Value last = index(end - 1);
     mapping.map(region.getArgument(batch + 1),
-                arith::MinSIOp::create(builder, loc, source, index(end - 1)));
+                arith::MinSIOp::create(builder, loc, source, last));
   }
   for (Operation &op : region.front())
     if (!isa<tile::YieldOp>(op))
@@ -274,15 +257,9 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
   for (auto buffer : program.getBody().getOps<tile::BufferOp>())
     last = buffer;
   builder.setInsertionPointAfter(last);
-  OperationState bufferState(loc, tile::BufferOp::getOperationName());
-  bufferState.addAttribute("name", builder.getStringAttr(name));
-  bufferState.addAttribute("part", builder.getStringAttr("rows"));
-  bufferState.addAttribute(
-      "role", tile::BufferRoleAttr::get(builder.getContext(),
+  Value buffer = tile::BufferOp::create(builder, loc, type, name, "rows",
                                         prepare ? tile::BufferRole::Packed
-                                                : tile::BufferRole::Temporary));
-  bufferState.addTypes(type);
-  Value buffer = builder.create(bufferState)->getResult(0);
+                                                : tile::BufferRole::Temporary);
 
   tile::KernelOp writer =
       makeWriter(region, type, read, dims, (name + "_rows").str(), label);
@@ -291,24 +268,15 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
   for (unsigned i : read)
     sources.push_back(launch.getBuffers()[i]);
   sources.push_back(buffer);
-  auto makeLaunch = [&](StringRef symbol, ValueRange buffers,
-                        tile::LaunchPhase phase) {
-    OperationState state(loc, tile::LaunchOp::getOperationName());
-    state.addAttribute("kernel",
-                       FlatSymbolRefAttr::get(builder.getContext(), symbol));
-    state.addAttribute("phase",
-                       tile::LaunchPhaseAttr::get(builder.getContext(), phase));
-    state.addOperands(buffers);
-    return cast<tile::LaunchOp>(builder.create(state));
-  };
-  makeLaunch(writer.getSymName(), sources,
-             prepare ? tile::LaunchPhase::Prepare : tile::LaunchPhase::Run);
+  tile::LaunchOp::create(builder, loc, writer.getSymName(), sources,
+                         prepare ? tile::LaunchPhase::Prepare
+                                 : tile::LaunchPhase::Run);
 
   // The product gets the buffer as a further argument and reads it plainly.
   SmallVector<Value> operands(launch.getBuffers());
   operands.push_back(buffer);
-  tile::LaunchOp replaced =
-      makeLaunch(launch.getKernel(), operands, launch.getPhase());
+  tile::LaunchOp replaced = tile::LaunchOp::create(
+      builder, loc, launch.getKernel(), operands, launch.getPhase());
   launch.erase();
   launch = replaced;
   BlockArgument rows = kernel.getBody().front().addArgument(type, loc);
@@ -323,19 +291,13 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
   SmallVector<Value> at;
   for (unsigned i : dims)
     at.push_back(region.getArgument(i));
-  OperationState load(loc, tile::LoadOp::getOperationName());
-  load.addOperands(rows);
-  load.addOperands(at);
-  load.addAttribute("map", AffineMapAttr::get(AffineMap::getMultiDimIdentityMap(
-                               at.size(), builder.getContext())));
   Type loaded = contract.getContext() && element.isUnsignedInteger(8)
                     ? builder.getI8Type()
                     : element;
-  load.addTypes(loaded);
-  Value value = builder.create(load)->getResult(0);
-  OperationState yield(loc, tile::YieldOp::getOperationName());
-  yield.addOperands(value);
-  builder.create(yield);
+  Value value = tile::LoadOp::create(
+      builder, loc, loaded, rows, at,
+      AffineMap::getMultiDimIdentityMap(at.size(), builder.getContext()));
+  tile::YieldOp::create(builder, loc, value);
 }
 
 /// A kernel launched more than once is copied, so that its launches can be

@@ -44,10 +44,22 @@ void SourceText::append(const SourceText &other) {
     add(line.text, line.place);
 }
 
+std::string quern::emit::stablePath(llvm::StringRef file) {
+  return stableFolder + file.substr(file.rfind('/') + 1).str();
+}
+
+std::string SourceText::originalOf(llvm::StringRef file) const {
+  for (const Line &line : lines)
+    if (line.place && stablePath(line.place->file) == file)
+      return line.place->file;
+  file.consume_front(stableFolder);
+  return file.str();
+}
+
 std::string SourceText::str(llvm::StringRef unit) const {
-  auto quoted = [](llvm::StringRef text) {
+  auto quoted = [](llvm::StringRef file) {
     std::string out;
-    for (char c : text) {
+    for (char c : stablePath(file)) {
       if (c == '"' || c == '\\')
         out += '\\';
       out += llvm::isPrint(c) ? c : '?';
@@ -112,33 +124,49 @@ std::string quern::emit::identifier(llvm::StringRef text) {
   return out;
 }
 
-/// Names that mean something else in a unit: keywords of C++ and CUDA and what
-/// the templates define, as a reader of the text would expect.
+/// Names that mean something else in a unit: keywords of C++ and CUDA, and what
+/// the text of a kernel says of the templates: a parameter of that name would
+/// hide it.
 static bool isReserved(llvm::StringRef name) {
   static const llvm::StringSet<> reserved = {
-      "alignas",   "alignof",  "and",      "asm",      "auto",      "bool",
-      "break",     "case",     "catch",    "char",     "class",     "const",
-      "constexpr", "continue", "decltype", "default",  "delete",    "do",
-      "double",    "else",     "enum",     "explicit", "export",    "extern",
-      "false",     "float",    "for",      "friend",   "goto",      "if",
-      "inline",    "int",      "long",     "mutable",  "namespace", "new",
-      "noexcept",  "not",      "nullptr",  "operator", "or",        "private",
-      "protected", "public",   "register", "return",   "short",     "signed",
-      "sizeof",    "static",   "struct",   "switch",   "template",  "this",
-      "throw",     "true",     "try",      "typedef",  "typeid",    "typename",
-      "union",     "unsigned", "using",    "virtual",  "void",      "volatile",
-      "wchar_t",   "while",    "xor",      "s8",       "u8",        "u16",
-      "s32",       "u32",      "s64",      "u64",      "f16",       "bf16",
-      "e4m3",      "e5m2",     "gemm",     "tile",     "acc",       "inside",
-      "factor",    "addend",   "quern",    "Team",     "Tile",      "min",
-      "max",       "gridDim",  "blockDim", "blockIdx", "threadIdx", "warpSize",
-      "swizzle",   "mma",      "reduce",   "exchange", "smaller",   "larger",
-      "divide",    "point",    "element"};
-  return reserved.contains(name) || name.starts_with("__");
+      // C++ and CUDA
+      "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor",
+      "bool", "break", "case", "catch", "char", "char8_t", "char16_t",
+      "char32_t", "class", "co_await", "co_return", "co_yield", "compl",
+      "concept", "const", "const_cast", "consteval", "constexpr", "constinit",
+      "continue", "decltype", "default", "delete", "do", "double",
+      "dynamic_cast", "else", "enum", "explicit", "export", "extern", "false",
+      "float", "for", "friend", "goto", "if", "inline", "int", "long",
+      "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
+      "operator", "or", "or_eq", "private", "protected", "public", "register",
+      "reinterpret_cast", "requires", "return", "short", "signed", "sizeof",
+      "static", "static_assert", "static_cast", "struct", "switch", "template",
+      "this", "thread_local", "throw", "true", "try", "typedef", "typeid",
+      "typename", "typeof", "union", "unsigned", "using", "virtual", "void",
+      "volatile", "wchar_t", "while", "xor", "xor_eq", "blockDim", "blockIdx",
+      "gridDim", "threadIdx", "warpSize", "fabsf",
+      // Types and functions of the templates
+      "s8", "u8", "u16", "s32", "u32", "s64", "u64", "f16", "bf16", "e4m3",
+      "e5m2", "quern", "Gemm", "GemmDefaults", "GemmTile", "gemm", "gemmTile",
+      "Team", "WarpTeam", "BlockTeam", "Tile", "forEach", "elementIndex",
+      "reduceUMax", "reduceMaximumF", "reduceAddF", "reduceAddI", "smaller",
+      "larger", "ceilDiv", "floorDiv", "floorMod", "floatOf", "toF32", "toF16",
+      "toBF16", "toE4M3", "toE5M2", "wrapAdd", "wrapSub", "wrapMul",
+      "roundEven", "strictExp", "strictErf", "strictTanh", "strictMax",
+      "strictMin", "divide", "min", "max",
+      // Variables every kernel has
+      "tile", "acc", "inside", "factor", "addend", "epilogue", "rescale",
+      "point", "element", "swizzle", "mma", "reduce", "exchange"};
+  // Names that begin so are the implementation's.
+  return reserved.contains(name) || name.starts_with("_");
 }
 
 std::string NameScope::make(llvm::StringRef wanted) {
-  std::string base = identifier(wanted), name = base;
+  std::string base = identifier(wanted);
+  // No number behind it would free `__x`, and `int2` is a type of CUDA's.
+  if (isReserved(base))
+    base.insert(0, base[0] == '_' ? "v" : "v_");
+  std::string name = base;
   for (unsigned i = 2; isReserved(name) || !taken.insert(name).second; ++i)
     name = fmt::format("{}{}", base, i);
   return name;

@@ -9,7 +9,13 @@
 // line tables name the layer, and directives back to the unit itself after
 // them. Since many statements stem from one line of a layer, directives stand
 // nearly everywhere; `readable` is the same text with a comment where the line
-// changes. Also the one place where C++ names are made: unique within a kernel,
+// changes.
+//
+// Directives say `/quern/layer.qn` whatever folder the layer's file is in:
+// NVRTC writes the files' names into line tables, after the current folder
+// where they are relative, and equal layers must give equal modules.
+//
+// Also the one place where C++ names are made: unique within a kernel,
 // never a keyword, never a name of the templates.
 //
 //===----------------------------------------------------------------------===//
@@ -36,6 +42,11 @@ struct Place {
   static std::optional<Place> of(mlir::Location location);
 };
 
+/// The folder of all files in directives.
+inline constexpr const char *stableFolder = "/quern/";
+/// What directives call a file.
+std::string stablePath(llvm::StringRef file);
+
 class SourceText {
 public:
   void add(std::string text, std::optional<Place> place = std::nullopt);
@@ -46,6 +57,9 @@ public:
   /// The whole text. `unit` is what the text itself is called in directives.
   std::string str(llvm::StringRef unit) const;
   std::string readable() const;
+  /// The file that directives call `file`; where that is no layer's, the name
+  /// without the folder.
+  std::string originalOf(llvm::StringRef file) const;
 
 private:
   struct Line {

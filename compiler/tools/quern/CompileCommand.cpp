@@ -139,6 +139,8 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   request->compile.withoutSource = options.withoutSource;
   if (stage)
     request->compile.wanted.push_back(stage->stage);
+  request->compile.textsOnly =
+      stage || (!options.dumpAfter.empty() && options.output.empty());
   auto output = compileLayer(request->compile);
   if (!output)
     return report(output.error());

@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <array>
 #include <cerrno>
@@ -35,8 +36,33 @@ std::string quern::tool::countOf(size_t number, const std::string &what) {
   return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
+/// Whether errors are printed as JSON too; set once, before any command runs.
+static bool reportsJson = false;
+
+static nlohmann::ordered_json toJson(const Diagnostic &diagnostic) {
+  nlohmann::ordered_json json;
+  json["message"] = diagnostic.message;
+  if (!diagnostic.file.empty())
+    json["file"] = diagnostic.file;
+  if (diagnostic.line) {
+    json["line"] = diagnostic.line;
+    json["column"] = diagnostic.column;
+  }
+  json["notes"] = diagnostic.notes;
+  return json;
+}
+
 int quern::tool::report(const Diagnostic &diagnostic) {
   complain(diagnostic.render());
+  if (reportsJson) {
+    nlohmann::ordered_json json;
+    json["errors"].push_back(toJson(diagnostic));
+    for (const Diagnostic &other : diagnostic.others)
+      json["errors"].push_back(toJson(other));
+    using Json = nlohmann::ordered_json;
+    fmt::print("{}\n",
+               json.dump(2, ' ', false, Json::error_handler_t::replace));
+  }
   return diagnostic.code == Errc::CheckFailed ? Mismatch : WrongInput;
 }
 
@@ -394,6 +420,9 @@ int main(int argc, char **argv) {
       return finish(app.exit(error) == 0 ? Right : WrongInput);
     return refuse(app, error, argc, argv);
   }
+  const CLI::Option *json =
+      app.get_subcommands().front()->get_option_no_throw("--json");
+  reportsJson = json && json->count() > 0;
   try {
     return finish(chosen());
   } catch (const std::bad_alloc &) {

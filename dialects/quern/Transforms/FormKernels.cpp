@@ -8,11 +8,19 @@
 // accumulators are the dearest thing to move; reductions take what they can of
 // the rest; element-wise ops gather what remains.
 //
+// What a group computes it computes again for every index it is needed at, so
+// that a producer joins only where that is at most `maxIndices` times per
+// element, and where its index is at most `maxShapeSteps` reshapes and gathers
+// away: each multiplies the work, or the length of the index expression.
+//
 //===----------------------------------------------------------------------===//
 
 #include "dialects/quern/Transforms/Grouping.h"
 
 #include <fmt/format.h>
+
+#include <functional>
+#include <set>
 
 namespace quern::ir {
 #define GEN_PASS_DEF_FORMKERNELS
@@ -80,12 +88,31 @@ bool hasPart(Operation *op, StringRef part) {
   return attr && attr.getValue() == part;
 }
 
+/// At how many indices a producer may be computed for one element of a group.
+constexpr size_t maxIndices = 4;
+/// How many reshapes and gathers may lie between an element of a group and an
+/// element it is computed from, and how many reshapes a kernel looks through.
+constexpr unsigned maxShapeSteps = 3;
+/// The most shape ops in a row that a kernel looks through.
+constexpr unsigned maxShapeOps = 32;
+/// The most reductions of a group: each is a loop that computes its operand,
+/// including what other reductions made of it.
+constexpr size_t maxReductions = 16;
+
+/// At which indices a group needs an op's elements, as hashes of the way there
+/// from the element at hand (0).
+struct Uses {
+  SmallVector<uint64_t, maxIndices> indices;
+  unsigned steps = 0; ///< Reshapes and gathers on the longest way.
+};
+
 class KernelFormer {
 public:
   KernelFormer(func::FuncOp layer, bool fuse)
       : layer(layer), grouping(layer), fuse(fuse) {}
 
   void run() {
+    cutShapeOps();
     formProducts();
     formReductions();
     formElementwise();
@@ -94,11 +121,16 @@ public:
   }
 
 private:
+  void cutShapeOps();
   void formProducts();
   void formReductions();
   void formElementwise();
   void formOutputs();
   void absorbProducers(int group);
+  std::optional<Uses> usesOf(Operation *producer, int group) const;
+  void addProducers(Operation *op,
+                    std::set<unsigned, std::greater<unsigned>> &found) const;
+  void addConsumers(Operation *op, std::set<unsigned> &found) const;
   bool joinProduct(Operation *op);
   bool mergeable(int a, int b) const;
   bool joinReduction(int group, const Blocks &blocks, Operation *op);
@@ -120,7 +152,35 @@ private:
   func::FuncOp layer;
   Grouping grouping;
   bool fuse;
+  llvm::DenseMap<Operation *, Uses> absorbed;
 };
+
+//===----------------------------------------------------------------------===//
+// Shape ops
+//===----------------------------------------------------------------------===//
+
+/// Index maps of index maps of ... grow: a long row of shape ops is cut by
+/// ops that are computed.
+void KernelFormer::cutShapeOps() {
+  struct Row {
+    unsigned reshapes = 0, ops = 0;
+  };
+  llvm::DenseMap<Operation *, Row> rows;
+  for (Operation *op : grouping.ops()) {
+    if (!isa<ReshapeOp, TransposeOp, SliceOp>(op))
+      continue;
+    Row row;
+    if (Operation *source = op->getOperand(0).getDefiningOp())
+      row = rows.lookup(source);
+    row.reshapes += isa<ReshapeOp>(op);
+    ++row.ops;
+    if (row.reshapes > maxShapeSteps || row.ops > maxShapeOps) {
+      grouping.keep(op);
+      row = Row();
+    }
+    rows[op] = row;
+  }
+}
 
 //===----------------------------------------------------------------------===//
 // Products
@@ -190,8 +250,7 @@ void KernelFormer::formProducts() {
   for (bool changed = true; changed;) {
     changed = false;
     for (Operation *op : grouping.ops())
-      if (isElementwise(op) && !Grouping::isFree(op) &&
-          grouping.groupOf(op) < 0)
+      if (isElementwise(op) && !grouping.isFree(op) && grouping.groupOf(op) < 0)
         changed |= joinProduct(op);
   }
   if (fuse)
@@ -199,27 +258,98 @@ void KernelFormer::formProducts() {
       absorbProducers(group);
 }
 
-/// Element-wise ops that only this group uses, and not as operands of a
-/// contraction, which would compute them once per tile.
-void KernelFormer::absorbProducers(int group) {
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Operation *op : llvm::reverse(grouping.ops())) {
-      if (grouping.groupOf(op) >= 0 || Grouping::isFree(op) ||
-          !(isElementwise(op) || isa<GatherOp>(op)) || op->use_empty() ||
-          !grouping.usedOnlyBy(op, group))
+/// Where the group needs the elements of an op that it alone uses; nothing
+/// when there are too many places, or an operand of a contraction among them,
+/// which would compute it once per tile.
+std::optional<Uses> KernelFormer::usesOf(Operation *producer, int group) const {
+  auto combined = [](uint64_t a, uint64_t b) -> uint64_t {
+    return llvm::hash_combine(a, b);
+  };
+  Uses result;
+  struct Way {
+    Operation *op;
+    uint64_t path; ///< 0 while the index is the producer's own.
+    unsigned steps;
+  };
+  SmallVector<Way> work{{producer, 0, 0}};
+  while (!work.empty()) {
+    Way way = work.pop_back_val();
+    for (OpOperand &use : way.op->getUses()) {
+      Operation *user = use.getOwner();
+      uint64_t place = grouping.positionOf(user) + 1;
+      if (grouping.groupOf(user) != group) { // A free op.
+        bool moves = isa<ReshapeOp, TransposeOp, SliceOp, ExpandScalesOp>(user);
+        work.push_back({user, moves ? combined(place, way.path) : way.path,
+                        way.steps + isa<ReshapeOp>(user)});
+        if (work.size() > 4 * maxIndices)
+          return std::nullopt;
         continue;
-      auto feedsProduct = [&](auto &self, Operation *producer) -> bool {
-        return llvm::any_of(producer->getUsers(), [&](Operation *user) {
-          return isa<ContractOp>(user) ||
-                 (grouping.groupOf(user) < 0 && Grouping::isFree(user) &&
-                  self(self, user));
-        });
-      };
-      if (feedsProduct(feedsProduct, op))
-        continue;
-      changed |= grouping.tryAdd(group, op);
+      }
+      if (isa<ContractOp>(user))
+        return std::nullopt;
+      // From the user's index to the operand's.
+      uint64_t step = 0;
+      unsigned steps = way.steps;
+      auto operand = dyn_cast<RankedTensorType>(use.get().getType());
+      auto whole = dyn_cast<RankedTensorType>(user->getResult(0).getType());
+      if (isa<GatherOp, ConcatOp>(user)) {
+        step = combined(place, use.getOperandNumber() + 1);
+        ++steps;
+      } else if (operand && whole && getDims(operand) != getDims(whole)) {
+        SmallVector<AffineExpr> dims = getDims(operand);
+        step = llvm::hash_combine_range(dims.begin(), dims.end());
+      }
+      auto known = absorbed.find(user);
+      SmallVector<uint64_t, maxIndices> from{0};
+      if (known != absorbed.end()) {
+        from = known->second.indices;
+        steps += known->second.steps;
+      }
+      result.steps = std::max(result.steps, steps);
+      for (uint64_t index : from) {
+        for (uint64_t next : {step, way.path})
+          index = next ? combined(index, next) : index;
+        if (!llvm::is_contained(result.indices, index))
+          result.indices.push_back(index);
+      }
+      if (result.indices.size() > maxIndices || result.steps > maxShapeSteps)
+        return std::nullopt;
     }
+  }
+  return result;
+}
+
+/// Ops whose results `op`, in the group, reads, looking through free ops.
+void KernelFormer::addProducers(
+    Operation *op, std::set<unsigned, std::greater<unsigned>> &found) const {
+  for (Value operand : op->getOperands()) {
+    SmallVector<Value> roots;
+    grouping.getRoots(operand, roots);
+    for (Value root : roots)
+      if (Operation *source = root.getDefiningOp();
+          source && grouping.groupOf(source) < 0)
+        found.insert(grouping.positionOf(source));
+  }
+}
+
+/// Element-wise ops and gathers that only this group uses.
+void KernelFormer::absorbProducers(int group) {
+  // The last first: an op is looked at after all of its users.
+  std::set<unsigned, std::greater<unsigned>> candidates;
+  for (Operation *op : grouping.members(group))
+    addProducers(op, candidates);
+  while (!candidates.empty()) {
+    Operation *op = grouping.ops()[*candidates.begin()];
+    candidates.erase(candidates.begin());
+    if (grouping.groupOf(op) >= 0 || grouping.isFree(op) ||
+        !(isElementwise(op) || isa<GatherOp>(op)) || op->use_empty() ||
+        !grouping.usedOnlyBy(op, group))
+      continue;
+    std::optional<Uses> uses = usesOf(op, group);
+    if (!uses || !grouping.tryAbsorb(group, op))
+      continue;
+    absorbed[op] = std::move(*uses);
+    addProducers(op, candidates);
   }
 }
 
@@ -252,8 +382,9 @@ bool KernelFormer::joinReduction(int group, const Blocks &blocks,
     bool shares = llvm::any_of(grouping.members(group), [&](Operation *member) {
       return isRowOp(member) && member->getOperand(0) == op->getOperand(0);
     });
+    size_t reductions = llvm::count_if(grouping.members(group), isRowOp);
     return (reads || shares) && getBlocks(op) == blocks &&
-           grouping.tryAdd(group, op);
+           reductions < maxReductions && grouping.tryAdd(group, op);
   }
   if (!reads)
     return false;
@@ -267,21 +398,45 @@ bool KernelFormer::joinReduction(int group, const Blocks &blocks,
          grouping.tryAdd(group, op);
 }
 
+/// Ops that may join a reduction because `op` is a member: its users, and other
+/// reductions of what it reduces.
+void KernelFormer::addConsumers(Operation *op,
+                                std::set<unsigned> &found) const {
+  auto addUsers = [&](Value value) {
+    for (Operation *user : value.getUsers()) {
+      if (isa<ExpandScalesOp>(user))
+        for (Operation *behind : user->getUsers())
+          found.insert(grouping.positionOf(behind));
+      found.insert(grouping.positionOf(user));
+    }
+  };
+  for (Value result : op->getResults())
+    addUsers(result);
+  if (isRowOp(op))
+    addUsers(op->getOperand(0));
+}
+
 void KernelFormer::formReductions() {
   for (Operation *anchor : grouping.ops()) {
     if (!isRowOp(anchor) || grouping.groupOf(anchor) >= 0)
       continue;
     int group = grouping.create(anchor);
     Blocks blocks = getBlocks(anchor);
+    std::set<unsigned> candidates;
+    addConsumers(anchor, candidates);
     for (bool changed = true; changed;) {
       changed = false;
-      for (Operation *op : grouping.ops()) {
-        if (grouping.groupOf(op) >= 0 || Grouping::isFree(op) ||
+      for (unsigned position : candidates) { // which gains later ones
+        Operation *op = grouping.ops()[position];
+        if (grouping.groupOf(op) >= 0 || grouping.isFree(op) ||
             !(isElementwise(op) || isRowOp(op)) ||
             (!fuse && !(hasPart(anchor, "quantize") &&
                         hasPart(op, "quantize") && !isRowOp(op))))
           continue;
-        changed |= joinReduction(group, blocks, op);
+        if (!joinReduction(group, blocks, op))
+          continue;
+        addConsumers(op, candidates);
+        changed = true;
       }
     }
     if (fuse)
@@ -295,7 +450,7 @@ void KernelFormer::formReductions() {
 
 void KernelFormer::formElementwise() {
   for (Operation *op : llvm::reverse(grouping.ops())) {
-    if (grouping.groupOf(op) >= 0 || Grouping::isFree(op))
+    if (grouping.groupOf(op) >= 0 || grouping.isFree(op))
       continue;
     int group = grouping.create(op);
     if (fuse)
@@ -305,23 +460,19 @@ void KernelFormer::formElementwise() {
 
 /// Results that no kernel computes: a shape op's, a constant.
 void KernelFormer::formOutputs() {
-  auto visit = [&](auto &self, Value value) -> void {
-    Operation *op = value.getDefiningOp();
+  SmallVector<Value> work(
+      llvm::reverse(layer.getBody().front().getTerminator()->getOperands()));
+  while (!work.empty()) {
+    Operation *op = work.pop_back_val().getDefiningOp();
     if (!op || grouping.groupOf(op) >= 0)
-      return;
-    if (auto made = dyn_cast<MakeQTensorOp>(op)) {
-      self(self, made.getCodes());
-      self(self, made.getScales());
-      if (made.getZeros())
-        self(self, made.getZeros());
-    } else if (isa<CodesOp, ScalesOp, ZerosOp>(op)) {
-      self(self, op->getOperand(0));
-    } else {
+      continue;
+    if (isa<MakeQTensorOp>(op))
+      llvm::append_range(work, llvm::reverse(op->getOperands()));
+    else if (isa<CodesOp, ScalesOp, ZerosOp>(op))
+      work.push_back(op->getOperand(0));
+    else
       grouping.create(op);
-    }
-  };
-  for (Value value : layer.getBody().front().getTerminator()->getOperands())
-    visit(visit, value);
+  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -384,10 +535,11 @@ std::pair<std::string, std::string> KernelFormer::describe(int group) const {
     return {name, reason};
   }
   if (ops.size() == 1)
-    return {word(ops[0]).str(), Grouping::isFree(ops[0])
-                                    ? "a result of the layer"
-                                : fuse ? "nothing beside it to join"
-                                       : "unfused"};
+    return {word(ops[0]).str(),
+            grouping.isFree(ops[0])        ? "a result of the layer"
+            : Grouping::isFreeKind(ops[0]) ? "one of many shape ops in a row"
+            : fuse                         ? "nothing beside it to join"
+                                           : "unfused"};
   return {"elementwise", "element-wise ops, one pass over memory: " + list};
 }
 

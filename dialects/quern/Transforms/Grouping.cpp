@@ -8,6 +8,7 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SmallVectorExtras.h"
 
 #include <set>
 
@@ -22,7 +23,7 @@ Grouping::Grouping(func::FuncOp layer) : layer(layer) {
   }
 }
 
-bool Grouping::isFree(Operation *op) {
+bool Grouping::isFreeKind(Operation *op) {
   if (isa<ConstantOp, CodesOp, ScalesOp, ZerosOp, MakeQTensorOp, ReshapeOp,
           TransposeOp, SliceOp, ExpandScalesOp, DequantizeOp>(op))
     return true;
@@ -41,17 +42,43 @@ int Grouping::groupOf(Value value) const {
   return op ? groupOf(op) : -1;
 }
 
+void Grouping::assign(int group, Operation *op) {
+  groups[group].insert(op);
+  assigned[op] = group;
+  unsigned at = positionOf(op);
+  spans[group].first = std::min(spans[group].first, at);
+  spans[group].second = std::max(spans[group].second, at);
+}
+
 int Grouping::create(Operation *op) {
   groups.emplace_back();
-  groups.back().insert(op);
-  assigned[op] = groups.size() - 1;
+  spans.push_back({~0u, 0});
+  assign(groups.size() - 1, op);
   return groups.size() - 1;
+}
+
+/// A path from the set that comes back to it stays at or before this position:
+/// ops lead forwards, and groups no farther back than their first op.
+unsigned Grouping::lastThatMayReturn(const Ops &set) const {
+  unsigned last = 0;
+  for (Operation *op : set)
+    last = std::max(last, positionOf(op));
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (auto [first, end] : spans)
+      if (first <= last && end > last) {
+        last = end;
+        changed = true;
+      }
+  }
+  return last;
 }
 
 bool Grouping::wouldCycle(const Ops &set) const {
   // A path that leaves the set, passes an op that is not free, and returns.
   // Free ops alone are no such path: the set's kernel copies them.
-  std::set<std::pair<Operation *, bool>> visited;
+  unsigned last = lastThatMayReturn(set);
+  llvm::DenseSet<Operation *> visited[2]; // by whether the path is real
   SmallVector<std::pair<Operation *, bool>> work;
   auto pushUsers = [&](Operation *op, bool real) -> bool {
     for (Operation *user : op->getUsers()) {
@@ -60,17 +87,22 @@ bool Grouping::wouldCycle(const Ops &set) const {
           return true;
         continue;
       }
-      bool free = isFree(user) && groupOf(user) < 0;
-      if (visited.insert({user, real || !free}).second)
-        work.push_back({user, real || !free});
+      if (positionOf(user) > last)
+        continue;
+      bool passes = real || !isFree(user) || groupOf(user) >= 0;
+      if (visited[passes].insert(user).second)
+        work.push_back({user, passes});
     }
     return false;
   };
   for (Operation *op : set)
     pushUsers(op, false);
+  llvm::DenseSet<int> passed;
   while (!work.empty()) {
     auto [op, real] = work.pop_back_val();
     if (int group = groupOf(op); group >= 0) {
+      if (!passed.insert(group).second)
+        continue;
       for (Operation *member : groups[group])
         if (!set.contains(member) && pushUsers(member, true))
           return true;
@@ -83,44 +115,74 @@ bool Grouping::wouldCycle(const Ops &set) const {
 }
 
 bool Grouping::tryAdd(int group, Operation *op) {
+  if (groups[group].size() >= maxOps)
+    return false;
   Ops set = groups[group];
   set.insert(op);
   if (wouldCycle(set))
     return false;
-  groups[group] = std::move(set);
-  assigned[op] = group;
+  assign(group, op);
+  return true;
+}
+
+bool Grouping::tryAbsorb(int group, Operation *op) {
+  // A path from the group to the op would have gone on to the group already.
+  if (groups[group].size() >= maxOps)
+    return false;
+  assign(group, op);
   return true;
 }
 
 bool Grouping::tryMerge(int group, int other) {
+  if (groups[group].size() + groups[other].size() > maxOps)
+    return false;
   Ops set = groups[group];
   set.insert(groups[other].begin(), groups[other].end());
   if (wouldCycle(set))
     return false;
-  for (Operation *op : groups[other])
-    assigned[op] = group;
-  groups[group] = std::move(set);
+  Ops moved = std::move(groups[other]);
   groups[other].clear();
+  spans[other] = {~0u, 0};
+  for (Operation *op : moved)
+    assign(group, op);
   return true;
 }
 
 bool Grouping::getRoots(Value value, SmallVectorImpl<Value> &roots) const {
-  Operation *op = value.getDefiningOp();
-  if (!op || groupOf(op) >= 0 || !isFree(op)) {
+  auto looksThrough = [&](Value v) {
+    Operation *op = v.getDefiningOp();
+    return op && groupOf(op) < 0 && isFree(op);
+  };
+  if (!looksThrough(value)) {
     roots.push_back(value);
     return false;
   }
-  for (Value operand : op->getOperands())
-    getRoots(operand, roots);
+  SmallVector<Value> work{value};
+  llvm::DenseSet<Value> visited;
+  while (!work.empty()) {
+    Value v = work.pop_back_val();
+    if (!visited.insert(v).second)
+      continue;
+    if (looksThrough(v))
+      llvm::append_range(work, v.getDefiningOp()->getOperands());
+    else
+      roots.push_back(v);
+  }
   return true;
 }
 
 bool Grouping::usedOnlyBy(Operation *op, int group) const {
-  for (Operation *user : op->getUsers()) {
-    if (groupOf(user) == group)
-      continue;
-    if (groupOf(user) >= 0 || !isFree(user) || !usedOnlyBy(user, group))
-      return false;
+  SmallVector<Operation *> work{op};
+  llvm::DenseSet<Operation *> visited;
+  while (!work.empty()) {
+    for (Operation *user : work.pop_back_val()->getUsers()) {
+      if (groupOf(user) == group)
+        continue;
+      if (groupOf(user) >= 0 || !isFree(user))
+        return false;
+      if (visited.insert(user).second)
+        work.push_back(user);
+    }
   }
   return true;
 }
@@ -129,17 +191,62 @@ bool Grouping::usedOnlyBy(Operation *op, int group) const {
 // Materialization
 //===----------------------------------------------------------------------===//
 
-/// The values of other groups and of the layer's arguments that `op`, in
-/// `group`, reads.
-void Grouping::collectInputs(Operation *op, int group,
-                             llvm::SetVector<Value> &inputs) const {
-  for (Value operand : op->getOperands()) {
-    Operation *source = operand.getDefiningOp();
-    if (source && isFree(source) && groupOf(source) != group)
-      collectInputs(source, group, inputs);
-    else if (!source || groupOf(source) != group)
-      inputs.insert(operand);
+SmallVector<Operation *> Grouping::getBody(int group) const {
+  llvm::SetVector<Operation *> body(groups[group].begin(), groups[group].end());
+  for (size_t i = 0; i < body.size(); ++i) // which grows
+    for (Value operand : body[i]->getOperands())
+      if (Operation *source = operand.getDefiningOp();
+          source && isFree(source) && groupOf(source) != group)
+        body.insert(source);
+  SmallVector<Operation *> sorted = body.takeVector();
+  llvm::sort(sorted, [&](Operation *a, Operation *b) {
+    return positionOf(a) < positionOf(b);
+  });
+  return sorted;
+}
+
+/// The values of other groups and of the layer's arguments that the group
+/// reads.
+void Grouping::collectInputs(int group, llvm::SetVector<Value> &inputs) const {
+  for (Operation *op : getBody(group))
+    for (Value operand : op->getOperands()) {
+      Operation *source = operand.getDefiningOp();
+      if (!source || (!isFree(source) && groupOf(source) != group))
+        inputs.insert(operand);
+    }
+}
+
+/// An order of groups: of those whose inputs are ready, the one that comes
+/// first in the text.
+SmallVector<int>
+Grouping::getOrder(ArrayRef<llvm::SetVector<Value>> inputs) const {
+  std::vector<SmallVector<int>> readers(groups.size());
+  std::vector<unsigned> missing(groups.size(), 0);
+  for (auto [g, values] : llvm::enumerate(inputs)) {
+    llvm::SmallDenseSet<int> sources;
+    for (Value value : values) {
+      int source = groupOf(value);
+      if (source < 0 || source == static_cast<int>(g) ||
+          !sources.insert(source).second)
+        continue;
+      readers[source].push_back(g);
+      ++missing[g];
+    }
   }
+  std::set<std::pair<unsigned, int>> ready; // by first position
+  for (auto [g, members] : llvm::enumerate(groups))
+    if (!members.empty() && missing[g] == 0)
+      ready.insert({spans[g].first, g});
+  SmallVector<int> order;
+  while (!ready.empty()) {
+    int g = ready.begin()->second;
+    ready.erase(ready.begin());
+    order.push_back(g);
+    for (int reader : readers[g])
+      if (--missing[reader] == 0)
+        ready.insert({spans[reader].first, reader});
+  }
+  return order;
 }
 
 void Grouping::materialize(
@@ -149,56 +256,29 @@ void Grouping::materialize(
   // What each group needs from others, and what others need of it.
   std::vector<llvm::SetVector<Value>> inputs(groups.size());
   llvm::DenseSet<Value> needed;
-  for (auto [g, members] : llvm::enumerate(groups)) {
-    for (Operation *op : members)
-      collectInputs(op, g, inputs[g]);
+  for (unsigned g = 0; g < groups.size(); ++g) {
+    collectInputs(g, inputs[g]);
     needed.insert(inputs[g].begin(), inputs[g].end());
   }
   // The return sees through the parts of quantized tensors only.
-  auto needOfReturn = [&](auto &self, Value value) -> void {
+  SmallVector<Value> work(ret->getOperands());
+  llvm::DenseSet<Value> visited;
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    if (!visited.insert(value).second)
+      continue;
     needed.insert(value);
     if (Operation *op = value.getDefiningOp();
         op && groupOf(op) < 0 && isFree(op))
-      for (Value operand : op->getOperands())
-        self(self, operand);
-  };
-  for (Value value : ret->getOperands())
-    needOfReturn(needOfReturn, value);
-
-  // An order of groups: of those whose inputs are ready, the one that comes
-  // first in the text.
-  SmallVector<int> order, left;
-  for (auto [g, members] : llvm::enumerate(groups))
-    if (!members.empty())
-      left.push_back(g);
-  auto first = [&](int g) {
-    unsigned result = ~0u;
-    for (Operation *op : groups[g])
-      result = std::min(result, position.lookup(op));
-    return result;
-  };
-  llvm::sort(left, [&](int a, int b) { return first(a) < first(b); });
-  llvm::DenseSet<int> done;
-  while (!left.empty()) {
-    auto ready = llvm::find_if(left, [&](int g) {
-      return llvm::all_of(inputs[g], [&](Value value) {
-        int source = groupOf(value);
-        return source < 0 || source == g || done.contains(source);
-      });
-    });
-    assert(ready != left.end() && "groups wait for each other");
-    done.insert(*ready);
-    order.push_back(*ready);
-    left.erase(ready);
+      llvm::append_range(work, op->getOperands());
   }
 
   OpBuilder builder(ret);
   IRMapping results; // of the layer's level
-  for (int g : order) {
-    SmallVector<Operation *> members(groups[g].begin(), groups[g].end());
-    llvm::sort(members, [&](Operation *a, Operation *b) {
-      return position.lookup(a) < position.lookup(b);
-    });
+  for (int g : getOrder(inputs)) {
+    SmallVector<Operation *> body = getBody(g);
+    SmallVector<Operation *> members = llvm::filter_to_vector(
+        body, [&](Operation *op) { return groups[g].contains(op); });
     SmallVector<Value> yielded;
     for (Operation *op : members)
       for (Value result : op->getResults())
@@ -208,21 +288,15 @@ void Grouping::materialize(
     auto kernel = KernelOp::create(
         builder, members.back()->getLoc(),
         llvm::to_vector(ValueRange(yielded).getTypes()), name, reason);
-    Block &body = kernel.getBody().emplaceBlock();
-    OpBuilder inner = OpBuilder::atBlockEnd(&body);
-    IRMapping mapping = results;
-    auto clone = [&](auto &self, Operation *op) -> void {
-      for (Value operand : op->getOperands()) {
-        Operation *source = operand.getDefiningOp();
-        if (source && isFree(source) && groupOf(source) != g &&
-            !(mapping.contains(operand) &&
-              mapping.lookup(operand).getParentBlock() == &body))
-          self(self, source);
-      }
+    OpBuilder inner = OpBuilder::atBlockEnd(&kernel.getBody().emplaceBlock());
+    // Copies of free ops hide those of the layer's level.
+    IRMapping mapping;
+    for (Operation *op : body)
+      for (Value operand : op->getOperands())
+        if (!mapping.contains(operand))
+          mapping.map(operand, results.lookupOrDefault(operand));
+    for (Operation *op : body)
       inner.clone(*op, mapping);
-    };
-    for (Operation *op : members)
-      clone(clone, op);
     SmallVector<Value> values;
     for (Value value : yielded)
       values.push_back(mapping.lookup(value));

@@ -6,6 +6,8 @@
 
 #include "runtime/device/cuda/NvrtcLibrary.h"
 
+#include "runtime/device/cuda/LoaderSearch.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -84,6 +86,18 @@ std::vector<std::string> cuda::nvrtcCandidates() {
                  "{}/python3*/{}/nvidia/{}/lib", root, packages, inside)))
           addFolder(folder);
   return candidates;
+}
+
+std::string cuda::nvrtcFile() {
+  std::error_code ignored;
+  for (const std::string &candidate : nvrtcCandidates()) {
+    std::string path = candidate.find('/') == std::string::npos
+                           ? findAsLoader(candidate)
+                           : candidate;
+    if (!path.empty() && fs::exists(path, ignored))
+      return path;
+  }
+  return {};
 }
 
 std::string cuda::nvrtcBuiltinsBeside(const std::string &library) {

@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 //
 // The search for NVRTC described in Nvrtc.h, as a list of places, so that
-// `doctor` can show it.
+// `doctor` can show it and the cache of modules knows which one would be used.
 //
 //===----------------------------------------------------------------------===//
 
@@ -22,6 +22,13 @@ namespace cuda {
 /// Files and bare names to try, best first. Names without a slash go through
 /// the loader's search path.
 std::vector<std::string> nvrtcCandidates();
+
+/// The file of the first candidate that exists, found without opening any:
+/// names without a slash are looked up where the loader would, in
+/// LD_LIBRARY_PATH, its cache and its own folders. Empty if there is none. What
+/// a cache key needs: the library that NVRTC is opened from, unless that one
+/// is unusable.
+std::string nvrtcFile();
 
 /// The builtins library in the folder of `library`; empty if there is none.
 std::string nvrtcBuiltinsBeside(const std::string &library);

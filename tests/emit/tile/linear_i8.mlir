@@ -69,13 +69,13 @@ tile.kernel @linear_gemm attributes {
 // CHECK-NEXT:   const int M = (int)M_;
 // CHECK-NEXT:   const GemmTile tile = gemmTile<tile_gemm>(M, 384);
 // CHECK-NEXT:   auto epilogue = [&](int m, int n, bool inside, const int (&acc)[1]) {
-// CHECK-NEXT: #line [[#MUL:]] "tile/linear_i8.mlir"
+// CHECK-NEXT: #line [[#MUL:]] "/quern/linear_i8.mlir"
 // CHECK-NEXT:     const float product = (float)acc[0] * x_scales[m];
-// CHECK-NEXT: #line [[#MUL+2]] "tile/linear_i8.mlir"
+// CHECK-NEXT: #line [[#MUL+2]] "/quern/linear_i8.mlir"
 // CHECK-NEXT:     const float product2 = product * w_scales[n];
-// CHECK-NEXT: #line [[#MUL+4]] "tile/linear_i8.mlir"
+// CHECK-NEXT: #line [[#MUL+4]] "/quern/linear_i8.mlir"
 // CHECK-NEXT:     if (inside) y[m * 384 + n] = toF16(product2);
-// CHECK-NEXT: #line {{[0-9]+}} "quern_linear.cu"
+// CHECK-NEXT: #line {{[0-9]+}} "/quern/quern_linear.cu"
 // CHECK-NEXT:   };
 // CHECK-NEXT:   gemm<tile_gemm>(tile, M, 384, 512, {{[{][{]}}x_codes, 512}}, {{[{][{]}}w_codes, 512}}, epilogue);
 // CHECK-NEXT: }

@@ -50,6 +50,19 @@ func.func @convert_quern_c4(%t: tensor<?x8xf32, #v>, %i: tensor<3xi32>) -> tenso
   return %0 : tensor<3x8xf32>
 }
 // -----
+#v = affine_map<()[s0] -> (s0, 8)>
+#w = affine_map<()[s0] -> (s0 + 4, 8)>
+func.func @convert_quern_c4_concat(%x: tensor<?x8xf32, #v>, %y: tensor<4x8xf32>) -> tensor<?x8xf32, #w>
+    attributes {quern.symbols = [#quern.symbol<"V", 0, 8, 1>]} {
+  %0 = quern.kernel "concat" because "made by hand" : tensor<?x8xf32, #w> {
+    // expected-error @+1 {{convert_quern_c4: an input may be empty along the axis; give its symbol a minimum of 1}}
+    %c = quern.concat %x, %y axis 0 : tensor<?x8xf32, #v>, tensor<4x8xf32> -> tensor<?x8xf32, #w>
+    %n = quern.neg %c : tensor<?x8xf32, #w> -> tensor<?x8xf32, #w>
+    quern.yield %n : tensor<?x8xf32, #w>
+  }
+  return %0 : tensor<?x8xf32, #w>
+}
+// -----
 // expected-error @+1 {{convert_quern_c5: a tensor of rank 7; buffers have 6 dimensions at most}}
 func.func @convert_quern_c5(%x: tensor<1x1x1x1x1x1x1xf32>) -> tensor<1x1x1x1x1x1x1xf32> {
   return %x : tensor<1x1x1x1x1x1x1xf32>

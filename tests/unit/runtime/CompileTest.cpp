@@ -113,7 +113,10 @@ TEST_F(Compile, DiagnosticsKeepTheirPlace) {
   EXPECT_EQ(layer.error().code, Errc::InvalidSource);
   EXPECT_EQ(layer.error().render(),
             "layer.qn:3:5: error: no such layer\n  bad text\n      ^\n"
-            "note: first note\nnote: second note\n");
+            "note: first note\nnote: second note\n"
+            "layer.qn:4:1: error: and another\nnote: first note\n");
+  ASSERT_EQ(layer.error().others.size(), 1u);
+  EXPECT_EQ(layer.error().others[0].line, 4u);
 }
 
 TEST_F(Compile, WhatTheCompilerMakesIsChecked) {
@@ -153,6 +156,26 @@ TEST_F(Compile, FilesAndModules) {
   EXPECT_THAT(missing.error().render(), HasSubstr("absent.qn: error"));
   options.target = "cuda";
   EXPECT_FALSE(compile("fake", options));
+}
+
+/// Code that one NVRTC made is not served once another stands in its place;
+/// code for the CPU is.
+TEST_F(Compile, AnotherNvrtcIsAnotherKey) {
+  setenv("QUERN_NVRTC", temp.write("libnvrtc.so", std::string("one")).c_str(),
+         1);
+  options.target = "cuda:sm_80";
+  ASSERT_TRUE(compileModule("fake", options));
+  ASSERT_TRUE(compileModule("fake", options));
+  EXPECT_EQ(calls(), 1u);
+  temp.write("libnvrtc.so", std::string("another"));
+  ASSERT_TRUE(compileModule("fake", options));
+  EXPECT_EQ(calls(), 2u);
+  options.target = "cpu:generic";
+  ASSERT_TRUE(compileModule("fake", options));
+  temp.write("libnvrtc.so", std::string("a third one"));
+  ASSERT_TRUE(compileModule("fake", options));
+  EXPECT_EQ(calls(), 3u);
+  unsetenv("QUERN_NVRTC");
 }
 
 TEST_F(Compile, IdentityIsTheBuildId) {

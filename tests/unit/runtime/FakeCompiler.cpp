@@ -25,6 +25,7 @@ namespace {
 struct Owner {
   std::vector<std::byte> bytes;
   const char *notes[2] = {"first note", "second note"};
+  QuernDiagnostic others[1] = {};
 };
 
 void compile(const QuernCompileRequest *request, QuernCompileResult *result) {
@@ -58,6 +59,16 @@ void compile(const QuernCompileRequest *request, QuernCompileResult *result) {
   result->column = 5;
   result->notes = owner->notes;
   result->noteCount = 2;
+  owner->others[0] = {static_cast<int32_t>(Errc::InvalidSource),
+                      4,
+                      1,
+                      1,
+                      "and another",
+                      request->name,
+                      "",
+                      owner->notes};
+  result->others = owner->others;
+  result->otherCount = 1;
 }
 
 void release(QuernCompileResult *result) {
