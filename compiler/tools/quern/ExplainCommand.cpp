@@ -26,6 +26,8 @@ static const char *roleName(BufferRole role) {
     return "temporary";
   case BufferRole::Packed:
     return "packed";
+  case BufferRole::State:
+    return "state";
   }
   return "?";
 }
