@@ -72,12 +72,6 @@ private:
 
 } // namespace
 
-static std::optional<int64_t> constantOf(Value *value) {
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
-}
-
 template <typename OpTy>
 BlocksLowering::Box BlocksLowering::boxOf(OpTy op, ElementBody &outer) {
   Box box;

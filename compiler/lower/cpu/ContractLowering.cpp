@@ -183,12 +183,6 @@ private:
 
 } // namespace
 
-static std::optional<int64_t> constantOf(Value *value) {
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
-}
-
 /// Vectors of existing columns among a panel's.
 void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
   unsigned lanes = plan.lanes;

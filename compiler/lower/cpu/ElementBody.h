@@ -45,6 +45,9 @@ struct Lane {
   bool isVector() const { return Emitter::width(value) > 1; }
 };
 
+/// An index's step between lanes, where it is a constant.
+std::optional<int64_t> stepOf(const Lane &lane);
+
 /// A buffer as a kernel sees it.
 struct BufferView {
   llvm::Value *address = nullptr;
@@ -101,6 +104,7 @@ private:
                mlir::ValueRange indices);
   void emitLoad(tile::LoadOp op);
   void emitStore(tile::StoreOp op);
+  void emitCodeQuotient(mlir::arith::DivFOp op);
   void emitAccumulate(tile::AccumulateOp op);
   void combineAt(tile::ReduceKind kind, llvm::Value *value,
                  llvm::Value *address);
