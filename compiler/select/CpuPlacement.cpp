@@ -134,42 +134,36 @@ double CpuPlacement::cost(const Site &site, Placement placement,
                       : rates.cacheBytesPerMicrosecond * threads;
     return bytes / rate;
   };
-  double reduce = elements / rates.reducePerMicrosecond;
+  double reduce = elements / rates.reducePerMicrosecond / threads;
   double encode = elements / rates.encodePerMicrosecond;
-  bool isInput = !site.producerProduct();
-  // The encoding itself is the static layer's too, once.
   switch (placement) {
   case Placement::Register:
   case Placement::Tile:
-    return reduce / threads;
+    return reduce;
   case Placement::Panel: {
-    // Every thread reads the whole right operand: more traffic when rows are
-    // few, and no more threads than row panels.
+    // No more threads than row panels, and each reads all of the right operand
+    // once per row panel, instead of the threads together.
     tile::ContractOp product = site.producerProduct();
-    double n =
-        evaluate(product.getExtents().getResult(product.getNumBatch() + 1));
-    double k =
-        evaluate(product.getExtents().getResult(product.getNumBatch() + 2));
-    double m = evaluate(product.getExtents().getResult(product.getNumBatch()));
-    double panels = std::ceil(m / 32);
-    double idle = rates.threads / std::min<double>(rates.threads, panels);
-    double work = m * n * k * product.getNumTerms() /
-                  rates.productPerMicrosecond / rates.threads;
-    return reduce / threads + work * (idle - 1) +
-           n * k / rates.memoryBytesPerMicrosecond * (rates.threads - 1) * 0.25;
+    auto extent = [&](unsigned i) {
+      return evaluate(
+          product.getExtents().getResult(product.getNumBatch() + i));
+    };
+    double m = extent(0), n = extent(1), k = extent(2);
+    double terms = product.getNumTerms();
+    double items = std::ceil(m / cpugen::StagePlan::panelRows(n * width));
+    double turns = std::ceil(items / rates.threads);
+    double work = m * n * k * terms / rates.productPerMicrosecond;
+    double idle = work * (turns / items - 1 / rates.threads);
+    double reread = n * k * terms / rates.memoryBytesPerMicrosecond;
+    return reduce + idle + reread * std::max(items - rates.threads, 0.0) * 0.1;
   }
   case Placement::Grid:
-    return rates.launchMicroseconds + move(2 * valueBytes + elements) +
-           reduce * 0.3 / threads;
-  case Placement::Consumer: {
-    // Threads that share rows each encode them.
-    double repeated = encode * (1 - 1 / rates.threads);
-    double passes = isInput ? reduce : reduce * 0.3 / threads;
-    return passes + repeated / rates.threads +
-           (isInput ? 0 : move(2 * valueBytes - elements));
-  }
+    return rates.launchMicroseconds + move(2 * valueBytes + elements) + reduce;
+  case Placement::Consumer:
+    // A thread copies its left rows anew for every range of items it takes.
+    return reduce + encode * (rates.rangesPerThread - 1 / rates.threads) +
+           (site.producerProduct() ? move(2 * valueBytes - elements) : 0);
   default:
-    return rates.launchMicroseconds + move(3 * valueBytes + elements) +
-           reduce / threads;
+    return rates.launchMicroseconds + move(3 * valueBytes + elements) + reduce;
   }
 }

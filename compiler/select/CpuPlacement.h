@@ -36,7 +36,8 @@
 namespace quern::select {
 
 struct CpuRates {
-  unsigned threads = 2;
+  double threads = 2;
+  double rangesPerThread = 4; ///< Pieces of a launch a thread takes.
   double launchMicroseconds = 2.0;
   double cacheBytesPerMicrosecond = 40e3;  ///< One thread, beyond its L2.
   double memoryBytesPerMicrosecond = 20e3; ///< All threads.

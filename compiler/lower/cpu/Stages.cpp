@@ -13,10 +13,10 @@ using namespace quern::cpugen;
 using llvm::Value;
 using mlir::AffineExpr;
 
-/// Locals of a whole row of values should stay in a thread's L2.
-static constexpr int64_t panelLocalBytes = 1 << 20;
-/// Rows of a patch where the width of its locals is not known.
-static constexpr int64_t rowsOfUnknownWidth = 32;
+int64_t StagePlan::panelRows(double rowBytes) {
+  constexpr double localBytes = 1 << 19;
+  return std::clamp<int64_t>(localBytes / std::max(rowBytes, 1.0), 8, 32);
+}
 
 /// The local that ties a stage to the product: one that the stage loads and
 /// the product stores, or the other way round.
@@ -82,13 +82,14 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
       });
     }
     (seenProduct ? plan.after : plan.before)
-        .push_back({blocks, std::move(*geometry)});
+        .push_back({blocks, std::move(*geometry), seenProduct});
   }
   // Rows so few that the widest local stays in cache.
   int64_t rows = std::max<int64_t>(contract.blockRows / rowMultiple, 1);
   for (auto op : kernel.getBody().front().getOps<tile::LocalOp>()) {
     tile::BufferType type = op.getResult().getType();
-    if (type.getRank() != contract.numBatch + 2) {
+    if (type.getRank() != contract.numBatch + 2 ||
+        type.getShape().getResult(contract.numBatch) != contract.m()) {
       why = "a value between stages that has other dimensions than the product";
       return std::nullopt;
     }
@@ -99,11 +100,8 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
                 !before};
     if (!before && plan.panelsPerPatch == 0) {
       auto constant = llvm::dyn_cast<mlir::AffineConstantExpr>(width);
-      int64_t most = constant
-                         ? panelLocalBytes /
-                               std::max<int64_t>(1, constant.getValue() *
-                                                        byteWidth(local.dtype))
-                         : rowsOfUnknownWidth;
+      int64_t most = panelRows(
+          constant ? constant.getValue() * byteWidth(local.dtype) : 0.0);
       rows = std::clamp<int64_t>(most / rowMultiple, 1, rows);
     }
     plan.locals.push_back(local);
@@ -186,8 +184,18 @@ void quern::cpugen::emitStage(KernelFunction &function,
       next();
     });
   };
+  const tile::BlockAxis &columns = stage.geometry.columns();
   along(stage.geometry.rows(), patch.row, patch.rows, [&] {
-    along(stage.geometry.columns(), patch.column, patch.columns,
-          [&] { emitPoint(function, blocks, point); });
+    auto run = [&] { emitPoint(function, blocks, point); };
+    if (stage.behind || columns.point < 0)
+      return along(columns, patch.column, patch.columns, run);
+    // What the product reads has no columns of the result: all of it.
+    ElementBody sizes(function.scope, 1, nullptr);
+    Value *count =
+        sizes.affine(blocks.getDomain().getResult(columns.point), {}).value;
+    e.loop(e.i64(0), count, e.i64(1), [&](Value *index) {
+      point[columns.point] = index;
+      run();
+    });
   });
 }

@@ -38,6 +38,7 @@ struct StagePlan {
   struct Stage {
     tile::BlocksOp op;
     tile::StageGeometry geometry;
+    bool behind; ///< The product, or before it.
   };
   struct Local {
     mlir::Value buffer;
@@ -51,6 +52,10 @@ struct StagePlan {
   /// them; the reason why not in `why`.
   static std::optional<StagePlan>
   make(tile::KernelOp kernel, ContractPlan &contract, std::string &why);
+
+  /// Rows of a patch that spans all columns, for a value of that many bytes per
+  /// row: few enough for a thread's L2 and for every thread to have some.
+  static int64_t panelRows(double rowBytes);
 
   bool empty() const { return before.empty() && after.empty(); }
   /// Panels of a patch.
