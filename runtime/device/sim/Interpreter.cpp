@@ -115,6 +115,28 @@ void branchLanes(Warp &warp, const Instr &instr, uint32_t taken) {
   }
 }
 
+/// Lanes `taken` of the running ones go where their index says, the rest goes
+/// on.
+void branchByIndex(Warp &warp, const Instr &instr, uint32_t taken) {
+  const std::vector<uint32_t> &targets = warp.block->kernel->branchTargets;
+  const uint32_t *index = warp.lanes<uint32_t>(instr.slots[0]);
+  bool bad = false;
+  forActiveLanes(warp.mask, [&](int lane) {
+    warp.lanePc[lane] = warp.pc + 1;
+    if (!(taken >> lane & 1) || bad)
+      return;
+    if (index[lane] < instr.immediate) {
+      warp.lanePc[lane] = targets[instr.target + index[lane]];
+      return;
+    }
+    warp.block->fault(&warp, &instr, FaultKind::InvalidOperation, lane,
+                      fmt::format("index {} of a branch with {} targets",
+                                  index[lane], instr.immediate));
+    bad = warp.block->stopped = true;
+  });
+  warp.regroup();
+}
+
 /// Lanes of `mask` in which every source of the instruction is defined.
 uint32_t definedLanes(Warp &warp, const Instr &instr) {
   const uint32_t *use = &warp.block->kernel->slotPool[instr.usesBegin];
@@ -225,6 +247,11 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
         exitLanes(warp, instr, active);
       else
         ++warp.pc;
+    } else if (instr.flow == Flow::IndexedBranch) {
+      if (uint32_t unknown = active & ~definedLanes(warp, instr);
+          checks && unknown)
+        reportUndefined(warp, instr, unknown, "the index");
+      branchByIndex(warp, instr, active);
     } else {
       if (active) {
         uint32_t running = warp.mask;
