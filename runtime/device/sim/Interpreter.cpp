@@ -19,12 +19,18 @@ using namespace quern::sim;
 //===----------------------------------------------------------------------===//
 
 void Warp::regroup() {
-  uint32_t lowest = noInstr;
-  forActiveLanes(alive,
-                 [&](int lane) { lowest = std::min(lowest, lanePc[lane]); });
+  uint32_t lowest = noInstr, running = alive & ~held;
   mask = 0;
   joinPc = noInstr;
-  forActiveLanes(alive, [&](int lane) {
+  if (!running) {
+    waiting = Wait::Barrier;
+    waitInstr = heldAt[__builtin_ctz(held)];
+    yielded = true;
+    return;
+  }
+  forActiveLanes(running,
+                 [&](int lane) { lowest = std::min(lowest, lanePc[lane]); });
+  forActiveLanes(running, [&](int lane) {
     if (lanePc[lane] == lowest)
       mask |= 1u << lane;
     else
@@ -38,6 +44,15 @@ namespace {
 /// After the last thread of a block.
 void exitBlock(Block &block, const Instr &instr) {
   block.exited = true;
+  for (const Barrier &barrier : block.barriers)
+    if (barrier.expectedThreads)
+      block.fault(nullptr, &block.kernel->code[barrier.instruction],
+                  FaultKind::BarrierMisuse, -1,
+                  fmt::format("the block exits while {} of {} threads have "
+                              "arrived at barrier {}, beginning here; nobody "
+                              "waits for them",
+                              barrier.arrivedThreads, barrier.expectedThreads,
+                              &barrier - block.barriers));
   for (const auto &op : block.launch->async->ops) {
     if (op->landed)
       continue;
@@ -85,6 +100,10 @@ void exitLanes(Warp &warp, const Instr &instr, uint32_t leaving) {
     }
   warp.alive &= ~leaving;
   block.launch->changed();
+  // Those that wait for the rest of their warp wait no longer.
+  forActiveLanes(warp.held & ~warp.heldArrived, [&](int lane) {
+    block.arriveHeld(warp, warp.heldBarrier[lane]);
+  });
   if (!warp.alive) {
     warp.done = true;
     // Exited threads count as arrived for barriers over the whole block.
@@ -185,14 +204,17 @@ constexpr uint32_t turnsBeforeOthers = 64;
 
 void letOthersRun(Warp &warp) {
   forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
-  uint32_t others = warp.alive & ~warp.mask;
+  uint32_t runnable = warp.alive & ~warp.held;
+  uint32_t others = runnable & ~warp.mask;
+  if (!others)
+    return;
   uint32_t lowest = noInstr;
   forActiveLanes(
       others, [&](int lane) { lowest = std::min(lowest, warp.lanePc[lane]); });
   warp.mask = 0;
   warp.joinPc = noInstr;
   warp.pc = lowest;
-  forActiveLanes(warp.alive, [&](int lane) {
+  forActiveLanes(runnable, [&](int lane) {
     if (warp.lanePc[lane] == lowest)
       warp.mask |= 1u << lane;
     else if (warp.lanePc[lane] > lowest)
@@ -203,7 +225,7 @@ void letOthersRun(Warp &warp) {
 /// Whether lanes that are not running have yet to come to this place.
 bool othersAreBehind(const Warp &warp) {
   bool behind = false;
-  forActiveLanes(warp.alive & ~warp.mask,
+  forActiveLanes(warp.alive & ~warp.mask & ~warp.held,
                  [&](int lane) { behind |= warp.lanePc[lane] < warp.pc; });
   return behind;
 }
@@ -217,6 +239,13 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
   Counters &counters = block.launch->counters;
   bool checks = block.launch->options.checks;
   warp.yielded = false;
+  if (warp.heldChanged) {
+    warp.heldChanged = false;
+    forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
+    warp.regroup();
+    if (warp.yielded)
+      return;
+  }
   for (uint32_t step = 0; step < quantum; ++step) {
     const Instr &instr = code[warp.pc];
     uint32_t active = warp.mask;
