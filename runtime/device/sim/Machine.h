@@ -77,6 +77,14 @@ struct AsyncCopy {
   uint8_t filled = 0; ///< Written in all; the rest is zero.
 };
 
+/// Copies by cp.async that an mbarrier was told of and that have landed: a
+/// thread that waits for its groups knows them. One for each agent.
+struct LandedCopies {
+  Epoch writes; ///< Of the latest.
+  uint32_t lanes = 0;
+  uint32_t group = 0; ///< The earliest of all.
+};
+
 /// A byte of some block's shared memory.
 struct SharedPlace {
   Block *block = nullptr;
@@ -140,6 +148,7 @@ struct Warp {
   uint32_t divergedTurns = 0;   ///< Turns ended with a part of the lanes.
   uint32_t asyncGroup[32] = {}; ///< cp.async groups committed, by lane.
   std::vector<AsyncCopy> asyncCopies;
+  std::vector<LandedCopies> landedCopies;
   uint32_t bulkGroup[32] = {}; ///< Bulk groups committed, by lane.
   uint32_t wgmmaGroup = 0;     ///< wgmma groups committed.
   std::vector<PendingWgmma> wgmmaPending;

@@ -94,6 +94,7 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();
+    warp.landedCopies.clear();
     if (launch.options.checks) {
       std::fill(warp.defined.begin(), warp.defined.end(), 0);
       warp.defined[0] = ~0u;
