@@ -19,7 +19,7 @@ namespace {
 
 /// Kernel parameters may take 4 KiB; all of ours are 8 bytes.
 constexpr size_t maxParameters = 512;
-/// Dynamic shared memory that needs no permission.
+/// Shared memory of a block, static and dynamic, that needs no permission.
 constexpr int64_t freeSharedBytes = 48 * 1024;
 
 DevicePtr toDevice(const void *address) {
@@ -260,7 +260,7 @@ private:
     if (launch.buffers.size() > maxParameters - format::maxSymbols)
       return fail(Errc::Unsupported, "a kernel with too many parameters");
     Result<int64_t> bytes = launch.dynamicSharedBytes.evaluate({});
-    if (bytes && *bytes <= freeSharedBytes)
+    if (bytes && *bytes == 0)
       return {};
     FunctionHandle function = functions[launch.kernel];
     int fixed = 0;
@@ -270,6 +270,8 @@ private:
             "ask for a kernel's shared memory");
         !ok)
       return ok;
+    if (bytes && *bytes + fixed <= freeSharedBytes)
+      return {};
     int most = device->maxSharedBytes() - fixed;
     if (bytes && *bytes > most)
       return fail(Errc::Unsupported,
@@ -277,10 +279,10 @@ private:
                               "block; the device has {}",
                               names[launch.kernel], *bytes + fixed,
                               device->maxSharedBytes()));
+    // All there is: another launch of the kernel may need more than this one.
     return device->check(
-        driver.funcSetAttribute(function,
-                                function_attribute::MaxDynamicSharedSizeBytes,
-                                bytes ? static_cast<int>(*bytes) : most),
+        driver.funcSetAttribute(
+            function, function_attribute::MaxDynamicSharedSizeBytes, most),
         "raise a kernel's shared memory");
   }
 

@@ -330,7 +330,8 @@ TEST_F(Cuda, LaunchGeometry) {
   l.dynamicSharedBytes = SymExpr::constant(100000);
   Result<Layer> layer = load(module);
   ASSERT_TRUE(layer) << layer.error().render();
-  EXPECT_EQ(driver.dynamicShared["reverse"], 100000);
+  // All that the device has beside the kernel's own 1 KiB.
+  EXPECT_EQ(driver.dynamicShared["reverse"], 231424);
   Tensor x = ramp({5, 8}, -1), w = ramp({8}, 0.5);
   ASSERT_TRUE(layer->call({x, w}));
   const LaunchConfig &c = driver.launches[3];
@@ -343,6 +344,14 @@ TEST_F(Cuda, LaunchGeometry) {
   Result<Layer> tooMuch = load(module);
   ASSERT_FALSE(tooMuch);
   EXPECT_THAT(tooMuch.error().message, HasSubstr("233472 bytes of shared"));
+  // Without permission a block has 48 KiB, its static memory included.
+  driver.dynamicShared.clear();
+  l.dynamicSharedBytes = SymExpr::constant(47 * 1024);
+  ASSERT_TRUE(load(module));
+  EXPECT_TRUE(driver.dynamicShared.empty());
+  l.dynamicSharedBytes = SymExpr::constant(48 * 1024);
+  ASSERT_TRUE(load(module));
+  EXPECT_EQ(driver.dynamicShared["reverse"], 231424);
   l.dynamicSharedBytes = SymExpr::constant(0);
   l.grid[1] = SymExpr::constant(65536);
   Result<Layer> wide = load(module);
