@@ -44,6 +44,14 @@ public:
       : symbols(symbols), names(names), out(out) {}
 
   void bindBuffer(mlir::Value buffer, std::string name, bool written);
+  /// From now on elements of the buffer are `held(m, n)`, m and n being the
+  /// last two coordinates. Stores go to memory too unless the buffer has no
+  /// name there. An empty text ends it.
+  void bindHeld(mlir::Value buffer, std::string held) {
+    Buffer &known = buffers[buffer];
+    known.held = std::move(held);
+    known.written = true;
+  }
   void bindIndex(mlir::Value value, Index index) { indices[value] = index; }
   void bindScalar(mlir::Value value, std::string text) {
     scalars[value] = std::move(text);
@@ -71,9 +79,12 @@ public:
 
 private:
   struct Buffer {
-    std::string name;
+    std::string name, held;
     bool written = false;
   };
+  /// An element's place in a buffer as C++ text.
+  std::string elementText(const Buffer &buffer, tile::BufferType type,
+                          llvm::ArrayRef<Index> at);
   Result<void> emitLoad(tile::LoadOp load);
   Result<void> emitStore(tile::StoreOp store);
   Result<void> emitConstant(mlir::arith::ConstantOp op);

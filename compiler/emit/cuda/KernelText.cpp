@@ -62,6 +62,7 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
                                      kernel.getWrites()[i] ? "" : "const ",
                                      typeText(element), bufferNames[i]));
   }
+  llvm::append_range(parameters, ownParameters);
   for (unsigned i = 0; i < symbols.size(); ++i)
     parameters.push_back(fmt::format("s64 {}", wideSymbols[i]));
   for (size_t i = 0; i < parameters.size(); ++i)
@@ -127,11 +128,10 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
   }
   KernelWriter writer(kernel, names, target);
   SmallVector<Operation *> stages = kernel.getStages();
-  if (stages.size() > 1)
-    return refuse(kernel.getLoc(),
-                  "kernels of several stages are not available "
-                  "on CUDA");
   if (auto contract = kernel.getContract())
     return writer.writeContract(contract);
+  if (stages.size() > 1)
+    return refuse(kernel.getLoc(), "kernels of several stages without a "
+                                   "product are not available on CUDA");
   return writer.writeBlocks(cast<tile::BlocksOp>(stages.front()));
 }

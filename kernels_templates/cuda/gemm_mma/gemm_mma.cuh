@@ -20,7 +20,9 @@
 // bank conflict. warpsM x warpsN warps each multiply their part. At the end
 // the accumulators pass through shared memory once, so that the epilogue is
 // one short loop in which neighbouring threads own neighbouring columns: its
-// code is compiled once whatever it does, and its stores coalesce.
+// code is compiled once whatever it does, and its stores coalesce. What it
+// makes may stay where the accumulators were, for stages that reduce and encode
+// it (stages.cuh).
 //
 // A kernel names its choices in a struct derived from `GemmDefaults`; see
 // there. The launch needs `Gemm<Config>::threads` threads and
@@ -61,6 +63,9 @@ struct GemmDefaults {
   static constexpr int split = 0;
   /// Something is added to each partial sum before it is scaled.
   static constexpr bool corrects = false;
+  /// Values of each element that stay in shared memory when `gemm` returns
+  /// (stages.cuh).
+  static constexpr int held = 0;
 };
 
 template <class Element> struct Accumulates {
@@ -113,8 +118,10 @@ template <class Config> struct Gemm {
 
   /// Words per row of the epilogue's tile; 8 more keep its stores apart.
   static constexpr int pitch = Config::tileN + 8;
+  static constexpr int planeBytes = Config::tileM * pitch * 4;
   static constexpr int epilogueBytes =
-      Config::terms * Config::tileM * pitch * 4;
+      (Config::terms > Config::held ? Config::terms : Config::held) *
+      planeBytes;
   static constexpr int pipelineBytes = Config::stages * stageBytes;
   static constexpr int sharedBytes =
       pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
