@@ -93,11 +93,9 @@ double CudaPlacement::cost(const Site &site, Placement placement,
   double n = evaluate(product.getExtents().getResult(batch + 1));
   double k = evaluate(product.getExtents().getResult(batch + 2));
   auto productTime = [&](const emit::GemmProblem &problem,
-                         const emit::GemmSchedule &schedule) {
+                         const emit::GemmSchedule &schedule, double together) {
     double tiles =
         count * std::ceil(m / schedule.tileM) * std::ceil(n / schedule.tileN);
-    double together =
-        std::max(1u, emit::residentBlocks(problem, schedule, target));
     double perTile = double(schedule.tileM) * schedule.tileN * k *
                      product.getNumTerms() * problem.elementBytes;
     double share = together / target.multiprocessors();
@@ -112,9 +110,17 @@ double CudaPlacement::cost(const Site &site, Placement placement,
     alone.maxTilesN = 0;
     alone.held = 0;
     alone.stageBytes = 0;
-    if (Result<emit::GemmSchedule> free = emit::scheduleGemm(alone, target))
-      lost = std::max(0.0, productTime(found->problem, found->schedule) -
-                               productTime(alone, *free));
+    if (Result<emit::GemmSchedule> free = emit::scheduleGemm(alone, target)) {
+      // As many blocks together either way, unless the tile is another.
+      double fused = std::max(1u, found->resident);
+      double apart =
+          free->tileM == found->schedule.tileM &&
+                  free->tileN == found->schedule.tileN
+              ? fused
+              : std::max(1u, emit::residentBlocks(alone, *free, target));
+      lost = std::max(0.0, productTime(found->problem, found->schedule, fused) -
+                               productTime(alone, *free, apart));
+    }
   }
   double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
   double turns = found ? std::max(1.0, std::ceil(panels * found->tilesN /
