@@ -17,6 +17,7 @@
 #include <cstring>
 #include <optional>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,7 @@ public:
     process = fork();
     if (process == 0) {
       close(ends[0]);
+      prctl(PR_SET_PDEATHSIG, SIGKILL); // It does not outlive a killed parent.
       serve(ends[1], first, count, supervision);
     }
     close(ends[1]);
