@@ -154,7 +154,7 @@ KernelScope LayerConverter::startKernel(StringRef role, StringRef reason,
                                  numKernels++, role.str());
   auto kernel = tile::KernelOp::create(
       builder, loc, name, builder.getArrayAttr(tileSymbols), ArrayRef<bool>(),
-      numericsClass, reason, Attribute());
+      numericsClass, reason, Attribute(), tile::PlacementAttr());
   kernel.getBody().emplaceBlock();
   KernelScope scope{kernel,       static_cast<unsigned>(tileSymbols.size()),
                     quernSymbols, layer,

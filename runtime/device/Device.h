@@ -68,6 +68,8 @@ public:
   virtual Result<void> copyWithin(void *to, const void *from, uint64_t bytes,
                                   void *stream) = 0;
 
+  virtual Result<void> zero(void *at, uint64_t bytes, void *stream) = 0;
+
   virtual unsigned workers() const = 0;
   virtual Result<void> launch(const LaunchCall &call, void *stream) = 0;
 };

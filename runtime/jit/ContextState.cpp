@@ -168,6 +168,10 @@ Result<void> ContextState::planTemporaries() {
         item.first = i;
       item.last = i;
     }
+    // State is zeroed before the first launch.
+    if (layer->buffer(buffer).role == BufferRole::State &&
+        item.first <= item.last)
+      item.first = 0;
     items.push_back(item);
   }
   ArenaPlan plan = planArena(items);
@@ -330,6 +334,24 @@ Result<void> ContextState::collectOutputs(void *queue) {
   return {};
 }
 
+Result<void> ContextState::clearState(void *queue) {
+  for (uint32_t buffer : layer->state) {
+    const BufferDesc &desc = layer->buffer(buffer);
+    uint64_t bytes = byteWidth(desc.dtype);
+    for (const SymExpr &extent : desc.shape) {
+      Result<int64_t> value = extent.evaluate(symbols.value);
+      if (!value)
+        return value.error();
+      // Within the bounds that the arena was planned for.
+      bytes *= static_cast<uint64_t>(*value);
+    }
+    if (Result<void> ok = layer->program->zero(address[buffer], bytes, queue);
+        !ok)
+      return ok;
+  }
+  return {};
+}
+
 Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
   if (busy.test_and_set(std::memory_order_acquire))
     return fail(Errc::InvalidArgument,
@@ -348,7 +370,9 @@ Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
     (void)layer->program->synchronize(queue);
     return copied.error();
   }
-  Result<void> done = launches->issue(address, symbols.value, queue);
+  Result<void> done = clearState(queue);
+  if (done)
+    done = launches->issue(address, symbols.value, queue);
   if (!*copied)
     return done;
   if (done)

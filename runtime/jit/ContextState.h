@@ -51,6 +51,7 @@ private:
   Result<void> checkOverlap() const;
   Result<void *> place(uint32_t buffer, const TensorView &view);
   Result<bool> stageInputs(void *stream);
+  Result<void> clearState(void *stream);
   Result<void> collectOutputs(void *stream);
 };
 

@@ -44,6 +44,9 @@ std::string detail::describe(const LayerState &layer, uint32_t index) {
   case BufferRole::Packed:
     role = "packed weight";
     break;
+  case BufferRole::State:
+    role = "state";
+    break;
   }
   return fmt::format("{} '{}'", role, layer.bufferNames[index]);
 }
@@ -74,6 +77,10 @@ static void sortPlan(LayerState &layer) {
       continue;
     case BufferRole::Packed:
       layer.packed.push_back(i);
+      continue;
+    case BufferRole::State:
+      layer.temporaries.push_back(i);
+      layer.state.push_back(i);
       continue;
     }
     Operand operand{layer.bufferNames.back(), role, b.dtype, {}, b.alignment};

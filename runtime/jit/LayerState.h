@@ -33,6 +33,7 @@ struct LayerState {
   std::vector<Operand> operands;
   /// Buffers by role, in declared order.
   std::vector<uint32_t> inputs, weights, outputs, temporaries, packed;
+  std::vector<uint32_t> state; ///< Those temporaries that start as zero.
   /// Per buffer: "x", "w.codes".
   std::vector<std::string> bufferNames;
   /// Per buffer: a run launch touches it.

@@ -54,6 +54,7 @@ enum class BufferRole : uint8_t {
   Output = 2,
   Temporary = 3, ///< Lives during one run, in the context's arena.
   Packed = 4,    ///< Written by prepare launches, kept until rebinding.
+  State = 5,     ///< A temporary that is zero when a run begins.
 };
 
 enum class LaunchPhase : uint8_t { Prepare = 0, Run = 1 };
@@ -150,8 +151,8 @@ struct VariantDesc {
 
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
-  /// 1: the first; 2: the layer's text; 3: the seal.
-  static constexpr uint16_t formatMinor = 3;
+  /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state.
+  static constexpr uint16_t formatMinor = 4;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;

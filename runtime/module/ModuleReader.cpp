@@ -26,7 +26,7 @@ namespace {
 
 constexpr uint8_t lastValue(DType) { return static_cast<uint8_t>(DType::Bool); }
 constexpr uint8_t lastValue(BufferRole) {
-  return static_cast<uint8_t>(BufferRole::Packed);
+  return static_cast<uint8_t>(BufferRole::State);
 }
 constexpr uint8_t lastValue(LaunchPhase) {
   return static_cast<uint8_t>(LaunchPhase::Run);

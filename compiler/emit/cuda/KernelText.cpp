@@ -126,7 +126,12 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
                   {"use --target cpu"});
   }
   KernelWriter writer(kernel, names, target);
-  if (auto contract = dyn_cast<tile::ContractOp>(kernel.getRoot()))
+  SmallVector<Operation *> stages = kernel.getStages();
+  if (stages.size() > 1)
+    return refuse(kernel.getLoc(),
+                  "kernels of several stages are not available "
+                  "on CUDA");
+  if (auto contract = kernel.getContract())
     return writer.writeContract(contract);
-  return writer.writeBlocks(cast<tile::BlocksOp>(kernel.getRoot()));
+  return writer.writeBlocks(cast<tile::BlocksOp>(stages.front()));
 }

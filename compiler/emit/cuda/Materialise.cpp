@@ -110,7 +110,7 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
                           groups.length, groups.padded);
   auto writer = tile::KernelOp::create(
       builder, loc, name, kernel.getSymbolsAttr(), writes,
-      tile::NumericsClass::Exact, reason, Attribute());
+      tile::NumericsClass::Exact, reason, Attribute(), tile::PlacementAttr());
   Block *body = builder.createBlock(&writer.getBody());
   IRMapping mapping;
   for (unsigned i : read) {
@@ -306,8 +306,7 @@ static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
   llvm::SmallDenseSet<Operation *> seen;
   for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
     auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
-    if (!kernel || seen.insert(kernel).second ||
-        !isa<tile::ContractOp>(kernel.getRoot()))
+    if (!kernel || seen.insert(kernel).second || !kernel.getContract())
       continue;
     auto copy = cast<tile::KernelOp>(kernel->clone());
     table.insert(copy, std::next(Block::iterator(kernel)));
@@ -322,8 +321,7 @@ Result<void> emit::materialiseOperands(tile::ProgramOp program) {
   for (auto launch :
        llvm::to_vector(program.getBody().getOps<tile::LaunchOp>())) {
     auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
-    auto contract =
-        kernel ? dyn_cast<tile::ContractOp>(kernel.getRoot()) : nullptr;
+    auto contract = kernel ? kernel.getContract() : tile::ContractOp();
     if (!contract)
       continue;
     OperandWriter writer(program, launch, kernel, contract);

@@ -94,13 +94,13 @@ ProgramCompiler::kernelFor(tile::KernelOp op) {
     return slot.get();
   auto kernel = std::make_unique<Kernel>();
   std::string name = op.getSymName().str();
-  if (auto contract = llvm::dyn_cast<tile::ContractOp>(op.getRoot())) {
+  if (auto contract = op.getContract()) {
     LoweredContract lowered = lowerContract(emitter, op, contract, name);
     kernel->lowered = std::move(lowered.kernel);
     kernel->packed = std::move(lowered.packed);
   } else {
     kernel->lowered = lowerBlocks(
-        emitter, op, llvm::cast<tile::BlocksOp>(op.getRoot()), name);
+        emitter, op, llvm::cast<tile::BlocksOp>(op.getStages().front()), name);
   }
   if (!emitter.error.empty())
     return fail(Errc::Unsupported,

@@ -75,6 +75,7 @@ static Sizes measure(const detail::LayerState &state,
       sizes.packed += bytes;
       break;
     case BufferRole::Temporary:
+    case BufferRole::State:
       break;
     }
   }
@@ -85,7 +86,8 @@ static Sizes measure(const detail::LayerState &state,
     used.erase(std::unique(used.begin(), used.end()), used.end());
     double together = 0;
     for (uint32_t buffer : used)
-      if (buffers[buffer].role == BufferRole::Temporary)
+      if (buffers[buffer].role == BufferRole::Temporary ||
+          buffers[buffer].role == BufferRole::State)
         together += bytesOf(buffers[buffer], symbols);
     sizes.temporaries = std::max(sizes.temporaries, together);
   }

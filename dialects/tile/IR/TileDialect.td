@@ -41,10 +41,20 @@ def Tile_Dialect : Dialect {
     Storage types are i8, ui8-as-i8 (sign is in the ops), i32, f16, bf16,
     f8E4M3FN, f8E5M2, f32; arithmetic is on f32, i32, i1 and index only.
 
-    **Families.** A kernel holds exactly one of `tile.contract` (a product with
-    what is fused around it) or `tile.blocks` (independent blocks, each a
-    sequence of reductions and maps). Nothing here knows the quern dialect.
+    **Quotients that become codes.** An `arith.divf {tile.to_code}` is only ever
+    clamped and rounded to a code of 8 bits or fewer: a quotient that is an ulp
+    off does as well where that cannot change the code (docs/numerics.md).
+
+    **Stages.** A kernel is a list of stages, each a `tile.contract` (a product
+    with what is fused around it, at most one to a kernel) or a `tile.blocks`
+    (independent blocks, each a sequence of reductions and maps). Stages happen
+    one after the other; what one leaves for the next alone is kept in a
+    `tile.local`. Two kernels become one by putting their stages together, so
+    that fusing a reduction into the product that makes its data changes neither
+    the product's body nor the reduction's. How the stages are tied in time and
+    space is the kernel's `placement`. Nothing here knows the quern dialect.
   }];
+  let discardableAttrs = (ins "::mlir::UnitAttr":$to_code);
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
@@ -87,8 +97,9 @@ def Tile_RoleWeight : I32EnumAttrCase<"Weight", 1, "weight">;
 def Tile_RoleOutput : I32EnumAttrCase<"Output", 2, "output">;
 def Tile_RoleTemporary : I32EnumAttrCase<"Temporary", 3, "temporary">;
 def Tile_RolePacked : I32EnumAttrCase<"Packed", 4, "packed">;
+def Tile_RoleState : I32EnumAttrCase<"State", 5, "state">;
 def Tile_BufferRole : I32EnumAttr<"BufferRole", "what a program's buffer is for",
-    [Tile_RoleInput, Tile_RoleWeight, Tile_RoleOutput, Tile_RoleTemporary, Tile_RolePacked]> {
+    [Tile_RoleInput, Tile_RoleWeight, Tile_RoleOutput, Tile_RoleTemporary, Tile_RolePacked, Tile_RoleState]> {
   let cppNamespace = "::quern::tile";
 }
 
@@ -99,6 +110,20 @@ def Tile_ReduceAddI : I32EnumAttrCase<"AddI", 3, "addi">;
 def Tile_ReduceKind : I32EnumAttr<"ReduceKind",
     "i32 unsigned maximum from 0; f32 maximum (NaN wins) from -inf; f32 ordered sum; i32 wrapping sum",
     [Tile_ReduceUMax, Tile_ReduceMaximumF, Tile_ReduceAddF, Tile_ReduceAddI]> {
+  let cppNamespace = "::quern::tile";
+}
+
+def Tile_PlaceRegister : I32EnumAttrCase<"Register", 0, "register">;
+def Tile_PlaceTile : I32EnumAttrCase<"Tile", 1, "tile">;
+def Tile_PlaceCluster : I32EnumAttrCase<"Cluster", 2, "cluster">;
+def Tile_PlaceGrid : I32EnumAttrCase<"Grid", 3, "grid">;
+def Tile_PlacePanel : I32EnumAttrCase<"Panel", 4, "panel">;
+def Tile_PlaceConsumer : I32EnumAttrCase<"Consumer", 5, "consumer">;
+def Tile_PlaceSeparate : I32EnumAttrCase<"Separate", 6, "separate">;
+def Tile_Placement : I32EnumAttr<"Placement",
+    "where the blocks of a stage are computed, seen from the product beside it",
+    [Tile_PlaceRegister, Tile_PlaceTile, Tile_PlaceCluster, Tile_PlaceGrid,
+     Tile_PlacePanel, Tile_PlaceConsumer, Tile_PlaceSeparate]> {
   let cppNamespace = "::quern::tile";
 }
 

@@ -60,24 +60,78 @@ void KernelOp::print(OpAsmPrinter &printer) {
   printBody(printer, getBody());
 }
 
+SmallVector<Operation *> KernelOp::getStages() {
+  SmallVector<Operation *> stages;
+  for (Operation &op : getBody().front())
+    if (!isa<LocalOp>(op))
+      stages.push_back(&op);
+  return stages;
+}
+
+ContractOp KernelOp::getContract() {
+  auto contracts = getBody().front().getOps<ContractOp>();
+  return contracts.empty() ? ContractOp() : *contracts.begin();
+}
+
+/// Locals are stored to before they are loaded from.
+static LogicalResult verifyLocals(KernelOp kernel) {
+  llvm::DenseSet<Value> stored;
+  for (Operation *stage : kernel.getStages()) {
+    stage->walk([&](StoreOp store) { stored.insert(store.getBuffer()); });
+    auto loaded = stage->walk([&](LoadOp load) {
+      Value buffer = load.getBuffer();
+      if (!buffer.getDefiningOp<LocalOp>() || stored.contains(buffer))
+        return WalkResult::advance();
+      load.emitOpError("tile_kernel_c4: loads from a local that no stage "
+                       "before has stored to");
+      return WalkResult::interrupt();
+    });
+    if (loaded.wasInterrupted())
+      return failure();
+  }
+  return success();
+}
+
 LogicalResult KernelOp::verify() {
   Block &body = getBody().front();
-  if (!llvm::hasSingleElement(body) || !isa<ContractOp, BlocksOp>(body.front()))
-    return emitOpError("tile_kernel_c1: the body is one tile.contract or one "
-                       "tile.blocks");
+  SmallVector<Operation *> stages = getStages();
+  bool wellFormed = !stages.empty();
+  for (Operation &op : body)
+    wellFormed &= isa<LocalOp, ContractOp, BlocksOp>(op);
+  for (Operation *stage : stages)
+    wellFormed &=
+        stage == stages.front() || !isa<LocalOp>(stage->getPrevNode());
+  if (!wellFormed || llvm::count_if(stages, llvm::IsaPred<ContractOp>) > 1)
+    return emitOpError("tile_kernel_c1: the body is tile.local ops, then one "
+                       "or more stages: tile.blocks and at most one "
+                       "tile.contract");
   if (getWrites().size() != body.getNumArguments())
     return emitOpError("tile_kernel_c2: ")
            << getWrites().size() << " entries of `writes` for "
            << body.getNumArguments() << " buffers";
-  auto stored = getBody().walk([&](StoreOp store) {
-    auto arg = dyn_cast<BlockArgument>(store.getBuffer());
-    if (arg && arg.getOwner() == &body && getWrites()[arg.getArgNumber()])
+  auto stored = getBody().walk([&](Operation *op) {
+    Value buffer;
+    if (auto store = dyn_cast<StoreOp>(op))
+      buffer = store.getBuffer();
+    else if (auto accumulate = dyn_cast<AccumulateOp>(op))
+      buffer = accumulate.getBuffer();
+    else
       return WalkResult::advance();
-    store.emitOpError("tile_kernel_c2: stores to a buffer the kernel does not "
-                      "write");
+    auto arg = dyn_cast<BlockArgument>(buffer);
+    if (arg ? arg.getOwner() == &body && getWrites()[arg.getArgNumber()]
+            : isa<StoreOp>(op))
+      return WalkResult::advance();
+    op->emitOpError("tile_kernel_c2: stores to a buffer the kernel does not "
+                    "write");
     return WalkResult::interrupt();
   });
-  return success(!stored.wasInterrupted());
+  if (stored.wasInterrupted())
+    return failure();
+  if (getPlacement().has_value() != (stages.size() > 1) ||
+      getPlacement() == Placement::Separate)
+    return emitOpError("tile_kernel_c3: `placement` is given exactly with "
+                       "several stages, and is not `separate`");
+  return verifyLocals(*this);
 }
 
 //===----------------------------------------------------------------------===//
@@ -388,5 +442,13 @@ LogicalResult LoadOp::verify() {
 
 LogicalResult StoreOp::verify() {
   return verifyAccess(*this, "tile_store", getBuffer().getType(),
+                      getIndices().size(), getMap(), getValue().getType());
+}
+
+LogicalResult AccumulateOp::verify() {
+  if (getKind() != ReduceKind::UMax && getKind() != ReduceKind::AddI)
+    return emitOpError("tile_accumulate_c3: the kind is umax or addi, not ")
+           << stringifyReduceKind(getKind());
+  return verifyAccess(*this, "tile_accumulate", getBuffer().getType(),
                       getIndices().size(), getMap(), getValue().getType());
 }

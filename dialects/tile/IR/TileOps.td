@@ -35,7 +35,8 @@ def Tile_ProgramOp : Tile_Op<"program", [Symbol, IsolatedFromAbove, SingleBlock,
   let description = [{
     The region declares every buffer (`tile.buffer`, in signature order: inputs
     and weights as declared, then outputs, then temporaries) and lists the
-    launches in order.
+    launches in order. Weights are read, packed buffers are made, once; all else
+    is done in every run.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Tile_SymbolAttr, "symbols">:$symbols,
                        StrAttr:$numerics);
@@ -49,7 +50,8 @@ def Tile_BufferOp : Tile_Op<"buffer"> {
     `$name` is the operand's name in the layer; a quantized operand has several
     buffers, told apart by `$part` (`codes`, `scales`; `values` for a plain
     tensor). Temporaries live during one run; packed buffers are written by
-    prepare launches and kept until weights are bound again.
+    prepare launches and kept until weights are bound again. State is like a
+    temporary and zero when a run begins: `tile.accumulate` gathers in it.
   }];
   let arguments = (ins StrAttr:$name, StrAttr:$part, Tile_BufferRole:$role);
   let results = (outs Tile_Buffer:$result);
@@ -72,22 +74,60 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, SingleBlock, N
   let summary = "One kernel";
   let description = [{
     Block arguments are its buffers. `$writes` tells for each whether the
-    kernel writes it (a buffer is read or written, never both). `$reason` says
-    why these ops are together; `$class` is the weakest class of its ops.
-    - tile_kernel_c1: the body is one `tile.contract` or one `tile.blocks`.
-    - tile_kernel_c2: `$writes` has one entry per argument; only those are
-      stored to.
+    kernel writes it. `$reason` says why these ops are together; `$class` is the
+    weakest class of its ops.
+
+    With several stages `$placement` says where the blocks of a stage are
+    computed, seen from the product that makes their data (or, for `consumer`,
+    that reads it). The result is that of running the stages one after the
+    other, whatever the placement:
+
+      register  within what one thread, or a few neighbours, hold of a tile
+      tile      by whoever computed the tile they lie in
+      cluster   by tiles that exchange partial reductions through their shared
+                memory
+      grid      by all tiles of a row panel at once: partial reductions meet in
+                memory, each tile waits for them and finishes its own elements
+      panel     once the last tile of a row panel is done
+      consumer  by every tile of the product that reads them, before it
+
+    Stages before a product are its `consumer` stages whatever `$placement`
+    says, which then is that of the stages behind it.
+
+    - tile_kernel_c1: the body is `tile.local`s, then one or more stages, at
+      most one of them a `tile.contract`.
+    - tile_kernel_c2: `$writes` has one entry per argument; only those, and
+      locals, are stored to.
+    - tile_kernel_c3: `$placement` is given exactly with several stages, and is
+      not `separate`.
+    - tile_kernel_c4: a stage loads from a local only what an earlier stage, or
+      itself, stores.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Tile_SymbolAttr, "symbols">:$symbols,
                        DenseBoolArrayAttr:$writes, Tile_NumericsClass:$numerics_class,
-                       StrAttr:$reason, OptionalAttr<AnyAttr>:$schedule);
+                       StrAttr:$reason, OptionalAttr<AnyAttr>:$schedule,
+                       OptionalAttr<Tile_Placement>:$placement);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// The kernel's only op: a ContractOp or a BlocksOp.
-    ::mlir::Operation *getRoot() { return &getBody().front().front(); }
+    /// Its contracts and blocks, in order.
+    ::llvm::SmallVector<::mlir::Operation *> getStages();
+    /// The stage that is a product, or null.
+    ContractOp getContract();
   }];
+}
+
+def Tile_LocalOp : Tile_Op<"local"> {
+  let summary = "A buffer that only stages of this kernel see";
+  let description = [{
+    What a stage leaves for the next. It has the shape of the whole value, but
+    nobody ever needs all of it at once: a target keeps the part that belongs to
+    the tile at hand, in registers, shared memory or scratch. Values are rounded
+    to its element type as they would be in memory.
+  }];
+  let results = (outs Res<Tile_Buffer, "", [MemAlloc]>:$result);
+  let assemblyFormat = "attr-dict `:` type($result)";
 }
 
 //===----------------------------------------------------------------------===//
@@ -230,6 +270,24 @@ def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
   let description = "As `tile.load`; - tile_store_c1, tile_store_c2 likewise.";
   let arguments = (ins AnyType:$value, Tile_Buffer:$buffer, Variadic<Index>:$indices, AffineMapAttr:$map);
   let assemblyFormat = "$value `to` $buffer `at` $map `(` $indices `)` attr-dict `:` type($value) `,` type($buffer)";
+  let hasVerifier = 1;
+}
+
+def Tile_AccumulateOp : Tile_Op<"accumulate", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "Combines one element into a buffer";
+  let description = [{
+    `buffer[map(indices)] = kind(buffer[map(indices)], value)`, indivisibly. Any
+    number of elements, from any stage and thread, may meet in one place, in any
+    order: only kinds whose result does not depend on it are accepted. The
+    buffer is state of the program, zero when a run begins, which is neutral
+    for both.
+    - tile_accumulate_c1: as tile_load_c1.
+    - tile_accumulate_c2: i32 into a buffer of i32.
+    - tile_accumulate_c3: umax or addi.
+  }];
+  let arguments = (ins Tile_ReduceKind:$kind, I32:$value, Tile_Buffer:$buffer, Variadic<Index>:$indices,
+                       AffineMapAttr:$map);
+  let assemblyFormat = "$kind $value `to` $buffer `at` $map `(` $indices `)` attr-dict `:` type($buffer)";
   let hasVerifier = 1;
 }
 

@@ -60,6 +60,12 @@ public:
     return copyIn(to, from, bytes, stream);
   }
 
+  Result<void> zero(void *at, uint64_t bytes, void *) override {
+    if (bytes)
+      std::memset(at, 0, bytes);
+    return {};
+  }
+
   unsigned workers() const override { return threads; }
 
   Result<void> launch(const LaunchCall &call, void *) override {

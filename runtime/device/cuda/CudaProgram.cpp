@@ -124,6 +124,16 @@ public:
         "copy on the device");
   }
 
+  Result<void> zero(void *at, uint64_t bytes, void *stream) override {
+    if (bytes == 0)
+      return {};
+    CudaDevice::Scope scope(*device);
+    return device->check(
+        driver.memsetD8Async(toDevice(at), 0, bytes,
+                             static_cast<StreamHandle>(stream)),
+        "clear memory on the device");
+  }
+
   unsigned workers() const override { return 1; }
 
   Result<void> launch(const LaunchCall &call, void *stream) override {

@@ -16,7 +16,7 @@ tile.program @buffer_type symbols [] numerics "strict" {
   %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f64>
 }
 // -----
-// expected-error @+1 {{tile_kernel_c1: the body is one tile.contract or one tile.blocks}}
+// expected-error @+1 {{tile_kernel_c1: the body is tile.local ops, then one or more stages}}
 tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
   %0 = arith.constant 1.0 : f32
 }
@@ -200,5 +200,30 @@ tile.kernel @k attributes {symbols = [], writes = array<i1: false, false>, numer
   } operand (%n: index, %k: index) {
     %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !tile.buffer<() -> (4, 8), i8> -> i8
     tile.yield %0 : i8
+  }
+}
+// -----
+// expected-error @+1 {{tile_kernel_c3: `placement` is given exactly with several stages}}
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4), f32>) {
+  tile.blocks affine_map<() -> ()> () {
+  }
+  tile.blocks affine_map<() -> ()> () {
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4), f32>) {
+  %h = tile.local : !tile.buffer<() -> (4), f32>
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_kernel_c4: loads from a local that no stage before has stored to}}
+    %0 = tile.load %h at affine_map<(d0) -> (d0)> (%i) : !tile.buffer<() -> (4), f32> -> f32
+    tile.store %0 to %x at affine_map<(d0) -> (d0)> (%i) : f32, !tile.buffer<() -> (4), f32>
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4), i32>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    %0 = arith.constant 1 : i32
+    // expected-error @+1 {{tile_accumulate_c3: the kind is umax or addi, not addf}}
+    tile.accumulate addf %0 to %x at affine_map<(d0) -> (d0)> (%i) : !tile.buffer<() -> (4), i32>
   }
 }

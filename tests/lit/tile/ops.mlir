@@ -70,3 +70,36 @@ tile.kernel @product attributes {symbols = [#tile.symbol<"M", 1, 64, 1>], writes
     tile.yield %0 : i8
   }
 }
+
+!h = !tile.buffer<()[s0] -> (s0, 8), f16>
+!amax = !tile.buffer<()[s0] -> (s0), i32>
+// Two stages: a product, and the absolute maximum of its rows.
+// CHECK: tile.kernel @stages attributes {{.*}}placement = 0 : i32
+tile.kernel @stages attributes {symbols = [#tile.symbol<"M", 1, 64, 1>], writes = array<i1: false, false, true>, numerics_class = 0 : i32, reason = "shown", placement = 0 : i32} (%c: !c, %w: !w, %amax: !amax) {
+  // CHECK: %[[H:.*]] = tile.local : <()[s0] -> (s0, 8), f16>
+  %h = tile.local : !h
+  tile.contract {extents = affine_map<()[s0] -> (s0, 8, 256)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %acc: i32) {
+    %0 = arith.sitofp %acc : i32 to f32
+    %1 = arith.truncf %0 : f32 to f16
+    // CHECK: tile.store %{{.*}} to %[[H]]
+    tile.store %1 to %h at affine_map<(d0, d1)[s0] -> (d0, d1)> (%m, %n) : f16, !h
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %c at affine_map<(d0, d1)[s0] -> (d0, d1)> (%m, %k) : !c -> i8
+    tile.yield %0 : i8
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1)[s0] -> (d0, d1)> (%n, %k) : !w -> i8
+    tile.yield %0 : i8
+  }
+  // CHECK: tile.blocks
+  tile.blocks affine_map<()[s0] -> (s0)> (%i: index) {
+    tile.map (%i) box affine_map<(d0)[s0] -> (8)> (%j: index) {
+      %0 = tile.load %h at affine_map<(d0, d1)[s0] -> (d0, d1)> (%i, %j) : !h -> f16
+      %1 = arith.extf %0 : f16 to f32
+      %2 = arith.bitcast %1 : f32 to i32
+      // CHECK: tile.accumulate umax %{{.*}} to %{{.*}} at
+      tile.accumulate umax %2 to %amax at affine_map<(d0)[s0] -> (d0)> (%i) : !amax
+      tile.yield
+    }
+  }
+}
