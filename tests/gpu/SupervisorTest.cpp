@@ -138,4 +138,27 @@ TEST(Supervisor, ADeviceThatCannotBeOpenedEndsEverything) {
   EXPECT_NE(done.error().message.find("does not end"), std::string::npos);
 }
 
+TEST(Supervisor, ADeviceThatIsGoneIsSaidOfEveryCaseLeft) {
+  Seen seen;
+  size_t runs = 0;
+  auto supervision = watching(seen, [&](size_t i) -> CaseAnswer {
+    return {"", /*deviceLost=*/i == 1};
+  });
+  supervision.open = [&]() -> Result<std::string> {
+    if (runs)
+      return fail(Errc::NoDevice, "fell off the bus");
+    return std::string();
+  };
+  auto report = supervision.report;
+  supervision.report = [&, report](const CaseReport &r) {
+    ++runs; // The next child is a copy of this process.
+    report(r);
+  };
+  ASSERT_TRUE(supervise(4, supervision));
+  ASSERT_EQ(seen.reports.size(), 4u);
+  EXPECT_EQ(seen.reports[1].end, End::Answered);
+  EXPECT_EQ(seen.reports[3].end, End::NotBegun);
+  EXPECT_EQ(seen.reports[3].text, "no device any more: fell off the bus");
+}
+
 } // namespace
