@@ -51,9 +51,10 @@ bool AccessHistory::isOrdered(const Record &earlier, const Access &access,
   if (access.asyncProxy)
     return earlierWrites ? access.clock->knowsAsync(epoch)
                          : access.clock->knowsGeneric(epoch);
-  return epoch.block == access.epoch.block && epoch.agent == access.epoch.agent
-             ? true
-             : access.clock->knowsGeneric(epoch);
+  // A warp knows what it did; asynchronous operations only share agents.
+  bool own = epoch.block == access.epoch.block &&
+             epoch.agent == access.epoch.agent && !epoch.isAsync();
+  return own || access.clock->knowsGeneric(epoch);
 }
 
 std::optional<AccessHistory::Finding>

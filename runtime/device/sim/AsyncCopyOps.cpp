@@ -9,6 +9,13 @@
 // garbage and is marked: any access to it is a fault. When the wait returns,
 // the data counts as written by the waiting warp; others need a barrier.
 //
+// cp.async.mbarrier.arrive hands the copies that its threads have issued so far
+// to the machine, which carries them out at a random moment and then arrives
+// for these threads (AsyncProxy.h). Whoever waits for that phase knows the
+// copied data, and nothing else of the threads: the ISA gives the arrival no
+// release of what they did before. A thread that waits for its groups knows its
+// own copies also then. Copies act through the generic proxy.
+//
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/BulkCopyOps.h"
@@ -100,6 +107,18 @@ void commitGroup(Warp &warp, const Instr &) {
   forActiveLanes(warp.mask, [&](int lane) { ++warp.asyncGroup[lane]; });
 }
 
+/// Carries one out.
+void perform(std::byte *shared, const AsyncCopy &copy) {
+  std::byte *to = shared + copy.destination;
+  const void *from = reinterpret_cast<const void *>(copy.source);
+  if (copy.bytes == 16) {
+    std::memcpy(to, from, 16);
+  } else {
+    std::memcpy(to, from, copy.bytes);
+    std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
+  }
+}
+
 /// Completes all but the latest `immediate` groups; with `flags`, everything,
 /// committed or not.
 void waitGroup(Warp &warp, const Instr &instr) {
@@ -112,49 +131,85 @@ void waitGroup(Warp &warp, const Instr &instr) {
     if (!everything &&
         uint64_t(copy.group) + instr.immediate >= warp.asyncGroup[copy.lane])
       return false;
-    std::byte *to = block.shared + copy.destination;
-    const void *from = reinterpret_cast<const void *>(copy.source);
-    if (copy.bytes == 16) {
-      std::memcpy(to, from, 16);
-    } else {
-      std::memcpy(to, from, copy.bytes);
-      std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
-    }
+    perform(block.shared, copy);
     landed.check(copy.lane, copy.destination, copy.filled);
     return true;
   };
   std::erase_if(warp.asyncCopies, finished);
+  waitCopies(warp, warp.mask, instr.immediate, everything);
 }
 
-/// Arrives when the thread's earlier copies are done. Of the times the ISA
-/// leaves open this takes the earliest: they land now. Without .noinc the
-/// pending count grows by one first, so that nothing is left to count.
-void arriveWhenDone(Warp &warp, const Instr &instr) {
-  waitGroup(warp, instr);
-  if (!instr.immediate)
+/// Arrives at `mbarrier` for `lanes` when their copies so far are done.
+void arriveLater(Warp &warp, const Instr &instr, SharedPlace mbarrier,
+                 uint32_t lanes) {
+  Block &block = *warp.block;
+  uint32_t count = static_cast<uint32_t>(__builtin_popcount(lanes));
+  if (!instr.immediate &&
+      !mbarrierAwaitMore(warp, instr, __builtin_ctz(lanes), mbarrier, count))
     return;
-  LaneAddresses addresses = computeAddresses(warp, instr.address);
-  forActiveLanes(warp.mask, [&](int lane) {
-    SharedPlace place =
-        locateShared(warp, instr, lane, addresses.value[lane], 8, 8);
-    if (place)
-      mbarrierArrive(warp, instr, lane, place, 1, 0);
+  AsyncOp op = beginAsync(warp, instr, __builtin_ctz(lanes));
+  op.viaGenericProxy = true;
+  op.lanes = lanes;
+  // The copies of one warp's arrivals land in order: each arrival is for all
+  // copies before it.
+  op.chain = uint64_t(1) << 63 | uint64_t(block.linear) << 8 | warp.id;
+  std::vector<AsyncCopy> copies;
+  std::erase_if(warp.asyncCopies, [&](const AsyncCopy &copy) {
+    if (!(lanes >> copy.lane & 1))
+      return false;
+    op.groupNumber =
+        copies.empty() ? copy.group : std::min(op.groupNumber, copy.group);
+    if (!op.written.empty() &&
+        op.written.back().begin + op.written.back().bytes == copy.destination)
+      op.written.back().bytes += copy.filled;
+    else
+      op.written.push_back({&block, copy.destination, copy.filled});
+    copies.push_back(copy);
+    return true;
   });
+  if (!copies.empty())
+    op.group = AsyncOp::Group::Copies;
+  op.onLanding([copies = std::move(copies), &block](AsyncOp &) {
+    for (const AsyncCopy &copy : copies)
+      perform(block.shared, copy);
+  });
+  op.arrive(mbarrier, count);
+  schedule(std::move(op));
+}
+
+void arriveWhenDone(Warp &warp, const Instr &instr) {
+  LaneAddresses addresses = computeAddresses(warp, instr.address);
+  for (uint32_t rest = warp.mask; rest;) {
+    int first = __builtin_ctz(rest);
+    uint32_t lanes = 0;
+    forActiveLanes(rest, [&](int lane) {
+      lanes |= uint32_t(addresses.value[lane] == addresses.value[first])
+               << lane;
+    });
+    rest &= ~lanes;
+    SharedPlace place =
+        locateShared(warp, instr, first, addresses.value[first], 8, 8);
+    if (place && place.block != warp.block)
+      warp.block->fault(&warp, &instr, FaultKind::OutOfBounds, first,
+                        fmt::format("{} is not in the block's own shared "
+                                    "memory",
+                                    describe(warp, place)));
+    else if (place)
+      arriveLater(warp, instr, place, lanes);
+  }
 }
 
 void decodeArrive(InstrBuilder &b) {
   b.take("arrive");
   bool noIncrement = b.take("noinc");
-  if (!b.take("shared") && !b.take("shared::cta"))
-    return b.refuse("the mbarrier is in shared memory");
+  bool shared = b.take("shared") || b.take("shared::cta");
   Type type = b.type();
   b.expectOperands(1, 1);
   if (!type.is(Type::Kind::Bits, 8))
     return b.refuse(".b64 is expected");
   b.instr.address = b.address(0);
-  b.instr.space = AddressSpace::Shared;
+  b.instr.space = shared ? AddressSpace::Shared : AddressSpace::Generic;
   b.instr.immediate = noIncrement;
-  b.instr.flags = 1; // everything, committed or not
   b.instr.undefRule = UndefRule::Require;
   b.instr.exec = arriveWhenDone;
 }

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to the scheduler and AsyncProxy.cpp: the operations of a launch that
+// Private to the scheduler, AsyncProxy.cpp and AsyncEngine.cpp: the operations of a launch that
 // have not landed, and landed ones whose group has not been waited for.
 //
 //===----------------------------------------------------------------------===//

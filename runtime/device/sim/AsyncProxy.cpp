@@ -46,15 +46,18 @@ AsyncOp sim::beginAsync(Warp *const (&warps)[4], const Instr &instr) {
   return op;
 }
 
-static AccessHistory::Access accessOf(const AsyncOp &op, Kind kind) {
+AccessHistory::Access AsyncOp::access(AccessHistory::Kind kind) const {
   AccessHistory::Access access;
-  const Block &block = *op.warp->block;
+  const Block &block = *warp->block;
   access.kind = kind;
-  access.asyncProxy = true;
-  access.instr = static_cast<uint32_t>(op.instr - block.kernel->code.data());
-  access.epoch = kind == Kind::Read ? op.reads : op.writes;
+  access.asyncProxy = !viaGenericProxy;
+  access.instr = static_cast<uint32_t>(instr - block.kernel->code.data());
+  access.epoch = kind == Kind::Read ? reads : writes;
   access.cluster = block.cluster->blocks[0]->linear;
-  access.clock = &op.clock;
+  access.clock = &clock;
+  // Reductions are relaxed atomics.
+  access.strong = kind == Kind::Atomic;
+  access.scope = viaGenericProxy ? Scope::Cluster : Scope::Gpu;
   return access;
 }
 
@@ -74,7 +77,7 @@ static bool checkSharedRange(AsyncOp &op, SharedPlace place, uint32_t bytes,
   if (!launch.options.checks || !bytes)
     return true;
   if (auto finding = launch.history.apply(target.history.data(), place.offset,
-                                          bytes, accessOf(op, kind)))
+                                          bytes, op.access(kind)))
     reportFinding(*op.warp, *op.instr, op.lane, *finding, kind,
                   describe(*op.warp, {place.block,
                                       static_cast<uint32_t>(finding->offset)}));
@@ -124,13 +127,8 @@ static std::byte *checkGlobalRange(AsyncOp &op, uint64_t address,
   const Allocation *allocation = launch.memory->find(address);
   if (!launch.options.checks || !bytes || allocation->readOnly)
     return reinterpret_cast<std::byte *>(address);
-  AccessHistory::Access access = accessOf(op, kind);
-  if (kind == Kind::Atomic) {
-    access.strong = true;
-    access.scope = Scope::Gpu;
-  }
-  if (auto finding =
-          launch.globalShadow->apply(launch.history, address, bytes, access))
+  if (auto finding = launch.globalShadow->apply(launch.history, address, bytes,
+                                                op.access(kind)))
     reportFinding(warp, *op.instr, op.lane, *finding, kind,
                   describeGlobal(launch, address + finding->offset));
   return reinterpret_cast<std::byte *>(address);
@@ -175,6 +173,13 @@ void sim::schedule(AsyncOp op) {
           fmt::format("the operation signals a mbarrier at {}, where there is "
                       "none",
                       describe(*op.warp, signal.mbarrier)));
+    } else if (launch.options.checks && op.viaGenericProxy) {
+      if (!op.clock.knowsGeneric(it->second.initialised))
+        op.warp->block->fault(
+            op.warp, op.instr, FaultKind::Race, op.lane,
+            fmt::format("use of the mbarrier at {} is not ordered after its "
+                        "initialisation (PTX line {})",
+                        describe(*op.warp, signal.mbarrier), it->second.line));
     } else if (launch.options.checks && !it->second.visibleToAsync &&
                !op.clock.knowsAsync(it->second.initialised)) {
       op.warp->block->fault(
@@ -186,177 +191,6 @@ void sim::schedule(AsyncOp op) {
     }
   }
   launch.async->add(launch, std::move(op));
-}
-
-//===----------------------------------------------------------------------===//
-// Landing
-//===----------------------------------------------------------------------===//
-
-void AsyncEngine::add(Launch &launch, AsyncOp op) {
-  uint64_t delay = 0;
-  switch (launch.random() % 4) {
-  case 0:
-    break;
-  case 1:
-    delay = 1 + launch.random() % 8;
-    break;
-  case 2:
-    delay = 1 + launch.random() % 256;
-    break;
-  default:
-    delay = never; // When something waits for it.
-    break;
-  }
-  op.due = delay == never ? never : launch.turn + delay;
-  // Operations of a chain are done in order.
-  if (op.chain)
-    for (const auto &other : ops)
-      if (!other->landed && other->chain == op.chain)
-        op.due = std::max(op.due, other->due);
-  ops.push_back(std::make_unique<AsyncOp>(std::move(op)));
-  ++pending;
-  if (ops.back()->due <= launch.turn)
-    land(launch, *ops.back());
-  else
-    nextDue = std::min(nextDue, ops.back()->due);
-  sweep();
-}
-
-void AsyncEngine::land(Launch &launch, AsyncOp &op) {
-  if (op.landed)
-    return;
-  if (op.chain)
-    for (size_t i = 0; i < ops.size() && ops[i].get() != &op; ++i)
-      if (!ops[i]->landed && ops[i]->chain == op.chain)
-        land(launch, *ops[i]);
-  op.landed = true;
-  --pending;
-  if (op.perform)
-    op.perform(op);
-  op.perform = nullptr;
-  if (launch.options.checks)
-    for (const AsyncOp::Written &range : op.written) {
-      AccessHistory::Access access = accessOf(op, Kind::EndWrite);
-      if (range.block)
-        launch.history.apply(range.block->history.data(), range.begin,
-                             range.bytes, access);
-      else
-        launch.globalShadow->apply(launch.history, range.begin, range.bytes,
-                                   access);
-    }
-  for (const AsyncOp::Signal &signal : op.signals) {
-    Block &target = *signal.mbarrier.block;
-    auto it = target.mbarriers.find(signal.mbarrier.offset);
-    if (it == target.mbarriers.end())
-      continue;
-    Mbarrier &mbarrier = it->second;
-    mbarrier.bytes -= static_cast<int32_t>(signal.bytes);
-    if (mbarrier.bytes < -Mbarrier::maxBytes)
-      op.warp->block->fault(
-          op.warp, op.instr, FaultKind::BarrierMisuse, op.lane,
-          fmt::format("{} more bytes have arrived at the mbarrier at {} than "
-                      "were expected",
-                      -mbarrier.bytes, describe(*op.warp, signal.mbarrier)));
-    if (launch.options.checks)
-      mbarrier.arriving.learn(op.writes);
-    completePhase(launch, mbarrier);
-  }
-  launch.changed();
-}
-
-void AsyncEngine::sweep() {
-  if (ops.size() < 64 || ops.size() < 2 * lastKept)
-    return;
-  std::erase_if(ops, [](const std::unique_ptr<AsyncOp> &op) {
-    return op->landed && op->group == AsyncOp::Group::None;
-  });
-  lastKept = ops.size();
-}
-
-void AsyncEngine::landDue(Launch &launch) {
-  nextDue = never;
-  for (size_t i = 0; i < ops.size(); ++i) {
-    if (ops[i]->landed)
-      continue;
-    if (ops[i]->due <= launch.turn)
-      land(launch, *ops[i]);
-    else
-      nextDue = std::min(nextDue, ops[i]->due);
-  }
-}
-
-bool AsyncEngine::landAny(Launch &launch) {
-  if (!pending)
-    return false;
-  uint64_t which = launch.random() % pending;
-  for (size_t i = 0; i < ops.size(); ++i)
-    if (!ops[i]->landed && which-- == 0) {
-      land(launch, *ops[i]);
-      return true;
-    }
-  return false;
-}
-
-void AsyncEngine::landAll(Launch &launch) {
-  for (size_t i = 0; i < ops.size(); ++i)
-    land(launch, *ops[i]);
-  ops.clear();
-}
-
-//===----------------------------------------------------------------------===//
-// Groups
-//===----------------------------------------------------------------------===//
-
-void sim::commitBulkGroup(Warp &warp, uint32_t lanes) {
-  forActiveLanes(lanes, [&](int lane) { ++warp.bulkGroup[lane]; });
-}
-
-void sim::commitWgmmaGroup(Warp &warp) { ++warp.wgmmaGroup; }
-
-void sim::waitBulkGroup(Warp &warp, uint32_t lanes, uint32_t pending,
-                        bool readOnly) {
-  Launch &launch = *warp.block->launch;
-  auto &ops = launch.async->ops;
-  for (size_t i = 0; i < ops.size(); ++i) {
-    AsyncOp &op = *ops[i];
-    if (op.group != AsyncOp::Group::Bulk || op.warp != &warp ||
-        !(lanes >> op.lane & 1) ||
-        uint64_t(op.groupNumber) + pending >= warp.bulkGroup[op.lane])
-      continue;
-    launch.async->land(launch, op);
-    op.readsShared = false;
-    warp.clock.learn(readOnly ? op.reads : op.writes);
-    if (!readOnly)
-      op.group = AsyncOp::Group::None;
-  }
-}
-
-void sim::waitWgmmaGroup(Warp &warp, uint32_t pending) {
-  Launch &launch = *warp.block->launch;
-  Block &block = *warp.block;
-  auto &ops = launch.async->ops;
-  for (size_t i = 0; i < ops.size(); ++i) {
-    AsyncOp &op = *ops[i];
-    if (op.group != AsyncOp::Group::Wgmma || op.warp->block != &block ||
-        op.warp->id / 4 != warp.id / 4 ||
-        uint64_t(op.groupNumber) + pending >= warp.wgmmaGroup)
-      continue;
-    launch.async->land(launch, op);
-    warp.clock.learn(op.writes);
-    op.waitedBy |= 1u << warp.id % 4;
-    if (op.waitedBy == 15)
-      op.group = AsyncOp::Group::None;
-  }
-}
-
-void sim::landWgmmas(Warp &warp) {
-  Launch &launch = *warp.block->launch;
-  auto &ops = launch.async->ops;
-  for (size_t i = 0; i < ops.size(); ++i)
-    if (ops[i]->group == AsyncOp::Group::Wgmma &&
-        ops[i]->warp->block == warp.block &&
-        ops[i]->warp->id / 4 == warp.id / 4)
-      launch.async->land(launch, *ops[i]);
 }
 
 //===----------------------------------------------------------------------===//

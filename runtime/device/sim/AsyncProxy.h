@@ -4,11 +4,12 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Bulk copies, tensor copies (TMA) and wgmma are issued by a thread and carried
-// out later by hardware. The simulator does the same: the instruction creates
-// an `AsyncOp` that says what it will read and write and what it signals; the
-// machine performs it at a random moment that the program allows, drawn from
-// the seed: at once, some turns later, or only when something waits for it.
+// Bulk copies, tensor copies (TMA), wgmma, st.async, red.async and arrivals of
+// cp.async are issued by a thread and carried out later by hardware. The
+// simulator does the same: the instruction creates an `AsyncOp` that says what
+// it will read and write and what it signals; the machine performs it at a
+// random moment that the program allows, drawn from the seed: at once, some
+// turns later, or only when something waits for it.
 //
 // An instruction is written like this (a 1-D bulk copy, global to shared):
 //
@@ -69,6 +70,9 @@ struct AsyncOp {
   const Instr *instr = nullptr;
   int lane = 0; ///< The issuing thread; -1 for a whole warpgroup.
   uint64_t chain = 0;
+  /// cp.async, st.async and red.async: no proxy fences are needed, and the
+  /// async proxy knows nothing of what they wrote.
+  bool viaGenericProxy = false;
 
   // Checked accesses. Null after a fault (which has been reported) and, for
   // zero bytes, never. `alignment` 0 asks for none.
@@ -79,7 +83,8 @@ struct AsyncOp {
   const std::byte *readGlobal(uint64_t address, uint64_t bytes,
                               uint32_t alignment);
   std::byte *writeGlobal(uint64_t address, uint64_t bytes, uint32_t alignment);
-  /// cp.reduce.async.bulk and tensor reductions: relaxed atomics at .gpu scope.
+  /// Reductions are relaxed atomics at .gpu scope; those of red.async at
+  /// .cluster scope.
   std::byte *reduceGlobal(uint64_t address, uint64_t bytes, uint32_t alignment);
   std::byte *reduceShared(SharedPlace place, uint32_t bytes);
 
@@ -87,17 +92,22 @@ struct AsyncOp {
     perform = std::move(action);
   }
   void signal(SharedPlace mbarrier, uint32_t bytes) {
-    signals.push_back({mbarrier, bytes});
+    signals.push_back({mbarrier, bytes, 0});
+  }
+  /// Arrives instead, `count` times.
+  void arrive(SharedPlace mbarrier, uint32_t count) {
+    signals.push_back({mbarrier, 0, count});
   }
   void joinBulkGroup();
   void joinWgmmaGroup();
 
   // The machine's own.
 
-  enum class Group : uint8_t { None, Bulk, Wgmma };
+  enum class Group : uint8_t { None, Bulk, Wgmma, Copies };
   struct Signal {
     SharedPlace mbarrier;
     uint32_t bytes;
+    uint32_t arrivals;
   };
   struct Written {
     Block *block; ///< Null: global memory.
@@ -110,7 +120,8 @@ struct AsyncOp {
   Epoch reads;
   Epoch writes;
   Group group = Group::None;
-  uint32_t groupNumber = 0;
+  uint32_t groupNumber = 0; ///< Of Copies: the earliest.
+  uint32_t lanes = 0;       ///< Of Copies: whose they are.
   bool readsShared = false;
   bool landed = false;
   uint32_t waitedBy = 0; ///< Warps of the warpgroup that waited for it.
@@ -118,6 +129,8 @@ struct AsyncOp {
   std::function<void(AsyncOp &)> perform;
   std::vector<Signal> signals;
   std::vector<Written> written;
+
+  AccessHistory::Access access(AccessHistory::Kind kind) const;
 };
 
 /// A new operation of `lane` of `warp`.
@@ -131,6 +144,10 @@ void schedule(AsyncOp op);
 // cp.async.bulk.wait_group[.read]); `lanes` are the executing ones.
 void commitBulkGroup(Warp &warp, uint32_t lanes);
 void waitBulkGroup(Warp &warp, uint32_t lanes, uint32_t pending, bool readOnly);
+
+/// cp.async.wait_group, of copies that an mbarrier was told of: lands those of
+/// all but the latest `pending` groups of each lane.
+void waitCopies(Warp &warp, uint32_t lanes, uint64_t pending, bool everything);
 
 // wgmma groups belong to a warp; the four of a warpgroup execute the same ones.
 void commitWgmmaGroup(Warp &warp);

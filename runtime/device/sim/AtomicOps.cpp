@@ -12,6 +12,7 @@
 
 #include "runtime/device/sim/Arithmetic.h"
 #include "runtime/device/sim/AsyncReduction.h"
+#include "runtime/device/sim/BulkCopyOps.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
 
@@ -269,7 +270,11 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
 }
 
 void decodeAtom(InstrBuilder &b) { decodeAtomic(b, true); }
-void decodeRed(InstrBuilder &b) { decodeAtomic(b, false); }
+void decodeRed(InstrBuilder &b) {
+  if (b.take("async"))
+    return decodeReduceAsync(b);
+  decodeAtomic(b, false);
+}
 
 } // namespace
 

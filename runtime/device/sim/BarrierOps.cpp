@@ -4,11 +4,17 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Sixteen barriers for each block. A barrier without a count is for all threads
-// that have not exited, and all of them must reach it at the same instruction:
-// that is what __syncthreads promises, though hardware happens to accept more.
-// With a count, warps may meet at different instructions. A warp arrives as a
-// whole; a barrier under a divergent branch is a fault.
+// Sixteen barriers for each block. What arrives at one is a warp: a thread
+// waits for those of its warp that have not exited, then the warp counts as
+// arrived, with all its 32 threads where a count is given (PTX ISA, "barrier").
+//
+// The aligned forms (`bar`, `barrier.*.aligned`) must be executed by the whole
+// warp at once; under a divergent branch they are a fault. Without a count they
+// are for all threads that have not exited, and all of them must reach the
+// same instruction: that is what __syncthreads promises, though hardware
+// happens to accept more. The others may be reached by the threads of a warp
+// one after the other, from different places and by different instructions: the
+// early ones are held (Warp::held) until the rest has come.
 //
 //===----------------------------------------------------------------------===//
 
@@ -26,77 +32,171 @@ namespace {
 
 constexpr uint8_t noReduction = 3;
 
-/// slots: result of bar.red, barrier, count (0: none), predicate of bar.red.
-/// immediate bit 0: arrive only; bit 1: negate the predicate.
-void barrier(Warp &warp, const Instr &instr) {
+// Instr::immediate.
+constexpr uint64_t arriveOnly = 1, negated = 2, isAligned = 4;
+
+/// A barrier and a number of threads, as one lane names them.
+struct Meeting {
+  uint32_t id = 0;
+  bool wholeBlock = false;
+  uint32_t count = 0;
+};
+
+Meeting meetingOf(Warp &warp, const Instr &instr, int lane) {
+  Meeting meeting;
+  meeting.id = warp.lanes<uint32_t>(instr.slots[1])[lane];
+  meeting.wholeBlock = instr.slots[2] == 0;
+  if (!meeting.wholeBlock)
+    meeting.count = warp.lanes<uint32_t>(instr.slots[2])[lane];
+  return meeting;
+}
+
+/// Lanes of `lanes` that name the same barrier and number as the first.
+uint32_t lanesThatAgree(Warp &warp, const Instr &instr, uint32_t lanes) {
+  const uint32_t *id = warp.lanes<uint32_t>(instr.slots[1]);
+  const uint32_t *count = warp.lanes<uint32_t>(instr.slots[2]);
+  int first = __builtin_ctz(lanes);
+  uint32_t same = 0;
+  forActiveLanes(lanes, [&](int lane) {
+    bool equal = id[lane] == id[first] &&
+                 (!instr.slots[2] || count[lane] == count[first]);
+    same |= uint32_t(equal) << lane;
+  });
+  return same;
+}
+
+bool stop(Warp &warp, const Instr &instr, FaultKind kind, std::string what) {
+  warp.block->fault(&warp, &instr, kind, -1, what);
+  warp.block->stopped = true;
+  return false;
+}
+
+/// Opens the barrier, or checks that the meeting is the one it is open for.
+bool open(Warp &warp, const Instr &instr, const Meeting &meeting) {
   Block &block = *warp.block;
-  int first = __builtin_ctz(warp.mask);
-  uint32_t id = warp.lanes<uint32_t>(instr.slots[1])[first];
-  bool wholeBlock = instr.slots[2] == 0;
-  uint32_t count = wholeBlock ? 0 : warp.lanes<uint32_t>(instr.slots[2])[first];
-  auto stop = [&](FaultKind kind, std::string what) {
-    block.fault(&warp, &instr, kind, -1, what);
-    block.stopped = true;
-  };
-  if (warp.mask != warp.alive)
-    return stop(FaultKind::DivergentBarrier,
-                fmt::format("only {} of the warp's {} threads reach the "
-                            "barrier",
-                            __builtin_popcount(warp.mask),
-                            __builtin_popcount(warp.alive)));
-  if (id >= barrierCount)
-    return stop(FaultKind::InvalidOperation,
-                fmt::format("barrier {} does not exist; there are {}", id,
-                            barrierCount));
-  if (!wholeBlock && (count == 0 || count % 32 || count > 1024))
-    return stop(FaultKind::InvalidOperation,
+  if (meeting.id >= barrierCount)
+    return stop(warp, instr, FaultKind::InvalidOperation,
+                fmt::format("barrier {} does not exist; there are {}",
+                            meeting.id, barrierCount));
+  uint32_t count = meeting.count;
+  if (!meeting.wholeBlock && (count == 0 || count % 32 || count > 1024))
+    return stop(warp, instr, FaultKind::InvalidOperation,
                 fmt::format("a barrier for {} threads; a multiple of 32 is "
                             "needed",
                             count));
-  Barrier &bar = block.barriers[id];
+  Barrier &bar = block.barriers[meeting.id];
   uint32_t at = static_cast<uint32_t>(&instr - block.kernel->code.data());
+  bool aligned = instr.immediate & isAligned;
   if (bar.expectedThreads == 0) {
-    bar.expectedThreads = wholeBlock ? block.aliveThreads() : count;
-    bar.wholeBlock = wholeBlock;
+    bar.expectedThreads = meeting.wholeBlock ? block.aliveThreads() : count;
+    bar.wholeBlock = meeting.wholeBlock;
+    bar.aligned = aligned;
     bar.instruction = at;
     bar.clock = Clock(block.linear);
-    bar.line = instr.line;
-  } else if (bar.wholeBlock != wholeBlock ||
-             (!wholeBlock && bar.expectedThreads != count)) {
-    return stop(FaultKind::DivergentBarrier,
+    return true;
+  }
+  uint32_t line = block.kernel->code[bar.instruction].line;
+  if (bar.wholeBlock != meeting.wholeBlock ||
+      (!bar.wholeBlock && bar.expectedThreads != count))
+    return stop(warp, instr, FaultKind::DivergentBarrier,
                 fmt::format("barrier {} is used with different thread counts "
                             "at PTX lines {} and {}",
-                            id, bar.line, instr.line));
-  } else if (wholeBlock && bar.instruction != at) {
-    return stop(FaultKind::DivergentBarrier,
+                            meeting.id, line, instr.line));
+  if (bar.wholeBlock && bar.aligned && aligned && bar.instruction != at)
+    return stop(warp, instr, FaultKind::DivergentBarrier,
                 fmt::format("warps meet at different barriers, PTX lines {} "
                             "and {}",
-                            bar.line, instr.line));
+                            line, instr.line));
+  bar.aligned &= aligned;
+  return true;
+}
+
+/// bar.red: what `lanes` bring.
+void contribute(Warp &warp, const Instr &instr, Barrier &bar, uint32_t lanes) {
+  if (instr.flags == noReduction)
+    return;
+  uint32_t bits = warp.predicate(instr.slots[3]);
+  if (instr.immediate & negated)
+    bits = ~bits;
+  bits &= lanes;
+  bar.count += __builtin_popcount(bits);
+  bar.any |= bits != 0;
+  bar.all &= bits == lanes;
+}
+
+/// bar.red: what `lanes` get.
+void giveResult(Warp &warp, const Instr &instr, const Barrier &bar,
+                uint32_t lanes) {
+  uint32_t slot = instr.slots[0];
+  if (instr.flags == noReduction || !slot)
+    return;
+  if (instr.flags == 0) {
+    forActiveLanes(
+        lanes, [&](int lane) { warp.lanes<uint32_t>(slot)[lane] = bar.count; });
+    return;
   }
-  bool arriveOnly = instr.immediate & 1;
-  // Threads count in whole warps where a count is given.
-  bar.arrivedThreads += wholeBlock ? __builtin_popcount(warp.mask) : 32;
-  if (block.launch->options.checks)
+  uint32_t &known = warp.predicate(slot);
+  bool result = instr.flags == 1 ? bar.all : bar.any;
+  known = (known & ~lanes) | (result ? lanes : 0);
+}
+
+/// The whole warp counts at a barrier that is open.
+void arriveWarp(Warp &warp, Barrier &bar) {
+  bar.arrivedThreads += bar.wholeBlock ? __builtin_popcount(warp.alive) : 32;
+  if (warp.block->launch->options.checks)
     releaseInto(warp, bar.clock);
-  if (instr.flags != noReduction) {
-    uint32_t bits = warp.predicate(instr.slots[3]);
-    if (instr.immediate & 2)
-      bits = ~bits;
-    bits &= warp.mask;
-    bar.count += __builtin_popcount(bits);
-    bar.any |= bits != 0;
-    bar.all &= bits == warp.mask;
+}
+
+/// Threads of one warp that come alone are held until the rest is there.
+void hold(Warp &warp, const Instr &instr) {
+  Block &block = *warp.block;
+  for (uint32_t rest = warp.mask; rest;) {
+    uint32_t lanes = lanesThatAgree(warp, instr, rest);
+    rest &= ~lanes;
+    Meeting meeting = meetingOf(warp, instr, __builtin_ctz(lanes));
+    if (!open(warp, instr, meeting))
+      return;
+    contribute(warp, instr, block.barriers[meeting.id], lanes);
+    forActiveLanes(lanes, [&](int lane) {
+      warp.heldBarrier[lane] = static_cast<uint8_t>(meeting.id);
+      warp.heldAt[lane] = &instr;
+      warp.lanePc[lane] = warp.pc + 1;
+    });
+    warp.held |= lanes;
+    warp.heldChanged = warp.yielded = true;
+    block.arriveHeld(warp, meeting.id);
   }
-  if (!arriveOnly) {
+}
+
+/// slots: result of bar.red, barrier, count (0: none), predicate of bar.red.
+void barrier(Warp &warp, const Instr &instr) {
+  Block &block = *warp.block;
+  bool whole = warp.mask == warp.alive;
+  bool agree = lanesThatAgree(warp, instr, warp.mask) == warp.mask;
+  if (!whole || !agree) {
+    if (!(instr.immediate & isAligned))
+      return hold(warp, instr);
+    stop(warp, instr, FaultKind::DivergentBarrier,
+         whole ? "the warp's threads name different barriers or counts"
+               : fmt::format("only {} of the warp's {} threads reach the "
+                             "barrier",
+                             __builtin_popcount(warp.mask),
+                             __builtin_popcount(warp.alive)));
+    return;
+  }
+  Meeting meeting = meetingOf(warp, instr, __builtin_ctz(warp.mask));
+  if (!open(warp, instr, meeting))
+    return;
+  Barrier &bar = block.barriers[meeting.id];
+  contribute(warp, instr, bar, warp.mask);
+  arriveWarp(warp, bar);
+  if (!(instr.immediate & arriveOnly)) {
     bar.waiting |= 1u << warp.id;
     warp.waiting = Wait::Barrier;
     warp.waitInstr = &instr;
     warp.yielded = true;
   }
-  // pc moves on after this function; completion looks one behind it.
-  ++warp.pc;
   block.completeBarrier(bar);
-  --warp.pc;
 }
 
 // barrier.cluster: every thread of the cluster that has not exited arrives once
@@ -143,12 +243,11 @@ void waitCluster(Warp &warp, const Instr &instr) {
 void wholeWarpOnly(Warp &warp, const Instr &instr, ExecFn action) {
   if (warp.mask == warp.alive)
     return action(warp, instr);
-  warp.block->fault(&warp, &instr, FaultKind::DivergentBarrier, -1,
-                    fmt::format("only {} of the warp's {} threads reach the "
-                                "cluster's barrier",
-                                __builtin_popcount(warp.mask),
-                                __builtin_popcount(warp.alive)));
-  warp.block->stopped = true;
+  stop(warp, instr, FaultKind::DivergentBarrier,
+       fmt::format("only {} of the warp's {} threads reach the cluster's "
+                   "barrier",
+                   __builtin_popcount(warp.mask),
+                   __builtin_popcount(warp.alive)));
 }
 
 void arriveWhole(Warp &warp, const Instr &instr) {
@@ -196,7 +295,8 @@ void decodeBarrier(InstrBuilder &b) {
     return decodeClusterBarrier(b);
   b.take("cta");
   int action = b.takeOneOf({"sync", "arrive", "red"});
-  b.take("aligned");
+  if (b.take("aligned") || b.statement.name == "bar")
+    b.instr.immediate |= isAligned;
   if (action < 0)
     return b.refuse("one of .sync, .arrive and .red is needed");
   b.instr.flags = noReduction;
@@ -225,16 +325,62 @@ void decodeBarrier(InstrBuilder &b) {
   else if (action == 1)
     return b.refuse(".arrive needs a thread count");
   if (action == 2) {
-    bool negated = false;
-    slots[3] = b.predicateSource(b.operand(count - 1), negated);
-    b.instr.immediate |= negated ? 2 : 0;
+    bool isNegated = false;
+    slots[3] = b.predicateSource(b.operand(count - 1), isNegated);
+    b.instr.immediate |= isNegated ? negated : 0;
   }
   if (action == 1)
-    b.instr.immediate |= 1;
+    b.instr.immediate |= arriveOnly;
   std::copy_n(slots, 4, b.instr.slots.begin());
 }
 
 } // namespace
+
+void Block::arriveHeld(Warp &warp, unsigned id) {
+  uint32_t lanes = 0, leaving = 0;
+  forActiveLanes(warp.held & ~warp.heldArrived, [&](int lane) {
+    if (warp.heldBarrier[lane] != id)
+      return;
+    lanes |= 1u << lane;
+    leaving |= uint32_t(warp.heldAt[lane]->immediate & arriveOnly) << lane;
+  });
+  if (!lanes || lanes != warp.alive)
+    return;
+  Barrier &bar = barriers[id];
+  arriveWarp(warp, bar);
+  warp.held &= ~leaving;
+  warp.heldArrived |= lanes & ~leaving;
+  if (lanes & ~leaving)
+    bar.waiting |= 1u << warp.id;
+  if (leaving)
+    warp.heldChanged = true;
+  completeBarrier(bar);
+}
+
+void Block::completeBarrier(Barrier &barrier) {
+  uint32_t needed =
+      barrier.wholeBlock ? aliveThreads() : barrier.expectedThreads;
+  if (barrier.arrivedThreads < needed)
+    return;
+  ++launch->counters.barriers;
+  if (launch->options.checks)
+    forActiveLanes(barrier.waiting,
+                   [&](int id) { acquireFrom(warps[id], barrier.clock); });
+  forActiveLanes(barrier.waiting, [&](int id) {
+    Warp &warp = warps[id];
+    warp.waiting = Wait::None;
+    if (!warp.heldArrived)
+      return giveResult(warp, *warp.waitInstr, barrier, warp.mask);
+    forActiveLanes(warp.heldArrived, [&](int lane) {
+      giveResult(warp, *warp.heldAt[lane], barrier, 1u << lane);
+    });
+    warp.held &= ~warp.heldArrived;
+    warp.heldArrived = 0;
+    warp.heldChanged = true;
+  });
+  barrier = Barrier();
+  launch->changed();
+}
 
 std::span<const Opcode> sim::barrierOpcodes() {
   constexpr InstrClass c = InstrClass::Barrier;

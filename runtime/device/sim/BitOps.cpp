@@ -426,7 +426,8 @@ template <typename T> void extendLow(Warp &warp, const Instr &instr) {
   });
 }
 
-void decodeSzext(InstrBuilder &b) {
+/// szext and bmsk: two 32-bit operands, .clamp or .wrap; `flags` is .clamp.
+Type bindClampOrWrap(InstrBuilder &b) {
   int mode = b.takeOneOf({"wrap", "clamp"});
   Type type = b.type();
   b.expectOperands(3, 3);
@@ -434,8 +435,13 @@ void decodeSzext(InstrBuilder &b) {
   b.source(1, 4);
   b.source(2, 4);
   if (mode < 0 || type.bytes != 4)
-    return b.refuse("szext.{wrap,clamp}.{u32,s32} is expected");
+    b.refuse("one of .wrap and .clamp and a 32-bit type are expected");
   b.instr.flags = mode == 1;
+  return type;
+}
+
+void decodeSzext(InstrBuilder &b) {
+  Type type = bindClampOrWrap(b);
   b.instr.exec = type.isSigned() ? extendLow<int32_t> : extendLow<uint32_t>;
 }
 
@@ -540,15 +546,7 @@ void decodeBfind(InstrBuilder &b) {
 }
 
 void decodeBmsk(InstrBuilder &b) {
-  int mode = b.takeOneOf({"clamp", "wrap"});
-  Type type = b.type();
-  b.expectOperands(3, 3);
-  b.result(0, 4);
-  b.source(1, 4);
-  b.source(2, 4);
-  if (mode < 0 || type.bytes != 4)
-    return b.refuse("bmsk.{clamp,wrap}.b32 is expected");
-  b.instr.flags = mode == 0;
+  bindClampOrWrap(b);
   b.instr.exec = fieldMask;
 }
 

@@ -43,6 +43,10 @@ std::vector<BulkTarget> bulkTargets(Warp &warp, const Instr &instr, int lane,
 void decodeBulk(InstrBuilder &builder, bool reduces);
 void decodeTensorCopy(InstrBuilder &builder, bool reduces);
 
+/// st.async and red.async; what stands before `.async` is taken, it too.
+void decodeStoreAsync(InstrBuilder &builder);
+void decodeReduceAsync(InstrBuilder &builder);
+
 } // namespace sim
 } // namespace v0
 } // namespace quern

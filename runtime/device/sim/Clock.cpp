@@ -14,7 +14,7 @@ using namespace quern::sim;
 void Times::join(const Times &other) {
   for (unsigned i = 0; i < agentsPerBlock; ++i)
     generic[i] = std::max(generic[i], other.generic[i]);
-  for (unsigned i = 0; i < warpAgents; ++i)
+  for (unsigned i = 0; i < agentsPerBlock; ++i)
     async[i] = std::max(async[i], other.async[i]);
 }
 
@@ -23,7 +23,7 @@ static bool covers(const Times &a, const Times &b) {
   uint32_t missing = 0;
   for (unsigned i = 0; i < agentsPerBlock; ++i)
     missing |= b.generic[i] > a.generic[i];
-  for (unsigned i = 0; i < warpAgents; ++i)
+  for (unsigned i = 0; i < agentsPerBlock; ++i)
     missing |= b.async[i] > a.async[i];
   return !missing;
 }
@@ -91,7 +91,7 @@ void Clock::meet(const Clock &other) {
   auto limit = [](Times &mine, const Times &theirs) {
     for (unsigned i = 0; i < agentsPerBlock; ++i)
       mine.generic[i] = std::min(mine.generic[i], theirs.generic[i]);
-    for (unsigned i = 0; i < warpAgents; ++i)
+    for (unsigned i = 0; i < agentsPerBlock; ++i)
       mine.async[i] = std::min(mine.async[i], theirs.async[i]);
   };
   limit(times, other.timesOf(home));
@@ -108,7 +108,7 @@ void Clock::meet(const Clock &other) {
 
 void Clock::fenceProxy() {
   auto fence = [](Times &known) {
-    for (unsigned i = 0; i < warpAgents; ++i)
+    for (unsigned i = 0; i < agentsPerBlock; ++i)
       known.async[i] = std::max(known.async[i], known.generic[i]);
   };
   fence(times);
@@ -122,10 +122,13 @@ void Clock::fenceProxy() {
   }
 }
 
-void Clock::learn(const Epoch &epoch) {
+void Clock::learn(const Epoch &epoch, bool viaGenericProxy) {
   auto add = [&](Times &known) {
-    known.generic[epoch.agent] =
-        std::max(known.generic[epoch.agent], epoch.time);
+    uint32_t &generic = known.generic[epoch.agent];
+    generic = std::max(generic, epoch.time);
+    uint32_t &async = known.async[epoch.agent];
+    if (!viaGenericProxy)
+      async = std::max(async, epoch.time);
   };
   if (epoch.block == home)
     return add(times);

@@ -8,8 +8,10 @@
 // Freund, "FastTrack", 2009).
 //
 // Agents. In every block, agents 0..31 are its warps, acting through the
-// generic proxy, and agents 32..63 are its asynchronous operations, acting
-// through the async proxy: each operation takes the next of these 32 in turn.
+// generic proxy, and agents 32..63 are its asynchronous operations: each takes
+// the next of these 32 in turn. Bulk and tensor copies and wgmma act through
+// the async proxy, the others (cp.async, st.async, red.async) through the
+// generic one.
 // Lanes of one warp count as one agent: the simulator runs a warp in lockstep
 // and does not look for a missing __syncwarp.
 //
@@ -61,8 +63,8 @@ struct Epoch {
 /// Known times of one block's agents.
 struct Times {
   alignas(64) uint32_t generic[agentsPerBlock] = {};
-  /// Of generic-proxy accesses, what the async proxy may rely on.
-  alignas(64) uint32_t async[warpAgents] = {};
+  /// What the async proxy may rely on.
+  alignas(64) uint32_t async[agentsPerBlock] = {};
 
   void join(const Times &other);
 };
@@ -84,14 +86,13 @@ public:
   }
   /// For an access through the async proxy.
   bool knowsAsync(const Epoch &epoch) const {
-    const Times &known = timesOf(epoch.block);
-    return epoch.time <= (epoch.isAsync() ? known.generic[epoch.agent]
-                                          : known.async[epoch.agent]);
+    return epoch.time <= timesOf(epoch.block).async[epoch.agent];
   }
   /// Forgets what `other` does not know.
   void meet(const Clock &other);
-  /// Adds one epoch.
-  void learn(const Epoch &epoch);
+  /// Adds one epoch: of an access through the async proxy, or through the
+  /// generic one, about which the async proxy learns nothing.
+  void learn(const Epoch &epoch, bool viaGenericProxy = false);
 
 private:
   using Foreign = std::map<uint32_t, std::shared_ptr<const Times>>;

@@ -22,7 +22,6 @@ static constexpr uint32_t maxLocalBytes = 64 << 10;
 static constexpr uint32_t maxSharedBytes = 256 << 10;
 static constexpr uint32_t maxParameterBytes = 32764;
 static constexpr size_t maxInstructions = size_t(1) << 21;
-static constexpr unsigned maxInlining = 32;
 
 unsigned sim::elementBytes(std::string_view type) {
   std::optional<Type> parsed = parseType(type);
@@ -291,116 +290,6 @@ void Decoder::declare(Frame &frame, const ptx::Variable &variable) {
 // Bodies
 //===----------------------------------------------------------------------===//
 
-Instr Decoder::controlInstr(const Statement &statement, Flow flow) {
-  Instr instr;
-  instr.flow = flow;
-  instr.instrClass = InstrClass::Control;
-  instr.line = statement.line;
-  instr.location = statement.location;
-  instr.spelling = intern(statement.spelling);
-  if (!statement.guard.empty()) {
-    std::optional<Register> guard = findRegister(statement.guard);
-    if (!guard || guard->bytes != 1)
-      refuse(statement.line,
-             fmt::format("guard '{}' is no predicate", statement.guard));
-    else
-      instr.guard = guard->slot;
-    instr.guardNegated = statement.guardNegated;
-  }
-  return instr;
-}
-
-void Decoder::decodeBranch(Frame &frame, const Statement &statement) {
-  if (statement.operands.size() != 1 ||
-      statement.operands[0].kind != Operand::Kind::Name)
-    return refuse(statement.line, "bra: expected one label");
-  for (std::string_view modifier : statement.modifiers)
-    if (modifier != "uni")
-      return refuse(statement.line,
-                    fmt::format("bra: unknown modifier '.{}'", modifier));
-  Fixup fixup;
-  fixup.instr = kernel.code.size();
-  fixup.label = statement.operands[0].name;
-  fixup.line = statement.line;
-  for (const Scope &scope : frame.scopes)
-    fixup.scopes.push_back(scope.id);
-  frame.fixups.push_back(std::move(fixup));
-  kernel.code.push_back(controlInstr(statement, Flow::Branch));
-}
-
-void Decoder::decodeCall(Frame &frame, const Statement &statement,
-                         unsigned depth) {
-  const std::vector<Operand> &operands = statement.operands;
-  size_t at = 0;
-  const Operand *results = nullptr, *arguments = nullptr;
-  if (at < operands.size() && operands[at].kind == Operand::Kind::List)
-    results = &operands[at++];
-  if (at >= operands.size() || operands[at].kind != Operand::Kind::Name)
-    return refuse(statement.line, "call: expected a function's name");
-  std::string_view callee = operands[at++].name;
-  if (at < operands.size() && operands[at].kind == Operand::Kind::List)
-    arguments = &operands[at++];
-  if (at != operands.size() || findRegister(callee))
-    return refuse(statement.line, "call: indirect calls are not supported");
-  if (depth >= maxInlining)
-    return refuse(statement.line,
-                  fmt::format("call: '{}' is recursive or nested too deeply; "
-                              "at most {} levels are supported",
-                              callee, maxInlining));
-  const ptx::Function *function = nullptr;
-  for (const ptx::Function &candidate : module.functions)
-    if (candidate.name == callee && candidate.hasBody && !candidate.isEntry)
-      function = &candidate;
-  if (!function)
-    return refuse(
-        statement.line,
-        fmt::format("call: function '{}' has no body in this module", callee));
-
-  Frame inner;
-  inner.function = function;
-  inner.inlined = true;
-  inner.scopes.emplace_back();
-  // Formal parameters are other names of the caller's.
-  auto bindList = [&](const std::vector<ptx::Variable> &formals,
-                      const Operand *actuals) {
-    size_t count = actuals ? actuals->elements.size() : 0;
-    if (count != formals.size())
-      return refuse(statement.line,
-                    fmt::format("call: {} operands for {} parameters of '{}'",
-                                count, formals.size(), callee));
-    for (size_t i = 0; i < count; ++i) {
-      std::optional<Symbol> symbol = findSymbol(actuals->elements[i].name);
-      if (!symbol || symbol->space != AddressSpace::Local ||
-          formals[i].space != ptx::Space::Param)
-        return refuse(statement.line,
-                      "call: only .param variables can be passed");
-      inner.scopes.back().symbols[formals[i].name] = *symbol;
-    }
-  };
-  bindList(function->results, results);
-  bindList(function->parameters, arguments);
-  if (failed)
-    return;
-
-  // A guarded call is a branch around the inlined body.
-  std::optional<size_t> skip;
-  if (!statement.guard.empty()) {
-    Instr branch = controlInstr(statement, Flow::Branch);
-    branch.guardNegated = !branch.guardNegated;
-    skip = kernel.code.size();
-    kernel.code.push_back(branch);
-  }
-  frames.push_back(&inner);
-  decodeBody(inner, depth + 1);
-  frames.pop_back();
-  uint32_t end = static_cast<uint32_t>(kernel.code.size());
-  for (size_t instr : inner.returns)
-    kernel.code[instr].target = end;
-  if (skip)
-    kernel.code[*skip].target = end;
-  (void)frame;
-}
-
 void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
                                 unsigned depth) {
   std::string_view name = statement.name;
@@ -408,6 +297,8 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
     return refuse(statement.line, "the kernel is too large");
   if (name == "bra")
     return decodeBranch(frame, statement);
+  if (name == "brx")
+    return decodeIndexedBranch(frame, statement);
   if (name == "call")
     return decodeCall(frame, statement, depth);
   if (name == "exit" || (name == "ret" && !frame.inlined)) {
@@ -467,6 +358,9 @@ void Decoder::decodeBody(Frame &frame, unsigned depth) {
                fmt::format("label '{}' is defined twice", statement.name));
       break;
     }
+    case Statement::Kind::BranchTargets:
+      declareTargets(frame, statement);
+      break;
     case Statement::Kind::ScopeBegin:
       frame.scopes.emplace_back();
       frame.scopes.back().id = ++scopeIds;
@@ -480,16 +374,7 @@ void Decoder::decodeBody(Frame &frame, unsigned depth) {
       break;
     }
   }
-  for (const Fixup &fixup : frame.fixups) {
-    auto found = frame.labels.end();
-    for (auto scope = fixup.scopes.rbegin();
-         scope != fixup.scopes.rend() && found == frame.labels.end(); ++scope)
-      found = frame.labels.find({*scope, fixup.label});
-    if (found == frame.labels.end())
-      return refuse(fixup.line,
-                    fmt::format("label '{}' does not exist", fixup.label));
-    kernel.code[fixup.instr].target = found->second;
-  }
+  resolveBranches(frame);
 }
 
 /// Marks what writes registers that some wgmma uses.

@@ -79,9 +79,13 @@ private:
     };
     std::unordered_map<std::string_view, Family> families;
     std::unordered_map<std::string_view, Symbol> symbols;
+    /// What .branchtargets declared.
+    std::unordered_map<std::string_view, const ptx::Statement *> targetLists;
   };
   struct Fixup {
-    size_t instr;
+    /// Index into Kernel::branchTargets, else into Kernel::code.
+    bool indexed = false;
+    size_t at;
     std::string_view label;
     std::vector<uint32_t> scopes; ///< Innermost last.
     uint32_t line;
@@ -103,6 +107,9 @@ private:
   void decodeInstruction(Frame &frame, const ptx::Statement &statement,
                          unsigned depth);
   void decodeBranch(Frame &frame, const ptx::Statement &statement);
+  void declareTargets(Frame &frame, const ptx::Statement &statement);
+  void decodeIndexedBranch(Frame &frame, const ptx::Statement &statement);
+  void resolveBranches(Frame &frame);
   void decodeCall(Frame &frame, const ptx::Statement &statement,
                   unsigned depth);
   Symbol allocateLocal(const ptx::Variable &variable);

@@ -19,12 +19,18 @@ using namespace quern::sim;
 //===----------------------------------------------------------------------===//
 
 void Warp::regroup() {
-  uint32_t lowest = noInstr;
-  forActiveLanes(alive,
-                 [&](int lane) { lowest = std::min(lowest, lanePc[lane]); });
+  uint32_t lowest = noInstr, running = alive & ~held;
   mask = 0;
   joinPc = noInstr;
-  forActiveLanes(alive, [&](int lane) {
+  if (!running) {
+    waiting = Wait::Barrier;
+    waitInstr = heldAt[__builtin_ctz(held)];
+    yielded = true;
+    return;
+  }
+  forActiveLanes(running,
+                 [&](int lane) { lowest = std::min(lowest, lanePc[lane]); });
+  forActiveLanes(running, [&](int lane) {
     if (lanePc[lane] == lowest)
       mask |= 1u << lane;
     else
@@ -38,6 +44,15 @@ namespace {
 /// After the last thread of a block.
 void exitBlock(Block &block, const Instr &instr) {
   block.exited = true;
+  for (const Barrier &barrier : block.barriers)
+    if (barrier.expectedThreads)
+      block.fault(nullptr, &block.kernel->code[barrier.instruction],
+                  FaultKind::BarrierMisuse, -1,
+                  fmt::format("the block exits while {} of {} threads have "
+                              "arrived at barrier {}, beginning here; nobody "
+                              "waits for them",
+                              barrier.arrivedThreads, barrier.expectedThreads,
+                              &barrier - block.barriers));
   for (const auto &op : block.launch->async->ops) {
     if (op->landed)
       continue;
@@ -85,6 +100,10 @@ void exitLanes(Warp &warp, const Instr &instr, uint32_t leaving) {
     }
   warp.alive &= ~leaving;
   block.launch->changed();
+  // Those that wait for the rest of their warp wait no longer.
+  forActiveLanes(warp.held & ~warp.heldArrived, [&](int lane) {
+    block.arriveHeld(warp, warp.heldBarrier[lane]);
+  });
   if (!warp.alive) {
     warp.done = true;
     // Exited threads count as arrived for barriers over the whole block.
@@ -113,6 +132,28 @@ void branchLanes(Warp &warp, const Instr &instr, uint32_t taken) {
     });
     warp.regroup();
   }
+}
+
+/// Lanes `taken` of the running ones go where their index says, the rest goes
+/// on.
+void branchByIndex(Warp &warp, const Instr &instr, uint32_t taken) {
+  const std::vector<uint32_t> &targets = warp.block->kernel->branchTargets;
+  const uint32_t *index = warp.lanes<uint32_t>(instr.slots[0]);
+  bool bad = false;
+  forActiveLanes(warp.mask, [&](int lane) {
+    warp.lanePc[lane] = warp.pc + 1;
+    if (!(taken >> lane & 1) || bad)
+      return;
+    if (index[lane] < instr.immediate) {
+      warp.lanePc[lane] = targets[instr.target + index[lane]];
+      return;
+    }
+    warp.block->fault(&warp, &instr, FaultKind::InvalidOperation, lane,
+                      fmt::format("index {} of a branch with {} targets",
+                                  index[lane], instr.immediate));
+    bad = warp.block->stopped = true;
+  });
+  warp.regroup();
 }
 
 /// Lanes of `mask` in which every source of the instruction is defined.
@@ -163,14 +204,17 @@ constexpr uint32_t turnsBeforeOthers = 64;
 
 void letOthersRun(Warp &warp) {
   forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
-  uint32_t others = warp.alive & ~warp.mask;
+  uint32_t runnable = warp.alive & ~warp.held;
+  uint32_t others = runnable & ~warp.mask;
+  if (!others)
+    return;
   uint32_t lowest = noInstr;
   forActiveLanes(
       others, [&](int lane) { lowest = std::min(lowest, warp.lanePc[lane]); });
   warp.mask = 0;
   warp.joinPc = noInstr;
   warp.pc = lowest;
-  forActiveLanes(warp.alive, [&](int lane) {
+  forActiveLanes(runnable, [&](int lane) {
     if (warp.lanePc[lane] == lowest)
       warp.mask |= 1u << lane;
     else if (warp.lanePc[lane] > lowest)
@@ -181,7 +225,7 @@ void letOthersRun(Warp &warp) {
 /// Whether lanes that are not running have yet to come to this place.
 bool othersAreBehind(const Warp &warp) {
   bool behind = false;
-  forActiveLanes(warp.alive & ~warp.mask,
+  forActiveLanes(warp.alive & ~warp.mask & ~warp.held,
                  [&](int lane) { behind |= warp.lanePc[lane] < warp.pc; });
   return behind;
 }
@@ -195,6 +239,13 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
   Counters &counters = block.launch->counters;
   bool checks = block.launch->options.checks;
   warp.yielded = false;
+  if (warp.heldChanged) {
+    warp.heldChanged = false;
+    forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
+    warp.regroup();
+    if (warp.yielded)
+      return;
+  }
   for (uint32_t step = 0; step < quantum; ++step) {
     const Instr &instr = code[warp.pc];
     uint32_t active = warp.mask;
@@ -225,6 +276,11 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
         exitLanes(warp, instr, active);
       else
         ++warp.pc;
+    } else if (instr.flow == Flow::IndexedBranch) {
+      if (uint32_t unknown = active & ~definedLanes(warp, instr);
+          checks && unknown)
+        reportUndefined(warp, instr, unknown, "the index");
+      branchByIndex(warp, instr, active);
     } else {
       if (active) {
         uint32_t running = warp.mask;

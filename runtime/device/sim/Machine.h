@@ -77,6 +77,14 @@ struct AsyncCopy {
   uint8_t filled = 0; ///< Written in all; the rest is zero.
 };
 
+/// Copies by cp.async that an mbarrier was told of and that have landed: a
+/// thread that waits for its groups knows them. One for each agent.
+struct LandedCopies {
+  Epoch writes; ///< Of the latest.
+  uint32_t lanes = 0;
+  uint32_t group = 0; ///< The earliest of all.
+};
+
 /// A byte of some block's shared memory.
 struct SharedPlace {
   Block *block = nullptr;
@@ -116,6 +124,13 @@ struct Warp {
   const Instr *waitInstr = nullptr;
   bool yielded = false; ///< Gave up its turn (barrier, spinning).
   bool done = false;
+  /// Lanes that came to a barrier without their whole warp and are not run: to
+  /// which one, where, and those of them that count there as arrived.
+  uint32_t held = 0;
+  uint32_t heldArrived = 0;
+  uint8_t heldBarrier[32] = {};
+  const Instr *heldAt[32] = {};
+  bool heldChanged = false; ///< Regroup before the next turn.
   /// The latest failed poll: Launch::progress then, how many in a row without
   /// any progress, where and what for.
   bool clusterArrived = false;  ///< At barrier.cluster, but has not waited.
@@ -133,6 +148,7 @@ struct Warp {
   uint32_t divergedTurns = 0;   ///< Turns ended with a part of the lanes.
   uint32_t asyncGroup[32] = {}; ///< cp.async groups committed, by lane.
   std::vector<AsyncCopy> asyncCopies;
+  std::vector<LandedCopies> landedCopies;
   uint32_t bulkGroup[32] = {}; ///< Bulk groups committed, by lane.
   uint32_t wgmmaGroup = 0;     ///< wgmma groups committed.
   std::vector<PendingWgmma> wgmmaPending;
@@ -159,17 +175,17 @@ struct Warp {
     uint32_t &old = predicate(slot);
     old = (old & ~mask) | (value & mask);
   }
-  /// Puts the lanes with the lowest pc in charge.
+  /// Puts the lanes with the lowest pc in charge; waits if all are held.
   void regroup();
 };
 
 struct Barrier {
   uint32_t expectedThreads = 0; ///< 0: nobody has come yet.
   bool wholeBlock = false;      ///< No count was given.
+  bool aligned = false;         ///< All came by aligned forms.
   uint32_t arrivedThreads = 0;
-  uint32_t waiting = 0; ///< Warps.
-  uint32_t instruction = 0;
-  uint32_t line = 0;
+  uint32_t waiting = 0;     ///< Warps.
+  uint32_t instruction = 0; ///< Of the first that came.
   Clock clock;
   // bar.red: the running result and who wants it.
   uint32_t count = 0;
@@ -206,6 +222,9 @@ struct Block {
              const std::vector<std::string> &notes = {});
   /// Ends the barrier if all expected threads have come.
   void completeBarrier(Barrier &barrier);
+  /// Counts a warp whose threads came to barrier `id` one by one, if all that
+  /// have not exited are there.
+  void arriveHeld(Warp &warp, unsigned id);
   uint32_t aliveThreads() const;
 };
 

@@ -142,6 +142,22 @@ uint64_t sim::mbarrierArrive(Warp &warp, const Instr &instr, int lane,
   return token;
 }
 
+bool sim::mbarrierAwaitMore(Warp &warp, const Instr &instr, int lane,
+                            SharedPlace place, uint32_t count) {
+  Mbarrier *mbarrier = find(warp, instr, lane, place);
+  if (!mbarrier)
+    return false;
+  if (mbarrier->pending + static_cast<int64_t>(count) > Mbarrier::maxCount) {
+    misuse(warp, instr, lane,
+           fmt::format("more than {} arrivals would be pending at the mbarrier "
+                       "at {}",
+                       Mbarrier::maxCount, describe(warp, place)));
+    return false;
+  }
+  mbarrier->pending += static_cast<int32_t>(count);
+  return true;
+}
+
 void sim::mbarrierExpectBytes(Warp &warp, const Instr &instr, int lane,
                               SharedPlace place, uint32_t bytes) {
   Mbarrier *mbarrier = find(warp, instr, lane, place);

@@ -84,6 +84,9 @@ uint64_t mbarrierArrive(Warp &warp, const Instr &instr, int lane,
                         SharedPlace place, uint32_t count, uint32_t expectBytes,
                         bool relaxed = false, bool drop = false,
                         bool noComplete = false);
+/// cp.async.mbarrier.arrive: `count` more arrivals are pending in this phase.
+bool mbarrierAwaitMore(Warp &warp, const Instr &instr, int lane,
+                       SharedPlace place, uint32_t count);
 void mbarrierExpectBytes(Warp &warp, const Instr &instr, int lane,
                          SharedPlace place, uint32_t bytes);
 /// mbarrier.complete_tx: simulates an asynchronous completion.

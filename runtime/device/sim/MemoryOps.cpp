@@ -15,7 +15,6 @@
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
 
-#include <array>
 #include <fmt/format.h>
 
 using namespace quern;
@@ -196,55 +195,6 @@ void decodeAccess(InstrBuilder &b, bool isLoad) {
   bool addressOnly = isLoad || b.instr.space == AddressSpace::Local;
   if (!addressOnly || isLoad)
     b.instr.undefRule = UndefRule::Require;
-}
-
-/// st.async: registers into a block of the cluster, bytes counted on an
-/// mbarrier there.
-template <typename T> void storeAsync(Warp &warp, const Instr &instr) {
-  LaneAddresses to = computeAddresses(warp, instr.address);
-  uint32_t count = instr.vectorCount;
-  uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
-  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
-  forActiveLanes(warp.mask, [&](int lane) {
-    for (const BulkTarget &target :
-         bulkTargets(warp, instr, lane, to.value[lane], bytes, bytes)) {
-      std::array<T, 4> values{};
-      for (uint32_t i = 0; i < count; ++i)
-        values[i] = warp.lanes<T>(slots[i])[lane];
-      AsyncOp op = beginAsync(warp, instr, lane);
-      std::byte *place = op.writeShared(target.data, bytes);
-      if (!place)
-        return;
-      op.onLanding(
-          [=](AsyncOp &) { std::memcpy(place, values.data(), bytes); });
-      op.signal(target.mbarrier, bytes);
-      schedule(std::move(op));
-    }
-  });
-}
-
-void decodeStoreAsync(InstrBuilder &b) {
-  b.requireTarget(90, "st.async");
-  b.take("weak");
-  bool shared =
-      b.take("shared::cluster") && b.take("mbarrier::complete_tx::bytes");
-  int vector = b.takeOneOf({"v2", "v4"});
-  unsigned expected = vector < 0 ? 1 : 2u << vector;
-  Type type = b.type();
-  b.expectOperands(3, 3);
-  if (b.failed())
-    return;
-  std::vector<const ptx::Operand *> data = b.elements(1);
-  if (!shared || type.bytes < 4 || data.size() != expected)
-    return b.refuse("st.async.shared::cluster.mbarrier::complete_tx::bytes of "
-                    "one, two or four elements of 4 or 8 bytes is expected");
-  b.instr.address = b.address(0);
-  b.instr.space = AddressSpace::SharedCluster;
-  for (const ptx::Operand *element : data)
-    b.addToVector(b.source(*element, type.bytes));
-  bindMbarrier(b, 2);
-  b.instr.undefRule = UndefRule::Require;
-  b.instr.exec = type.bytes == 8 ? storeAsync<uint64_t> : storeAsync<uint32_t>;
 }
 
 void decodeLoad(InstrBuilder &b) { decodeAccess(b, true); }

@@ -51,7 +51,9 @@ enum class InstrClass : uint8_t {
 inline constexpr size_t instrClassCount = 11;
 std::string_view name(InstrClass instrClass);
 
-enum class Flow : uint8_t { Next, Branch, Exit };
+/// IndexedBranch: each lane goes to the entry of Kernel::branchTargets that its
+/// index picks; they begin at Instr::target, Instr::immediate says how many.
+enum class Flow : uint8_t { Next, Branch, IndexedBranch, Exit };
 
 /// How undefined registers pass through an instruction. Compilers copy and
 /// combine undefined values whose results are never used, so only uses that
@@ -167,6 +169,7 @@ struct Kernel {
   uint32_t virtualRegisters = 0;
   std::vector<Instr> code;
   std::vector<uint32_t> slotPool;
+  std::vector<uint32_t> branchTargets; ///< Of brx.idx: indices into `code`.
   std::vector<Constant> constants;
   std::vector<std::string> spellings;
   /// Module::locations with file names, for reports.

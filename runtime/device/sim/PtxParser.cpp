@@ -544,6 +544,18 @@ void Parser::parseStatement(Function &function) {
   if (statement.guard.empty() && peek().is(':') && !peek(1).is(':')) {
     next();
     statement.kind = Statement::Kind::Label;
+    // Directives that take a label: only lists of branch targets are known.
+    if (peek().isDotted("branchtargets")) {
+      next();
+      statement.kind = Statement::Kind::BranchTargets;
+      do
+        statement.operands.push_back(parseOperand());
+      while (!failed && accept(','));
+      expect(';');
+    } else if (peek().isDotted("calltargets") ||
+               peek().isDotted("callprototype")) {
+      refuse("indirect calls are not supported");
+    }
     function.body.push_back(std::move(statement));
     return;
   }

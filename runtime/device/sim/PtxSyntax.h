@@ -67,6 +67,7 @@ struct Statement {
   enum class Kind : uint8_t {
     Instruction,
     Label,
+    BranchTargets, ///< `name: .branchtargets operands;`
     ScopeBegin,
     ScopeEnd,
     Declaration,

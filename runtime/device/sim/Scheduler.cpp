@@ -76,7 +76,8 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.pc = 0;
     warp.joinPc = noInstr;
     warp.waiting = Wait::None;
-    warp.yielded = warp.done = false;
+    warp.yielded = warp.done = warp.heldChanged = false;
+    warp.held = warp.heldArrived = 0;
     warp.idlePolls = 0;
     warp.pollProgress = ~uint64_t(0);
     warp.clock = Clock(block.linear);
@@ -93,6 +94,7 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.divergedTurns = 0;
     std::fill_n(warp.asyncGroup, 32, 0);
     warp.asyncCopies.clear();
+    warp.landedCopies.clear();
     if (launch.options.checks) {
       std::fill(warp.defined.begin(), warp.defined.end(), 0);
       warp.defined[0] = ~0u;
@@ -116,6 +118,19 @@ void collectHistory(Launch &launch, std::vector<Cluster> &clusters) {
   launch.history.collect(cells);
 }
 
+/// A part of a warp at a barrier that the rest does not reach.
+std::string whyHeld(const Warp &warp) {
+  uint32_t waits = warp.held & ~warp.heldArrived;
+  unsigned id = warp.heldBarrier[__builtin_ctz(waits)];
+  uint32_t here = 0;
+  forActiveLanes(waits, [&](int lane) {
+    here |= uint32_t(warp.heldBarrier[lane] == id) << lane;
+  });
+  return fmt::format("waits at barrier {} with threads {:#x} for the rest of "
+                     "the warp, threads {:#x}",
+                     id, here, warp.alive & ~here);
+}
+
 /// Tells who waits where, and stops everything that is left.
 void reportDeadlock(std::vector<Cluster> &clusters) {
   Block *blamed = nullptr;
@@ -134,7 +149,9 @@ void reportDeadlock(std::vector<Cluster> &clusters) {
         switch (warp.waiting) {
         case Wait::Barrier:
           at = static_cast<uint32_t>(warp.waitInstr - kernel.code.data());
-          for (unsigned id = 0; id < barrierCount; ++id)
+          if (warp.held & ~warp.heldArrived)
+            why = whyHeld(warp);
+          for (unsigned id = 0; id < barrierCount && why.empty(); ++id)
             if (block->barriers[id].waiting >> warp.id & 1)
               why = fmt::format("waits for barrier {}, which {} of {} threads "
                                 "have reached",
@@ -194,37 +211,6 @@ uint32_t Block::aliveThreads() const {
   for (const Warp &warp : warps)
     threads += warp.alive ? __builtin_popcount(warp.alive) : 0;
   return threads;
-}
-
-void Block::completeBarrier(Barrier &barrier) {
-  uint32_t needed =
-      barrier.wholeBlock ? aliveThreads() : barrier.expectedThreads;
-  if (barrier.arrivedThreads < needed)
-    return;
-  ++launch->counters.barriers;
-  if (launch->options.checks)
-    forActiveLanes(barrier.waiting,
-                   [&](int id) { acquireFrom(warps[id], barrier.clock); });
-  forActiveLanes(barrier.waiting, [&](int id) {
-    Warp &warp = warps[id];
-    warp.waiting = Wait::None;
-    // The reduction's result goes to the register of the instruction at which
-    // the warp stands; pc already points behind it.
-    const Instr &instr = kernel->code[warp.pc - 1];
-    uint32_t slot = instr.slots[0];
-    if (instr.instrClass != InstrClass::Barrier || !slot)
-      return;
-    uint32_t lanes = warp.mask;
-    if (instr.flags == 0)
-      forActiveLanes(lanes, [&](int lane) {
-        warp.lanes<uint32_t>(slot)[lane] = barrier.count;
-      });
-    else
-      warp.setPredicate(
-          slot, (instr.flags == 1 ? barrier.all : barrier.any) ? ~0u : 0u);
-  });
-  barrier = Barrier();
-  launch->changed();
 }
 
 uint32_t Cluster::aliveThreads() const {
