@@ -14,8 +14,9 @@ std::vector<conformance::Case> conformance::allCases() {
   std::vector<Case> all;
   for (auto family :
        {integerCases, floatCases, halfCases, convertCases, warpCases,
-        atomicCases, copyCases, matrixLoadCases, mmaCases, barrierCases,
-        clusterCases, bulkCases, tensorCases, wgmmaCases}) {
+        atomicCases, copyCases, matrixLoadCases, matrixByteCases, mmaCases,
+        scaledMmaCases, barrierCases, controlCases, clusterCases, bulkCases,
+        tensorCases, wgmmaCases}) {
     std::vector<Case> cases = family();
     std::move(cases.begin(), cases.end(), std::back_inserter(all));
   }

@@ -4,7 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The kernels are CUDA C++ with inline PTX; their PTX is committed, so that the
+// The kernels are CUDA C++ with inline PTX, on top of kernels/device.cuh; their
+// PTX is committed, so that the
 // set runs where there is no NVRTC. NVRTC has two code generators, an older one
 // up to sm_90a and a newer one from sm_100a on: a file is compiled by both
 // where both know its instructions.
@@ -39,13 +40,17 @@ inline const std::vector<KernelFile> &kernelFiles() {
       {"atomics", {"sm_80", "sm_120a"}},
       {"copies", {"sm_80", "sm_120a"}},
       {"barrier", {"sm_80", "sm_120a"}},
+      {"control", {"sm_80", "sm_120a"}},
       {"cluster", {"sm_90", "sm_100a", "sm_120a"}},
       {"matrix_load", {"sm_80", "sm_120a"}},
       {"matrix_store", {"sm_90", "sm_120a"}},
+      {"matrix_bytes", {"sm_100a", "sm_120a"}},
       {"bulk", {"sm_90", "sm_100a", "sm_120a"}},
+      {"tensor_map", {"sm_90a", "sm_100a", "sm_120a"}},
       {"wgmma", {"sm_90a"}},
       {"mma", {"sm_80", "sm_120a"}},
       {"mma_fp8", {"sm_89", "sm_120a"}},
+      {"mma_scaled", {"sm_120a"}},
   };
   return files;
 }

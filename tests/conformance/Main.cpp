@@ -30,8 +30,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -41,6 +42,11 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+constexpr const char *usage =
+    "usage: conformance --driver real|sim:sm_NN [--ptx FOLDER] [--only TEXT] "
+    "[--seed N]\n  [--schedules N] [--json FILE] [--compare FILE] "
+    "[--all-variants] [--list]\n";
+
 struct Options {
   std::string driver, ptx = QUERN_CONFORMANCE_PTX, only, json, compare;
   uint64_t seed = 1;
@@ -48,40 +54,58 @@ struct Options {
   bool allVariants = false, list = false;
 };
 
+// By hand, so that the runner builds where there is a compiler and nothing
+// else; but nothing is guessed.
+
+/// All of `text` as a number of at least `least`.
+template <typename T>
+bool readNumber(std::string_view text, T least, T &number) {
+  const char *end = text.data() + text.size();
+  auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && stop == end && number >= least;
+}
+
+/// Says on stderr what is wrong.
 std::optional<Options> parse(int argc, char **argv) {
   Options options;
+  auto wrong = [](const std::string &what) {
+    fmt::print(stderr, "conformance: {}\n{}", what, usage);
+    return std::nullopt;
+  };
+  struct Text {
+    std::string_view name;
+    std::string *value;
+  };
+  const Text texts[] = {{"--driver", &options.driver},
+                        {"--ptx", &options.ptx},
+                        {"--only", &options.only},
+                        {"--json", &options.json},
+                        {"--compare", &options.compare}};
   for (int i = 1; i < argc; ++i) {
     std::string_view name = argv[i];
-    if (name == "--list") {
-      options.list = true;
+    if (name == "--list" || name == "--all-variants") {
+      (name == "--list" ? options.list : options.allVariants) = true;
       continue;
     }
-    if (name == "--all-variants") {
-      options.allVariants = true;
-      continue;
-    }
+    auto text = std::find_if(std::begin(texts), std::end(texts),
+                             [&](const Text &t) { return t.name == name; });
+    bool isNumber = name == "--seed" || name == "--schedules";
+    if (text == std::end(texts) && !isNumber)
+      return wrong(fmt::format("there is no option '{}'", name));
     if (i + 1 == argc)
-      return std::nullopt;
-    std::string value = argv[++i];
-    if (name == "--driver")
-      options.driver = value;
-    else if (name == "--ptx")
-      options.ptx = value;
-    else if (name == "--only")
-      options.only = value;
-    else if (name == "--json")
-      options.json = value;
-    else if (name == "--compare")
-      options.compare = value;
-    else if (name == "--seed")
-      options.seed = std::strtoull(value.c_str(), nullptr, 10);
-    else if (name == "--schedules")
-      options.schedules = std::max(1, std::atoi(value.c_str()));
-    else
-      return std::nullopt;
+      return wrong(fmt::format("{} needs a value", name));
+    std::string_view value = argv[++i];
+    if (text != std::end(texts))
+      *text->value = value;
+    else if (name == "--seed" && !readNumber<uint64_t>(value, 0, options.seed))
+      return wrong(fmt::format("--seed: '{}' is no number of 64 bits", value));
+    else if (name == "--schedules" &&
+             !readNumber<int>(value, 1, options.schedules))
+      return wrong(
+          fmt::format("--schedules: '{}' is no number from 1 on", value));
   }
   if (options.driver.empty() && !options.list)
-    return std::nullopt;
+    return wrong("--driver is missing");
   return options;
 }
 
@@ -241,13 +265,8 @@ Outcome runVariant(const Case &test, const Opened &opened,
 
 int main(int argc, char **argv) {
   std::optional<Options> options = parse(argc, argv);
-  if (!options) {
-    fmt::print(stderr,
-               "usage: conformance --driver real|sim:sm_NN [--ptx FOLDER] "
-               "[--only TEXT] [--seed N]\n  [--schedules N] [--json FILE] "
-               "[--compare FILE] [--all-variants] [--list]\n");
+  if (!options)
     return 2;
-  }
   std::vector<Case> cases = allCases();
   if (options->list) {
     for (const Case &test : cases)

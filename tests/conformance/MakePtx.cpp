@@ -48,14 +48,16 @@ int main(int argc, char **argv) {
     return 77;
   }
   int stale = 0;
+  std::vector<cuda::NvrtcHeader> headers = {
+      {"device.cuh", readFile(folder + "/kernels/device.cuh")}};
   for (const auto &file : conformance::kernelFiles()) {
     std::string source =
         readFile(fmt::format("{}/kernels/{}.cu", folder, file.name));
     for (const char *arch : file.archs) {
       cuda::NvrtcOptions options;
       options.lineInfo = false;
-      auto made = (*nvrtc)->compile(source, fmt::format("{}.cu", file.name), {},
-                                    arch, options);
+      auto made = (*nvrtc)->compile(source, fmt::format("{}.cu", file.name),
+                                    headers, arch, options);
       if (!made) {
         fmt::print(stderr, "{}\n", made.error().render());
         return 1;

@@ -32,6 +32,13 @@ FAULTS = [
     ("sm_80", "mma.sm_80", "mma m16n8k16 bf16", "f32.bf16.bf16.f32", "f32.f16.f16.f32"),
     ("sm_90a", "bulk.sm_90", "cp.reduce.async.bulk", "bulk_group.min.s32", "bulk_group.max.s32"),
     ("sm_90a", "bulk.sm_90", "tensor reduction", "shared::cta.add.tile", "shared::cta.max.tile"),
+    ("sm_80", "control.sm_80", "brx.idx", "brx.idx", "// brx.idx"),
+    ("sm_90a", "cluster.sm_90", "red.async", "bytes.max.u32", "bytes.min.u32"),
+    ("sm_90a", "tensor_map.sm_90a", "tensormap.replace", "b1024.b32 [%r26], 2;", "b1024.b32 [%r26], 1;"),
+    ("sm_100a", "matrix_bytes.sm_100a", "ldmatrix m8n16 b4 x2",
+     "x2.shared.b8x16.b4x16_p64", "x2.shared.b8x16.b6x16_p32"),
+    ("sm_120a", "mma_scaled.sm_120a", "mma mxf8f6f4 e2m3", "e2m3.e2m1.f32.ue8m0", "e3m2.e2m1.f32.ue8m0"),
+    ("sm_120a", "mma_scaled.sm_120a", "mma mxf4nvf4", "{0, 1}", "{0, 2}"),
     ("sm_90a", "wgmma.sm_90a", "wgmma u8 s8", "s32.u8.s8", "s32.s8.s8"),
     ("sm_90a", "wgmma.sm_90a", "wgmma f16, A negated", "p, -1, 1", "p, 1, 1"),
 ]

@@ -9,13 +9,16 @@
 //    fence.acq_rel at the same scope, which promises at least as much as the
 //    former; the total order of fence.sc is that of execution.
 //  - fence.proxy.async acts on all state spaces, also when it names one.
-//  - fence.proxy.alias and the tensormap fences only give a good moment for
-//    other warps to run: tensor maps are read when a copy is issued.
+//  - fence.proxy.alias only gives a good moment for other warps to run.
+//  - Fences of the tensormap proxy: TensorMapProxy.h.
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/MemoryOrder.h"
 #include "runtime/device/sim/Opcodes.h"
+#include "runtime/device/sim/TensorMap.h"
+#include "runtime/device/sim/TensorMapProxy.h"
 
 using namespace quern;
 using namespace quern::sim;
@@ -47,6 +50,22 @@ void fenceMbarrierInit(Warp &warp, const Instr &) {
         mbarrier.visibleToAsync |=
             warp.clock.knowsGeneric(mbarrier.initialised);
   letOthers(warp);
+}
+
+/// Release, or with an address acquire.
+void fenceTensorMaps(Warp &warp, const Instr &instr) {
+  if (instr.flags) {
+    LaneAddresses addresses = computeAddresses(warp, instr.address);
+    uint64_t last = 0;
+    forActiveLanes(warp.mask, [&](int lane) {
+      if (addresses.value[lane] != last)
+        acquireTensorMap(warp, instr, lane, addresses.value[lane]);
+      last = addresses.value[lane];
+    });
+  } else {
+    releaseTensorMaps(warp);
+  }
+  fence(warp, instr);
 }
 
 void fenceNothing(Warp &warp, const Instr &) { letOthers(warp); }
@@ -84,14 +103,20 @@ void decodeFence(InstrBuilder &b) {
       b.instr.exec = fenceNothing;
       return;
     }
-    if (b.take("tensormap::generic") && order >= 0 && scope >= 0) {
-      b.expectOperands(0, 2);
-      if (b.operandCount() == 2) {
+    if (b.take("tensormap::generic")) {
+      bool acquires = order == 2;
+      if ((order != 2 && order != 3) || scope < 0)
+        return b.refuse(".release.<scope>, or .acquire.<scope> of a tensor map "
+                        "is expected");
+      b.expectOperands(acquires ? 2 : 0, acquires ? 2 : 0);
+      if (acquires) {
         b.instr.address = b.address(0);
-        b.immediate(1);
+        if (b.immediate(1) != tensorMapBytes)
+          return b.refuse("tensor maps have 128 bytes");
       }
+      b.instr.flags = acquires;
       b.instr.undefRule = UndefRule::Require;
-      b.instr.exec = fence;
+      b.instr.exec = fenceTensorMaps;
       return;
     }
     return b.refuse("one of .async, .alias and .tensormap::generic is "

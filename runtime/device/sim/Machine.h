@@ -62,6 +62,7 @@ struct Launch;
 struct AsyncEngine;
 struct GlobalShadow;
 struct SyncObjects;
+struct TensorMapProxy;
 
 inline constexpr uint32_t noInstr = ~uint32_t(0);
 inline constexpr unsigned barrierCount = 16;
@@ -280,6 +281,7 @@ struct Launch {
   std::shared_ptr<GlobalShadow> globalShadow;
   std::shared_ptr<AsyncEngine> async;
   std::shared_ptr<SyncObjects> syncObjects;
+  std::shared_ptr<TensorMapProxy> tensorMaps;
   uint64_t progress = 0;
   uint64_t turn = 0; ///< Warps scheduled so far.
 

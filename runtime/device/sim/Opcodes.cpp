@@ -21,7 +21,8 @@ static const OpcodeMap &opcodeMap() {
           compareOpcodes(), moveOpcodes(), memoryOpcodes(), atomicOpcodes(),
           asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(),
           registerCountOpcodes(), warpOpcodes(), barrierOpcodes(),
-          mbarrierOpcodes(), fenceOpcodes(), clusterOpcodes()})
+          mbarrierOpcodes(), fenceOpcodes(), clusterOpcodes(),
+          tensorMapOpcodes()})
       for (const Opcode &opcode : family)
         all.emplace(opcode.name, &opcode);
     return all;

@@ -49,6 +49,7 @@ std::span<const Opcode> barrierOpcodes();
 std::span<const Opcode> mbarrierOpcodes();
 std::span<const Opcode> fenceOpcodes();
 std::span<const Opcode> clusterOpcodes();
+std::span<const Opcode> tensorMapOpcodes();
 
 /// Null if no family has it.
 const Opcode *findOpcode(const ptx::Statement &statement);

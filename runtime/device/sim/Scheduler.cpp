@@ -9,6 +9,7 @@
 #include "runtime/device/sim/Interpreter.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/MemoryOrder.h"
+#include "runtime/device/sim/TensorMapProxy.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -377,6 +378,7 @@ void Launch::runClusters(const std::vector<uint64_t> &order) {
   globalShadow = std::make_shared<GlobalShadow>();
   async = std::make_shared<AsyncEngine>();
   syncObjects = std::make_shared<SyncObjects>();
+  tensorMaps = std::make_shared<TensorMapProxy>();
 
   size_t count = order.size();
   size_t resident = cooperative ? count : std::min<size_t>(count, 1);

@@ -15,6 +15,7 @@
 #include "runtime/device/sim/BulkCopyOps.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/TensorMap.h"
+#include "runtime/device/sim/TensorMapProxy.h"
 
 #include <fmt/format.h>
 
@@ -47,10 +48,14 @@ std::optional<TensorMap> mapAt(Warp &warp, const Instr &instr, int lane,
     }
     bytes = launch.parameters.data() + offset;
   } else {
-    if (!checkGlobal(warp, instr, lane, address, tensorMapBytes, 64,
-                     Access::Read))
+    LaneAddresses addresses;
+    addresses.value[lane] = address;
+    std::byte *pointers[32];
+    if (!resolveGlobal(warp, instr, addresses, 1u << lane, tensorMapBytes, 64,
+                       Access::Read, pointers))
       return std::nullopt;
-    bytes = reinterpret_cast<const std::byte *>(address);
+    checkTensorMapUse(warp, instr, lane, address);
+    bytes = pointers[lane];
   }
   std::byte copy[tensorMapBytes];
   std::memcpy(copy, bytes, sizeof(copy));
@@ -64,6 +69,11 @@ std::optional<TensorMap> mapAt(Warp &warp, const Instr &instr, int lane,
                 fmt::format("the tensor map has {} dimensions, the instruction "
                             "{}",
                             map->rank, instr.bytes));
+    return std::nullopt;
+  } else if (std::optional<Diagnostic> problem = checkTensorMap(*map)) {
+    // Only tensormap.replace makes such maps.
+    block.fault(&warp, &instr, FaultKind::InvalidOperation, lane,
+                problem->message);
     return std::nullopt;
   }
   return map;

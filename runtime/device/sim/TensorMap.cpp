@@ -122,10 +122,6 @@ Result<TensorMap> sim::makeTensorMap(const TensorMapRequest &request) {
   map.address = request.address;
   unsigned bytes = elementBytes(map.type);
   map.stride[0] = bytes;
-  if (map.fillNaN && !isFloat(map.type))
-    return invalid("NaN as fill needs a floating-point type");
-  if (request.address == 0 || request.address % 16)
-    return invalid("the address {:#x} is no multiple of 16", request.address);
   for (unsigned d = 0; d < request.rank; ++d) {
     map.size[d] = request.size[d];
     if (map.size[d] < 1 || map.size[d] > uint64_t(1) << 32)
@@ -149,22 +145,111 @@ Result<TensorMap> sim::makeTensorMap(const TensorMapRequest &request) {
                      "below 2^40",
                      map.stride[d], d);
   }
-  uint32_t inner = map.box[0] * bytes;
+  if (std::optional<Diagnostic> problem = checkTensorMap(map))
+    return *problem;
+  return map;
+}
+
+std::optional<Diagnostic> sim::checkTensorMap(const TensorMap &map) {
+  if (map.fillNaN && !isFloat(map.type))
+    return invalid("NaN as fill needs a floating-point type");
+  if (map.address == 0 || map.address % 16)
+    return invalid("the address {:#x} is no multiple of 16", map.address);
+  uint32_t inner = map.box[0] * elementBytes(map.type);
   if (inner % 16)
     return invalid("the box is {} bytes wide; a multiple of 16 is needed",
                    inner);
-  if (map.swizzle != TensorSwizzle::None) {
-    unsigned span = spanBytes(map.swizzle);
-    if (inner > span)
-      return invalid("the box is {} bytes wide, more than the swizzle span of "
-                     "{}",
-                     inner, span);
-    if (inner < span)
-      return lacking(fmt::format("boxes narrower ({} bytes) than their swizzle "
-                                 "span of {}",
-                                 inner, span));
+  if (map.swizzle == TensorSwizzle::None)
+    return std::nullopt;
+  unsigned span = spanBytes(map.swizzle);
+  if (inner > span)
+    return invalid("the box is {} bytes wide, more than the swizzle span of {}",
+                   inner, span);
+  if (inner < span)
+    return lacking(fmt::format("boxes narrower ({} bytes) than their swizzle "
+                               "span of {}",
+                               inner, span));
+  return std::nullopt;
+}
+
+/// The types in the order of tensormap.replace, which is not that of
+/// CUtensorMapDataType.
+static constexpr TensorType replacedTypes[] = {
+    TensorType::U8,     TensorType::U16, TensorType::U32,  TensorType::S32,
+    TensorType::U64,    TensorType::S64, TensorType::F16,  TensorType::F32,
+    TensorType::F32Ftz, TensorType::F64, TensorType::BF16, TensorType::TF32,
+    TensorType::TF32Ftz};
+
+std::optional<Diagnostic> sim::replaceField(TensorMap &map, TensorField field,
+                                            uint32_t ordinal, uint64_t value) {
+  unsigned dimension = ordinal + (field == TensorField::GlobalStride);
+  if (ordinal >= maxTensorRank || dimension >= maxTensorRank)
+    return invalid("there is no ordinal {}", ordinal);
+  switch (field) {
+  case TensorField::GlobalAddress:
+    map.address = value;
+    return std::nullopt;
+  case TensorField::Rank:
+    if (value >= maxTensorRank)
+      return invalid("rank field {}; 0 to {} stand for 1 to {} dimensions",
+                     value, maxTensorRank - 1, maxTensorRank);
+    map.rank = static_cast<uint8_t>(value + 1);
+    return std::nullopt;
+  case TensorField::BoxDim:
+    if (value < 1 || value > 256)
+      return invalid("box extent {} of dimension {}; 1 to 256 are accepted",
+                     value, dimension);
+    map.box[dimension] = static_cast<uint32_t>(value);
+    return std::nullopt;
+  case TensorField::GlobalDim:
+    if (value < 1)
+      return invalid("size {} of dimension {}; 1 to 2^32 are accepted", value,
+                     dimension);
+    map.size[dimension] = value;
+    return std::nullopt;
+  case TensorField::GlobalStride:
+    if (value % 16 || value >= uint64_t(1) << 40)
+      return invalid("stride {} of dimension {} must be a multiple of 16 and "
+                     "below 2^40",
+                     value, dimension);
+    map.stride[dimension] = value;
+    return std::nullopt;
+  case TensorField::ElementStride:
+    if (value < 1 || value > 8)
+      return invalid("element stride {} of dimension {}; 1 to 8 are accepted",
+                     value, dimension);
+    map.elementStride[dimension] =
+        dimension == 0 ? 1 : static_cast<uint32_t>(value);
+    return std::nullopt;
+  case TensorField::ElemType:
+    if (value >= std::size(replacedTypes))
+      return value < 16 ? lacking("packed elements")
+                        : invalid("element type {} does not exist", value);
+    map.type = replacedTypes[value];
+    map.stride[0] = elementBytes(map.type);
+    return std::nullopt;
+  case TensorField::InterleaveLayout:
+    if (value)
+      return value < 3 ? lacking("interleaved layouts")
+                       : invalid("interleave {} does not exist", value);
+    return std::nullopt;
+  case TensorField::SwizzleMode:
+    if (value > 3)
+      return value == 4 ? lacking("swizzles of 96 bytes")
+                        : invalid("swizzle {} does not exist", value);
+    map.swizzle = static_cast<TensorSwizzle>(value);
+    return std::nullopt;
+  case TensorField::SwizzleAtomicity:
+    if (value)
+      return lacking("swizzles of atoms beyond 16 bytes");
+    return std::nullopt;
+  case TensorField::FillMode:
+    if (value > 1)
+      return invalid("out-of-bounds fill {} does not exist", value);
+    map.fillNaN = value == 1;
+    return std::nullopt;
   }
-  return map;
+  return std::nullopt;
 }
 
 void sim::encodeTensorMap(const TensorMap &map,

@@ -116,6 +116,29 @@ struct TensorMapRequest {
 /// Errc::InvalidArgument for what the driver would refuse, Errc::Unsupported
 /// for what the simulator lacks.
 Result<TensorMap> makeTensorMap(const TensorMapRequest &request);
+/// What the driver asks of fields together: alignment, swizzle and box, fill.
+std::optional<Diagnostic> checkTensorMap(const TensorMap &map);
+
+/// Fields of tensormap.replace.
+enum class TensorField : uint8_t {
+  GlobalAddress,
+  Rank,
+  BoxDim,
+  GlobalDim,
+  GlobalStride,
+  ElementStride,
+  ElemType,
+  InterleaveLayout,
+  SwizzleMode,
+  SwizzleAtomicity,
+  FillMode,
+};
+/// Sets one, `value` as the instruction has it: ranks count from zero, strides
+/// are those of dimension `ordinal` + 1, in bytes. An error if no map may have
+/// it; what fields must be together is left to checkTensorMap().
+std::optional<Diagnostic> replaceField(TensorMap &map, TensorField field,
+                                       uint32_t ordinal, uint64_t value);
+
 void encodeTensorMap(const TensorMap &map, std::byte (&bytes)[tensorMapBytes]);
 /// Nothing if the bytes were not written by encodeTensorMap().
 std::optional<TensorMap>

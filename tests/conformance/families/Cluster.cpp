@@ -4,12 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// PTX ISA: "mapa", "getctarank", "barrier.cluster", "st.async", "elect.sync",
+// PTX ISA: "mapa", "getctarank", "barrier.cluster", "st.async", "red.async",
+// "elect.sync",
 // "griddepcontrol", and the special registers of clusters.
 //
 //===----------------------------------------------------------------------===//
 
 #include "tests/conformance/Bench.h"
+
+#include <algorithm>
 
 using namespace quern;
 using namespace quern::conformance;
@@ -95,12 +98,54 @@ void dependent(Bench &bench) {
                    bench.read<uint32_t>(out));
 }
 
+/// Each block's 64 numbers combined into 32 words of the next one.
+template <typename T>
+void combine(Bench &bench, const char *kernel, T (*apply)(T, T),
+             bool sameOperands = false) {
+  Random &random = bench.random();
+  std::vector<T> begin(32), in(4 * 64), expected(4 * 32);
+  for (T &x : begin)
+    x = static_cast<T>(sameOperands ? random.below(6) : random.next());
+  for (T &x : in)
+    x = static_cast<T>(sameOperands ? 4 : random.next());
+  for (size_t block = 0; block < 4; ++block)
+    for (size_t i = 0; i < 32; ++i) {
+      const T *from = &in[(block + 3) % 4 * 64 + 2 * i];
+      expected[block * 32 + i] = apply(apply(begin[i], from[0]), from[1]);
+    }
+  Buffer out = bench.output(expected.size() * sizeof(T));
+  bench.launch(kernel, {.grid = {4}, .block = {64}, .cluster = 4},
+               bench.input(begin, "begin"), bench.input(in), out);
+  bench.expectBits(kernel, expected, bench.read<T>(out));
+}
+
+void reductions(Bench &bench) {
+  using U = uint32_t;
+  combine<U>(bench, "cluster_add_u32", [](U x, U y) { return x + y; });
+  combine<int32_t>(bench, "cluster_min_s32",
+                   [](int32_t x, int32_t y) { return std::min(x, y); });
+  combine<U>(bench, "cluster_max_u32", [](U x, U y) { return std::max(x, y); });
+  combine<U>(bench, "cluster_and_b32", [](U x, U y) { return x & y; });
+  combine<U>(bench, "cluster_or_b32", [](U x, U y) { return x | y; });
+  combine<U>(bench, "cluster_xor_b32", [](U x, U y) { return x ^ y; });
+  // The order shows unless all bring the same.
+  combine<U>(
+      bench, "cluster_inc_u32", [](U x, U y) { return x >= y ? 0 : x + 1; },
+      true);
+  combine<U>(
+      bench, "cluster_dec_u32",
+      [](U x, U y) { return x == 0 || x > y ? y : x - 1; }, true);
+  combine<uint64_t>(bench, "cluster_add_u64",
+                    [](uint64_t x, uint64_t y) { return x + y; });
+}
+
 } // namespace
 
 std::vector<Case> conformance::clusterCases() {
   return {
       {"distributed shared memory, mapa, cluster barrier", "cluster", memory},
       {"st.async, remote mbarrier arrive", "cluster", asynchronous},
+      {"red.async", "cluster", reductions},
       {"elect.sync", "cluster", elect},
       {"griddepcontrol", "cluster", dependent}};
 }

@@ -225,6 +225,38 @@ void multicast(Bench &bench) {
   bench.expectBits(problem.what, expected, bench.read<uint8_t>(out));
 }
 
+/// A map of something else, made anew by the kernel field by field.
+void remake(Bench &bench) {
+  Random &random = bench.random();
+  constexpr uint32_t pitch = 20; // Words.
+  for (int round = 0; round < 4; ++round) {
+    uint32_t width = 9 + random.below(10), height = 5 + random.below(8);
+    Words data(pitch * height);
+    for (uint32_t &x : data)
+      x = random.bits();
+    int x = static_cast<int>(random.below(width + 6)) - 3;
+    int y = static_cast<int>(random.below(height + 3)) - 2;
+    Words expected(32);
+    for (int i = 0; i < 32; ++i) {
+      int column = x + i % 8, row = y + i / 8;
+      if (column >= 0 && column < static_cast<int>(width) && row >= 0 &&
+          row < static_cast<int>(height))
+        expected[i] = data[row * pitch + column];
+    }
+    Buffer in = bench.input(data, "data");
+    TensorMapShape other;
+    other.dataType = U8;
+    other.extents = {64};
+    other.box = {64};
+    other.elementStrides = {1};
+    TensorMap map = bench.tensorMap(in, other);
+    Buffer scratch = bench.output(128, "scratch"), out = bench.output(128);
+    bench.launch("tensor_map_replace", {}, map, in, width, height,
+                 uint64_t{pitch * 4}, x, y, scratch, out);
+    bench.expectBits("box", expected, bench.read<uint32_t>(out));
+  }
+}
+
 } // namespace
 
 std::vector<Case> conformance::tensorCases() {
@@ -296,5 +328,6 @@ std::vector<Case> conformance::tensorCases() {
                "tensor_max_2", Effect::Max);
        }});
   cases.push_back({"tensor load, multicast", "bulk", multicast});
+  cases.push_back({"tensormap.replace", "tensor_map", remake});
   return cases;
 }

@@ -10,6 +10,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 #define W(k, text)                                                             \
   asm volatile(text                                                            \
                : "=r"(r)                                                       \
@@ -93,7 +95,7 @@ extern "C" __global__ void atomics_shared(const unsigned *slots,
   if (t < 5 * 8)
     longs[t] = outLongs[t];
   __syncthreads();
-#define ADDRESS(p) "r"((unsigned)__cvta_generic_to_shared(p))
+#define ADDRESS(p) "r"(shared(p))
   OPERATIONS(".relaxed.cta.shared")
 #undef ADDRESS
   __syncthreads();

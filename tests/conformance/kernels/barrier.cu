@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 // Warps 0 and 1 hand four lots of 64 numbers to warps 2 and 3 through one
 // buffer: barrier 1 says full, barrier 2 says empty.
 extern "C" __global__ void barrier_named(unsigned *out) {
@@ -76,7 +78,7 @@ extern "C" __global__ void barrier_mbarrier(const unsigned *in, unsigned *out,
   __shared__ unsigned slots[4][64];
   __shared__ unsigned long long bars[2];
   int t = threadIdx.x;
-  unsigned bar = (unsigned)__cvta_generic_to_shared(bars);
+  unsigned bar = shared(bars);
   if (t == 0) {
     asm volatile("mbarrier.init.shared.b64 [%0], 65;" ::"r"(bar) : "memory");
     asm volatile("mbarrier.init.shared.b64 [%0], 64;" ::"r"(bar + 8)

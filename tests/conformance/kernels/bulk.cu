@@ -4,51 +4,19 @@
 //
 //===----------------------------------------------------------------------===//
 
-struct alignas(64) TensorMap {
-  unsigned long long opaque[16];
-};
+#include "device.cuh"
+
 constexpr int tileWords = 4096; // 16 KiB
 
-__device__ inline unsigned shared(const void *p) {
-  return (unsigned)__cvta_generic_to_shared(p);
-}
-__device__ inline unsigned map(unsigned address, unsigned rank) {
-  unsigned mapped;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-               : "=r"(mapped)
-               : "r"(address), "r"(rank));
-  return mapped;
-}
-__device__ inline void meet() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\n\t"
-               "barrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
-}
-__device__ inline void expectBytes(unsigned bar, unsigned bytes) {
-  asm volatile(
-      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
-      "r"(bytes)
-      : "memory");
-}
 __device__ inline void start(unsigned bar, unsigned bytes) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(bar) : "memory");
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  init(bar, 1);
+  initSeen();
   expectBytes(bar, bytes);
-}
-__device__ inline void wait(unsigned bar) {
-  asm volatile(
-      "{.reg .pred p;\n\t"
-      "WAIT%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], 0;\n\t"
-      "@!p bra WAIT%=;}" ::"r"(bar)
-      : "memory");
 }
 __device__ inline void finish() {
   asm volatile("cp.async.bulk.commit_group;\n\t"
                "cp.async.bulk.wait_group 0;" ::
                    : "memory");
-}
-__device__ inline void toAsyncProxy() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 #define TILE                                                                   \
@@ -76,7 +44,7 @@ extern "C" __global__ void bulk_load(const unsigned *in, unsigned bytes,
                  : "memory");
   }
   __syncthreads();
-  wait(b);
+  wait(b, 0);
   COPY_OUT
 }
 
@@ -117,8 +85,7 @@ extern "C" __global__ void bulk_peer(const unsigned *in, unsigned *out) {
   __shared__ __align__(16) unsigned own[256], given[256];
   __shared__ unsigned long long bar;
   int t = threadIdx.x;
-  unsigned b = shared(&bar), rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  unsigned b = shared(&bar), rank = rankOf();
   own[t] = in[blockIdx.x * 128 + t] + 1;
   own[128 + t] = t;
   toAsyncProxy();
@@ -131,7 +98,7 @@ extern "C" __global__ void bulk_peer(const unsigned *in, unsigned *out) {
                      map(shared(given), rank ^ 1)),
                  "r"(shared(own)), "r"(map(b, rank ^ 1))
                  : "memory");
-  wait(b);
+  wait(b, 0);
   out[blockIdx.x * 256 + t] = given[t];
   out[blockIdx.x * 256 + 128 + t] = given[128 + t];
   meet();
@@ -152,7 +119,7 @@ extern "C" __global__ void bulk_peer(const unsigned *in, unsigned *out) {
                    : "memory");                                                \
     }                                                                          \
     __syncthreads();                                                           \
-    wait(b);                                                                   \
+    wait(b, 0);                                                                \
     COPY_OUT                                                                   \
   }
 TENSOR_LOAD(tensor_load_1, "1d", "{%3}", "r"(c0))
@@ -210,7 +177,7 @@ tensor_multicast(const __grid_constant__ TensorMap map, int c0, int c1,
                  " [%4], %5;" ::"r"(s),
                  "l"(&map), "r"(c0), "r"(c1), "r"(b), "h"((short)3)
                  : "memory");
-  wait(b);
+  wait(b, 0);
   out += rank * tileWords;
   COPY_OUT
   meet();

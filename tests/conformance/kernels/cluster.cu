@@ -4,38 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-__device__ inline unsigned shared(const void *p) {
-  return (unsigned)__cvta_generic_to_shared(p);
-}
-__device__ inline unsigned map(unsigned address, unsigned rank) {
-  unsigned mapped;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-               : "=r"(mapped)
-               : "r"(address), "r"(rank));
-  return mapped;
-}
-__device__ inline void meet() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\n\t"
-               "barrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
-}
-__device__ inline unsigned rankOf() {
-  unsigned rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-__device__ inline void init(unsigned bar, unsigned count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count)
-               : "memory");
-}
-__device__ inline void wait(unsigned bar, unsigned parity) {
-  asm volatile("{.reg .pred p;\n\t"
-               "WAIT%=: mbarrier.try_wait.parity.acquire.cluster.shared::cta"
-               ".b64 p, [%0], %1;\n\t"
-               "@!p bra WAIT%=;}" ::"r"(bar),
-               "r"(parity)
-               : "memory");
-}
+#include "device.cuh"
 
 // 64 threads; per block and thread 8 words.
 extern "C" __global__ void cluster_memory(unsigned *out) {
@@ -90,10 +59,8 @@ extern "C" __global__ void cluster_async(unsigned *out) {
   if (t == 0) {
     init(bar, 1);
     init(bar + 8, 64);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], 1024;" ::"r"(bar)
-        : "memory");
+    initSeen();
+    expectBytes(bar, 1024);
   }
   meet();
   unsigned next = (rank + 1) % 4, before = (rank + 3) % 4;
@@ -114,6 +81,43 @@ extern "C" __global__ void cluster_async(unsigned *out) {
   // No block may leave while another's messages are on their way to it.
   meet();
 }
+
+// Every block combines its numbers into the next one's tile, which begins as
+// `begin`; thread t into word t / 2.
+#define REDUCE(name, type, constraint, op)                                     \
+  extern "C" __global__ void name(const type *begin, const type *in,           \
+                                  type *out) {                                 \
+    __shared__ __align__(16) type tile[32];                                    \
+    __shared__ unsigned long long bar;                                         \
+    int t = threadIdx.x;                                                       \
+    unsigned b = shared(&bar), next = (rankOf() + 1) % 4;                      \
+    if (t < 32)                                                                \
+      tile[t] = begin[t];                                                      \
+    if (t == 0) {                                                              \
+      init(b, 1);                                                              \
+      initSeen();                                                              \
+      expectBytes(b, 64 * sizeof(type));                                       \
+    }                                                                          \
+    meet();                                                                    \
+    asm volatile(                                                              \
+        "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::"    \
+        "bytes." op " [%0], %1, [%2];" ::"r"(map(shared(&tile[t / 2]), next)), \
+        constraint(in[blockIdx.x * 64 + t]), "r"(map(b, next))                 \
+        : "memory");                                                           \
+    wait(b, 0);                                                                \
+    if (t < 32)                                                                \
+      out[blockIdx.x * 32 + t] = tile[t];                                      \
+    meet();                                                                    \
+  }
+REDUCE(cluster_add_u32, unsigned, "r", "add.u32")
+REDUCE(cluster_min_s32, int, "r", "min.s32")
+REDUCE(cluster_max_u32, unsigned, "r", "max.u32")
+REDUCE(cluster_and_b32, unsigned, "r", "and.b32")
+REDUCE(cluster_or_b32, unsigned, "r", "or.b32")
+REDUCE(cluster_xor_b32, unsigned, "r", "xor.b32")
+REDUCE(cluster_inc_u32, unsigned, "r", "inc.u32")
+REDUCE(cluster_dec_u32, unsigned, "r", "dec.u32")
+REDUCE(cluster_add_u64, unsigned long long, "l", "add.u64")
 
 extern "C" __global__ void cluster_elect(unsigned mask, unsigned *out) {
   int l = threadIdx.x;

@@ -4,6 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 // Thread t reads around byte 16 t and writes 24 words at out + 24 t.
 extern "C" __global__ void copies_widths(const unsigned char *in,
                                          unsigned *out) {
@@ -52,7 +54,7 @@ extern "C" __global__ void copies_async(const unsigned char *in,
   for (int u = 0; u < 16; ++u)
     tile[u * 128 + t] = 0xcdcdcdcd;
   __syncthreads();
-  unsigned to = (unsigned)__cvta_generic_to_shared(tile) + 16 * t;
+  unsigned to = shared(tile) + 16 * t;
   const unsigned char *from = in + 16 * t;
   unsigned n = sizes[t];
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to),
@@ -78,7 +80,7 @@ extern "C" __global__ void copies_groups(const unsigned *in, unsigned *out) {
   __shared__ __align__(16) unsigned tile[3][512];
   int t = threadIdx.x;
   for (int g = 0; g < 3; ++g) {
-    unsigned to = (unsigned)__cvta_generic_to_shared(&tile[g][t * 4]);
+    unsigned to = shared(&tile[g][t * 4]);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to),
                  "l"(in + g * 512 + t * 4)
                  : "memory");
@@ -99,11 +101,11 @@ extern "C" __global__ void copies_arrive(const unsigned *in, unsigned *out) {
   __shared__ __align__(16) unsigned tile[512];
   __shared__ unsigned long long bar;
   int t = threadIdx.x;
-  unsigned b = (unsigned)__cvta_generic_to_shared(&bar);
+  unsigned b = shared(&bar);
   if (t == 0)
     asm volatile("mbarrier.init.shared.b64 [%0], 128;" ::"r"(b) : "memory");
   __syncthreads();
-  unsigned to = (unsigned)__cvta_generic_to_shared(&tile[t * 4]);
+  unsigned to = shared(&tile[t * 4]);
   asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to),
                "l"(in + t * 4)
                : "memory");

@@ -9,13 +9,15 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 #define FILL                                                                   \
   __shared__ __align__(16) unsigned tile[1024];                                \
   int l = threadIdx.x;                                                         \
   for (int u = 0; u < 32; ++u)                                                 \
     tile[u * 32 + l] = data[u * 32 + l];                                       \
   __syncthreads();                                                             \
-  unsigned address = (unsigned)__cvta_generic_to_shared(tile) + offsets[l];
+  unsigned address = shared(tile) + offsets[l];
 #define KERNEL(name)                                                           \
   extern "C" __global__ void name(const unsigned *data,                        \
                                   const unsigned *offsets, unsigned *out)

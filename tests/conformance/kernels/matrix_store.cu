@@ -9,6 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 #define STORE(name, text, ...)                                                 \
   extern "C" __global__ void name(const unsigned *regs,                        \
                                   const unsigned *offsets, unsigned *out) {    \
@@ -17,7 +19,7 @@
     for (int u = 0; u < 32; ++u)                                               \
       tile[u * 32 + l] = 0xcdcdcdcd;                                           \
     __syncthreads();                                                           \
-    unsigned address = (unsigned)__cvta_generic_to_shared(tile) + offsets[l];  \
+    unsigned address = shared(tile) + offsets[l];                              \
     asm volatile("stmatrix.sync.aligned." text ::"r"(address), __VA_ARGS__     \
                  : "memory");                                                  \
     __syncthreads();                                                           \

@@ -10,6 +10,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "device.cuh"
+
 #define IMAGES                                                                 \
   __shared__ __align__(1024) unsigned tiles[4096];                             \
   int t = threadIdx.x;                                                         \
@@ -17,7 +19,7 @@
     tiles[u * 128 + t] = imageA[u * 128 + t];                                  \
     tiles[2048 + u * 128 + t] = imageB[u * 128 + t];                           \
   }                                                                            \
-  unsigned base = (unsigned)__cvta_generic_to_shared(tiles);                   \
+  unsigned base = shared(tiles);                                               \
   descA += base >> 4;                                                          \
   descB += (base + 8192) >> 4;                                                 \
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");                 \
@@ -61,9 +63,10 @@
     asm volatile("{.reg .pred p; setp.ne.b32 p, %13, 0;\n\t"                   \
                  "wgmma.mma_async.sync.aligned." form                          \
                  " {%0,%1,%2,%3,%4,%5,%6,%7}, {%8,%9,%10,%11}, %12, p" more    \
-                 ";}" : D8(K) : "r"(a0),                                       \
-                 "r"(a1), "r"(a2), "r"(a3), "l"(descB),                        \
-                 "r"(scale) : "memory");                                       \
+                 ";}"                                                          \
+                 : D8(K)                                                       \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(descB), "r"(scale)  \
+                 : "memory");                                                  \
     END                                                                        \
   }
 
