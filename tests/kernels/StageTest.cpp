@@ -80,7 +80,8 @@ static void check(const Case &c, const std::string &placement,
   if (std::getenv("QUERN_SHOW"))
     for (auto *v : {&pair->fused, &pair->unfused})
       for (auto &k : v->kernels)
-        fmt::print("{} {} regs {} spills {}\n", arch, k.name, k.registers, k.spillBytes);
+        fmt::print("{} {} regs {} spills {}\n", arch, k.name, k.registers,
+                   k.spillBytes);
   for (const KernelDesc &kernel : pair->fused.kernels)
     EXPECT_EQ(kernel.spillBytes, 0u) << kernel.schedule;
   EXPECT_EQ(pair->fused.kernels.size() + 1, pair->unfused.kernels.size());
@@ -142,4 +143,36 @@ TEST(Stages, RowsAcrossAPanel) {
 TEST(Stages, RowsAcrossACluster) {
   QUERN_NEEDS_NVRTC();
   check({.N = 300}, "cluster", "sm_90a", {1, 37, 130, 300});
+}
+
+TEST(Stages, GroupsThatTilesDoNotHold) {
+  QUERN_NEEDS_NVRTC();
+  for (const char *placement : {"grid", "panel"})
+    check({.to = "i8 per group(96)", .N = 300}, placement, "sm_80",
+          {1, 37, 130});
+  check({.to = "f8e4m3 per block(4, 300)", .N = 500}, "grid", "sm_89",
+        {1, 37, 130});
+}
+
+TEST(Stages, GatedProducts) {
+  QUERN_NEEDS_NVRTC();
+  check({.N = 200, .gated = true}, "grid", "sm_80", {1, 37, 130});
+  check({.to = "i8 per group(128)", .N = 256, .gated = true}, "tile", "sm_80",
+        {1, 37, 130});
+  check({.N = 200, .gated = true}, "cluster", "sm_90a", {37});
+  check({.N = 200, .gated = true}, "panel", "sm_120a", {37, 130});
+  check({.N = 200, .gated = true, .range = "0..16"}, "grid", "sm_120a", {16});
+}
+
+TEST(Stages, EveryTypeOfValueAndCode) {
+  QUERN_NEEDS_NVRTC();
+  for (const char *type : {"f16", "bf16", "f32"})
+    for (const char *to : {"i8", "u8", "f8e4m3", "f8e5m2", "(u8 - u8)"}) {
+      Case c;
+      c.type = type, c.N = 144;
+      c.to = fmt::format("{} per token", to);
+      check(c, "grid", "sm_89", {37});
+      c.to = fmt::format("{} per group(16)", to);
+      check(c, "register", "sm_80", {37});
+    }
 }

@@ -332,7 +332,8 @@ KernelWriter::writeOps(tile::BlocksOp stage, const StageLayout &layout,
       out.add("Team::sync();");
       stored = loaded = false;
     }
-    body.setStoreGuard(isa<tile::StoreOp>(op) ? first : "");
+    body.setLaneIndices({});
+    body.setStoreGuard(isa<tile::StoreOp, tile::AccumulateOp>(op) ? first : "");
     if (Result<void> done = writeStage(&op, kind); !done)
       return done;
     stored |= stores;
@@ -520,7 +521,8 @@ Result<void> KernelWriter::writeSharedStage(tile::BlocksOp stage,
     llvm::DenseSet<Operation *> done, needed;
     for (Operation &op : block)
       if (before[&op] == phase &&
-          (isa<tile::ReduceOp, tile::MapOp, tile::StoreOp>(op)))
+          isa<tile::ReduceOp, tile::MapOp, tile::StoreOp, tile::AccumulateOp>(
+              op))
         done.insert(&op);
     for (Operation *op : done)
       markNeeded(op, block, needed);
