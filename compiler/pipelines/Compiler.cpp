@@ -13,6 +13,7 @@
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/QuernPipeline.h"
 #include "compiler/select/CpuPlacement.h"
+#include "compiler/select/CudaPlacement.h"
 #include "dialects/quern/IR/Quern.h"
 #include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
@@ -54,6 +55,9 @@ private:
   Result<void> runQuernPasses();
   Result<void> convert();
   Result<void> place();
+  Result<std::vector<select::SiteReport>> placeOnCpu();
+  Result<std::vector<select::SiteReport>> placeOnCuda();
+  Result<emit::CudaTarget> cudaTarget() const;
   Result<void> generate();
   Result<void> generateForCpu();
   Result<void> generateForCuda();
@@ -320,18 +324,37 @@ static QuantizationPlacement describe(const select::SiteReport &site) {
   return out;
 }
 
+Result<emit::CudaTarget> Compilation::cudaTarget() const {
+  if (request.target.arch.empty())
+    return fail(Errc::InvalidArgument,
+                "compiling for \"cuda\" needs an architecture, as in "
+                "cuda:sm_90a");
+  return emit::CudaTarget::parse(request.target.arch);
+}
+
+Result<std::vector<select::SiteReport>> Compilation::placeOnCpu() {
+  auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
+  if (!target)
+    return target.error();
+  return select::placeQuantizations(
+      *module, select::CpuPlacement(*target),
+      {.wanted = settings.placement, .sizes = {}});
+}
+
+Result<std::vector<select::SiteReport>> Compilation::placeOnCuda() {
+  auto target = cudaTarget();
+  if (!target)
+    return target.error();
+  return select::placeQuantizations(
+      *module, select::CudaPlacement(*target),
+      {.wanted = settings.placement, .sizes = {}});
+}
+
 Result<void> Compilation::place() {
-  if (request.target.kind != Target::Kind::Cpu && settings.placement != "auto")
-    return fail(Errc::Unsupported, "placements are not available on CUDA yet",
-                {"leave --placement out, or use --target cpu"});
-  if (settings.fuse == "all" && request.target.kind == Target::Kind::Cpu) {
+  if (settings.fuse == "all") {
     Clock::time_point start = Clock::now();
-    auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
-    if (!target)
-      return target.error();
     auto reports =
-        select::placeQuantizations(*module, select::CpuPlacement(*target),
-                                   {.wanted = settings.placement, .sizes = {}});
+        request.target.kind == Target::Kind::Cpu ? placeOnCpu() : placeOnCuda();
     if (!reports)
       return reports.error();
     for (const select::SiteReport &report : *reports)
@@ -362,11 +385,7 @@ Result<void> Compilation::generateForCpu() {
 }
 
 Result<void> Compilation::generateForCuda() {
-  if (request.target.arch.empty())
-    return fail(Errc::InvalidArgument,
-                "compiling for \"cuda\" needs an architecture, as in "
-                "cuda:sm_90a");
-  auto target = emit::CudaTarget::parse(request.target.arch);
+  auto target = cudaTarget();
   if (!target)
     return target.error();
   // NVRTC is not needed for the text it would be given.

@@ -4,8 +4,8 @@
 
 OURS is a build folder inside which the project of the build folder THEIRS is
 built once more. Where THEIRS has made an object with the same command, but for
-the two folders' names, the object is copied instead of made: it would be the
-same. Anything else is compiled.
+the two folders' names, from files that have not changed since, the object is
+copied instead of made: it would be the same. Anything else is compiled.
 """
 
 import json
@@ -35,6 +35,24 @@ def value_of(arguments, option):
     return arguments[arguments.index(option) + 1] if option in arguments else None
 
 
+def is_fresh(finished, theirs):
+    """Whether an object is younger than everything it was made from."""
+    try:
+        if os.path.exists(finished + ".d"):  # Where make builds.
+            with open(finished + ".d", encoding="utf-8") as file:
+                files = file.read().replace("\\\n", " ").split(":", 1)[1].split()
+        else:
+            name = os.path.relpath(finished, theirs)
+            told = subprocess.run(["ninja", "-C", theirs, "-t", "deps", name], check=True,
+                                  capture_output=True, text=True).stdout
+            files = [line.strip() for line in told.splitlines() if line.startswith("    ")]
+        made = os.path.getmtime(finished)
+        return bool(files) and all(os.path.getmtime(os.path.join(theirs, file)) <= made
+                                   for file in files)
+    except (OSError, IndexError, subprocess.CalledProcessError):
+        return False
+
+
 def main():
     theirs, ours = sys.argv[1:3]
     command = sys.argv[3:]
@@ -51,7 +69,7 @@ def main():
             if compiler not in arguments or normalised(arguments, compiler) != wanted:
                 continue
             finished = os.path.join(entry["directory"], value_of(arguments, "-o"))
-            if os.path.exists(finished) and os.path.getmtime(finished) >= os.path.getmtime(source):
+            if is_fresh(finished, theirs):
                 shutil.copyfile(finished, target)
                 if headers := value_of(command, "-MF"):
                     with open(headers, "w", encoding="utf-8") as file:

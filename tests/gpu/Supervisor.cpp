@@ -17,6 +17,7 @@
 #include <cstring>
 #include <optional>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,7 @@ public:
     process = fork();
     if (process == 0) {
       close(ends[0]);
+      prctl(PR_SET_PDEATHSIG, SIGKILL); // It does not outlive a killed parent.
       serve(ends[1], first, count, supervision);
     }
     close(ends[1]);
@@ -212,14 +214,22 @@ Result<void> gputest::supervise(size_t count, const Supervision &supervision) {
     bool closed = false;
     auto patience = [&] { return std::min(left(), supervision.caseSeconds); };
     std::optional<Message> message = receive(child.from, patience(), closed);
+    std::optional<Diagnostic> refusal;
     if (!message)
-      return fail(Errc::DeviceError,
-                  closed ? fmt::format("opening the device ended its process: "
-                                       "{}",
-                                       child.end(/*now=*/false))
-                         : "opening the device does not end");
-    if (message->head.kind == Kind::Refused)
-      return fail(static_cast<Errc>(message->head.code), message->text);
+      refusal =
+          fail(Errc::DeviceError,
+               closed ? fmt::format("opening the device ended its process: "
+                                    "{}",
+                                    child.end(/*now=*/false))
+                      : "opening the device does not end");
+    else if (message->head.kind == Kind::Refused)
+      refusal = fail(static_cast<Errc>(message->head.code), message->text);
+    if (refusal && first)
+      return *refusal;
+    if (refusal) {
+      leaveOutTheRest("no device any more: " + refusal->message);
+      break;
+    }
     if (first)
       supervision.opened(message->text);
     first = false;

@@ -35,7 +35,7 @@ struct CaseReport {
     Answered,
     TimedOut, ///< Killed after `caseSeconds`.
     Died,     ///< Its process ended: `text` says how.
-    NotBegun, ///< The time for all was spent.
+    NotBegun, ///< The time was spent, or the device gone: `text` says which.
   };
   size_t index = 0;
   End end = End::Answered;
@@ -47,7 +47,7 @@ struct Supervision {
   double totalSeconds = 1e9; ///< For all; a case that runs then is killed.
 
   /// In each new child, before its first case; what the first child's gives is
-  /// told the parent by `opened`. An error ends everything.
+  /// told the parent by `opened`. After an error no further case is begun.
   std::function<Result<std::string>()> open;
   std::function<CaseAnswer(size_t)> run; ///< In the child.
 
@@ -55,8 +55,8 @@ struct Supervision {
   std::function<void(const CaseReport &)> report; ///< For every case, in order.
 };
 
-/// Runs the cases 0 to count-1. Fails where `open` does, or where no process
-/// can be made. To be called before the process has threads.
+/// Runs the cases 0 to count-1. Fails where the first `open` does, or where no
+/// process can be made. To be called before the process has threads.
 Result<void> supervise(size_t count, const Supervision &supervision);
 
 } // namespace quern::gputest

@@ -69,7 +69,7 @@ TEST(Supervisor, WhatHangsOrDiesTakesNothingAlong) {
     }
     return {process};
   });
-  supervision.caseSeconds = 0.5;
+  supervision.caseSeconds = 3; // Enough for the others on a busy machine.
   ASSERT_TRUE(supervise(8, supervision));
   ASSERT_EQ(seen.reports.size(), 8u);
   const End ends[] = {End::Answered, End::TimedOut, End::Died, End::Answered,
@@ -103,7 +103,7 @@ TEST(Supervisor, TheTimeForAllIsKept) {
     usleep(300000);
     return CaseAnswer{};
   });
-  supervision.totalSeconds = 1;
+  supervision.totalSeconds = 3;
   ASSERT_TRUE(supervise(100, supervision));
   ASSERT_EQ(seen.reports.size(), 100u);
   EXPECT_EQ(seen.reports.front().end, End::Answered);
@@ -136,6 +136,29 @@ TEST(Supervisor, ADeviceThatCannotBeOpenedEndsEverything) {
   done = supervise(3, supervision);
   ASSERT_FALSE(done);
   EXPECT_NE(done.error().message.find("does not end"), std::string::npos);
+}
+
+TEST(Supervisor, ADeviceThatIsGoneIsSaidOfEveryCaseLeft) {
+  Seen seen;
+  size_t runs = 0;
+  auto supervision = watching(seen, [&](size_t i) -> CaseAnswer {
+    return {"", /*deviceLost=*/i == 1};
+  });
+  supervision.open = [&]() -> Result<std::string> {
+    if (runs)
+      return fail(Errc::NoDevice, "fell off the bus");
+    return std::string();
+  };
+  auto report = supervision.report;
+  supervision.report = [&, report](const CaseReport &r) {
+    ++runs; // The next child is a copy of this process.
+    report(r);
+  };
+  ASSERT_TRUE(supervise(4, supervision));
+  ASSERT_EQ(seen.reports.size(), 4u);
+  EXPECT_EQ(seen.reports[1].end, End::Answered);
+  EXPECT_EQ(seen.reports[3].end, End::NotBegun);
+  EXPECT_EQ(seen.reports[3].text, "no device any more: fell off the bus");
 }
 
 } // namespace

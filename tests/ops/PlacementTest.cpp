@@ -227,3 +227,9 @@ void checkTarget(const std::vector<std::string> &targets, uint64_t count) {
 } // namespace
 
 TEST(Placements, Cpu) { checkTarget({"cpu", "cpu", "cpu:generic"}, 400); }
+
+TEST(Placements, Sim) {
+  if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
+    GTEST_SKIP() << nvrtc.error().message;
+  checkTarget({"sim:sm_80", "sim:sm_90a", "sim:sm_120a"}, 60);
+}

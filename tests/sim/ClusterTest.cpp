@@ -93,6 +93,46 @@ TEST_F(ClusterMachine, BlocksExchangeThroughSharedMemory) {
     }
 }
 
+// Block 0 of a cluster arrives and exits; the others write, meet and read.
+TEST_F(ClusterMachine, AnArrivalBeforeTheExitStandsForNobodyElse) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    ASSERT_EQ(run(R"(
+    mov.u32 %r2, %cluster_ctarank;
+    mov.u32 %r3, %ctaid.x;
+    mul.wide.u32 %rd2, %r3, 4;
+    add.s64 %rd3, %rd1, %rd2;
+    setp.ne.u32 %p1, %r2, 0;
+    @%p1 bra STAYS;
+    barrier.cluster.arrive.aligned;
+    ret;
+STAYS:
+    mul.lo.u32 %r4, %r2, 40;
+LOOP:
+    sub.u32 %r4, %r4, 1;
+    setp.ne.u32 %p2, %r4, 0;
+    @%p2 bra LOOP;
+    setp.ne.u32 %p3, %r0, 0;
+    @!%p3 st.global.u32 [%rd3], %r2;
+    barrier.cluster.arrive.aligned;
+    barrier.cluster.wait.aligned;
+    sub.u32 %r5, %r3, %r2;
+    mul.wide.u32 %rd4, %r5, 4;
+    add.s64 %rd5, %rd1, %rd4;
+    ld.global.u32 %r6, [%rd5 + 4];
+    ld.global.u32 %r7, [%rd5 + 8];
+    ld.global.u32 %r8, [%rd5 + 12];
+    mad.lo.u32 %r7, %r7, 10, %r6;
+    mad.lo.u32 %r7, %r8, 100, %r7;
+    @!%p3 st.global.u32 [%rd3 + 128], %r7;)",
+                  4, seed),
+              status::Success)
+        << seed << session.reportText();
+    auto got = session.read<uint32_t>(out, 64);
+    for (unsigned block = 0; block < 8; ++block)
+      ASSERT_EQ(got[32 + block], block % 4 ? 321u : 0u) << block;
+  }
+}
+
 TEST_F(ClusterMachine, GenericAddressesReachThePeers) {
   std::string body =
       replaced(exchange, "mapa.shared::cluster.u32 %r7, %r5, %r4;",

@@ -95,6 +95,22 @@ TEST(Instruction, Conversions) {
        [](U a, U, U) { return U(toInteger<int64_t>(std::nearbyint(F(a)))); }},
       {"cvt.rzi.u64.f64 d, a;", "le",
        [](U a, U, U) { return U(toInteger<uint64_t>(std::trunc(D(a)))); }},
+      {"cvt.rzi.u64.f32 d, a;", "lf",
+       [](U a, U, U) { return U(toInteger<uint64_t>(std::trunc(F(a)))); }},
+      {"cvt.rzi.s64.f16 d, a;", "lh",
+       [](U a, U, U) { return U(toInteger<int64_t>(std::trunc(H(a)))); }},
+      {"cvt.rzi.s64.f64 d, a;", "le",
+       [](U a, U, U) { return U(toInteger<int64_t>(std::trunc(D(a)))); }},
+      {"cvt.rzi.s32.f64 d, a;", "re",
+       [](U a, U, U) { return U(toInteger<int32_t>(std::trunc(D(a)), true)); }},
+      {"cvt.rzi.u32.f64 d, a;", "re",
+       [](U a, U, U) {
+         return U(toInteger<uint32_t>(std::trunc(D(a)), true));
+       }},
+      {"cvt.rzi.u16.f64 d, a;", "he",
+       [](U a, U, U) {
+         return U(toInteger<uint16_t>(std::trunc(D(a)), true));
+       }},
       {"cvt.rni.f32.f32 d, a;", "ff",
        [](U a, U, U) { return F(std::nearbyint(F(a))); }, "f32"},
       {"cvt.rmi.ftz.f32.f32 d, a;", "ff",

@@ -221,7 +221,8 @@ TEST_F(Fault, UndefinedRegisters) {
 }
 
 TEST_F(Fault, DivergentBarrier) {
-  EXPECT_EQ(run("setp.lt.u32 %p1, %r0, 7;\n@%p1 bra L;\nbar.sync 0;\nL:\n"),
+  EXPECT_EQ(run("setp.lt.u32 %p1, %r0, 7;\n@%p1 bra L;\nbar.sync 0;\nL:\n"
+                "bar.sync 0;\n"),
             status::LaunchFailed);
   EXPECT_THAT(report("divergent barrier").message,
               HasSubstr("25 of the warp's 32 threads"));

@@ -96,9 +96,13 @@ template <typename T> float rounded(int mode, T f) {
   return result;
 }
 
-template <typename T> T toInteger(double x) {
+/// cvt.T of a number from f32 or f16 or, `fromDouble`, from f64: what NaN
+/// becomes depends on both types (PTX ISA, "cvt").
+template <typename T> T toInteger(double x, bool fromDouble = false) {
   if (std::isnan(x))
-    return 0;
+    return fromDouble || sizeof(T) == 8
+               ? static_cast<T>(uint64_t(1) << (sizeof(T) * 8 - 1))
+               : T(0);
   if (x <= double(std::numeric_limits<T>::min()))
     return std::numeric_limits<T>::min();
   if (x >= double(std::numeric_limits<T>::max()))

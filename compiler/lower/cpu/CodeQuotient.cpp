@@ -34,7 +34,9 @@ void ElementBody::emitCodeQuotient(mlir::arith::DivFOp op) {
     Value *t = e.fma(rest, r, q);
     // Where q is no finite number the steps made it NaN.
     Value *number = b.CreateFCmpORD(t, t);
-    return {b.CreateSelect(number, t, q)};
+    t = b.CreateSelect(number, t, q);
+    // -0 gave +0; the sign of every other quotient is q's anyway.
+    return {b.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, t, q)};
   };
   bind(op.getResult(), {e.branch(inRange, fast, [&]() -> Emitter::Values {
          return {b.CreateFDiv(x, all)};

@@ -8,13 +8,14 @@
 // waits for those of its warp that have not exited, then the warp counts as
 // arrived, with all its 32 threads where a count is given (PTX ISA, "barrier").
 //
-// The aligned forms (`bar`, `barrier.*.aligned`) must be executed by the whole
-// warp at once; under a divergent branch they are a fault. Without a count they
-// are for all threads that have not exited, and all of them must reach the
-// same instruction: that is what __syncthreads promises, though hardware
-// happens to accept more. The others may be reached by the threads of a warp
-// one after the other, from different places and by different instructions: the
-// early ones are held (Warp::held) until the rest has come.
+// The aligned forms (`bar`, `barrier.*.aligned`) must be executed by all
+// threads of the warp that have not exited; those that never come to the same
+// one are a fault. Without a count they are for all threads that have not
+// exited, and all of them must reach the same instruction: that is what
+// __syncthreads promises, though hardware happens to accept more. The others
+// may be reached by the threads of a warp one after the other, from different
+// places and by different instructions: the early ones are held (Warp::held)
+// until the rest has come.
 //
 //===----------------------------------------------------------------------===//
 
@@ -65,8 +66,9 @@ uint32_t lanesThatAgree(Warp &warp, const Instr &instr, uint32_t lanes) {
   return same;
 }
 
-bool stop(Warp &warp, const Instr &instr, FaultKind kind, std::string what) {
-  warp.block->fault(&warp, &instr, kind, -1, what);
+bool stop(Warp &warp, const Instr &instr, FaultKind kind, std::string what,
+          const std::vector<std::string> &notes = {}) {
+  warp.block->fault(&warp, &instr, kind, -1, what, notes);
   warp.block->stopped = true;
   return false;
 }
@@ -181,7 +183,8 @@ void barrier(Warp &warp, const Instr &instr) {
                : fmt::format("only {} of the warp's {} threads reach the "
                              "barrier",
                              __builtin_popcount(warp.mask),
-                             __builtin_popcount(warp.alive)));
+                             __builtin_popcount(warp.alive)),
+         warp.whereTheOthersAre());
     return;
   }
   Meeting meeting = meetingOf(warp, instr, __builtin_ctz(warp.mask));
@@ -247,7 +250,8 @@ void wholeWarpOnly(Warp &warp, const Instr &instr, ExecFn action) {
        fmt::format("only {} of the warp's {} threads reach the cluster's "
                    "barrier",
                    __builtin_popcount(warp.mask),
-                   __builtin_popcount(warp.alive)));
+                   __builtin_popcount(warp.alive)),
+       warp.whereTheOthersAre());
 }
 
 void arriveWhole(Warp &warp, const Instr &instr) {
@@ -271,22 +275,18 @@ void decodeClusterBarrier(InstrBuilder &b) {
   b.instr.exec = action == 0 ? arriveWhole : waitWhole;
 }
 
+/// Everybody named is here, or at another bar.warp.sync of the same mask.
 void syncWarp(Warp &warp, const Instr &instr) {
-  int first = __builtin_ctz(warp.mask);
-  uint32_t members = warp.lanes<uint32_t>(instr.slots[0])[first];
-  // Lockstep: the warp is in step if the named lanes are here. Lanes that are
-  // on another path come when the masks join.
-  if (!(members >> first & 1))
-    warp.block->fault(
-        &warp, &instr, FaultKind::DivergentCollective, first,
-        fmt::format("the thread is not in the member mask {:#x}", members));
+  checkMembers(warp, instr, warp.metElsewhere);
+  warp.metElsewhere = 0;
 }
 
 void decodeBarrier(InstrBuilder &b) {
   if (b.take("warp")) {
     b.take("sync");
     b.expectOperands(1, 1);
-    b.source(0, 4);
+    b.instr.memberSlot = b.source(0, 4);
+    b.instr.meetsAnywhere = true;
     b.instr.undefRule = UndefRule::Require;
     b.instr.exec = syncWarp;
     return;
@@ -297,6 +297,8 @@ void decodeBarrier(InstrBuilder &b) {
   int action = b.takeOneOf({"sync", "arrive", "red"});
   if (b.take("aligned") || b.statement.name == "bar")
     b.instr.immediate |= isAligned;
+  // The other forms hold lanes by themselves.
+  b.instr.collective = b.instr.immediate & isAligned;
   if (action < 0)
     return b.refuse("one of .sync, .arrive and .red is needed");
   b.instr.flags = noReduction;

@@ -66,6 +66,14 @@ public:
     return reports.size() < maxReports &&
            seen.emplace(instruction, kind).second;
   }
+  /// The same the other way round: counts a fault only if it is no news.
+  bool isKnown(uint32_t instruction, FaultKind kind) {
+    bool told =
+        reports.size() >= maxReports || seen.count({instruction, kind}) != 0;
+    if (told)
+      isNew(instruction, kind);
+    return told;
+  }
   /// Describes the fault that isNew() was asked about last.
   void add(Diagnostic diagnostic, uint32_t instruction, FaultKind kind) {
     reports.push_back(std::move(diagnostic));

@@ -6,6 +6,7 @@
 
 #include "runtime/device/sim/Interpreter.h"
 #include "runtime/device/sim/AsyncEngine.h"
+#include "runtime/device/sim/Convergence.h"
 #include "runtime/device/sim/MatrixOps.h"
 
 #include <algorithm>
@@ -13,31 +14,6 @@
 
 using namespace quern;
 using namespace quern::sim;
-
-//===----------------------------------------------------------------------===//
-// Warps
-//===----------------------------------------------------------------------===//
-
-void Warp::regroup() {
-  uint32_t lowest = noInstr, running = alive & ~held;
-  mask = 0;
-  joinPc = noInstr;
-  if (!running) {
-    waiting = Wait::Barrier;
-    waitInstr = heldAt[__builtin_ctz(held)];
-    yielded = true;
-    return;
-  }
-  forActiveLanes(running,
-                 [&](int lane) { lowest = std::min(lowest, lanePc[lane]); });
-  forActiveLanes(running, [&](int lane) {
-    if (lanePc[lane] == lowest)
-      mask |= 1u << lane;
-    else
-      joinPc = std::min(joinPc, lanePc[lane]);
-  });
-  pc = lowest;
-}
 
 namespace {
 
@@ -99,8 +75,13 @@ void exitLanes(Warp &warp, const Instr &instr, uint32_t leaving) {
       break;
     }
   warp.alive &= ~leaving;
+  // Those that wait for the rest of their warp look again who is left.
+  warp.parked = 0;
+  Cluster &cluster = *block.cluster;
+  // Arrivals of threads that exit without waiting stand for nobody else.
+  if (warp.clusterArrived && warp.clusterPhase == cluster.phase)
+    cluster.arrivedThreads -= __builtin_popcount(leaving);
   block.launch->changed();
-  // Those that wait for the rest of their warp wait no longer.
   forActiveLanes(warp.held & ~warp.heldArrived, [&](int lane) {
     block.arriveHeld(warp, warp.heldBarrier[lane]);
   });
@@ -115,7 +96,7 @@ void exitLanes(Warp &warp, const Instr &instr, uint32_t leaving) {
       last &= other.done;
     if (last)
       exitBlock(block, instr);
-    block.cluster->completeBarrier();
+    cluster.completeBarrier();
     return;
   }
   warp.regroup();
@@ -174,6 +155,8 @@ uint32_t definedLanes(Warp &warp, const Instr &instr) {
 
 void reportUndefined(Warp &warp, const Instr &instr, uint32_t lanes,
                      const char *what) {
+  if (warp.block->isKnown(&instr, FaultKind::UninitializedRegister))
+    return;
   warp.block->fault(
       &warp, &instr, FaultKind::UninitializedRegister, __builtin_ctz(lanes),
       fmt::format("{} was never written in {} of {} lanes", what,
@@ -202,32 +185,10 @@ void checkPending(Warp &warp, const Instr &instr) {
 /// this many turns the lanes behind get one too.
 constexpr uint32_t turnsBeforeOthers = 64;
 
-void letOthersRun(Warp &warp) {
-  forActiveLanes(warp.mask, [&](int lane) { warp.lanePc[lane] = warp.pc; });
-  uint32_t runnable = warp.alive & ~warp.held;
-  uint32_t others = runnable & ~warp.mask;
-  if (!others)
-    return;
-  uint32_t lowest = noInstr;
-  forActiveLanes(
-      others, [&](int lane) { lowest = std::min(lowest, warp.lanePc[lane]); });
-  warp.mask = 0;
-  warp.joinPc = noInstr;
-  warp.pc = lowest;
-  forActiveLanes(runnable, [&](int lane) {
-    if (warp.lanePc[lane] == lowest)
-      warp.mask |= 1u << lane;
-    else if (warp.lanePc[lane] > lowest)
-      warp.joinPc = std::min(warp.joinPc, warp.lanePc[lane]);
-  });
-}
-
-/// Whether lanes that are not running have yet to come to this place.
-bool othersAreBehind(const Warp &warp) {
-  bool behind = false;
-  forActiveLanes(warp.alive & ~warp.mask & ~warp.held,
-                 [&](int lane) { behind |= warp.lanePc[lane] < warp.pc; });
-  return behind;
+/// The running lanes for which the guard holds.
+uint32_t guarded(Warp &warp, const Instr &instr) {
+  uint32_t guard = warp.predicate(instr.guard);
+  return warp.mask & (instr.guardNegated ? ~guard : guard);
 }
 
 } // namespace
@@ -249,25 +210,25 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
   for (uint32_t step = 0; step < quantum; ++step) {
     const Instr &instr = code[warp.pc];
     uint32_t active = warp.mask;
-    // Collectives wait for lanes that were overtaken.
-    if (instr.collective && active != warp.alive && othersAreBehind(warp)) {
-      forActiveLanes(active, [&](int lane) { warp.lanePc[lane] = warp.pc; });
-      warp.regroup();
-      ++block.executed;
-      continue;
+    if (instr.collective && (active != warp.alive || instr.guard)) {
+      uint32_t coming = instr.guard ? guarded(warp, instr) : active;
+      if (coming && coming != warp.alive && !meet(warp, instr, coming)) {
+        ++block.executed;
+        continue;
+      }
+      active = warp.mask;
     }
     ++counters.warpInstructions;
     ++counters.byClass[static_cast<size_t>(instr.instrClass)];
     counters.threadInstructions += __builtin_popcount(active);
     ++block.executed;
     if (instr.guard) {
-      uint32_t guard = warp.predicate(instr.guard);
       if (checks) {
         uint32_t unknown = active & ~warp.defined[instr.guard >> 6];
         if (unknown)
           reportUndefined(warp, instr, unknown, "the guard predicate");
       }
-      active &= instr.guardNegated ? ~guard : guard;
+      active = guarded(warp, instr);
     }
     if (instr.flow == Flow::Branch) {
       branchLanes(warp, instr, active);
@@ -295,10 +256,11 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
           instr.exec(warp, instr);
           const uint32_t *result =
               &kernel.slotPool[instr.usesBegin + instr.sourceCount];
-          for (unsigned i = 0; i < instr.resultCount; ++i) {
-            uint32_t &known = warp.defined[result[i] >> 6];
-            known = (known & ~active) | (defined & active);
-          }
+          if (instr.undefRule != UndefRule::Own)
+            for (unsigned i = 0; i < instr.resultCount; ++i) {
+              uint32_t &known = warp.defined[result[i] >> 6];
+              known = (known & ~active) | (defined & active);
+            }
           if (instr.writesWgmmaOperand)
             for (unsigned i = 0; i < instr.resultCount; ++i)
               warp.unfencedSlots[result[i] >> 6] = 1;

@@ -18,10 +18,10 @@
 // and are merged in order, so results do not depend on the number of threads.
 // Everything below a Launch is therefore single-threaded.
 //
-// A warp runs in lockstep under a mask. When a branch splits it, each lane's
-// next instruction is remembered and the lanes with the lowest one run first,
-// up to the lowest one of the others; there they join again. That meets at the
-// immediate post-dominator for all code a compiler lays out in order.
+// A warp runs in lockstep under a mask. When a branch splits it, the lanes with
+// the lowest next instruction run first, up to the lowest one of the others;
+// there they join again. Instructions that need several lanes wait for them,
+// wherever they are (Convergence.h).
 //
 // Waiting. An instruction that must wait sets Warp::waiting and returns; the
 // warp is not scheduled until whoever ends the wait sets it back to None. The
@@ -132,11 +132,16 @@ struct Warp {
   uint8_t heldBarrier[32] = {};
   const Instr *heldAt[32] = {};
   bool heldChanged = false; ///< Regroup before the next turn.
-  /// The latest failed poll: Launch::progress then, how many in a row without
-  /// any progress, where and what for.
+  /// Lanes that wait at a collective (lanePc) for others of the warp.
+  uint32_t parked = 0;
+  uint32_t forced = 0; ///< Of the running ones: execute it as they are.
+  /// At bar.warp.sync: lanes that came to another one with the same mask.
+  uint32_t metElsewhere = 0;
   bool clusterArrived = false;  ///< At barrier.cluster, but has not waited.
   bool clusterAcquires = false; ///< The wait it is in acquires.
   uint64_t clusterPhase = 0;    ///< The phase it arrived in.
+  /// The latest failed poll: Launch::progress then, how many in a row without
+  /// any progress, where and what for.
   uint64_t pollProgress = ~uint64_t(0);
   uint32_t idlePolls = 0;
   uint64_t pollSeen = 0;
@@ -176,8 +181,17 @@ struct Warp {
     uint32_t &old = predicate(slot);
     old = (old & ~mask) | (value & mask);
   }
+  /// UndefRule::Own: whether the running lanes' result is defined.
+  void setDefined(uint32_t slot, uint32_t value) {
+    uint32_t &old = defined[slot >> 6];
+    old = (old & ~mask) | (value & mask);
+  }
   /// Puts the lanes with the lowest pc in charge; waits if all are held.
   void regroup();
+  /// Those lanes of `among` that hold the same 32-bit value as the first.
+  uint32_t lanesThatAgree(uint32_t slot, uint32_t among);
+  /// Notes for a report that lanes are missing: where others wait.
+  std::vector<std::string> whereTheOthersAre() const;
 };
 
 struct Barrier {
@@ -211,6 +225,7 @@ struct Block {
   bool stopped = false; ///< After a fault no sense can be made of.
   bool exited = false;  ///< All its threads have.
   uint64_t executed = 0;
+  uint64_t faultCount = 0;
   uint32_t asyncAgent = 0; ///< Asynchronous operations begun.
   uint32_t asyncTime[warpAgents] = {};
   /// For each instruction, the allocation it touched last.
@@ -221,6 +236,9 @@ struct Block {
   bool fault(const Warp *warp, const Instr *instr, FaultKind kind, int lane,
              const std::string &what,
              const std::vector<std::string> &notes = {});
+  /// Counts a fault that need not be described, because it was told before;
+  /// false: fault() is to be called. Saves formatting.
+  bool isKnown(const Instr *instr, FaultKind kind);
   /// Ends the barrier if all expected threads have come.
   void completeBarrier(Barrier &barrier);
   /// Counts a warp whose threads came to barrier `id` one by one, if all that
@@ -323,6 +341,10 @@ inline void writePredicate(Warp &warp, uint32_t slot, F f) {
     bits |= uint32_t(f(lane) ? 1 : 0) << lane;
   warp.setPredicate(slot, bits);
 }
+
+/// Reports lanes named by Instr::memberSlot that are neither here with the same
+/// mask nor among `elsewhere`, and lanes that do not name themselves.
+void checkMembers(Warp &warp, const Instr &instr, uint32_t elsewhere = 0);
 
 template <typename F> inline void forActiveLanes(uint32_t mask, F f) {
   for (uint32_t rest = mask; rest; rest &= rest - 1)

@@ -84,6 +84,8 @@ void reportGlobal(Warp &warp, const Instr &instr, int lane, uint64_t address,
                   uint32_t bytes, Access access, const Allocation *near) {
   FaultKind kind =
       near && near->freed ? FaultKind::FreedMemory : FaultKind::OutOfBounds;
+  if (warp.block->isKnown(&instr, kind))
+    return;
   std::string where =
       near ? fmt::format("at offset {} of {} ({} bytes)",
                          static_cast<int64_t>(address - near->base), near->name,
@@ -270,6 +272,8 @@ SharedAccess::SharedAccess(Warp &warp, const Instr &instr, Kind kind)
 }
 
 bool SharedAccess::outOfBounds(int lane, uint64_t offset, uint32_t bytes) {
+  if (warp.block->isKnown(&instr, FaultKind::OutOfBounds))
+    return false;
   const char *what = cursor.access.kind == Kind::Read ? "read" : "write";
   warp.block->fault(&warp, &instr, FaultKind::OutOfBounds, lane,
                     fmt::format("shared {} of {} bytes at offset {}; the block "
@@ -302,6 +306,8 @@ bool sim::checkGlobal(Warp &warp, const Instr &instr, int lane,
     return false;
   }
   if (allocation->readOnly && access != Access::Read) {
+    if (warp.block->isKnown(&instr, FaultKind::ReadOnlyWrite))
+      return false;
     warp.block->fault(&warp, &instr, FaultKind::ReadOnlyWrite, lane,
                       fmt::format("write of {} bytes at offset {} of {}, which "
                                   "is read-only",
@@ -310,6 +316,8 @@ bool sim::checkGlobal(Warp &warp, const Instr &instr, int lane,
     return false;
   }
   if (alignment && address % alignment) {
+    if (warp.block->isKnown(&instr, FaultKind::Misaligned))
+      return false;
     warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
                       fmt::format("global {} at offset {} of {} needs an "
                                   "address that is a multiple of {}",
@@ -359,10 +367,11 @@ uint32_t resolveShared(Warp &warp, const Instr &instr,
   forActiveLanes(lanes, [&](int lane) {
     uint64_t offset = addresses.value[lane];
     if (offset % alignment) {
-      block.fault(&warp, &instr, FaultKind::Misaligned, lane,
-                  fmt::format("shared {} at offset {} needs a multiple of {}",
-                              verb(access), static_cast<int64_t>(offset),
-                              alignment));
+      if (!block.isKnown(&instr, FaultKind::Misaligned))
+        block.fault(&warp, &instr, FaultKind::Misaligned, lane,
+                    fmt::format("shared {} at offset {} needs a multiple of {}",
+                                verb(access), static_cast<int64_t>(offset),
+                                alignment));
       return;
     }
     bool inBounds =
@@ -437,17 +446,20 @@ uint32_t resolveFrame(Warp &warp, const Instr &instr,
   forActiveLanes(lanes, [&](int lane) {
     uint64_t offset = addresses.value[lane];
     if (offset > size || bytes > size - offset) {
-      warp.block->fault(
-          &warp, &instr, FaultKind::OutOfBounds, lane,
-          fmt::format("{} access of {} bytes at offset {}; there are {} bytes",
-                      what, bytes, static_cast<int64_t>(offset), size));
+      if (!warp.block->isKnown(&instr, FaultKind::OutOfBounds))
+        warp.block->fault(
+            &warp, &instr, FaultKind::OutOfBounds, lane,
+            fmt::format(
+                "{} access of {} bytes at offset {}; there are {} bytes", what,
+                bytes, static_cast<int64_t>(offset), size));
       return;
     }
     if (offset % alignment) {
-      warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
-                        fmt::format("{} access at offset {} needs a multiple "
-                                    "of {}",
-                                    what, offset, alignment));
+      if (!warp.block->isKnown(&instr, FaultKind::Misaligned))
+        warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
+                          fmt::format("{} access at offset {} needs a multiple "
+                                      "of {}",
+                                      what, offset, alignment));
       return;
     }
     pointers[lane] = base + stride * static_cast<uint64_t>(lane) + offset;

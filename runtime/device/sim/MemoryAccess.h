@@ -93,6 +93,8 @@ std::string placeOf(const Kernel &kernel, uint32_t instruction);
 std::string blockName(const Launch &launch, uint32_t linear);
 /// "offset 16 of x"
 std::string describeGlobal(Launch &launch, uint64_t address);
+/// The same, or "shared offset 16", of a pointer that resolve() gave.
+std::string describeHost(Warp &warp, const std::byte *pointer);
 
 /// A hash of the lanes' addresses and of what is there, to recognise polling.
 uint64_t hashOfPlaces(uint32_t lanes, std::byte *const (&pointers)[32],

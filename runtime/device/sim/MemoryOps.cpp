@@ -49,6 +49,54 @@ template <typename T, typename R> void load(Warp &warp, const Instr &instr) {
   }
 }
 
+/// Lanes of one plain store that give a place different values: which of them
+/// remains is not defined. An access is aligned to its size, so that places
+/// are the same or do not overlap.
+template <typename T, typename R>
+void checkConflicts(Warp &warp, const Instr &instr, uint32_t lanes,
+                    std::byte *const (&pointers)[32]) {
+  uint32_t count = instr.vectorCount;
+  uintptr_t bytes = count * sizeof(T);
+  auto place = [&](int lane) {
+    return reinterpret_cast<uintptr_t>(pointers[lane]) / bytes;
+  };
+  // Mostly ascending.
+  uintptr_t latest = 0;
+  bool ascends = true;
+  forActiveLanes(lanes, [&](int lane) {
+    ascends &= place(lane) > latest;
+    latest = place(lane);
+  });
+  if (ascends)
+    return;
+  // Lanes that came first at their places, plus one, hashed by the place.
+  uint8_t first[64] = {};
+  const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
+  forActiveLanes(lanes, [&](int lane) {
+    uintptr_t mine = place(lane);
+    uintptr_t at = mine % 64;
+    while (first[at] && place(first[at] - 1) != mine)
+      at = (at + 1) % 64;
+    if (!first[at]) {
+      first[at] = static_cast<uint8_t>(lane + 1);
+      return;
+    }
+    int other = first[at] - 1;
+    bool same = true;
+    for (uint32_t i = 0; i < count; ++i) {
+      const R *source = warp.lanes<R>(slots[i]);
+      same &= static_cast<T>(source[lane]) == static_cast<T>(source[other]);
+    }
+    if (same || warp.block->isKnown(&instr, FaultKind::Race))
+      return;
+    warp.block->fault(
+        &warp, &instr, FaultKind::Race, lane,
+        fmt::format("lanes {} and {} of the warp write different values to {}; "
+                    "which of them stays is not defined",
+                    other, lane, describeHost(warp, pointers[lane])));
+  });
+}
+
 template <typename T, typename R> void store(Warp &warp, const Instr &instr) {
   LaneAddresses addresses = computeAddresses(warp, instr.address);
   std::byte *pointers[32];
@@ -56,6 +104,8 @@ template <typename T, typename R> void store(Warp &warp, const Instr &instr) {
   uint32_t bytes = count * static_cast<uint32_t>(sizeof(T));
   uint32_t good = resolve(warp, instr, instr.space, addresses, bytes, bytes,
                           Access::Write, pointers);
+  if (instr.order == Order::Weak && warp.block->launch->options.checks)
+    checkConflicts<T, R>(warp, instr, good, pointers);
   const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
   for (uint32_t i = 0; i < count; ++i) {
     const R *source = warp.lanes<R>(slots[i]);
@@ -192,8 +242,7 @@ void decodeAccess(InstrBuilder &b, bool isLoad) {
                                 : pickStore<uint16_t>(type);
   // Stores of undefined values are faults only where others can see them;
   // compilers spill undefined registers to local memory.
-  bool addressOnly = isLoad || b.instr.space == AddressSpace::Local;
-  if (!addressOnly || isLoad)
+  if (isLoad || b.instr.space != AddressSpace::Local)
     b.instr.undefRule = UndefRule::Require;
 }
 

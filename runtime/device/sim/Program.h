@@ -62,6 +62,7 @@ enum class UndefRule : uint8_t {
   Propagate, ///< Results are defined where all sources are.
   Select,    ///< selp: as the chosen source.
   Require,   ///< An undefined source is a fault.
+  Own,       ///< The instruction says itself which results are defined.
 };
 
 /// `Shared` is the block's own shared memory (shared::cta), `SharedCluster`
@@ -103,7 +104,11 @@ struct Instr {
   ExecFn exec = nullptr;
   uint32_t guard = 0;
   bool guardNegated = false;
-  bool collective = false; ///< Needs other lanes of the warp.
+  /// Needs other lanes of the warp (Convergence.h): those that the register
+  /// memberSlot names, or all if it is 0; perhaps at other places.
+  bool collective = false;
+  bool meetsAnywhere = false; ///< bar.warp.sync
+  uint32_t memberSlot = 0;
   Flow flow = Flow::Next;
   InstrClass instrClass = InstrClass::Move;
   UndefRule undefRule = UndefRule::Propagate;

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/AsyncProxy.h"
 #include "runtime/device/sim/MemoryAccess.h"
 
 #include <fmt/format.h>
@@ -69,11 +70,21 @@ std::string sim::blockName(const Launch &launch, uint32_t linear) {
                      linear / grid[0] % grid[1], linear / grid[0] / grid[1]);
 }
 
+bool Block::isKnown(const Instr *instr, FaultKind kind) {
+  uint32_t at =
+      instr ? static_cast<uint32_t>(instr - kernel->code.data()) : noInstr;
+  if (!launch->faults.isKnown(at, kind))
+    return false;
+  ++faultCount;
+  return true;
+}
+
 bool Block::fault(const Warp *warp, const Instr *instr, FaultKind kind,
                   int lane, const std::string &what,
                   const std::vector<std::string> &notes) {
   uint32_t at =
       instr ? static_cast<uint32_t>(instr - kernel->code.data()) : noInstr;
+  ++faultCount;
   if (!launch->faults.isNew(at, kind))
     return false;
   Diagnostic report =
@@ -130,6 +141,8 @@ void sim::reportFinding(Warp &warp, const Instr &instr, int lane,
                         const AccessHistory::Finding &finding,
                         AccessHistory::Kind kind, const std::string &place) {
   Block &block = *warp.block;
+  if (block.isKnown(&instr, finding.kind))
+    return;
   const char *what = kind == AccessHistory::Kind::Read     ? "read"
                      : kind == AccessHistory::Kind::Atomic ? "atomic access"
                                                            : "write";
@@ -191,4 +204,14 @@ std::string sim::describeGlobal(Launch &launch, uint64_t address) {
   const Allocation *near = launch.memory->find(address);
   return near ? fmt::format("offset {} of {}", address - near->base, near->name)
               : fmt::format("address {:#x}", address);
+}
+
+std::string sim::describeHost(Warp &warp, const std::byte *pointer) {
+  for (Block *block : warp.block->cluster->blocks)
+    if (pointer >= block->shared &&
+        pointer < block->shared + block->sharedBytes)
+      return describe(warp,
+                      {block, static_cast<uint32_t>(pointer - block->shared)});
+  return describeGlobal(*warp.block->launch,
+                        reinterpret_cast<uint64_t>(pointer));
 }

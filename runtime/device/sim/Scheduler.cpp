@@ -34,7 +34,7 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
   block.mbarriers.clear();
   block.asyncAgent = 0;
   std::fill_n(block.asyncTime, warpAgents, 0);
-  block.executed = 0;
+  block.executed = block.faultCount = 0;
   uint32_t threads = launch.block[0] * launch.block[1] * launch.block[2];
   uint32_t warps = (threads + 31) / 32;
   block.sharedBytes = kernel.dynamicSharedOffset + launch.dynamicSharedBytes;
@@ -79,6 +79,8 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.waiting = Wait::None;
     warp.yielded = warp.done = warp.heldChanged = false;
     warp.held = warp.heldArrived = 0;
+    warp.parked = warp.forced = warp.metElsewhere = 0;
+    warp.clusterArrived = false;
     warp.idlePolls = 0;
     warp.pollProgress = ~uint64_t(0);
     warp.clock = Clock(block.linear);

@@ -4,8 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The threads named by the member mask must execute the instruction together:
-// a named thread that has not exited and is on another path is a fault.
+// A group is the threads that name the same member mask: each carries out an
+// instruction of its own. Threads that a mask names have waited for each other
+// (Convergence.h); one that has not exited and does not come is a fault, as is
+// one that comes with another mask.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,36 +17,76 @@
 #include <bit>
 #include <cmath>
 #include <fmt/format.h>
+#include <span>
 
 using namespace quern;
 using namespace quern::sim;
 
+void sim::checkMembers(Warp &warp, const Instr &instr, uint32_t elsewhere) {
+  const uint32_t *members = warp.lanes<uint32_t>(instr.memberSlot);
+  Block &block = *warp.block;
+  for (uint32_t rest = warp.mask; rest;) {
+    uint32_t group = warp.lanesThatAgree(instr.memberSlot, rest);
+    uint32_t named = members[__builtin_ctz(rest)];
+    rest &= ~group;
+    uint32_t here = group | elsewhere;
+    uint32_t strangers = group & ~named, missing = named & warp.alive & ~here;
+    if (!strangers && !missing)
+      continue;
+    if (block.isKnown(&instr, FaultKind::DivergentCollective))
+      continue;
+    std::string what;
+    if (strangers)
+      what = fmt::format("the thread is not in its member mask {:#x}", named);
+    else if (uint32_t others = missing & warp.mask)
+      what = fmt::format("the member mask is {:#x}, but threads {:#x} in it "
+                         "come with another mask",
+                         named, others);
+    else
+      what = fmt::format("the member mask is {:#x} but only threads {:#x} of "
+                         "the warp are here",
+                         named, here);
+    block.fault(&warp, &instr, FaultKind::DivergentCollective,
+                __builtin_ctz(strangers ? strangers : group), what,
+                warp.whereTheOthersAre());
+  }
+}
+
 namespace {
 
-void checkMembers(Warp &warp, const Instr &instr, uint32_t slot) {
-  const uint32_t *members = warp.lanes<uint32_t>(slot);
-  forActiveLanes(warp.mask, [&](int lane) {
-    uint32_t expected = members[lane] & warp.alive;
-    bool self = members[lane] >> lane & 1;
-    if (self && (expected & ~warp.mask) == 0)
-      return;
-    warp.block->fault(
-        &warp, &instr, FaultKind::DivergentCollective, lane,
-        self ? fmt::format("the member mask is {:#x} but only threads {:#x} "
-                           "of the warp are here",
-                           members[lane], warp.mask)
-             : fmt::format("the thread is not in its member mask {:#x}",
-                           members[lane]));
+/// Calls f(group, members) for the running lanes of each member mask.
+template <typename F> void forGroups(Warp &warp, const Instr &instr, F f) {
+  const uint32_t *named = warp.lanes<uint32_t>(instr.memberSlot);
+  for (uint32_t rest = warp.mask; rest;) {
+    uint32_t group = warp.lanesThatAgree(instr.memberSlot, rest);
+    f(group, named[__builtin_ctz(rest)]);
+    rest &= ~group;
+  }
+}
+
+/// The same for an instruction whose lanes of a group get one result: calls
+/// f(lanes that take part) for it.
+template <typename T, typename F>
+void writeGroups(Warp &warp, const Instr &instr, uint32_t slot, F f) {
+  T *result = warp.lanes<T>(slot);
+  forGroups(warp, instr, [&](uint32_t group, uint32_t members) {
+    T value = f(group & members ? group & members : group);
+    forActiveLanes(group, [&](int lane) { result[lane] = value; });
   });
 }
 
 /// slots: d, p, a, b, c, member mask. flags: 0 up, 1 down, 2 bfly, 3 idx.
 void shuffle(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[5]);
+  checkMembers(warp, instr);
   uint32_t source[32], by[32], clamp[32];
   std::memcpy(source, warp.lanes<uint32_t>(instr.slots[2]), sizeof(source));
   std::memcpy(by, warp.lanes<uint32_t>(instr.slots[3]), sizeof(by));
   std::memcpy(clamp, warp.lanes<uint32_t>(instr.slots[4]), sizeof(clamp));
+  // A result is defined where the value read and what says which one are.
+  const uint32_t *defined = warp.defined.data();
+  uint32_t known = defined[instr.slots[3] >> 6] & defined[instr.slots[4] >> 6] &
+                   defined[instr.slots[5] >> 6];
+  uint32_t given = defined[instr.slots[2] >> 6], received = 0;
   uint32_t inRange = 0;
   uint32_t *result =
       instr.slots[0] ? warp.lanes<uint32_t>(instr.slots[0]) : nullptr;
@@ -76,15 +118,21 @@ void shuffle(Warp &warp, const Instr &instr) {
     }
     if (!valid)
       from = lane;
-    else if (!(warp.mask >> from & 1))
+    else if (!(warp.mask >> from & 1) &&
+             !warp.block->isKnown(&instr, FaultKind::DivergentCollective))
       warp.block->fault(&warp, &instr, FaultKind::DivergentCollective, lane,
                         fmt::format("the value of thread {} of the warp is "
                                     "read, which is not here",
                                     from));
     if (result)
       result[lane] = source[from];
+    received |= (given >> from & 1) << lane;
     inRange |= uint32_t(valid) << lane;
   });
+  if (instr.slots[0])
+    warp.setDefined(instr.slots[0], known & received);
+  if (instr.slots[1])
+    warp.setDefined(instr.slots[1], known);
   if (instr.slots[1])
     warp.setPredicate(instr.slots[1], inRange);
 }
@@ -92,25 +140,21 @@ void shuffle(Warp &warp, const Instr &instr) {
 /// slots: d, p, member mask. flags: 0 all, 1 any, 2 uni, 3 ballot; bit 2
 /// negates the predicate.
 void vote(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[2]);
+  checkMembers(warp, instr);
   uint32_t bits = warp.predicate(instr.slots[1]);
   if (instr.flags & 4)
     bits = ~bits;
-  uint32_t members =
-      warp.lanes<uint32_t>(instr.slots[2])[__builtin_ctz(warp.mask)] &
-      warp.mask;
-  bits &= members;
-  switch (instr.flags & 3) {
-  case 0:
-    return warp.setPredicate(instr.slots[0], bits == members ? ~0u : 0u);
-  case 1:
-    return warp.setPredicate(instr.slots[0], bits ? ~0u : 0u);
-  case 2:
-    return warp.setPredicate(instr.slots[0],
-                             bits == members || !bits ? ~0u : 0u);
-  default:
-    writeLanes<uint32_t>(warp, instr.slots[0], [=](int) { return bits; });
-  }
+  if ((instr.flags & 3) == 3)
+    return writeGroups<uint32_t>(warp, instr, instr.slots[0],
+                                 [=](uint32_t lanes) { return bits & lanes; });
+  uint32_t result = 0;
+  forGroups(warp, instr, [&](uint32_t group, uint32_t members) {
+    uint32_t lanes = group & members ? group & members : group;
+    bool all = (bits & lanes) == lanes, any = bits & lanes;
+    bool holds[] = {all, any, all || !any};
+    result |= holds[instr.flags & 3] ? group : 0;
+  });
+  warp.setPredicate(instr.slots[0], result);
 }
 
 void activeMask(Warp &warp, const Instr &instr) {
@@ -120,97 +164,106 @@ void activeMask(Warp &warp, const Instr &instr) {
 
 /// slots: d, p (match.all), a, member mask.
 template <typename T, bool all> void match(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[3]);
+  checkMembers(warp, instr);
   T values[32];
   std::memcpy(values, warp.lanes<T>(instr.slots[2]), sizeof(values));
   uint32_t agree = 0;
-  uint32_t mask = warp.mask;
-  uint32_t *result = warp.lanes<uint32_t>(instr.slots[0]);
-  forActiveLanes(mask, [&](int lane) {
-    uint32_t equal = 0;
-    forActiveLanes(mask, [&](int other) {
-      equal |= uint32_t(values[other] == values[lane]) << other;
+  uint32_t unused[32];
+  uint32_t *result =
+      instr.slots[0] ? warp.lanes<uint32_t>(instr.slots[0]) : unused;
+  // A mask register may be the result's.
+  uint32_t groups[32];
+  unsigned count = 0;
+  forGroups(warp, instr,
+            [&](uint32_t group, uint32_t) { groups[count++] = group; });
+  for (uint32_t group : std::span(groups, count))
+    forActiveLanes(group, [&](int lane) {
+      uint32_t equal = 0;
+      forActiveLanes(group, [&](int other) {
+        equal |= uint32_t(values[other] == values[lane]) << other;
+      });
+      if (all) {
+        if (equal == group)
+          agree |= 1u << lane;
+        else
+          equal = 0;
+      }
+      result[lane] = equal;
     });
-    if (all) {
-      if (equal == mask)
-        agree |= 1u << lane;
-      else
-        equal = 0;
-    }
-    result[lane] = equal;
-  });
   if (all && instr.slots[1])
     warp.setPredicate(instr.slots[1], agree);
 }
 
 enum class Redux : uint8_t { Add, Min, Max, And, Or, Xor };
 
+template <typename T> T combine(Redux op, T a, T b) {
+  switch (op) {
+  case Redux::Add:
+    return static_cast<T>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+  case Redux::Min:
+    return b < a ? b : a;
+  case Redux::Max:
+    return b > a ? b : a;
+  case Redux::And:
+    return a & b;
+  case Redux::Or:
+    return a | b;
+  case Redux::Xor:
+    return a ^ b;
+  }
+  return a;
+}
+
 /// slots: d, a, member mask.
 template <typename T> void reduce(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[2]);
-  const T *values = warp.lanes<T>(instr.slots[1]);
-  bool first = true;
-  T total = 0;
-  forActiveLanes(warp.mask, [&](int lane) {
-    T value = values[lane];
-    if (first) {
-      total = value;
-      first = false;
-      return;
-    }
-    switch (static_cast<Redux>(instr.flags)) {
-    case Redux::Add:
-      total = static_cast<T>(static_cast<uint32_t>(total) +
-                             static_cast<uint32_t>(value));
-      break;
-    case Redux::Min:
-      total = value < total ? value : total;
-      break;
-    case Redux::Max:
-      total = value > total ? value : total;
-      break;
-    case Redux::And:
-      total &= value;
-      break;
-    case Redux::Or:
-      total |= value;
-      break;
-    case Redux::Xor:
-      total ^= value;
-      break;
-    }
+  checkMembers(warp, instr);
+  T values[32];
+  std::memcpy(values, warp.lanes<T>(instr.slots[1]), sizeof(values));
+  writeGroups<T>(warp, instr, instr.slots[0], [&](uint32_t lanes) {
+    T total = values[__builtin_ctz(lanes)];
+    forActiveLanes(lanes & (lanes - 1), [&](int lane) {
+      total = combine(static_cast<Redux>(instr.flags), total, values[lane]);
+    });
+    return total;
   });
-  writeLanes<T>(warp, instr.slots[0], [=](int) { return total; });
 }
 
 /// slots: d, a, member mask. flags: 1 max; 2 .abs; 4 .NaN.
 void reduceFloats(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[2]);
-  const float *values = warp.lanes<float>(instr.slots[1]);
+  checkMembers(warp, instr);
+  float values[32];
+  std::memcpy(values, warp.lanes<float>(instr.slots[1]), sizeof(values));
   bool isMax = instr.flags & 1;
-  float total = NAN;
-  bool sawNaN = false;
-  forActiveLanes(warp.mask, [&](int lane) {
-    float value = instr.flags & 2 ? std::fabs(values[lane]) : values[lane];
-    if (value != value) {
-      sawNaN = true;
-    } else if (total != total || (isMax ? value > total : value < total) ||
-               (value == total && std::signbit(value) != isMax)) {
-      total = value;
-    }
+  writeGroups<float>(warp, instr, instr.slots[0], [&](uint32_t lanes) {
+    float total = NAN;
+    bool sawNaN = false;
+    forActiveLanes(lanes, [&](int lane) {
+      float value = instr.flags & 2 ? std::fabs(values[lane]) : values[lane];
+      if (value != value)
+        sawNaN = true;
+      else if (total != total || (isMax ? value > total : value < total) ||
+               (value == total && std::signbit(value) != isMax))
+        total = value;
+    });
+    if (total != total || (sawNaN && (instr.flags & 4)))
+      return std::bit_cast<float>(0x7fffffffu);
+    return total;
   });
-  if (total != total || (sawNaN && (instr.flags & 4)))
-    total = std::bit_cast<float>(0x7fffffffu);
-  writeLanes<float>(warp, instr.slots[0], [=](int) { return total; });
 }
 
-/// slots: d, p, member mask: the lowest member is elected.
+/// slots: d, p, member mask: one of each group is elected.
 void elect(Warp &warp, const Instr &instr) {
-  checkMembers(warp, instr, instr.slots[2]);
-  uint32_t leader = static_cast<uint32_t>(__builtin_ctz(warp.mask));
+  checkMembers(warp, instr);
+  uint32_t leaders = 0;
+  forGroups(warp, instr, [&](uint32_t group, uint32_t members) {
+    uint32_t lanes = group & members ? group & members : group;
+    leaders |= lanes & -lanes;
+  });
   if (instr.slots[0])
-    writeLanes<uint32_t>(warp, instr.slots[0], [=](int) { return leader; });
-  warp.setPredicate(instr.slots[1], 1u << leader);
+    writeGroups<uint32_t>(warp, instr, instr.slots[0], [](uint32_t lanes) {
+      return static_cast<uint32_t>(__builtin_ctz(lanes));
+    });
+  warp.setPredicate(instr.slots[1], leaders);
 }
 
 /// Binds `d|p` or `d`; always two results.
@@ -235,8 +288,10 @@ void decodeShfl(InstrBuilder &b) {
   if (!sync || mode < 0 || type.bytes != 4)
     return b.refuse("shfl.sync.{up,down,bfly,idx}.b32 is expected");
   bindPair(b);
-  for (size_t i = 1; i < 5; ++i)
+  for (size_t i = 1; i < 4; ++i)
     b.source(i, 4);
+  b.instr.memberSlot = b.source(4, 4);
+  b.instr.undefRule = UndefRule::Own;
   b.instr.flags = static_cast<uint8_t>(mode);
   b.instr.exec = shuffle;
 }
@@ -254,7 +309,7 @@ void decodeVote(InstrBuilder &b) {
   else
     b.predicateResult(b.operand(0));
   b.predicateSource(b.operand(1), negated);
-  b.source(2, 4);
+  b.instr.memberSlot = b.source(2, 4);
   b.instr.flags = static_cast<uint8_t>(mode | (negated ? 4 : 0));
   b.instr.exec = vote;
 }
@@ -263,6 +318,7 @@ void decodeActiveMask(InstrBuilder &b) {
   b.type();
   b.expectOperands(1, 1);
   b.result(0, 4);
+  b.instr.collective = false; // Whoever happens to be here.
   b.instr.exec = activeMask;
 }
 
@@ -275,7 +331,7 @@ void decodeMatch(InstrBuilder &b) {
     return b.refuse("match.{any,all}.sync.{b32,b64} is expected");
   bindPair(b);
   b.source(1, type.bytes);
-  b.source(2, 4);
+  b.instr.memberSlot = b.source(2, 4);
   if (mode == 1)
     b.instr.exec =
         type.bytes == 8 ? match<uint64_t, true> : match<uint32_t, true>;
@@ -295,7 +351,7 @@ void decodeRedux(InstrBuilder &b) {
                      "redux.sync of f32");
     b.result(0, 4);
     b.source(1, 4);
-    b.source(2, 4);
+    b.instr.memberSlot = b.source(2, 4);
     b.instr.flags =
         static_cast<uint8_t>((op == 2) | (absolute ? 2 : 0) | (nan ? 4 : 0));
     b.instr.exec = reduceFloats;
@@ -307,7 +363,7 @@ void decodeRedux(InstrBuilder &b) {
     return b.refuse("redux.sync on 32-bit integers is expected");
   b.result(0, 4);
   b.source(1, 4);
-  b.source(2, 4);
+  b.instr.memberSlot = b.source(2, 4);
   b.instr.flags = static_cast<uint8_t>(op);
   b.instr.exec = type.isSigned() ? reduce<int32_t> : reduce<uint32_t>;
 }
@@ -317,7 +373,7 @@ void decodeElect(InstrBuilder &b) {
   bool sync = b.take("sync");
   b.expectOperands(2, 2);
   bindPair(b);
-  b.source(1, 4);
+  b.instr.memberSlot = b.source(1, 4);
   if (!sync || !b.instr.slots[1])
     return b.refuse("elect.sync d|p, membermask is expected");
   b.instr.exec = elect;

@@ -5,7 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // PTX ISA: "cvt", "cvt.pack". Of two sources the first goes to the upper half.
-// To integers, numbers out of range go to the nearest end and NaN to 0; to f16
+// To integers, numbers out of range go to the nearest end, and NaN to 0 unless
+// the source is f64 or the result has 64 bits: then to the result's highest bit
+// alone. To f16
 // and bf16 NaN becomes 0x7fff, to fp8 0x7f; fp6 and fp4 have no NaN and take
 // their largest number.
 //
@@ -15,6 +17,9 @@
 #include "tests/conformance/Rows.h"
 
 #include <algorithm>
+#include <bit>
+#include <limits>
+#include <type_traits>
 
 using namespace quern;
 using namespace quern::conformance;
@@ -135,6 +140,53 @@ Case integers() {
                  (static_cast<U>(clampS(b, -32768, 32767)) & 0xffff);
         }}},
       specials);
+}
+
+template <typename T> uint64_t toWide(double value, Round round, bool isF64) {
+  using Limits = std::numeric_limits<T>;
+  T result;
+  if (std::isnan(value))
+    result = isF64 || sizeof(T) == 8
+                 ? static_cast<T>(uint64_t(1) << (8 * sizeof(T) - 1))
+                 : T(0);
+  else if (value = whole(value, round); value < double(Limits::min()))
+    result = Limits::min();
+  else if (value > double(Limits::max()) || value >= 0x1p64 ||
+           (std::is_signed_v<T> && value >= -double(Limits::min())))
+    result = Limits::max();
+  else
+    result = static_cast<T>(value);
+  return static_cast<uint64_t>(result);
+}
+
+Case wideIntegers() {
+  auto f64 = [](U low, U high) {
+    return std::bit_cast<double>(uint64_t(high) << 32 | low);
+  };
+  constexpr Round even = Round::Even, zero = Round::Zero;
+  Words words = specials;
+  // Upper halves of NaN, infinities and the ends of the integers as f64.
+  words.insert(words.end(),
+               {0x7ff80000, 0xfff80001, 0x7ff00000, 0xfff00000, 0x43e00000,
+                0xc3e00000, 0x43f00000, 0x41e00000, 0xc1e00000, 0x41efffff,
+                0x40dfffc0, 0xc0e00000, 0x3fe00000, 0xbff80000});
+  return rowsCase<uint64_t>(
+      "cvt to integers of 64 bits and from f64", "convert", "convert_wide",
+      {{"rzi.s64.f32",
+        [](U a, U, U) { return toWide<int64_t>(f(a), zero, false); }},
+       {"rzi.u64.f32",
+        [](U a, U, U) { return toWide<uint64_t>(f(a), zero, false); }},
+       {"rni.s64.f64",
+        [=](U a, U b, U) { return toWide<int64_t>(f64(a, b), even, true); }},
+       {"rzi.u64.f64",
+        [=](U a, U b, U) { return toWide<uint64_t>(f64(a, b), zero, true); }},
+       {"rzi.s32.f64",
+        [=](U a, U b, U) { return toWide<int32_t>(f64(a, b), zero, true); }},
+       {"rzi.u32.f64",
+        [=](U a, U b, U) { return toWide<uint32_t>(f64(a, b), zero, true); }},
+       {"rzi.s16.f64",
+        [=](U a, U b, U) { return toWide<int16_t>(f64(a, b), zero, true); }}},
+      std::move(words));
 }
 
 /// Both sources into a pair of the format.
@@ -287,5 +339,5 @@ Case fp4() {
 } // namespace
 
 std::vector<Case> conformance::convertCases() {
-  return {integers(), halves(), fp8(), fp4()};
+  return {integers(), wideIntegers(), halves(), fp8(), fp4()};
 }

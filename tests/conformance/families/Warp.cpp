@@ -53,60 +53,88 @@ void shuffles(Bench &bench) {
   }
 }
 
+/// What the lanes of one mask get.
+void expectVotes(const Words &a, uint32_t mask, const std::vector<int> &active,
+                 Words &expected) {
+  auto lanesWhere = [&](auto holds) {
+    uint32_t found = 0;
+    for (int l : active)
+      found |= uint32_t(holds(l)) << l;
+    return found;
+  };
+  uint32_t odd = lanesWhere([&](int l) { return a[l] & 1; });
+  for (int l : active) {
+    auto put = [&](int row, uint32_t v) { expected[row * 32 + l] = v; };
+    put(0, odd == mask);
+    put(1, odd != 0);
+    put(2, odd == mask || odd == 0);
+    put(3, odd);
+    put(4, lanesWhere([&](int o) { return a[o] % 5 == a[l] % 5; }));
+    uint32_t equal = lanesWhere([&](int o) { return a[o] == a[l]; });
+    bool all = equal == mask;
+    put(5, all ? mask : 0);
+    put(6, all);
+    put(7, lanesWhere([&](int o) { return a[o] % 3 == a[l] % 3; }));
+    auto reduce = [&](int row, auto op) {
+      uint32_t r = a[active[0]];
+      for (size_t i = 1; i < active.size(); ++i)
+        r = op(r, a[active[i]]);
+      put(row, r);
+    };
+    auto add = [](uint32_t x, uint32_t y) { return x + y; };
+    auto s = [](uint32_t x) { return static_cast<int32_t>(x); };
+    reduce(8, add);
+    reduce(9, add);
+    reduce(10, [](uint32_t x, uint32_t y) { return std::min(x, y); });
+    reduce(11, [](uint32_t x, uint32_t y) { return std::max(x, y); });
+    reduce(12, [=](uint32_t x, uint32_t y) { return s(x) < s(y) ? x : y; });
+    reduce(13, [=](uint32_t x, uint32_t y) { return s(x) > s(y) ? x : y; });
+    reduce(14, [](uint32_t x, uint32_t y) { return x & y; });
+    reduce(15, [](uint32_t x, uint32_t y) { return x | y; });
+    reduce(16, [](uint32_t x, uint32_t y) { return x ^ y; });
+  }
+}
+
+/// The groups that lanes 0 to 31 make, as masks; one mask for all of them.
+struct Groups {
+  const char *name;
+  std::vector<uint32_t> masks;
+};
+
 void votes(Bench &bench) {
   Random &random = bench.random();
-  for (uint32_t mask : {0xffffffffu, 0x0000ffffu, 0x80000001u, 0x5a5a5a5au})
+  const Groups all[] = {
+      {"the whole warp", {0xffffffff}},
+      {"its lower half", {0x0000ffff}},
+      {"the first and the last", {0x80000001}},
+      {"a pattern", {0x5a5a5a5a}},
+      {"tiles of 8", {0xff, 0xff00, 0xff0000, 0xff000000}},
+      {"two interleaved groups", {0x5a5a5a5a, 0xa5a5a5a5}},
+      {"groups of one, some, and none", {0x1, 0x2, 0x0ff00ffc, 0xf0000000}}};
+  for (const Groups &groups : all)
     for (int kind = 0; kind < 4; ++kind) {
-      Words a(32);
+      Words a(32), masks(32);
       uint32_t same = random.bits() | 1;
       for (uint32_t &x : a)
         x = kind == 0 ? same : kind == 1 ? same & ~1u : random.bits();
+      // Different answers for different groups.
+      if (groups.masks.size() > 1 && kind == 0)
+        for (int l = 0; l < 32; ++l)
+          a[l] += groups.masks[0] >> l & 1;
       Words expected(17 * 32, 0xcdcdcdcd);
-      std::vector<int> active;
-      for (int l = 0; l < 32; ++l)
-        if (mask >> l & 1)
-          active.push_back(l);
-      auto lanesWhere = [&](auto holds) {
-        uint32_t found = 0;
-        for (int l : active)
-          found |= uint32_t(holds(l)) << l;
-        return found;
-      };
-      uint32_t odd = lanesWhere([&](int l) { return a[l] & 1; });
-      for (int l : active) {
-        auto put = [&](int row, uint32_t v) { expected[row * 32 + l] = v; };
-        put(0, odd == mask);
-        put(1, odd != 0);
-        put(2, odd == mask || odd == 0);
-        put(3, odd);
-        put(4, lanesWhere([&](int o) { return a[o] % 5 == a[l] % 5; }));
-        uint32_t equal = lanesWhere([&](int o) { return a[o] == a[l]; });
-        bool all = equal == mask;
-        put(5, all ? mask : 0);
-        put(6, all);
-        put(7, lanesWhere([&](int o) { return a[o] % 3 == a[l] % 3; }));
-        auto reduce = [&](int row, auto op) {
-          uint32_t r = a[active[0]];
-          for (size_t i = 1; i < active.size(); ++i)
-            r = op(r, a[active[i]]);
-          put(row, r);
-        };
-        auto add = [](uint32_t x, uint32_t y) { return x + y; };
-        auto s = [](uint32_t x) { return static_cast<int32_t>(x); };
-        reduce(8, add);
-        reduce(9, add);
-        reduce(10, [](uint32_t x, uint32_t y) { return std::min(x, y); });
-        reduce(11, [](uint32_t x, uint32_t y) { return std::max(x, y); });
-        reduce(12, [=](uint32_t x, uint32_t y) { return s(x) < s(y) ? x : y; });
-        reduce(13, [=](uint32_t x, uint32_t y) { return s(x) > s(y) ? x : y; });
-        reduce(14, [](uint32_t x, uint32_t y) { return x & y; });
-        reduce(15, [](uint32_t x, uint32_t y) { return x | y; });
-        reduce(16, [](uint32_t x, uint32_t y) { return x ^ y; });
+      for (uint32_t mask : groups.masks) {
+        std::vector<int> active;
+        for (int l = 0; l < 32; ++l)
+          if (mask >> l & 1) {
+            active.push_back(l);
+            masks[l] = mask;
+          }
+        expectVotes(a, mask, active, expected);
       }
       Buffer out = bench.output(expected.size() * 4);
-      bench.launch("warp_votes", {}, bench.input(a, "values"), mask, out);
-      bench.expectBits("mask " + std::to_string(mask) + ", values " +
-                           std::to_string(kind),
+      bench.launch("warp_votes", {}, bench.input(a, "values"),
+                   bench.input(masks, "masks"), out);
+      bench.expectBits(groups.name + (", values " + std::to_string(kind)),
                        expected, bench.read<uint32_t>(out));
     }
 }

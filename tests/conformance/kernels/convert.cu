@@ -69,3 +69,28 @@ ROWS(convert_halves) {
   ROW(13, "{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.rni.s32.f16 %0, h;}")
   ROW(14, "{.reg .b16 t; cvt.rn.f16.s32 t, %1; cvt.u32.u16 %0, t;}")
 }
+
+// Results of 64 bits; b:a is a double.
+extern "C" __global__ void convert_wide(const unsigned *pa, const unsigned *pb,
+                                        const unsigned *pc,
+                                        unsigned long long *out, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n)
+    return;
+  float single = __uint_as_float(pa[i]);
+  double wide = __hiloint2double(pb[i], pa[i]);
+  unsigned long long r;
+#define FROM_F32(row, text)                                                    \
+  asm volatile(text : "=l"(r) : "f"(single));                                  \
+  out[(row) * n + i] = r;
+#define FROM_F64(row, text)                                                    \
+  asm volatile(text : "=l"(r) : "d"(wide));                                    \
+  out[(row) * n + i] = r;
+  FROM_F32(0, "cvt.rzi.s64.f32 %0, %1;")
+  FROM_F32(1, "cvt.rzi.u64.f32 %0, %1;")
+  FROM_F64(2, "cvt.rni.s64.f64 %0, %1;")
+  FROM_F64(3, "cvt.rzi.u64.f64 %0, %1;")
+  FROM_F64(4, "{.reg .b32 t; cvt.rzi.s32.f64 t, %1; cvt.s64.s32 %0, t;}")
+  FROM_F64(5, "{.reg .b32 t; cvt.rzi.u32.f64 t, %1; cvt.u64.u32 %0, t;}")
+  FROM_F64(6, "{.reg .b16 t; cvt.rzi.s16.f64 t, %1; cvt.s64.s16 %0, t;}")
+}

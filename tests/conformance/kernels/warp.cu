@@ -23,12 +23,12 @@ extern "C" __global__ void warp_shuffle(const unsigned *values,
   SHUFFLE(3, "idx")
 }
 
-// Only the lanes of `mask` take part; the others keep 0xcdcdcdcd.
-extern "C" __global__ void warp_votes(const unsigned *values, unsigned mask,
-                                      unsigned *out) {
+// Each lane names its own mask; those without one keep 0xcdcdcdcd.
+extern "C" __global__ void warp_votes(const unsigned *values,
+                                      const unsigned *masks, unsigned *out) {
   int l = threadIdx.x;
-  unsigned a = values[l], d;
-  if (!(mask >> l & 1))
+  unsigned a = values[l], mask = masks[l], d;
+  if (!mask)
     return;
 #define VOTE(row, mode)                                                        \
   asm volatile("{.reg .pred p, q; and.b32 %0, %1, 1; setp.ne.u32 p, %0, 0; "   \
