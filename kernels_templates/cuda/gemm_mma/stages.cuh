@@ -123,7 +123,7 @@ QN_DEVICE void gatherParts(Op op, const u32 *part, int count, s32 *to,
                            const Place &place) {
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += Gemm<Config>::threads) {
-    const int at = place(i);
+    const s64 at = place(i);
     if (at >= 0)
       combineInto(op, to + at, part[i]);
   }
@@ -135,7 +135,7 @@ QN_DEVICE void fetchParts(u32 *part, int count, const s32 *from,
                           const Place &place) {
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += Gemm<Config>::threads) {
-    const int at = place(i);
+    const s64 at = place(i);
     if (at >= 0)
       part[i] = loadCombined(from + at);
   }
