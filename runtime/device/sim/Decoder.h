@@ -62,6 +62,12 @@ public:
   /// A register holding `value` in every lane.
   uint32_t constant(uint64_t value, unsigned bytes);
   uint32_t newRegister(unsigned bytes);
+  /// CC.CF, a predicate.
+  uint32_t carryFlag() {
+    if (!carrySlot)
+      carrySlot = newRegister(1);
+    return carrySlot;
+  }
   uint32_t intern(std::string_view spelling);
   void refuse(uint32_t line, std::string message);
 
@@ -122,6 +128,7 @@ private:
   std::unordered_map<std::string_view, Symbol> sharedSymbols;
   std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
   std::unordered_map<std::string_view, uint32_t> spellingIndex;
+  uint32_t carrySlot = 0;
   bool failed = false;
   Diagnostic error;
 

@@ -137,6 +137,10 @@ uint32_t InstrBuilder::bind(uint32_t slot, bool isResult) {
   return slot;
 }
 
+void InstrBuilder::carryFlag(bool isResult, bool used) {
+  bind(used ? decoder.carryFlag() : 0, isResult);
+}
+
 static std::string describe(unsigned bytes) {
   return bytes == 1 ? "a predicate" : fmt::format("{} bits wide", bytes * 8);
 }
