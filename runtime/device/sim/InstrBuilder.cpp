@@ -271,7 +271,10 @@ uint32_t InstrBuilder::wideSource(const Operand &operand, unsigned bytes,
     value.value = symbol->address + static_cast<uint64_t>(operand.offset);
     return bind(constant(value, bytes), false);
   }
-  refuse(fmt::format("'{}' is not declared", operand.name));
+  refuse(fmt::format("'{}' is not declared{}", operand.name,
+                     operand.name.starts_with('%')
+                         ? ", nor a special register the simulator has"
+                         : ""));
   return 0;
 }
 
@@ -341,6 +344,16 @@ Address InstrBuilder::address(const Operand &operand) {
   }
   refuse(fmt::format("'{}' is not declared", base.name));
   return result;
+}
+
+void InstrBuilder::useCarry(bool reads, bool writes) {
+  if (hasFailed)
+    return;
+  uint32_t flag = decoder.carryFlag();
+  if (reads)
+    sources.push_back(instr.slots[4] = flag);
+  if (writes)
+    results.push_back(instr.slots[5] = flag);
 }
 
 uint64_t InstrBuilder::immediate(size_t index) {

@@ -251,6 +251,8 @@ template <bool isMax> void decodeMinMax(InstrBuilder &b) {
 template <bool subtract> void decodeAddSub(InstrBuilder &b) {
   if (!subtract && decodePackedInteger(b, PackedOp::Add))
     return;
+  if (decodeCarryOut(b))
+    return;
   if (b.take("sat")) {
     Type type = b.type();
     if (!type.is(Type::Kind::Signed, 4))
@@ -285,6 +287,8 @@ void decodeMul(InstrBuilder &b) {
 }
 
 void decodeMad(InstrBuilder &b) {
+  if (decodeCarryOut(b))
+    return;
   int part = b.takeOneOf({"lo", "hi", "wide"});
   if (part < 0)
     return b.refuse("one of .lo, .hi and .wide is needed");

@@ -17,7 +17,7 @@ static const OpcodeMap &opcodeMap() {
   static const OpcodeMap map = [] {
     OpcodeMap all;
     for (std::span<const Opcode> family :
-         {integerOpcodes(), bitOpcodes(), floatOpcodes(), convertOpcodes(),
+         {integerOpcodes(), carryOpcodes(), bitOpcodes(), floatOpcodes(), convertOpcodes(),
           compareOpcodes(), moveOpcodes(), memoryOpcodes(), atomicOpcodes(),
           asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(),
           registerCountOpcodes(), warpOpcodes(), barrierOpcodes(),

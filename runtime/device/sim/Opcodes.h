@@ -33,6 +33,7 @@ struct Opcode {
 };
 
 std::span<const Opcode> integerOpcodes();
+std::span<const Opcode> carryOpcodes();
 std::span<const Opcode> bitOpcodes();
 std::span<const Opcode> floatOpcodes();
 std::span<const Opcode> convertOpcodes();
@@ -50,6 +51,9 @@ std::span<const Opcode> mbarrierOpcodes();
 std::span<const Opcode> fenceOpcodes();
 std::span<const Opcode> clusterOpcodes();
 std::span<const Opcode> tensorMapOpcodes();
+
+/// add, sub and mad with .cc: true if it was one.
+bool decodeCarryOut(InstrBuilder &builder);
 
 /// Null if no family has it.
 const Opcode *findOpcode(const ptx::Statement &statement);
