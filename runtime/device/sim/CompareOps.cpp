@@ -8,8 +8,6 @@
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
 
-#include <cmath>
-
 using namespace quern;
 using namespace quern::sim;
 
@@ -131,96 +129,54 @@ template <typename Load, Compare how> void set(Warp &warp, const Instr &instr) {
                        [=](int lane) { return (bits >> lane & 1) ? yes : 0u; });
 }
 
-bool compareAs(Compare how, float a, float b) {
-  switch (how) {
-#define QUERN_SIM_COMPARE(NAME)                                                \
-  case Compare::NAME:                                                          \
-    return compare<Compare::NAME>(a, b);
-    QUERN_SIM_COMPARE(Eq)
-    QUERN_SIM_COMPARE(Ne)
-    QUERN_SIM_COMPARE(Lt)
-    QUERN_SIM_COMPARE(Le)
-    QUERN_SIM_COMPARE(Gt)
-    QUERN_SIM_COMPARE(Ge)
-    QUERN_SIM_COMPARE(Equ)
-    QUERN_SIM_COMPARE(Neu)
-    QUERN_SIM_COMPARE(Ltu)
-    QUERN_SIM_COMPARE(Leu)
-    QUERN_SIM_COMPARE(Gtu)
-    QUERN_SIM_COMPARE(Geu)
-    QUERN_SIM_COMPARE(Num)
-    QUERN_SIM_COMPARE(Nan)
-#undef QUERN_SIM_COMPARE
-  }
-  return false;
+template <typename Load> bool compareBy(Compare how, uint16_t a, uint16_t b) {
+  float x = Load::load(a), y = Load::load(b);
+  bool unordered = x != x || y != y;
+  bool less = x < y, equal = x == y;
+  bool truths[] = {equal, !equal && !unordered, less, less || equal, x > y,
+                   x >= y};
+  if (how >= Compare::Num)
+    return unordered == (how == Compare::Nan);
+  size_t plain = static_cast<size_t>(how) % 6;
+  return truths[plain] || (how >= Compare::Equ && unordered);
 }
 
-/// Lanes where the comparison (`immediate`) holds for a half of a packed pair.
-template <bool bfloat>
-uint32_t compareHalves(Warp &warp, const Instr &instr, unsigned shift) {
+/// Both halves of packed operands: bits of the lanes.
+template <typename Load>
+void compareHalves(Warp &warp, const Instr &instr, uint32_t (&bits)[2]) {
   const uint32_t *a = warp.lanes<uint32_t>(instr.slots[2]);
   const uint32_t *b = warp.lanes<uint32_t>(instr.slots[3]);
   auto how = static_cast<Compare>(instr.immediate);
-  auto load = [&](uint32_t word) {
-    float value = bfloat ? bfloatToFloat(static_cast<uint16_t>(word >> shift))
-                         : halfToFloat(static_cast<uint16_t>(word >> shift));
-    // .ftz: subnormal halves are far from subnormal floats.
-    bool tiny = !bfloat && std::fabs(value) < 0x1p-14f;
-    return (instr.flags & 1) && tiny ? std::copysign(0.0f, value) : value;
-  };
-  uint32_t bits = 0;
-  forActiveLanes(warp.mask, [&](int lane) {
-    bits |= uint32_t(compareAs(how, load(a[lane]), load(b[lane]))) << lane;
-  });
-  return bits;
-}
-
-/// slots: d, none, a, b: 1.0 in each half where it holds.
-template <bool bfloat> void setHalves(Warp &warp, const Instr &instr) {
-  uint32_t low = compareHalves<bfloat>(warp, instr, 0);
-  uint32_t high = compareHalves<bfloat>(warp, instr, 16);
-  constexpr uint32_t one = bfloat ? 0x3f80 : 0x3c00;
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
-    return (low >> lane & 1 ? one : 0) | (high >> lane & 1 ? one << 16 : 0);
-  });
-}
-
-/// slots: p (lower halves), q (upper ones), a, b.
-template <bool bfloat> void setpHalves(Warp &warp, const Instr &instr) {
-  uint32_t low = compareHalves<bfloat>(warp, instr, 0);
-  uint32_t high = compareHalves<bfloat>(warp, instr, 16);
-  if (instr.slots[0])
-    warp.setPredicate(instr.slots[0], low);
-  if (instr.slots[1])
-    warp.setPredicate(instr.slots[1], high);
-}
-
-/// set.f16x2.f16x2 and setp.f16x2, and the same of bf16.
-void decodeHalves(InstrBuilder &b, bool toPredicate, int how, bool ftz,
-                  Type result, Type type) {
-  bool bfloat = type.kind == Type::Kind::BFloat;
-  b.expectOperands(3, 3);
-  ptx::Operand none;
-  none.name = "_";
-  if (toPredicate) {
-    const ptx::Operand &pair = b.operand(0);
-    if (pair.kind != ptx::Operand::Kind::Pair)
-      return b.refuse("two predicates are expected, p|q");
-    b.predicateResult(pair.elements[0]);
-    b.predicateResult(pair.elements[1]);
-  } else {
-    if (!result.packed || result.kind != type.kind)
-      return b.refuse("the result is packed as the operands are");
-    b.result(0, 4);
-    b.predicateResult(none);
+  for (unsigned half = 0; half < 2; ++half) {
+    uint32_t found = 0;
+    for (int lane = 0; lane < 32; ++lane)
+      found |= uint32_t(compareBy<Load>(
+                   how, static_cast<uint16_t>(a[lane] >> half * 16),
+                   static_cast<uint16_t>(b[lane] >> half * 16)))
+               << lane;
+    bits[half] = combine(warp, instr, found, instr.slots[4]);
   }
-  b.source(1, 4);
-  b.source(2, 4);
-  b.instr.flags = ftz;
-  b.instr.immediate = static_cast<uint64_t>(how);
-  b.instr.exec = toPredicate ? bfloat ? setpHalves<true> : setpHalves<false>
-                 : bfloat    ? setHalves<true>
-                             : setHalves<false>;
+}
+
+/// slots: p of the low half, q of the high one, a, b, c.
+template <typename Load> void setpHalves(Warp &warp, const Instr &instr) {
+  uint32_t bits[2];
+  compareHalves<Load>(warp, instr, bits);
+  for (unsigned half = 0; half < 2; ++half)
+    if (instr.slots[half])
+      warp.setPredicate(instr.slots[half], bits[half]);
+}
+
+/// set: in each half all ones, or 1.0 when bit 3 of `flags` is set.
+template <typename Load> void setHalves(Warp &warp, const Instr &instr) {
+  uint32_t bits[2];
+  compareHalves<Load>(warp, instr, bits);
+  uint32_t one = std::is_same_v<Load, BrainFloat> ? 0x3f80 : 0x3c00;
+  uint32_t yes = instr.flags & 8 ? one : 0xffff;
+  writeLanes<uint32_t>(warp, instr.slots[0], [&](int lane) {
+    return (bits[0] >> lane & 1 ? yes : 0) |
+           (bits[1] >> lane & 1 ? yes << 16 : 0);
+  });
 }
 
 template <typename T> void select(Warp &warp, const Instr &instr) {
@@ -305,10 +261,8 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
   if (!toPredicate)
     resultType = b.type();
   Type type = b.type();
-  if (type.packed && type.bytes == 4 && combination < 0 &&
-      (type.kind == Type::Kind::Float || type.kind == Type::Kind::BFloat))
-    return decodeHalves(b, toPredicate, how, ftz, resultType, type);
-  if (type.packed || type.bytes < 2)
+  bool halves = type.packed && type.bytes == 4 && !type.isInteger();
+  if ((type.packed && !halves) || type.bytes < 2)
     return b.refuse("the type is not supported");
   b.expectOperands(combination < 0 ? 3 : 4, combination < 0 ? 3 : 4);
   b.instr.flags = static_cast<uint8_t>(combination + 1);
@@ -326,13 +280,16 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
       b.instr.slots[0] = slot;
     }
   } else {
-    if (resultType.bytes != 4 || resultType.packed)
-      return b.refuse("the result must be 32 bits wide");
+    bool fits = resultType.packed ? halves && resultType.kind == type.kind
+                                  : !halves || resultType.isInteger();
+    if (resultType.bytes != 4 || !fits)
+      return b.refuse("the result must be 32 bits wide, for packed operands of "
+                      "their own type or an integer");
     b.result(0, 4);
     ptx::Operand none;
     none.name = "_";
     b.predicateResult(none);
-    if (resultType.kind == Type::Kind::Float)
+    if (!resultType.isInteger())
       b.instr.flags |= 8;
   }
   b.source(1, type.bytes);
@@ -343,7 +300,18 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
     if (negated)
       b.instr.flags |= 4;
   }
-  b.instr.exec = pickTyped<toPredicate>(type, static_cast<Compare>(how), ftz);
+  if (!halves) {
+    b.instr.exec = pickTyped<toPredicate>(type, static_cast<Compare>(how), ftz);
+    return;
+  }
+  if (ftz && type.kind == Type::Kind::Float)
+    return b.refuse(".ftz of packed comparisons is not supported");
+  b.instr.immediate = static_cast<uint64_t>(how);
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (toPredicate)
+    b.instr.exec = bfloat ? setpHalves<BrainFloat> : setpHalves<HalfFloat>;
+  else
+    b.instr.exec = bfloat ? setHalves<BrainFloat> : setHalves<HalfFloat>;
 }
 
 void decodeSelp(InstrBuilder &b) {

@@ -62,11 +62,11 @@ public:
   /// A register holding `value` in every lane.
   uint32_t constant(uint64_t value, unsigned bytes);
   uint32_t newRegister(unsigned bytes);
-  /// The predicate that stands for CC.CF.
+  /// CC.CF, a predicate.
   uint32_t carryFlag() {
-    if (!carry)
-      carry = newRegister(1);
-    return carry;
+    if (!carrySlot)
+      carrySlot = newRegister(1);
+    return carrySlot;
   }
   uint32_t intern(std::string_view spelling);
   void refuse(uint32_t line, std::string message);
@@ -127,7 +127,7 @@ private:
   std::unordered_map<std::string_view, Symbol> sharedSymbols;
   std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
   std::unordered_map<std::string_view, uint32_t> spellingIndex;
-  uint32_t carry = 0;
+  uint32_t carrySlot = 0;
   bool failed = false;
   Diagnostic error;
 

@@ -137,6 +137,10 @@ uint32_t InstrBuilder::bind(uint32_t slot, bool isResult) {
   return slot;
 }
 
+void InstrBuilder::carryFlag(bool isResult, bool used) {
+  bind(used ? decoder.carryFlag() : 0, isResult);
+}
+
 static std::string describe(unsigned bytes) {
   return bytes == 1 ? "a predicate" : fmt::format("{} bits wide", bytes * 8);
 }
@@ -344,16 +348,6 @@ Address InstrBuilder::address(const Operand &operand) {
   }
   refuse(fmt::format("'{}' is not declared", base.name));
   return result;
-}
-
-void InstrBuilder::useCarry(bool reads, bool writes) {
-  if (hasFailed)
-    return;
-  uint32_t flag = decoder.carryFlag();
-  if (reads)
-    sources.push_back(instr.slots[4] = flag);
-  if (writes)
-    results.push_back(instr.slots[5] = flag);
 }
 
 uint64_t InstrBuilder::immediate(size_t index) {

@@ -133,10 +133,11 @@ public:
   std::vector<const ptx::Operand *> elements(size_t index);
   Address address(size_t index) { return address(operand(index)); }
   Address address(const ptx::Operand &operand);
-  /// Binds the carry flag: read as slots[4], written as slots[5].
-  void useCarry(bool reads, bool writes);
   /// An operand that must be a constant.
   uint64_t immediate(size_t index);
+
+  /// CC.CF as the next result or source, or nothing unless `used`.
+  void carryFlag(bool isResult, bool used);
 
   /// Operands beyond instr.slots: appended to instr's vector list. Results and
   /// sources are told apart by which function bound them.

@@ -243,6 +243,9 @@ uint32_t totalShared(const Warp &warp) { return warp.block->sharedBytes; }
 uint32_t ticks(const Warp &warp) {
   return static_cast<uint32_t>(warp.block->executed);
 }
+uint32_t ticksHigh(const Warp &warp) {
+  return static_cast<uint32_t>(warp.block->executed >> 32);
+}
 void readTicks64(Warp &warp, const Instr &instr) {
   uint64_t value = warp.block->executed;
   writeLanes<uint64_t>(warp, instr.slots[0], [=](int) { return value; });
@@ -308,7 +311,10 @@ SpecialRegister sim::findSpecialRegister(std::string_view name) {
       {"%envreg2", {readUniform<workspaceLow>}},
       {"%clock", {readUniform<ticks>}},
       {"%clock64", {readTicks64, 8}},
+      {"%clock_hi", {readUniform<ticksHigh>}},
       {"%globaltimer", {readTicks64, 8}},
+      {"%globaltimer_lo", {readUniform<ticks>}},
+      {"%globaltimer_hi", {readUniform<ticksHigh>}},
   };
   for (const auto &[known, special] : table)
     if (known == name)

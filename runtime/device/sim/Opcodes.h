@@ -52,9 +52,6 @@ std::span<const Opcode> fenceOpcodes();
 std::span<const Opcode> clusterOpcodes();
 std::span<const Opcode> tensorMapOpcodes();
 
-/// add, sub and mad with .cc: true if it was one.
-bool decodeCarryOut(InstrBuilder &builder);
-
 /// Null if no family has it.
 const Opcode *findOpcode(const ptx::Statement &statement);
 

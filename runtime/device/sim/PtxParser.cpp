@@ -152,29 +152,14 @@ Operand Parser::parseOperand(unsigned depth) {
   if (failed)
     return operand;
   if (word[0] >= '0' && word[0] <= '9') {
-    operand.kind = Operand::Kind::Immediate;
-    bool hexFloat =
-        word.size() > 2 && word[0] == '0' &&
-        (word[1] == 'f' || word[1] == 'F' || word[1] == 'd' || word[1] == 'D');
-    if (hexFloat) {
-      bool isDouble = word[1] == 'd' || word[1] == 'D';
-      std::string digits = "0x" + std::string(word.substr(2));
-      std::optional<uint64_t> bits = parseInteger(digits);
-      if (!bits || digits.size() != (isDouble ? 18u : 10u)) {
-        refuse(fmt::format("'{}' is no floating-point literal", word));
-        return operand;
-      }
-      operand.bits = isDouble ? Operand::Bits::Float64 : Operand::Bits::Float32;
-      operand.value = *bits;
-      if (minus)
-        operand.value ^= uint64_t(1) << (isDouble ? 63 : 31);
-    } else {
-      std::optional<uint64_t> value = parseInteger(word);
-      if (!value) {
-        refuse(fmt::format("'{}' is no integer literal", word));
-        return operand;
-      }
-      operand.value = minus ? uint64_t(0) - *value : *value;
+    if (!parseImmediate(word, minus, operand)) {
+      bool isFloat =
+          word.find('.') != std::string_view::npos ||
+          (word.size() > 1 && word[0] == '0' &&
+           std::string_view("fFdD").find(word[1]) != std::string_view::npos);
+      refuse(fmt::format("'{}' is no {} literal", word,
+                         isFloat ? "floating-point" : "integer"));
+      return operand;
     }
   } else {
     operand.name = word;
@@ -369,12 +354,6 @@ void Parser::parseModuleItem() {
   std::string_view word = token.text;
   if (word == "version") {
     module.version = expectWord("a version");
-    if (peek().kind == Token::Kind::Dotted) {
-      std::string_view minor = next().text;
-      module.version =
-          std::string_view(module.version.data(),
-                           minor.data() + minor.size() - module.version.data());
-    }
   } else if (word == "target") {
     module.target = expectWord("a target");
     while (accept(','))
