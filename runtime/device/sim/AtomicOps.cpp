@@ -73,10 +73,23 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   const T *second = warp.lanes<T>(instr.slots[2]);
   T *result = instr.slots[0] ? warp.lanes<T>(instr.slots[0]) : nullptr;
   bool changed = false;
+  // Sums of f32 flush subnormals in global memory, not in shared memory.
+  auto isGlobal = [&](int lane) {
+    return instr.space == AddressSpace::Global ||
+           (instr.space == AddressSpace::Generic &&
+            addresses.value[lane] - sharedWindow >= windowBytes);
+  };
   forActiveLanes(good, [&](int lane) {
     T old;
     std::memcpy(&old, pointers[lane], sizeof(T));
-    T updated = combine<op, T>(old, value[lane], second[lane]);
+    T updated;
+    if constexpr (op == Op::Add && std::is_same_v<T, float>) {
+      bool flushes = isGlobal(lane);
+      auto load = [&](float x) { return flushes ? flush(x) : x; };
+      updated = load(combine<op, T>(load(old), load(value[lane]), T(0)));
+    } else {
+      updated = combine<op, T>(old, value[lane], second[lane]);
+    }
     changed |= std::memcmp(&updated, &old, sizeof(T)) != 0;
     std::memcpy(pointers[lane], &updated, sizeof(T));
     if (result)

@@ -116,8 +116,7 @@ private:
   void declareTargets(Frame &frame, const ptx::Statement &statement);
   void decodeIndexedBranch(Frame &frame, const ptx::Statement &statement);
   void resolveBranches(Frame &frame);
-  void decodeCall(Frame &frame, const ptx::Statement &statement,
-                  unsigned depth);
+  void decodeCall(const ptx::Statement &statement, unsigned depth);
   Symbol allocateLocal(const ptx::Variable &variable);
   Instr controlInstr(const ptx::Statement &statement, Flow flow);
 

@@ -275,7 +275,10 @@ uint32_t InstrBuilder::wideSource(const Operand &operand, unsigned bytes,
     value.value = symbol->address + static_cast<uint64_t>(operand.offset);
     return bind(constant(value, bytes), false);
   }
-  refuse(fmt::format("'{}' is not declared", operand.name));
+  refuse(fmt::format("'{}' is not declared{}", operand.name,
+                     operand.name.starts_with('%')
+                         ? ", nor a special register the simulator has"
+                         : ""));
   return 0;
 }
 

@@ -35,6 +35,9 @@ public:
   Result<Module> run() {
     while (!failed && peek().kind != Token::Kind::End)
       parseModuleItem();
+    if (!failed && (module.version.empty() || module.target.empty()))
+      refuse(fmt::format("this is no PTX: there is no .{} directive",
+                         module.version.empty() ? "version" : "target"));
     if (failed)
       return error;
     return std::move(module);
@@ -168,6 +171,11 @@ Operand Parser::parseOperand(unsigned depth) {
     }
     if (minus)
       refuse(fmt::format("'-{}' is no operand", operand.name));
+    // generic(variable) in an initialiser.
+    if (operand.name == "generic" && accept('(')) {
+      operand.name = expectWord("a variable");
+      expect(')');
+    }
   }
   while (!failed && (peek().is('+') || peek().is('-'))) {
     bool subtract = next().is('-');
@@ -360,14 +368,18 @@ void Parser::parseModuleItem() {
   } else if (word == "visible" || word == "weak" || word == "common") {
     // Linkage says nothing about one module.
   } else if (word == "extern") {
-    if (peek().isDotted("func"))
-      return refuse("external functions cannot be resolved");
+    // A call of an external function is refused by its name.
+    if (peek().isDotted("func")) {
+      next();
+      return parseFunction(false);
+    }
     if (peek().kind != Token::Kind::Dotted)
       return refuse("expected a declaration after .extern");
     std::optional<Space> space = parseSpace(next().text);
-    if (space != Space::Shared)
-      return refuse("only shared memory can be declared .extern");
-    Variable variable = parseVariable(Space::Shared, false);
+    if (space != Space::Shared && space != Space::Global &&
+        space != Space::Const)
+      return refuse("only variables can be declared .extern");
+    Variable variable = parseVariable(*space, false);
     variable.isExtern = true;
     module.variables.push_back(std::move(variable));
     expect(';');
