@@ -31,6 +31,7 @@ Result<FusedPair> test::compileFused(const FuseRequest &request) {
   compile.source = request.layer;
   compile.target = *Target::parse("cuda:" + request.arch);
   compile.wanted = {Stage::Tile};
+  compile.settings = {"placement=separate"}; // Fused here.
   compile.textsOnly = true;
   auto compiled = compileLayer(compile);
   if (!compiled)

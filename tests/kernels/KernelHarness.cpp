@@ -203,7 +203,7 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
       CHECK_DRIVER(
           moduleGetFunction(&function, run.module, kernel.name.c_str()),
           "finding the kernel");
-      if (config.sharedMemBytes > 48 * 1024)
+      if (config.sharedMemBytes + kernel.staticSharedBytes > 48 * 1024)
         CHECK_DRIVER(funcSetAttribute(
                          function,
                          cuda::function_attribute::MaxDynamicSharedSizeBytes,

@@ -123,6 +123,7 @@ Result<void> KernelWriter::writeMap(tile::MapOp map) {
                       extentText(elements, linear), linear.type(), i),
           Place::of(map.getLoc()));
   out.indent();
+  body.setLaneIndices(block.getArguments());
   writeBoxIndices(linear, box, block);
   if (Result<void> done = body.emitBody(block); !done)
     return done;
@@ -144,7 +145,7 @@ Result<void> KernelWriter::writeStage(Operation *op, BlocksKind kind) {
 static tile::MapOp onlyMap(tile::BlocksOp blocks) {
   tile::MapOp found;
   for (Operation &op : blocks.getBody().front()) {
-    if (isa<tile::ReduceOp, tile::StoreOp>(op))
+    if (isa<tile::ReduceOp, tile::StoreOp, tile::AccumulateOp>(op))
       return {};
     if (auto map = dyn_cast<tile::MapOp>(op)) {
       if (found)
@@ -191,6 +192,9 @@ Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
                      : narrow("i", modulo(linear, perPoint), perPoint.hi);
   delinearise(point, domain, points.getArguments(), pointNames(domain.size()));
   delinearise(within, box, elements.getArguments(), boxNames(box.size()));
+  SmallVector<Value> indices(points.getArguments());
+  llvm::append_range(indices, elements.getArguments());
+  body.setLaneIndices(indices);
   for (Operation &op : points) {
     Result<void> done = &op == map ? body.emitBody(elements) : body.emit(&op);
     if (!done)
@@ -273,7 +277,9 @@ Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
       out.add("Team::sync();");
       stored = loaded = false;
     }
-    body.setStoreGuard(isa<tile::StoreOp>(op) ? "Team::rank() == 0" : "");
+    body.setLaneIndices({});
+    body.setStoreGuard(
+        isa<tile::StoreOp, tile::AccumulateOp>(op) ? "Team::rank() == 0" : "");
     if (Result<void> done = writeStage(&op, schedule.kind); !done)
       return done.error();
     stored |= stores;

@@ -391,6 +391,39 @@ Result<void> BodyText::emitStore(tile::StoreOp store) {
   return {};
 }
 
+std::string BodyText::targetOf(tile::AccumulateOp op) {
+  const Buffer &buffer = buffers.find(op.getBuffer())->second;
+  std::vector<Index> dims = indicesOf(op.getIndices());
+  Index offset =
+      symbols.offset(cast<tile::BufferType>(op.getBuffer().getType()),
+                     symbols.affine(op.getMap(), dims));
+  if (offset.isConstant() && offset.lo == 0)
+    return buffer.name;
+  return fmt::format("{} + {}", buffer.name, offset.text);
+}
+
+Result<void> BodyText::emitAccumulate(tile::AccumulateOp op) {
+  bool isMax = op.getKind() == tile::ReduceKind::UMax;
+  std::string value = "(u32)" + scalar(op.getValue()), text;
+  auto variable = accumulators.find(op);
+  if (variable != accumulators.end()) {
+    text = isMax ? fmt::format("{0} = larger<u32>({0}, {1});", variable->second,
+                               value)
+                 : fmt::format("{} += {};", variable->second, value);
+  } else {
+    bool together = !laneIndices.empty();
+    for (auto [i, index] : llvm::enumerate(op.getIndices()))
+      if (op.getMap().isFunctionOfDim(i))
+        together &= isa<BlockArgument>(index) && !laneIndices.contains(index);
+    text = fmt::format("accumulate{}{}({}, {});", isMax ? "Max" : "Add",
+                       together ? "Together" : "", targetOf(op), value);
+  }
+  if (!guard.empty())
+    text = fmt::format("if ({}) {}", guard, text);
+  out.add(std::move(text), Place::of(op.getLoc()));
+  return {};
+}
+
 Result<std::string> BodyText::comparison(Operation *op) {
   std::string pattern;
   if (auto compare = dyn_cast<arith::CmpFOp>(op)) {
@@ -417,6 +450,8 @@ Result<void> BodyText::emit(Operation *op) {
     return emitLoad(load);
   if (auto store = dyn_cast<tile::StoreOp>(op))
     return emitStore(store);
+  if (auto accumulate = dyn_cast<tile::AccumulateOp>(op))
+    return emitAccumulate(accumulate);
   if (auto constant = dyn_cast<arith::ConstantOp>(op))
     return emitConstant(constant);
   if (auto position = dyn_cast<tile::IndexOp>(op)) {

@@ -25,6 +25,7 @@
 #include "runtime/core/Result.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace quern::emit {
 
@@ -65,6 +66,19 @@ public:
   /// The text of an already emitted value.
   std::string scalar(mlir::Value value) const;
 
+  /// The indices that differ between neighbouring threads. What an accumulation
+  /// goes to is one place for all of them if it depends on none of these.
+  void setLaneIndices(mlir::ValueRange values) {
+    laneIndices.clear();
+    laneIndices.insert(values.begin(), values.end());
+  }
+  /// The accumulation gathers in a variable instead.
+  void bindAccumulator(tile::AccumulateOp op, std::string variable) {
+    accumulators[op] = std::move(variable);
+  }
+  /// The word that an accumulation goes to, as a pointer.
+  std::string targetOf(tile::AccumulateOp op);
+
   /// While set, stores happen only where this condition holds.
   void setStoreGuard(std::string condition) { guard = std::move(condition); }
 
@@ -87,6 +101,7 @@ private:
                           llvm::ArrayRef<Index> at);
   Result<void> emitLoad(tile::LoadOp load);
   Result<void> emitStore(tile::StoreOp store);
+  Result<void> emitAccumulate(tile::AccumulateOp op);
   Result<void> emitConstant(mlir::arith::ConstantOp op);
   Result<std::string> comparison(mlir::Operation *op);
   /// Binds a result to its text, inline or as a named constant.
@@ -96,6 +111,8 @@ private:
   llvm::DenseMap<mlir::Value, Buffer> buffers;
   llvm::DenseMap<mlir::Value, Index> indices;
   llvm::DenseMap<mlir::Value, std::string> scalars;
+  llvm::DenseSet<mlir::Value> laneIndices;
+  llvm::DenseMap<mlir::Operation *, std::string> accumulators;
   std::string guard;
 };
 

@@ -123,6 +123,32 @@ Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
   return {};
 }
 
+void KernelWriter::declareAccumulators(tile::ContractOp contract) {
+  Block &block = contract.getEpilogue().front();
+  unsigned at = contract.getNumBatch();
+  contract.getEpilogue().walk([&](tile::AccumulateOp op) {
+    for (auto [i, index] : llvm::enumerate(op.getIndices())) {
+      auto arg = dyn_cast<BlockArgument>(index);
+      bool ofTile = arg && arg.getOwner() == &block && arg.getArgNumber() < at;
+      if (op.getMap().isFunctionOfDim(i) && !ofTile)
+        return;
+    }
+    std::string name =
+        names.make(op.getKind() == tile::ReduceKind::UMax ? "most" : "sum");
+    out.add(
+        fmt::format("u32 {} = 0; // Over the elements of this thread.", name));
+    body.bindAccumulator(op, name);
+    accumulators.push_back({op, name});
+  });
+}
+
+void KernelWriter::emptyAccumulators() {
+  for (auto &[op, name] : accumulators)
+    out.add(fmt::format("accumulate{}Together({}, {});",
+                        op.getKind() == tile::ReduceKind::UMax ? "Max" : "Add",
+                        body.targetOf(op), name));
+}
+
 Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
                                          ArrayRef<Index> batch, const Index &M,
                                          const Index &N) {
@@ -135,12 +161,15 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
   for (unsigned t = 0; t < contract.getNumTerms(); ++t)
     body.bindScalar(block.getArgument(at + 2 + t), fmt::format("acc[{}]", t));
+  declareAccumulators(contract);
   out.add(fmt::format("auto epilogue = [&](int {}, int {}, bool inside, const "
                       "{} (&acc)[{}]) {{",
                       m, n, typeText(contract.getAccumulatorType()),
                       contract.getNumTerms()));
   out.indent();
   body.setStoreGuard("inside");
+  // Of a warp's threads only the column differs.
+  body.setLaneIndices(block.getArgument(at + 1));
   if (Result<void> done = body.emitBody(block); !done)
     return done;
   body.setStoreGuard("");
@@ -331,6 +360,7 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
                       config, M.text, N.text, K.text, *lhs, *rhs,
                       problem->split ? ", rescale" : ""));
 
+  emptyAccumulators();
   result.schedule = schedule->describe();
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch = launchOf(contract, *schedule);

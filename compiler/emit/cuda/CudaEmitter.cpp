@@ -130,6 +130,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
       if (!text)
         return text.error();
       headers.insert(text->header);
+      if (text->accumulates)
+        headers.insert("common/accumulate.cuh");
       KernelDesc desc;
       desc.name = symbol;
       desc.reason = kernel.getReason().str();

@@ -35,14 +35,24 @@ KernelWriter::KernelWriter(tile::KernelOp kernel,
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     this->bufferNames.push_back(names.make(kernelNames.buffers[i]));
-    body.bindBuffer(arg, this->bufferNames[i], kernel.getWrites()[i]);
+    body.bindBuffer(arg, this->bufferNames[i], isWritten(arg));
   }
   out.indent();
+}
+
+bool KernelWriter::isWritten(BlockArgument arg) {
+  return kernel.getWrites()[arg.getArgNumber()] ||
+         llvm::any_of(arg.getUsers(), [](Operation *user) {
+           return isa<tile::AccumulateOp>(user);
+         });
 }
 
 void KernelWriter::finish(KernelText &result, const SourceText &declarations,
                           StringRef threads) {
   SourceText &text = result.text;
+  result.accumulates =
+      kernel.walk([](tile::AccumulateOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
   std::string reason = kernel.getReason().str();
   for (char &c : reason)
     if (c == '\n' || c == '\\')
@@ -59,7 +69,7 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
     unsigned i = arg.getArgNumber();
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
     parameters.push_back(fmt::format("{}{} *__restrict__ {}",
-                                     kernel.getWrites()[i] ? "" : "const ",
+                                     isWritten(arg) ? "" : "const ",
                                      typeText(element), bufferNames[i]));
   }
   llvm::append_range(parameters, ownParameters);

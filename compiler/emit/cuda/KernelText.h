@@ -30,7 +30,8 @@ namespace quern::emit {
 struct KernelText {
   SourceText text;
   std::string schedule;
-  std::string header; ///< The template it includes.
+  std::string header;       ///< The template it includes.
+  bool accumulates = false; ///< And common/accumulate.cuh.
   LaunchDesc launch;
   /// Buffers the kernel wants beside those of its launch, one set per launch:
   /// state, and values that are too many to be held.
@@ -62,6 +63,8 @@ private:
   void finish(KernelText &result, const SourceText &declarations,
               llvm::StringRef threads);
 
+  bool isWritten(mlir::BlockArgument arg);
+
   // Products.
   /// Declares the block's tile; the batch indices.
   std::vector<Index> writeTile(tile::ContractOp contract,
@@ -71,6 +74,10 @@ private:
   Result<std::string> rowsOf(tile::ContractOp contract, bool isLhs,
                              unsigned entries, llvm::ArrayRef<Index> batch);
   void writePromotion(unsigned terms);
+  /// Accumulations into one word, whatever the element, gather in registers
+  /// first: declares the variables, and after the product empties them.
+  void declareAccumulators(tile::ContractOp contract);
+  void emptyAccumulators();
   void writeConfig(SourceText &declarations, tile::ContractOp contract,
                    const GemmProblem &problem, const GemmSchedule &schedule);
   Result<void> writeRescale(tile::ContractOp contract,
@@ -180,6 +187,7 @@ private:
   BodyText body;
   std::vector<std::string> bufferNames;
   std::vector<std::string> ownParameters;
+  std::vector<std::pair<tile::AccumulateOp, std::string>> accumulators;
   std::vector<std::string> wideSymbols; ///< Parameters the symbols come in.
 };
 

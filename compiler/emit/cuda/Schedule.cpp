@@ -238,8 +238,11 @@ unsigned emit::residentBlocks(const GemmProblem &problem,
                               const GemmSchedule &schedule,
                               const CudaTarget &target) {
   unsigned byThreads = target.threadsPerMultiprocessor() / schedule.threads();
-  // The assembler keeps registers low enough for minBlocks.
-  unsigned byRegisters = std::max(schedule.minBlocks, 1u);
+  // The assembler keeps registers low enough for minBlocks; of kernels without
+  // stages it makes such of at most 128 registers, or 255 where few blocks do.
+  unsigned byRegisters = schedule.minBlocks ? schedule.minBlocks
+                                            : (schedule.fewBlocks ? 256 : 512) /
+                                                  schedule.threads();
   unsigned byShared =
       target.sharedBytesPerMultiprocessor() /
       (schedule.sharedBytes + problem.stageBytes + CudaTarget::reservedShared);

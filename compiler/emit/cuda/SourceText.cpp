@@ -158,8 +158,9 @@ static bool isReserved(llvm::StringRef name) {
       "tile", "acc", "inside", "factor", "addend", "epilogue", "rescale",
       "point", "element", "swizzle", "mma", "reduce", "exchange",
       // Stages behind products
-      "Held", "TileLanes", "TileThreads", "PanelQueue", "PanelItem",
-      "clusterTile", "clusterArrive", "clusterWait", "shareParts",
+      "accumulateMax", "accumulateAdd", "accumulateMaxTogether",
+      "accumulateAddTogether", "Held", "TileLanes", "TileThreads", "PanelQueue",
+      "PanelItem", "clusterTile", "clusterArrive", "clusterWait", "shareParts",
       "gatherParts", "fetchParts", "combineInto", "orderedBits",
       "fromOrderedBits", "TakeMaxU", "TakeAddU"};
   // Names that begin so are the implementation's.

@@ -167,6 +167,20 @@ Result<void> Fitter::add(const StageOfValue &stage) {
     if (layout.levels.anyOrdered)
       return no(op, "an f32 sum has one written order and cannot be shared "
                     "between tiles");
+    // Other tiles' elements, and what another tile stores once per block, are
+    // not there to be read back.
+    llvm::SmallPtrSet<Value, 4> stored;
+    stage.stage->walk(
+        [&](tile::StoreOp store) { stored.insert(store.getBuffer()); });
+    bool readsBack = false;
+    stage.stage->walk([&](tile::LoadOp load) {
+      readsBack |= isa<BlockArgument>(load.getBuffer()) &&
+                   load.getBuffer() != stage.value &&
+                   stored.contains(load.getBuffer());
+    });
+    if (readsBack)
+      return no(op, "it reads from memory what it stored there, and stores "
+                    "are shared between tiles");
     if (placement == tile::Placement::Panel && layout.levels.levels.size() > 1)
       return no(op, "a reduction depends on another, and tiles meet once");
   }

@@ -332,7 +332,8 @@ KernelWriter::writeOps(tile::BlocksOp stage, const StageLayout &layout,
       out.add("Team::sync();");
       stored = loaded = false;
     }
-    body.setStoreGuard(isa<tile::StoreOp>(op) ? first : "");
+    body.setLaneIndices({});
+    body.setStoreGuard(isa<tile::StoreOp, tile::AccumulateOp>(op) ? first : "");
     if (Result<void> done = writeStage(&op, kind); !done)
       return done;
     stored |= stores;
@@ -498,19 +499,6 @@ Result<void> KernelWriter::writeSharedStage(tile::BlocksOp stage,
   auto before = meetingsBefore(stage);
   bool isPanel = fused->placement == tile::Placement::Panel;
   bool isCluster = fused->placement == tile::Placement::Cluster;
-  // Only what stays in the tile may be read back.
-  llvm::SmallPtrSet<Value, 4> stored;
-  stage.walk([&](tile::StoreOp store) { stored.insert(store.getBuffer()); });
-  for (Value buffer : stored) {
-    bool isHeld = llvm::is_contained(fused->held.values, buffer);
-    bool isRead = llvm::any_of(buffer.getUsers(), [&](Operation *user) {
-      return isa<tile::LoadOp>(user) && stage->isAncestor(user);
-    });
-    if (isRead && !isHeld)
-      return refuse(stage.getLoc(), "a stage shared between tiles reads from "
-                                    "memory what it stored there");
-  }
-
   const auto &levels = layout.levels.levels;
   // Both kinds of items need what was declared; see writeContract.
   if (!isPanel)
@@ -520,7 +508,8 @@ Result<void> KernelWriter::writeSharedStage(tile::BlocksOp stage,
     llvm::DenseSet<Operation *> done, needed;
     for (Operation &op : block)
       if (before[&op] == phase &&
-          (isa<tile::ReduceOp, tile::MapOp, tile::StoreOp>(op)))
+          isa<tile::ReduceOp, tile::MapOp, tile::StoreOp, tile::AccumulateOp>(
+              op))
         done.insert(&op);
     for (Operation *op : done)
       markNeeded(op, block, needed);

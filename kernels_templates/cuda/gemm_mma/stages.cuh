@@ -52,6 +52,7 @@
 #ifndef QUERN_CUDA_GEMM_MMA_STAGES_CUH
 #define QUERN_CUDA_GEMM_MMA_STAGES_CUH
 
+#include "common/accumulate.cuh"
 #include "gemm_mma/gemm_mma.cuh"
 #include "rowwise/rowwise.cuh"
 
@@ -104,19 +105,8 @@ QN_DEVICE float fromOrderedBits(u32 order) {
   return floatOf(order >> 31 ? order ^ 0x80000000u : ~order);
 }
 
-/// Combines a number into a word of memory, whoever else does so too.
-QN_DEVICE void combineInto(TakeMaxU, s32 *to, u32 x) {
-  asm volatile("red.relaxed.gpu.global.max.u32 [%0], %1;" ::"l"(
-                   __cvta_generic_to_global(to)),
-               "r"(x)
-               : "memory");
-}
-QN_DEVICE void combineInto(TakeAddU, s32 *to, u32 x) {
-  asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(
-                   __cvta_generic_to_global(to)),
-               "r"(x)
-               : "memory");
-}
+QN_DEVICE void combineInto(TakeMaxU, s32 *to, u32 x) { accumulateMax(to, x); }
+QN_DEVICE void combineInto(TakeAddU, s32 *to, u32 x) { accumulateAdd(to, x); }
 QN_DEVICE u32 loadCombined(const s32 *from) {
   u32 x;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];"
@@ -133,7 +123,7 @@ QN_DEVICE void gatherParts(Op op, const u32 *part, int count, s32 *to,
                            const Place &place) {
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += Gemm<Config>::threads) {
-    const int at = place(i);
+    const s64 at = place(i);
     if (at >= 0)
       combineInto(op, to + at, part[i]);
   }
@@ -145,7 +135,7 @@ QN_DEVICE void fetchParts(u32 *part, int count, const s32 *from,
                           const Place &place) {
 #pragma unroll 1
   for (int i = threadIdx.x; i < count; i += Gemm<Config>::threads) {
-    const int at = place(i);
+    const s64 at = place(i);
     if (at >= 0)
       part[i] = loadCombined(from + at);
   }
