@@ -428,24 +428,6 @@ template <typename Op> void decodeArithmetic(InstrBuilder &b) {
 }
 
 /// div, rcp and sqrt come as .approx, .full or rounded.
-/// rcp.approx.ftz.f64: of the upper 32 bits of the operand, in those of the
-/// result; the lower ones are zero (PTX ISA).
-void approximateRcp64(Warp &warp, const Instr &instr) {
-  const uint64_t *a = warp.lanes<uint64_t>(instr.slots[1]);
-  auto normal = [](double x) {
-    return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0, x) : x;
-  };
-  constexpr uint64_t upper = 0xffffffff00000000;
-  writeLanes<uint64_t>(warp, instr.slots[0], [=](int lane) {
-    double value = normal(std::bit_cast<double>(a[lane]));
-    if (value == value)
-      value =
-          normal(std::bit_cast<double>(std::bit_cast<uint64_t>(value) & upper));
-    double result = normal(canonical(1.0 / value));
-    return std::bit_cast<uint64_t>(result) & upper;
-  });
-}
-
 template <typename Op, typename Approx> void decodeRounded(InstrBuilder &b) {
   if (!b.take("approx")) {
     if (!b.take("full"))
