@@ -164,9 +164,9 @@ WAITFULL:
     st.global.u32 [%rd4], %r8;)";
   for (uint64_t seed = 1; seed <= 20; ++seed)
     ASSERT_EQ(run(body, seed), status::Success) << session.reportText();
-  std::string unwaited = replaced(
-      replaced(body, "@!%p2 bra WAITFULL;", ""),
-      "mbarrier.try_wait.parity.shared::cta.b64 %p2, [full], 0;", "");
+  std::string unwaited =
+      replaced(replaced(body, "@!%p2 bra WAITFULL;", ""),
+               "mbarrier.try_wait.parity.shared::cta.b64 %p2, [full], 0;", "");
   unsigned inFlight = found(unwaited, "asynchronous copy in flight");
   unsigned race = found(unwaited, "race");
   EXPECT_GE(inFlight, 3u);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Commands.h"
+#include "compiler/tools/quern/Json.h"
 #include "runtime/cache/ModuleCache.h"
 
 #include <fmt/format.h>
@@ -22,9 +23,8 @@ static int clearCache(const ModuleCache &cache, const CacheOptions &options) {
   if (!removed)
     return report(removed.error());
   if (options.json)
-    fmt::print("{}\n", nlohmann::ordered_json(
-                           {{"folder", cache.folder()}, {"removed", *removed}})
-                           .dump(2));
+    fmt::print("{}\n",
+               toText({{"folder", cache.folder()}, {"removed", *removed}}));
   else
     fmt::print("removed {} from {}\n", countOf(*removed, "file"),
                cache.folder());
@@ -61,7 +61,7 @@ int quern::tool::cache(const CacheOptions &options) {
                                  {"layer", entry.layer},
                                  {"targets", entry.targets},
                                  {"fault", entry.fault}});
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", toText(json));
   } else {
     fmt::print("{}: {}\n", cache.folder(),
                entries->size() == 1

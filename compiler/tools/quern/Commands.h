@@ -81,6 +81,7 @@ struct SimCommandOptions {
   std::string target;
   uint64_t seed = 1;
   unsigned schedules = 1;
+  uint64_t watchdog = uint64_t(1) << 27;
   bool withoutChecks = false;
   bool json = false;
 };

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/tools/quern/Json.h"
 #include "compiler/tools/quern/Request.h"
 #include "runtime/io/AtomicFile.h"
 
@@ -94,7 +95,7 @@ static void printJson(const CompileOutput &output, const std::string &file) {
   }
   if (!file.empty())
     json["module"] = file;
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", toText(json));
 }
 
 static void printText(const CompileOutput &output, bool cuda,

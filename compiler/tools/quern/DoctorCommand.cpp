@@ -6,6 +6,7 @@
 
 #include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
+#include "compiler/tools/quern/Json.h"
 #include "runtime/cache/ModuleCache.h"
 #include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cuda/DriverLoader.h"
@@ -136,7 +137,7 @@ int quern::tool::doctor(const DoctorOptions &options) {
                       {"found", finding.found},
                       {"text", finding.text},
                       {"advice", finding.advice}});
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", toText(json));
     return Right;
   }
   for (const Finding &finding : findings) {

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/tools/quern/Json.h"
 #include "compiler/tools/quern/LayerRun.h"
 #include "compiler/tools/quern/SimCounters.h"
 
@@ -198,7 +199,7 @@ static void printJson(const Explanation &explanation) {
                                  {"grid", launch.grid},
                                  {"block", launch.block},
                                  {"counters", toJson(launch.counters, true)}});
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", toText(json));
 }
 
 /// "M = 16"

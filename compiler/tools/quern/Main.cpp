@@ -6,6 +6,7 @@
 
 #include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
+#include "compiler/tools/quern/Json.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -59,9 +60,7 @@ int quern::tool::report(const Diagnostic &diagnostic) {
     json["errors"].push_back(toJson(diagnostic));
     for (const Diagnostic &other : diagnostic.others)
       json["errors"].push_back(toJson(other));
-    using Json = nlohmann::ordered_json;
-    fmt::print("{}\n",
-               json.dump(2, ' ', false, Json::error_handler_t::replace));
+    fmt::print("{}\n", toText(json));
   }
   return diagnostic.code == Errc::CheckFailed ? Mismatch : WrongInput;
 }
@@ -334,6 +333,11 @@ static void addSim(CLI::App &app, SimCommandOptions &options, Chosen &chosen) {
       .add_option("--schedules", options.schedules,
                   "run so often, each in another order of warps and blocks")
       ->check(CLI::Range(1u, 100000u))
+      ->capture_default_str();
+  command
+      .add_option("--watchdog", options.watchdog,
+                  "warp instructions after which a block is taken to hang")
+      ->check(CLI::Range(uint64_t(1), uint64_t(1) << 62))
       ->capture_default_str();
   command.add_flag("--no-checks", options.withoutChecks,
                    "skip races, initialisation and bank conflicts");

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/tools/quern/Json.h"
 #include "compiler/tools/quern/LayerRun.h"
 #include "runtime/jit/LayerState.h"
 
@@ -76,7 +77,7 @@ static void printJson(const LayerRun &run) {
                               {"passed", check.passed},
                               {"requirement", check.requirement},
                               {"worst", check.worst}});
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", toText(json));
 }
 
 static void print(const LayerRun &run) {

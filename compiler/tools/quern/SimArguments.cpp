@@ -14,6 +14,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -37,6 +39,32 @@ std::string quern::tool::describe(const Variable &parameter) {
   if (parameter.elements != 1)
     text += fmt::format("[{}]", parameter.elements);
   return text;
+}
+
+namespace {
+/// An element type of buffers that tensors do not have.
+struct OtherType {
+  std::string_view name, npy;
+  DType heldAs;
+  std::string_view heldNpy;
+};
+} // namespace
+static constexpr OtherType otherTypes[] = {
+    {"u16", "<u2", DType::F16, "<f2"}, {"i16", "<i2", DType::F16, "<f2"},
+    {"u32", "<u4", DType::I32, "<i4"}, {"u64", "<u8", DType::I64, "<i8"},
+    {"f64", "<f8", DType::I64, "<i8"},
+};
+
+/// Puts another type of the same length into the header of a .npy file.
+static bool renameNpyType(std::span<char> file, std::string_view from,
+                          std::string_view to) {
+  std::string_view head(file.data(), std::min<size_t>(file.size(), 1024));
+  size_t at = head.find("'descr':");
+  at = at == std::string_view::npos ? at : head.find(from, at);
+  if (at == std::string_view::npos || at > head.find('}'))
+    return false;
+  std::copy(to.begin(), to.end(), file.begin() + static_cast<ptrdiff_t>(at));
+  return true;
 }
 
 static bool isNpy(const std::string &path) { return path.ends_with(".npy"); }
@@ -119,9 +147,21 @@ Result<void> Parser::parseFile(const std::string &rest, bool mayWrite) {
   if (path.empty())
     return refuse("it names no file");
   if (isNpy(path)) {
-    auto tensor = readNpy(path);
+    auto file = readFile(path);
+    if (!file)
+      return file.error();
+    for (const OtherType &other : otherTypes)
+      if (argument.npyType.empty() &&
+          renameNpyType({reinterpret_cast<char *>(file->data()), file->size()},
+                        fmt::format("'{}'", other.npy),
+                        fmt::format("'{}'", other.heldNpy)))
+        argument.npyType = other.npy;
+    // readNpy names the file in its errors.
+    auto tensor = argument.npyType.empty() ? readNpy(path) : parseNpy(*file);
     if (!tensor)
-      return tensor.error();
+      return argument.npyType.empty()
+                 ? tensor.error()
+                 : refuse(fmt::format("{}: {}", path, tensor.error().message));
     argument.contents = std::move(*tensor);
   } else {
     auto bytes = readFile(path);
@@ -143,11 +183,17 @@ Result<void> Parser::parseShape(const std::string &kind, std::string rest) {
   size_t open = rest.find('['), close = rest.find(']');
   if (open == std::string::npos || close == std::string::npos || close < open)
     return refuse("a buffer is written TYPE[EXTENT,...]", {accepted});
-  std::optional<DType> type = parseDType(rest.substr(0, open));
+  std::string element = rest.substr(0, open);
+  std::optional<DType> type = parseDType(element);
+  for (const OtherType &other : otherTypes)
+    if (other.name == element) {
+      type = other.heldAs;
+      argument.npyType = other.npy;
+    }
   if (!type)
     return refuse(fmt::format("unknown element type {}", rest.substr(0, open)),
-                  {"accepted are i8, u8, i32, i64, bool, f16, bf16, f32, "
-                   "f8e4m3 and f8e5m2"});
+                  {"accepted are i8, u8, i16, u16, i32, u32, i64, u64, bool, "
+                   "f16, bf16, f32, f64, f8e4m3 and f8e5m2"});
   std::vector<int64_t> extents;
   std::string list = rest.substr(open + 1, close - open - 1);
   for (size_t at = 0; at <= list.size();) {
@@ -216,12 +262,27 @@ Result<void> Parser::draw() {
   std::mt19937_64 random(seed ^ (uint64_t{mixed} << 32));
   auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
   Tensor &tensor = argument.contents;
+  auto normal = [&] {
+    // Box and Muller, the same on every standard library.
+    return std::sqrt(-2 * std::log(1 - uniform())) *
+           std::cos(2 * std::numbers::pi * uniform());
+  };
+  if (!argument.npyType.empty()) {
+    auto *to = static_cast<std::byte *>(tensor.data());
+    unsigned width = byteWidth(tensor.dtype());
+    for (size_t at = 0; at < tensor.bytes(); at += width) {
+      uint64_t bits = argument.npyType[1] == 'f'
+                          ? std::bit_cast<uint64_t>(normal())
+                      : argument.npyType[1] == 'u' ? random() % 101
+                                                   : random() % 201 - 100;
+      std::memcpy(to + at, &bits, width);
+    }
+    return {};
+  }
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
   for (float &value : values) {
     if (isFloat(tensor.dtype()))
-      // Box and Muller, the same on every standard library.
-      value = static_cast<float>(std::sqrt(-2 * std::log(1 - uniform())) *
-                                 std::cos(2 * std::numbers::pi * uniform()));
+      value = static_cast<float>(normal());
     else if (tensor.dtype() == DType::Bool)
       value = static_cast<float>(random() & 1);
     else if (tensor.dtype() == DType::U8)
@@ -346,8 +407,20 @@ quern::tool::parseSimArguments(const std::vector<std::string> &texts,
 Result<void> quern::tool::addSimOutput(AtomicFiles &files,
                                        const SimArgument &argument,
                                        const Tensor &contents) {
-  if (isNpy(argument.output))
+  if (isNpy(argument.output) && argument.npyType.empty())
     return addNpy(files, argument.output, contents);
+  if (isNpy(argument.output)) {
+    auto head = npyHeader(contents.dtype(), contents.shape());
+    if (!head)
+      return head.error();
+    for (const OtherType &other : otherTypes)
+      if (other.npy == argument.npyType)
+        renameNpyType(*head, other.heldNpy, other.npy);
+    std::span<const std::byte> both[] = {
+        std::as_bytes(std::span(*head)),
+        {static_cast<const std::byte *>(contents.data()), contents.bytes()}};
+    return files.add(argument.output, both);
+  }
   std::span<const std::byte> pieces[] = {
       {static_cast<const std::byte *>(contents.data()), contents.bytes()}};
   return files.add(argument.output, pieces);

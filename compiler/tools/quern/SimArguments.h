@@ -46,6 +46,9 @@ struct SimArgument {
   bool isBuffer = false;
   bool readOnly = false;
   Tensor contents;
+  /// Element types that tensors lack are held as others of the same width: what
+  /// .npy calls them ("<u4"), else empty.
+  std::string npyType;
   std::string output; ///< A file; empty for none.
 };
 

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Commands.h"
+#include "compiler/tools/quern/Json.h"
 #include "compiler/tools/quern/SimCounters.h"
 #include "compiler/tools/quern/SimKernel.h"
 #include "runtime/device/sim/PtxParser.h"
@@ -18,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 using namespace quern;
 using namespace quern::tool;
@@ -114,7 +116,7 @@ static int list(const SimCommandOptions &options,
       entry["max_threads"] = kernel->maxThreads;
       json["kernels"].push_back(entry);
     }
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}\n", toText(json));
     return Right;
   }
   fmt::print("{}: PTX {} for {}, {}\n", options.file, module.version,
@@ -146,14 +148,23 @@ public:
 private:
   Result<void> describeLaunch(const Function &kernel);
   void compare(const SimOutcome &outcome, uint64_t seed);
+  void addFaults(const std::vector<Diagnostic> &reports, uint64_t seed);
 
   const SimCommandOptions &options;
   SimLaunch launch;
   std::string device;
   std::vector<SimArgument> arguments;
-  SimOutcome
-      first; ///< Of the first schedule; faults of the first that has any.
-  uint64_t faultSeed = 0;
+  SimOutcome first; ///< Of the first schedule.
+  /// A place and kind of fault, as the first schedule that has it tells it.
+  struct Found {
+    Diagnostic report;
+    uint64_t seed;
+    unsigned schedules;
+  };
+  std::vector<Found> faults;
+  std::map<std::string, size_t> faultAt; ///< Index into `faults`.
+  /// Of the first schedule that has any.
+  uint64_t faultSeed = 0, faultCount = 0;
   unsigned failedSchedules = 0;
   /// Buffers whose contents depend on the schedule, and where.
   std::vector<std::string> differences;
@@ -207,6 +218,26 @@ static void quoteSource(Diagnostic &report, const std::string &ptxFile) {
   }
 }
 
+/// Different schedules find different faults.
+void Simulation::addFaults(const std::vector<Diagnostic> &reports,
+                           uint64_t seed) {
+  for (const Diagnostic &report : reports) {
+    // "kernel NAME: KIND: ..." at a place and, first of the notes, in the PTX.
+    size_t colon = report.message.find(": ");
+    colon = colon == std::string::npos ? colon
+                                       : report.message.find(": ", colon + 2);
+    std::string key =
+        fmt::format("{}:{}:{}:{}:{}", report.file, report.line, report.column,
+                    report.notes.empty() ? "" : report.notes.front(),
+                    report.message.substr(0, colon));
+    auto [at, fresh] = faultAt.try_emplace(key, faults.size());
+    if (fresh)
+      faults.push_back({report, seed, 1});
+    else
+      ++faults[at->second].schedules;
+  }
+}
+
 /// Notes buffers that hold other bytes than after the first schedule.
 void Simulation::compare(const SimOutcome &outcome, uint64_t seed) {
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -256,25 +287,23 @@ Result<void> Simulation::execute(const sim::ptx::Module &module,
     sim::SimOptions choice;
     choice.seed = options.seed + i;
     choice.checks = !options.withoutChecks;
+    choice.watchdog = options.watchdog;
     auto outcome = loaded->run(launch, arguments, choice);
     if (!outcome)
       return outcome.error();
     times.push_back(outcome->milliseconds);
-    bool faulty = outcome->faultCount != 0;
-    if (faulty && !failedSchedules++) {
+    if (outcome->faultCount && !failedSchedules++) {
       faultSeed = choice.seed;
-      if (i) {
-        first.faults = std::move(outcome->faults);
-        first.faultCount = outcome->faultCount;
-      }
+      faultCount = outcome->faultCount;
     }
+    addFaults(outcome->faults, choice.seed);
     if (!i)
       first = std::move(*outcome);
     else if (differences.empty())
       compare(*outcome, choice.seed);
   }
-  for (Diagnostic &fault : first.faults)
-    quoteSource(fault, options.file);
+  for (Found &fault : faults)
+    quoteSource(fault.report, options.file);
   std::sort(times.begin(), times.end());
   AtomicFiles together;
   for (size_t i = 0; i < arguments.size(); ++i)
@@ -296,16 +325,24 @@ void Simulation::print() const {
     shape += fmt::format(", {} B dynamic shared", launch.dynamicSharedBytes);
   fmt::print("{} of {} on sim:{}, {}\n", options.kernel, options.file, device,
              shape);
-  for (const Diagnostic &fault : first.faults)
-    fmt::print("{}", fault.render());
+  bool sameSeed = true;
+  for (const Found &fault : faults) {
+    Diagnostic report = fault.report;
+    if (fault.seed != faultSeed) {
+      sameSeed = false;
+      report.notes.push_back(fmt::format("first with --seed {}", fault.seed));
+    }
+    fmt::print("{}", report.render());
+  }
   if (clean())
     fmt::print("  clean in {}, {:.2f} ms{}\n",
                countOf(options.schedules, "schedule"), times[times.size() / 2],
                times.size() > 1 ? " each" : "");
   else
-    fmt::print("  {} in {} of {}; the above with --seed {}\n",
-               countOf(first.faultCount, "fault"), failedSchedules,
-               countOf(options.schedules, "schedule"), faultSeed);
+    fmt::print("  {} in {} of {}; {} with --seed {}\n",
+               countOf(faultCount, "fault"), failedSchedules,
+               countOf(options.schedules, "schedule"),
+               sameSeed ? "the above" : "the others above", faultSeed);
   for (const std::string &difference : differences)
     fmt::print("  {}\n", difference);
   fmt::print("{}", describe(first.counters, !options.withoutChecks, "  "));
@@ -325,18 +362,20 @@ void Simulation::printJson() const {
   json["seed"] = options.seed;
   json["schedules"] = options.schedules;
   json["failed_schedules"] = failedSchedules;
-  json["fault_count"] = first.faultCount;
+  json["fault_count"] = faultCount;
   json["faults"] = nlohmann::ordered_json::array();
-  for (const Diagnostic &fault : first.faults)
-    json["faults"].push_back({{"file", fault.file},
-                              {"line", fault.line},
-                              {"message", fault.message},
-                              {"notes", fault.notes}});
+  for (const Found &fault : faults)
+    json["faults"].push_back({{"file", fault.report.file},
+                              {"line", fault.report.line},
+                              {"message", fault.report.message},
+                              {"notes", fault.report.notes},
+                              {"seed", fault.seed},
+                              {"schedules", fault.schedules}});
   json["differences"] = differences;
   json["milliseconds"] = times[times.size() / 2];
   json["checks"] = !options.withoutChecks;
   json["counters"] = toJson(first.counters, !options.withoutChecks);
-  fmt::print("{}\n", json.dump(2));
+  fmt::print("{}\n", toText(json));
 }
 
 int quern::tool::simulate(const SimCommandOptions &options) {

@@ -19,6 +19,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/BulkCopyOps.h"
+#include "runtime/device/sim/Decoder.h"
 #include "runtime/device/sim/MemoryAccess.h"
 #include "runtime/device/sim/Opcodes.h"
 
@@ -31,17 +32,21 @@ using Kind = AccessHistory::Kind;
 
 namespace {
 
-/// slots[0]: the source size, or 0 for all; `bytes`: the destination size.
+/// slots[0]: the source size, or 0 for all; slots[1]: where the source is
+/// ignored, or 0 (`flags`: where it is not); `bytes`: the destination size.
 void copyAsync(Warp &warp, const Instr &instr) {
   Block &block = *warp.block;
   LaneAddresses to = computeAddresses(warp, instr.address);
   LaneAddresses from = computeAddresses(warp, instr.secondAddress);
   uint32_t full = instr.bytes;
   uint32_t sizes[32];
-  uint32_t reading = 0;
+  uint32_t reading = 0, ignored = 0;
+  if (instr.slots[1])
+    ignored = warp.predicate(instr.slots[1]) ^ (instr.flags ? ~0u : 0u);
   forActiveLanes(warp.mask, [&](int lane) {
     sizes[lane] =
-        instr.slots[0]
+        ignored >> lane & 1 ? 0
+        : instr.slots[0]
             ? std::min(warp.lanes<uint32_t>(instr.slots[0])[lane], full)
             : full;
     if (sizes[lane])
@@ -243,7 +248,10 @@ void decodeCopy(InstrBuilder &b) {
   if (!shared || !b.take("global"))
     return b.refuse("copies go from global to shared memory");
   b.ignore({"L2::64B", "L2::128B", "L2::256B"});
-  b.expectOperands(3, 4);
+  bool policy = b.take("L2::cache_hint");
+  b.expectOperands(3 + policy, 4 + policy);
+  if (b.failed())
+    return;
   b.instr.address = b.address(0);
   b.instr.secondAddress = b.address(1);
   uint64_t bytes = b.immediate(2);
@@ -251,8 +259,23 @@ void decodeCopy(InstrBuilder &b) {
     return b.refuse(cache == 1 ? ".cg copies 16 bytes"
                                : ".ca copies 4, 8 or 16 bytes");
   b.instr.bytes = static_cast<uint8_t>(bytes);
-  if (b.operandCount() == 4)
-    b.source(3, 4);
+  uint32_t size = 0, ignored = 0;
+  if (b.operandCount() == 4u + policy) {
+    const ptx::Operand &last = b.operand(3);
+    std::optional<Register> named = last.kind == ptx::Operand::Kind::Name
+                                        ? b.decoder.findRegister(last.name)
+                                        : std::nullopt;
+    bool negated = last.negated;
+    if (negated || (named && named->bytes == 1))
+      ignored = b.predicateSource(last, negated);
+    else
+      size = b.source(3, 4);
+    b.instr.flags = negated;
+  }
+  if (policy)
+    b.source(b.operandCount() - 1, 8);
+  b.instr.slots[0] = size;
+  b.instr.slots[1] = ignored;
   b.instr.undefRule = UndefRule::Require;
   b.instr.exec = copyAsync;
 }

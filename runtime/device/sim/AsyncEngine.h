@@ -4,8 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to the scheduler, AsyncProxy.cpp and AsyncEngine.cpp: the operations of a launch that
-// have not landed, and landed ones whose group has not been waited for.
+// Private to the scheduler, AsyncProxy.cpp and AsyncEngine.cpp: the operations
+// of a launch that have not landed, and landed ones whose group has not been
+// waited for.
 //
 //===----------------------------------------------------------------------===//
 

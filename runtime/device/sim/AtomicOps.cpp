@@ -73,10 +73,23 @@ template <Op op, typename T> void atomic(Warp &warp, const Instr &instr) {
   const T *second = warp.lanes<T>(instr.slots[2]);
   T *result = instr.slots[0] ? warp.lanes<T>(instr.slots[0]) : nullptr;
   bool changed = false;
+  // Sums of f32 flush subnormals in global memory, not in shared memory.
+  auto isGlobal = [&](int lane) {
+    return instr.space == AddressSpace::Global ||
+           (instr.space == AddressSpace::Generic &&
+            addresses.value[lane] - sharedWindow >= windowBytes);
+  };
   forActiveLanes(good, [&](int lane) {
     T old;
     std::memcpy(&old, pointers[lane], sizeof(T));
-    T updated = combine<op, T>(old, value[lane], second[lane]);
+    T updated;
+    if constexpr (op == Op::Add && std::is_same_v<T, float>) {
+      bool flushes = isGlobal(lane);
+      auto load = [&](float x) { return flushes ? flush(x) : x; };
+      updated = load(combine<op, T>(load(old), load(value[lane]), T(0)));
+    } else {
+      updated = combine<op, T>(old, value[lane], second[lane]);
+    }
     changed |= std::memcmp(&updated, &old, sizeof(T)) != 0;
     std::memcpy(pointers[lane], &updated, sizeof(T));
     if (result)
@@ -137,7 +150,7 @@ template <typename R> void atomicVector(Warp &warp, const Instr &instr) {
 }
 
 void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
-                  unsigned count) {
+                  unsigned count, bool policy) {
   b.requireTarget(90, "vectors and 16-bit minima and maxima of atomics");
   Type element = type;
   if (type.packed) {
@@ -153,7 +166,9 @@ void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
   if (!exists || (count > 1 && b.instr.space != AddressSpace::Global))
     return b.refuse("this vector of atomics does not exist");
   size_t at = hasResult ? 1 : 0;
-  b.expectOperands(at + 2, at + 2);
+  b.expectOperands(at + 2 + policy, at + 2 + policy);
+  if (b.failed())
+    return;
   b.instr.address = b.address(at);
   for (size_t index : {size_t(0), at + 1}) {
     if (!hasResult && index == 0)
@@ -166,6 +181,8 @@ void decodeVector(InstrBuilder &b, bool hasResult, Op op, Type type,
       b.addToVector(index == 0 && hasResult ? b.result(*part, type.bytes)
                                             : b.source(*part, type.bytes));
   }
+  if (policy)
+    b.source(at + 2, 8);
   b.instr.flags = hasResult;
   b.instr.bytes = type.bytes;
   b.instr.immediate = reinterpret_cast<uint64_t>(reduce);
@@ -213,6 +230,7 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   int op = b.takeOneOf(
       {"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   b.take("noftz");
+  bool policy = b.take("L2::cache_hint");
   if (op < 0)
     return b.refuse("the operation is missing");
   Type type = b.type();
@@ -224,10 +242,10 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   bool halves = !type.isInteger() && (type.bytes == 2 || type.packed);
   if (vector >= 0 || (halves && op != static_cast<int>(Op::Add)))
     return decodeVector(b, hasResult, static_cast<Op>(op), type,
-                        vector < 0 ? 1 : 2u << vector);
+                        vector < 0 ? 1 : 2u << vector, policy);
   size_t at = hasResult ? 1 : 0;
   bool isCas = op == static_cast<int>(Op::Cas);
-  b.expectOperands(at + 2 + isCas, at + 2 + isCas);
+  b.expectOperands(at + 2 + isCas + policy, at + 2 + isCas + policy);
   if (b.failed())
     return;
   uint32_t resultSlot = 0;
@@ -242,7 +260,11 @@ void decodeAtomic(InstrBuilder &b, bool hasResult) {
   b.source(at + 1, type.bytes);
   if (isCas)
     b.source(at + 2, type.bytes);
+  uint32_t second = isCas ? b.instr.slots[2] : 0;
+  if (policy)
+    b.source(at + 2 + isCas, 8);
   b.instr.slots[0] = resultSlot;
+  b.instr.slots[2] = second;
   b.instr.undefRule = UndefRule::Require;
   Op how = static_cast<Op>(op);
   bool bfloat = type.kind == Type::Kind::BFloat;

@@ -81,12 +81,6 @@ void decodeRank(InstrBuilder &b) {
                                    : nullptr;
 }
 
-template <uint32_t (*read)(const Warp &)>
-void readUniform(Warp &warp, const Instr &instr) {
-  uint32_t value = read(warp);
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int) { return value; });
-}
-
 template <unsigned axis> uint32_t clusterIndex(const Warp &warp) {
   return warp.block->cluster->index[axis];
 }

@@ -129,6 +129,56 @@ template <typename Load, Compare how> void set(Warp &warp, const Instr &instr) {
                        [=](int lane) { return (bits >> lane & 1) ? yes : 0u; });
 }
 
+template <typename Load> bool compareBy(Compare how, uint16_t a, uint16_t b) {
+  float x = Load::load(a), y = Load::load(b);
+  bool unordered = x != x || y != y;
+  bool less = x < y, equal = x == y;
+  bool truths[] = {equal, !equal && !unordered, less, less || equal, x > y,
+                   x >= y};
+  if (how >= Compare::Num)
+    return unordered == (how == Compare::Nan);
+  size_t plain = static_cast<size_t>(how) % 6;
+  return truths[plain] || (how >= Compare::Equ && unordered);
+}
+
+/// Both halves of packed operands: bits of the lanes.
+template <typename Load>
+void compareHalves(Warp &warp, const Instr &instr, uint32_t (&bits)[2]) {
+  const uint32_t *a = warp.lanes<uint32_t>(instr.slots[2]);
+  const uint32_t *b = warp.lanes<uint32_t>(instr.slots[3]);
+  auto how = static_cast<Compare>(instr.immediate);
+  for (unsigned half = 0; half < 2; ++half) {
+    uint32_t found = 0;
+    for (int lane = 0; lane < 32; ++lane)
+      found |= uint32_t(compareBy<Load>(
+                   how, static_cast<uint16_t>(a[lane] >> half * 16),
+                   static_cast<uint16_t>(b[lane] >> half * 16)))
+               << lane;
+    bits[half] = combine(warp, instr, found, instr.slots[4]);
+  }
+}
+
+/// slots: p of the low half, q of the high one, a, b, c.
+template <typename Load> void setpHalves(Warp &warp, const Instr &instr) {
+  uint32_t bits[2];
+  compareHalves<Load>(warp, instr, bits);
+  for (unsigned half = 0; half < 2; ++half)
+    if (instr.slots[half])
+      warp.setPredicate(instr.slots[half], bits[half]);
+}
+
+/// set: in each half all ones, or 1.0 when bit 3 of `flags` is set.
+template <typename Load> void setHalves(Warp &warp, const Instr &instr) {
+  uint32_t bits[2];
+  compareHalves<Load>(warp, instr, bits);
+  uint32_t one = std::is_same_v<Load, BrainFloat> ? 0x3f80 : 0x3c00;
+  uint32_t yes = instr.flags & 8 ? one : 0xffff;
+  writeLanes<uint32_t>(warp, instr.slots[0], [&](int lane) {
+    return (bits[0] >> lane & 1 ? yes : 0) |
+           (bits[1] >> lane & 1 ? yes << 16 : 0);
+  });
+}
+
 template <typename T> void select(Warp &warp, const Instr &instr) {
   const T *a = warp.lanes<T>(instr.slots[1]);
   const T *b = warp.lanes<T>(instr.slots[2]);
@@ -211,7 +261,8 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
   if (!toPredicate)
     resultType = b.type();
   Type type = b.type();
-  if (type.packed || type.bytes < 2)
+  bool halves = type.packed && type.bytes == 4 && !type.isInteger();
+  if ((type.packed && !halves) || type.bytes < 2)
     return b.refuse("the type is not supported");
   b.expectOperands(combination < 0 ? 3 : 4, combination < 0 ? 3 : 4);
   b.instr.flags = static_cast<uint8_t>(combination + 1);
@@ -229,13 +280,16 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
       b.instr.slots[0] = slot;
     }
   } else {
-    if (resultType.bytes != 4 || resultType.packed)
-      return b.refuse("the result must be 32 bits wide");
+    bool fits = resultType.packed ? halves && resultType.kind == type.kind
+                                  : !halves || resultType.isInteger();
+    if (resultType.bytes != 4 || !fits)
+      return b.refuse("the result must be 32 bits wide, for packed operands of "
+                      "their own type or an integer");
     b.result(0, 4);
     ptx::Operand none;
     none.name = "_";
     b.predicateResult(none);
-    if (resultType.kind == Type::Kind::Float)
+    if (!resultType.isInteger())
       b.instr.flags |= 8;
   }
   b.source(1, type.bytes);
@@ -246,7 +300,18 @@ template <bool toPredicate> void decodeCompare(InstrBuilder &b) {
     if (negated)
       b.instr.flags |= 4;
   }
-  b.instr.exec = pickTyped<toPredicate>(type, static_cast<Compare>(how), ftz);
+  if (!halves) {
+    b.instr.exec = pickTyped<toPredicate>(type, static_cast<Compare>(how), ftz);
+    return;
+  }
+  if (ftz && type.kind == Type::Kind::Float)
+    return b.refuse(".ftz of packed comparisons is not supported");
+  b.instr.immediate = static_cast<uint64_t>(how);
+  bool bfloat = type.kind == Type::Kind::BFloat;
+  if (toPredicate)
+    b.instr.exec = bfloat ? setpHalves<BrainFloat> : setpHalves<HalfFloat>;
+  else
+    b.instr.exec = bfloat ? setHalves<BrainFloat> : setHalves<HalfFloat>;
 }
 
 void decodeSelp(InstrBuilder &b) {

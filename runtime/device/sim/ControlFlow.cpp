@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/Decoder.h"
+#include "runtime/device/sim/Machine.h"
 
 #include <fmt/format.h>
 
@@ -130,8 +131,7 @@ void Decoder::resolveBranches(Frame &frame) {
   }
 }
 
-void Decoder::decodeCall(Frame &frame, const Statement &statement,
-                         unsigned depth) {
+void Decoder::decodeCall(const Statement &statement, unsigned depth) {
   const std::vector<Operand> &operands = statement.operands;
   size_t at = 0;
   const Operand *results = nullptr, *arguments = nullptr;
@@ -153,6 +153,17 @@ void Decoder::decodeCall(Frame &frame, const Statement &statement,
   for (const ptx::Function &candidate : module.functions)
     if (candidate.name == callee && candidate.hasBody && !candidate.isEntry)
       function = &candidate;
+  // What assert() becomes.
+  if (!function && callee == "__assertfail") {
+    Instr failing = controlInstr(statement, Flow::Next);
+    failing.exec = [](Warp &warp, const Instr &instr) {
+      warp.block->fault(&warp, &instr, FaultKind::InvalidOperation,
+                        __builtin_ctz(warp.mask), "an assertion fails here");
+      warp.block->stopped = true;
+    };
+    kernel.code.push_back(failing);
+    return;
+  }
   if (!function)
     return refuse(
         statement.line,
@@ -200,5 +211,4 @@ void Decoder::decodeCall(Frame &frame, const Statement &statement,
     kernel.code[instr].target = end;
   if (skip)
     kernel.code[*skip].target = end;
-  (void)frame;
 }

@@ -15,7 +15,7 @@ using namespace quern::sim;
 
 void Warp::regroup() {
   uint32_t lowest = noInstr, running = alive & ~held & ~parked;
-  mask = 0;
+  mask = forced = 0;
   joinPc = noInstr;
   if (!running && parked) {
     // Nobody is left who could come.
@@ -24,7 +24,8 @@ void Warp::regroup() {
     forActiveLanes(parked, [&](int lane) {
       running |= uint32_t(lanePc[lane] == lowest) << lane;
     });
-    forced = running;
+    // All of the warp need no leave.
+    forced = running == alive ? 0 : running;
     parked &= ~running;
   } else if (!running) {
     waiting = Wait::Barrier;

@@ -18,7 +18,7 @@ using ptx::Operand;
 using ptx::Statement;
 
 static constexpr uint32_t maxRegisterBytes = 64u << 20;
-static constexpr uint32_t maxLocalBytes = 64 << 10;
+static constexpr uint32_t maxLocalBytes = 512 << 10;
 static constexpr uint32_t maxSharedBytes = 256 << 10;
 static constexpr uint32_t maxParameterBytes = 32764;
 static constexpr size_t maxInstructions = size_t(1) << 21;
@@ -300,7 +300,7 @@ void Decoder::decodeInstruction(Frame &frame, const Statement &statement,
   if (name == "brx")
     return decodeIndexedBranch(frame, statement);
   if (name == "call")
-    return decodeCall(frame, statement, depth);
+    return decodeCall(statement, depth);
   if (name == "exit" || (name == "ret" && !frame.inlined)) {
     kernel.code.push_back(controlInstr(statement, Flow::Exit));
     return;

@@ -62,6 +62,12 @@ public:
   /// A register holding `value` in every lane.
   uint32_t constant(uint64_t value, unsigned bytes);
   uint32_t newRegister(unsigned bytes);
+  /// CC.CF, a predicate.
+  uint32_t carryFlag() {
+    if (!carrySlot)
+      carrySlot = newRegister(1);
+    return carrySlot;
+  }
   uint32_t intern(std::string_view spelling);
   void refuse(uint32_t line, std::string message);
 
@@ -110,8 +116,7 @@ private:
   void declareTargets(Frame &frame, const ptx::Statement &statement);
   void decodeIndexedBranch(Frame &frame, const ptx::Statement &statement);
   void resolveBranches(Frame &frame);
-  void decodeCall(Frame &frame, const ptx::Statement &statement,
-                  unsigned depth);
+  void decodeCall(const ptx::Statement &statement, unsigned depth);
   Symbol allocateLocal(const ptx::Variable &variable);
   Instr controlInstr(const ptx::Statement &statement, Flow flow);
 
@@ -122,6 +127,7 @@ private:
   std::unordered_map<std::string_view, Symbol> sharedSymbols;
   std::map<std::pair<uint64_t, unsigned>, uint32_t> constants;
   std::unordered_map<std::string_view, uint32_t> spellingIndex;
+  uint32_t carrySlot = 0;
   bool failed = false;
   Diagnostic error;
 

@@ -89,37 +89,54 @@ void nearest(Warp &warp, const Instr &instr) {
   });
 }
 
-/// Any rounding, .ftz and .sat, for f32.
+/// Any rounding, .ftz and .sat, of one f32.
+template <typename Op>
+float generally(float x, float y, float z, uint8_t flags) {
+  if (flags & flagFtz) {
+    x = flush(x);
+    y = flush(y);
+    z = flush(z);
+  }
+  float result = std::bit_cast<float>(
+      encode(Op::odd(x, y, z), formatF32, roundingOf(flags)));
+  // x + -x is -0 when rounding down.
+  if (result == 0 && Op::arity > 1 && roundingOf(flags) == Rounding::Down &&
+      (std::is_same_v<Op, Add> || std::is_same_v<Op, Sub> ||
+       std::is_same_v<Op, Fma>)) {
+    double first = std::is_same_v<Op, Fma> ? double(x) * y : double(x);
+    double second = std::is_same_v<Op, Fma>   ? double(z)
+                    : std::is_same_v<Op, Sub> ? -double(y)
+                                              : double(y);
+    if (first == -second && !(std::signbit(first) == std::signbit(second)))
+      result = -0.0f;
+  }
+  if (flags & flagFtz)
+    result = flush(result);
+  if (flags & flagSat)
+    result = result > 0 ? (result < 1 ? result : 1.0f) : 0.0f;
+  return result;
+}
+
 template <typename Op> void general(Warp &warp, const Instr &instr) {
   const float *a = warp.lanes<float>(instr.slots[1]);
   const float *b = Op::arity > 1 ? warp.lanes<float>(instr.slots[2]) : a;
   const float *c = Op::arity > 2 ? warp.lanes<float>(instr.slots[3]) : a;
   uint8_t flags = instr.flags;
   writeLanes<float>(warp, instr.slots[0], [=](int lane) {
-    float x = a[lane], y = b[lane], z = c[lane];
-    if (flags & flagFtz) {
-      x = flush(x);
-      y = flush(y);
-      z = flush(z);
-    }
-    float result = std::bit_cast<float>(
-        encode(Op::odd(x, y, z), formatF32, roundingOf(flags)));
-    // x + -x is -0 when rounding down.
-    if (result == 0 && Op::arity > 1 && roundingOf(flags) == Rounding::Down &&
-        (std::is_same_v<Op, Add> || std::is_same_v<Op, Sub> ||
-         std::is_same_v<Op, Fma>)) {
-      double first = std::is_same_v<Op, Fma> ? double(x) * y : double(x);
-      double second = std::is_same_v<Op, Fma>   ? double(z)
-                      : std::is_same_v<Op, Sub> ? -double(y)
-                                                : double(y);
-      if (first == -second && !(std::signbit(first) == std::signbit(second)))
-        result = -0.0f;
-    }
-    if (flags & flagFtz)
-      result = flush(result);
-    if (flags & flagSat)
-      result = result > 0 ? (result < 1 ? result : 1.0f) : 0.0f;
-    return result;
+    return generally<Op>(a[lane], b[lane], c[lane], flags);
+  });
+}
+
+/// All operands but the last are of 16 bits.
+template <typename Op, bool bfloat> void mixed(Warp &warp, const Instr &instr) {
+  auto half = [&](unsigned operand, int lane) {
+    uint16_t bits = warp.lanes<uint16_t>(instr.slots[operand])[lane];
+    return bfloat ? bfloatToFloat(bits) : halfToFloat(bits);
+  };
+  const float *last = warp.lanes<float>(instr.slots[Op::arity]);
+  writeLanes<float>(warp, instr.slots[0], [&](int lane) {
+    float second = Op::arity == 2 ? last[lane] : half(2, lane);
+    return generally<Op>(half(1, lane), second, last[lane], instr.flags);
   });
 }
 
@@ -301,6 +318,21 @@ void approximateHalf(Warp &warp, const Instr &instr) {
   });
 }
 
+/// rcp.approx.ftz.f64: made of the upper halves; the lower ones are zero.
+void approximateRcp64(Warp &warp, const Instr &instr) {
+  constexpr uint64_t upper = ~uint64_t(0) << 32;
+  const uint64_t *a = warp.lanes<uint64_t>(instr.slots[1]);
+  writeLanes<uint64_t>(warp, instr.slots[0], [=](int lane) {
+    auto flushed = [](double x) {
+      return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0, x) : x;
+    };
+    double x = flushed(std::bit_cast<double>(a[lane] & upper));
+    uint64_t bits =
+        std::bit_cast<uint64_t>(flushed(canonical(1.0 / x))) & upper;
+    return bits;
+  });
+}
+
 /// 1/sqrt in double, exact enough for rsqrt.approx.f64.
 void approximateRsqrt64(Warp &warp, const Instr &instr) {
   const double *a = warp.lanes<double>(instr.slots[1]);
@@ -332,6 +364,25 @@ template <typename Op> ExecFn halfExec(Type type) {
   return bfloat ? half<Op, true, uint16_t> : half<Op, false, uint16_t>;
 }
 
+/// add, sub and fma of f32 with operands of 16 bits.
+template <typename Op>
+void decodeMixed(InstrBuilder &b, Type type, Type narrow, uint8_t flags) {
+  constexpr bool exists = std::is_same_v<Op, Add> || std::is_same_v<Op, Sub> ||
+                          std::is_same_v<Op, Fma>;
+  b.requireTarget(100, "arithmetic on f32 and 16-bit floats");
+  b.expectOperands(Op::arity + 1, Op::arity + 1);
+  if (!exists || !type.is(Type::Kind::Float, 4) || narrow.bytes != 2 ||
+      narrow.isInteger() || narrow.packed || (flags & (flagFtz | flagRelu)))
+    return b.refuse("this combination of types and modifiers does not exist");
+  b.result(0, 4);
+  for (unsigned i = 1; i < Op::arity; ++i)
+    b.source(i, 2);
+  b.source(Op::arity, 4);
+  b.instr.flags = flags;
+  b.instr.exec =
+      narrow.kind == Type::Kind::BFloat ? mixed<Op, true> : mixed<Op, false>;
+}
+
 template <typename Op> void decodeArithmetic(InstrBuilder &b) {
   uint8_t flags = takeRounding(b);
   if (b.take("ftz"))
@@ -342,6 +393,8 @@ template <typename Op> void decodeArithmetic(InstrBuilder &b) {
   if (relu)
     flags |= flagRelu;
   Type type = b.type();
+  if (std::optional<Type> narrow = b.takeType())
+    return decodeMixed<Op>(b, type, *narrow, flags);
   bindOperands(b, Op::arity, type.bytes);
   b.instr.flags = flags;
   if (type.bytes == 2 || (type.packed && type.bytes == 4)) {
@@ -375,6 +428,24 @@ template <typename Op> void decodeArithmetic(InstrBuilder &b) {
 }
 
 /// div, rcp and sqrt come as .approx, .full or rounded.
+/// rcp.approx.ftz.f64: of the upper 32 bits of the operand, in those of the
+/// result; the lower ones are zero (PTX ISA).
+void approximateRcp64(Warp &warp, const Instr &instr) {
+  const uint64_t *a = warp.lanes<uint64_t>(instr.slots[1]);
+  auto normal = [](double x) {
+    return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0, x) : x;
+  };
+  constexpr uint64_t upper = 0xffffffff00000000;
+  writeLanes<uint64_t>(warp, instr.slots[0], [=](int lane) {
+    double value = normal(std::bit_cast<double>(a[lane]));
+    if (value == value)
+      value =
+          normal(std::bit_cast<double>(std::bit_cast<uint64_t>(value) & upper));
+    double result = normal(canonical(1.0 / value));
+    return std::bit_cast<uint64_t>(result) & upper;
+  });
+}
+
 template <typename Op, typename Approx> void decodeRounded(InstrBuilder &b) {
   if (!b.take("approx")) {
     if (!b.take("full"))
@@ -383,6 +454,10 @@ template <typename Op, typename Approx> void decodeRounded(InstrBuilder &b) {
   bool ftz = b.take("ftz");
   Type type = b.type();
   bindOperands(b, Op::arity, type.bytes);
+  if (std::is_same_v<Op, Rcp> && ftz && type.is(Type::Kind::Float, 8)) {
+    b.instr.exec = approximateRcp64;
+    return;
+  }
   if (!type.is(Type::Kind::Float, 4))
     return b.refuse("only f32 has an approximate form here");
   b.instr.flags = ftz ? flagFtz : 0;

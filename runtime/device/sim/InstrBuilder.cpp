@@ -137,6 +137,10 @@ uint32_t InstrBuilder::bind(uint32_t slot, bool isResult) {
   return slot;
 }
 
+void InstrBuilder::carryFlag(bool isResult, bool used) {
+  bind(used ? decoder.carryFlag() : 0, isResult);
+}
+
 static std::string describe(unsigned bytes) {
   return bytes == 1 ? "a predicate" : fmt::format("{} bits wide", bytes * 8);
 }
@@ -271,7 +275,10 @@ uint32_t InstrBuilder::wideSource(const Operand &operand, unsigned bytes,
     value.value = symbol->address + static_cast<uint64_t>(operand.offset);
     return bind(constant(value, bytes), false);
   }
-  refuse(fmt::format("'{}' is not declared", operand.name));
+  refuse(fmt::format("'{}' is not declared{}", operand.name,
+                     operand.name.starts_with('%')
+                         ? ", nor a special register the simulator has"
+                         : ""));
   return 0;
 }
 

@@ -136,6 +136,9 @@ public:
   /// An operand that must be a constant.
   uint64_t immediate(size_t index);
 
+  /// CC.CF as the next result or source, or nothing unless `used`.
+  void carryFlag(bool isResult, bool used);
+
   /// Operands beyond instr.slots: appended to instr's vector list. Results and
   /// sources are told apart by which function bound them.
   void addToVector(uint32_t slot) { vector.push_back(slot); }

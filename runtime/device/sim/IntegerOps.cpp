@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/CarryOps.h"
 #include "runtime/device/sim/Machine.h"
 #include "runtime/device/sim/Opcodes.h"
 #include "runtime/device/sim/PackedIntegerOps.h"
@@ -251,6 +252,8 @@ template <bool isMax> void decodeMinMax(InstrBuilder &b) {
 template <bool subtract> void decodeAddSub(InstrBuilder &b) {
   if (!subtract && decodePackedInteger(b, PackedOp::Add))
     return;
+  if (b.take("cc"))
+    return decodeCarry(b, subtract ? CarryOp::Sub : CarryOp::Add, false, true);
   if (b.take("sat")) {
     Type type = b.type();
     if (!type.is(Type::Kind::Signed, 4))
@@ -285,6 +288,8 @@ void decodeMul(InstrBuilder &b) {
 }
 
 void decodeMad(InstrBuilder &b) {
+  if (b.take("cc"))
+    return decodeCarry(b, CarryOp::Mad, false, true);
   int part = b.takeOneOf({"lo", "hi", "wide"});
   if (part < 0)
     return b.refuse("one of .lo, .hi and .wide is needed");

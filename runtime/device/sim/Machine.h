@@ -268,6 +268,9 @@ struct Launch {
   bool explicitCluster = false;        ///< A cluster was asked for.
   uint32_t dynamicSharedBytes = 0;
   bool cooperative = false;
+  /// Of a cooperative launch, for cooperative_groups: a word of no interest,
+  /// then the word of the grid's barrier. 0: none.
+  uint64_t workspace = 0;
   std::vector<std::byte> parameters;
   DeviceMemory *memory = nullptr;
   SimOptions options;
@@ -331,6 +334,13 @@ inline void writeLanes(Warp &warp, uint32_t slot, F f) {
     int lane = __builtin_ctz(rest);
     result[lane] = f(lane);
   }
+}
+
+/// A special register that is the same for the whole warp.
+template <uint32_t (*read)(const Warp &)>
+void readUniform(Warp &warp, const Instr &instr) {
+  uint32_t value = read(warp);
+  writeLanes<uint32_t>(warp, instr.slots[0], [=](int) { return value; });
 }
 
 /// Computes the predicate `f(lane)` for the active lanes.

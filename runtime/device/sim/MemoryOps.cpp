@@ -145,11 +145,13 @@ template <typename R> ExecFn pickStore(Type type) {
 
 /// Modifiers about order and caches; whether a cache policy operand follows.
 bool takeCacheModifiers(InstrBuilder &b) {
-  int order = b.takeOneOf(
-      {"weak", "relaxed", "acquire", "release", "volatile", "mmio"});
+  // .mmio stands beside an order and adds nothing here.
+  b.take("mmio");
+  int order =
+      b.takeOneOf({"weak", "relaxed", "acquire", "release", "volatile"});
   int scope = b.takeOneOf({"cta", "cluster", "gpu", "sys"});
-  constexpr Order orders[] = {Order::Weak,    Order::Relaxed, Order::Acquire,
-                              Order::Release, Order::Relaxed, Order::Relaxed};
+  constexpr Order orders[] = {Order::Weak, Order::Relaxed, Order::Acquire,
+                              Order::Release, Order::Relaxed};
   b.instr.order = order < 0 ? Order::Weak : orders[order];
   // volatile is relaxed.sys (PTX ISA, ld.volatile).
   b.instr.scope = scope < 0 ? Scope::Sys : static_cast<Scope>(scope);
@@ -246,10 +248,50 @@ void decodeAccess(InstrBuilder &b, bool isLoad) {
     b.instr.undefRule = UndefRule::Require;
 }
 
+/// slots[0]: how many bytes of shared memory become zero.
+void storeBulk(Warp &warp, const Instr &instr) {
+  LaneAddresses to = computeAddresses(warp, instr.address);
+  const uint64_t *bytes = warp.lanes<uint64_t>(instr.slots[0]);
+  forActiveLanes(warp.mask, [&](int lane) {
+    uint64_t offset = to.value[lane];
+    if (instr.space == AddressSpace::Generic)
+      offset -= sharedWindow;
+    if (offset % 8 || bytes[lane] % 8 || bytes[lane] > UINT32_MAX) {
+      warp.block->fault(&warp, &instr, FaultKind::Misaligned, lane,
+                        fmt::format("{} bytes at shared offset {}; multiples "
+                                    "of 8 are needed",
+                                    bytes[lane], static_cast<int64_t>(offset)));
+      return;
+    }
+    uint32_t count = static_cast<uint32_t>(bytes[lane]);
+    if (checkShared(warp, instr, lane, offset, count, Access::Write))
+      std::memset(warp.block->shared + offset, 0, count);
+  });
+  warp.block->launch->changed();
+}
+
+void decodeStoreBulk(InstrBuilder &b) {
+  b.requireTarget(100, "st.bulk");
+  b.take("weak");
+  bool shared = b.take("shared::cta");
+  b.expectOperands(3, 3);
+  if (b.failed())
+    return;
+  if (b.immediate(2) != 0)
+    return b.refuse("only zeros can be stored");
+  b.instr.address = b.address(0);
+  b.instr.space = shared ? AddressSpace::Shared : AddressSpace::Generic;
+  b.source(1, 8);
+  b.instr.undefRule = UndefRule::Require;
+  b.instr.exec = storeBulk;
+}
+
 void decodeLoad(InstrBuilder &b) { decodeAccess(b, true); }
 void decodeStore(InstrBuilder &b) {
   if (b.take("async"))
     return decodeStoreAsync(b);
+  if (b.take("bulk"))
+    return decodeStoreBulk(b);
   decodeAccess(b, false);
 }
 

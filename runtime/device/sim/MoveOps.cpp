@@ -175,7 +175,7 @@ void decodeIsspacep(InstrBuilder &b) {
 void decodeCreatePolicy(InstrBuilder &b) {
   b.ignore({"fractional", "range", "global", "cvt", "L2", "b64",
             "L2::evict_last", "L2::evict_first", "L2::evict_normal",
-            "L2::evict_unchanged", "L2::evict_first"});
+            "L2::evict_unchanged"});
   b.result(0, 8);
   b.instr.exec = [](Warp &warp, const Instr &instr) {
     writeLanes<uint64_t>(warp, instr.slots[0], [](int) { return uint64_t(0); });
@@ -185,8 +185,7 @@ void decodeCreatePolicy(InstrBuilder &b) {
 /// Hints: they change no value and no order the checks look at.
 void decodeHint(InstrBuilder &b) {
   b.ignore({"global", "local", "const", "param", "tensormap", "L1", "L2",
-            "L1::evict_last", "u32", "L2::evict_last", "L2::evict_normal",
-            "L2::evict_normal"});
+            "L1::evict_last", "u32", "L2::evict_last", "L2::evict_normal"});
   b.instr.exec = doNothing;
 }
 
@@ -222,12 +221,6 @@ template <unsigned axis> void readTid(Warp &warp, const Instr &instr) {
   });
 }
 
-template <uint32_t (*read)(const Warp &)>
-void readUniform(Warp &warp, const Instr &instr) {
-  uint32_t value = read(warp);
-  writeLanes<uint32_t>(warp, instr.slots[0], [=](int) { return value; });
-}
-
 template <unsigned axis> uint32_t blockSize(const Warp &warp) {
   return warp.block->launch->block[axis];
 }
@@ -250,9 +243,20 @@ uint32_t totalShared(const Warp &warp) { return warp.block->sharedBytes; }
 uint32_t ticks(const Warp &warp) {
   return static_cast<uint32_t>(warp.block->executed);
 }
+uint32_t ticksHigh(const Warp &warp) {
+  return static_cast<uint32_t>(warp.block->executed >> 32);
+}
 void readTicks64(Warp &warp, const Instr &instr) {
   uint64_t value = warp.block->executed;
   writeLanes<uint64_t>(warp, instr.slots[0], [=](int) { return value; });
+}
+
+/// The workspace of a cooperative launch, as cooperative_groups reads it.
+uint32_t workspaceHigh(const Warp &warp) {
+  return static_cast<uint32_t>(warp.block->launch->workspace >> 32);
+}
+uint32_t workspaceLow(const Warp &warp) {
+  return static_cast<uint32_t>(warp.block->launch->workspace);
 }
 
 template <int which> void readLane(Warp &warp, const Instr &instr) {
@@ -303,9 +307,14 @@ SpecialRegister sim::findSpecialRegister(std::string_view name) {
       {"%nsmid", {readUniform<one>}},
       {"%dynamic_smem_size", {readUniform<dynamicShared>}},
       {"%total_smem_size", {readUniform<totalShared>}},
+      {"%envreg1", {readUniform<workspaceHigh>}},
+      {"%envreg2", {readUniform<workspaceLow>}},
       {"%clock", {readUniform<ticks>}},
       {"%clock64", {readTicks64, 8}},
+      {"%clock_hi", {readUniform<ticksHigh>}},
       {"%globaltimer", {readTicks64, 8}},
+      {"%globaltimer_lo", {readUniform<ticks>}},
+      {"%globaltimer_hi", {readUniform<ticksHigh>}},
   };
   for (const auto &[known, special] : table)
     if (known == name)

@@ -17,9 +17,9 @@ static const OpcodeMap &opcodeMap() {
   static const OpcodeMap map = [] {
     OpcodeMap all;
     for (std::span<const Opcode> family :
-         {integerOpcodes(), bitOpcodes(), floatOpcodes(), convertOpcodes(),
-          compareOpcodes(), moveOpcodes(), memoryOpcodes(), atomicOpcodes(),
-          asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(),
+         {integerOpcodes(), carryOpcodes(), bitOpcodes(), floatOpcodes(),
+          convertOpcodes(), compareOpcodes(), moveOpcodes(), memoryOpcodes(),
+          atomicOpcodes(), asyncCopyOpcodes(), matrixOpcodes(), wgmmaOpcodes(),
           registerCountOpcodes(), warpOpcodes(), barrierOpcodes(),
           mbarrierOpcodes(), fenceOpcodes(), clusterOpcodes(),
           tensorMapOpcodes()})

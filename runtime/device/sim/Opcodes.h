@@ -33,6 +33,7 @@ struct Opcode {
 };
 
 std::span<const Opcode> integerOpcodes();
+std::span<const Opcode> carryOpcodes();
 std::span<const Opcode> bitOpcodes();
 std::span<const Opcode> floatOpcodes();
 std::span<const Opcode> convertOpcodes();

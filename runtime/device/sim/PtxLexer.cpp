@@ -6,6 +6,8 @@
 
 #include "runtime/device/sim/PtxLexer.h"
 
+#include <algorithm>
+
 using namespace quern;
 using namespace quern::sim::ptx;
 
@@ -56,6 +58,17 @@ std::vector<Token> sim::ptx::lex(std::string_view text) {
       spaced = true;
     } else if (isWordChar(c)) {
       size_t end = wordEnd(at);
+      // 1.5e-3 is one word.
+      bool decimal = std::all_of(text.begin() + at, text.begin() + end,
+                                 [](char d) { return d >= '0' && d <= '9'; });
+      if (decimal && end + 1 < text.size() && text[end] == '.' &&
+          text[end + 1] >= '0' && text[end + 1] <= '9') {
+        end = wordEnd(end + 1);
+        bool exponent = text[end - 1] == 'e' || text[end - 1] == 'E';
+        if (exponent && end + 1 < text.size() &&
+            (text[end] == '-' || text[end] == '+'))
+          end = wordEnd(end + 1);
+      }
       add(Token::Kind::Word, at, end);
       at = end;
     } else if (c == '.' && isWordChar(next)) {

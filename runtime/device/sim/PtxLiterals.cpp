@@ -6,6 +6,10 @@
 
 #include "runtime/device/sim/PtxLiterals.h"
 
+#include <bit>
+#include <charconv>
+#include <string>
+
 using namespace quern;
 using namespace quern::sim::ptx;
 
@@ -53,4 +57,38 @@ std::optional<uint64_t> sim::ptx::parseInteger(std::string_view word) {
     value = value * base + digit;
   }
   return value;
+}
+
+bool sim::ptx::parseImmediate(std::string_view word, bool negative,
+                              Operand &operand) {
+  operand.kind = Operand::Kind::Immediate;
+  bool hex = word.size() > 2 && word[0] == '0';
+  bool isSingle = hex && (word[1] == 'f' || word[1] == 'F');
+  bool isDouble = hex && (word[1] == 'd' || word[1] == 'D');
+  if (isSingle || isDouble) {
+    std::string digits = "0x" + std::string(word.substr(2));
+    std::optional<uint64_t> bits = parseInteger(digits);
+    if (!bits || digits.size() != (isDouble ? 18u : 10u))
+      return false;
+    operand.bits = isDouble ? Operand::Bits::Float64 : Operand::Bits::Float32;
+    operand.value = *bits;
+  } else if (word.find('.') != std::string_view::npos) {
+    double value = 0;
+    const char *end = word.data() + word.size();
+    auto [stop, error] = std::from_chars(word.data(), end, value);
+    if (error != std::errc() || stop != end)
+      return false;
+    operand.bits = Operand::Bits::Float64;
+    operand.value = std::bit_cast<uint64_t>(value);
+  } else {
+    std::optional<uint64_t> value = parseInteger(word);
+    if (!value)
+      return false;
+    operand.value = negative ? uint64_t(0) - *value : *value;
+    return true;
+  }
+  if (negative)
+    operand.value ^= uint64_t(1)
+                     << (operand.bits == Operand::Bits::Float64 ? 63 : 31);
+  return true;
 }

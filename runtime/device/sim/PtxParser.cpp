@@ -35,6 +35,9 @@ public:
   Result<Module> run() {
     while (!failed && peek().kind != Token::Kind::End)
       parseModuleItem();
+    if (!failed && (module.version.empty() || module.target.empty()))
+      refuse(fmt::format("this is no PTX: there is no .{} directive",
+                         module.version.empty() ? "version" : "target"));
     if (failed)
       return error;
     return std::move(module);
@@ -149,29 +152,14 @@ Operand Parser::parseOperand(unsigned depth) {
   if (failed)
     return operand;
   if (word[0] >= '0' && word[0] <= '9') {
-    operand.kind = Operand::Kind::Immediate;
-    bool hexFloat =
-        word.size() > 2 && word[0] == '0' &&
-        (word[1] == 'f' || word[1] == 'F' || word[1] == 'd' || word[1] == 'D');
-    if (hexFloat) {
-      bool isDouble = word[1] == 'd' || word[1] == 'D';
-      std::string digits = "0x" + std::string(word.substr(2));
-      std::optional<uint64_t> bits = parseInteger(digits);
-      if (!bits || digits.size() != (isDouble ? 18u : 10u)) {
-        refuse(fmt::format("'{}' is no floating-point literal", word));
-        return operand;
-      }
-      operand.bits = isDouble ? Operand::Bits::Float64 : Operand::Bits::Float32;
-      operand.value = *bits;
-      if (minus)
-        operand.value ^= uint64_t(1) << (isDouble ? 63 : 31);
-    } else {
-      std::optional<uint64_t> value = parseInteger(word);
-      if (!value) {
-        refuse(fmt::format("'{}' is no integer literal", word));
-        return operand;
-      }
-      operand.value = minus ? uint64_t(0) - *value : *value;
+    if (!parseImmediate(word, minus, operand)) {
+      bool isFloat =
+          word.find('.') != std::string_view::npos ||
+          (word.size() > 1 && word[0] == '0' &&
+           std::string_view("fFdD").find(word[1]) != std::string_view::npos);
+      refuse(fmt::format("'{}' is no {} literal", word,
+                         isFloat ? "floating-point" : "integer"));
+      return operand;
     }
   } else {
     operand.name = word;
@@ -183,6 +171,11 @@ Operand Parser::parseOperand(unsigned depth) {
     }
     if (minus)
       refuse(fmt::format("'-{}' is no operand", operand.name));
+    // generic(variable) in an initialiser.
+    if (operand.name == "generic" && accept('(')) {
+      operand.name = expectWord("a variable");
+      expect(')');
+    }
   }
   while (!failed && (peek().is('+') || peek().is('-'))) {
     bool subtract = next().is('-');
@@ -361,12 +354,6 @@ void Parser::parseModuleItem() {
   std::string_view word = token.text;
   if (word == "version") {
     module.version = expectWord("a version");
-    if (peek().kind == Token::Kind::Dotted) {
-      std::string_view minor = next().text;
-      module.version =
-          std::string_view(module.version.data(),
-                           minor.data() + minor.size() - module.version.data());
-    }
   } else if (word == "target") {
     module.target = expectWord("a target");
     while (accept(','))
@@ -381,14 +368,18 @@ void Parser::parseModuleItem() {
   } else if (word == "visible" || word == "weak" || word == "common") {
     // Linkage says nothing about one module.
   } else if (word == "extern") {
-    if (peek().isDotted("func"))
-      return refuse("external functions cannot be resolved");
+    // A call of an external function is refused by its name.
+    if (peek().isDotted("func")) {
+      next();
+      return parseFunction(false);
+    }
     if (peek().kind != Token::Kind::Dotted)
       return refuse("expected a declaration after .extern");
     std::optional<Space> space = parseSpace(next().text);
-    if (space != Space::Shared)
-      return refuse("only shared memory can be declared .extern");
-    Variable variable = parseVariable(Space::Shared, false);
+    if (space != Space::Shared && space != Space::Global &&
+        space != Space::Const)
+      return refuse("only variables can be declared .extern");
+    Variable variable = parseVariable(*space, false);
     variable.isExtern = true;
     module.variables.push_back(std::move(variable));
     expect(';');

@@ -134,8 +134,18 @@ std::string whyHeld(const Warp &warp) {
                      id, here, warp.alive & ~here);
 }
 
+/// For a report that something never happens: `unborn` blocks have not run.
+std::vector<std::string> hintAtOthers(const Launch &launch, uint64_t unborn) {
+  if (!unborn || launch.cooperative)
+    return {};
+  return {fmt::format("{} blocks of the grid have not begun: blocks may wait "
+                      "for each other only in a cooperative launch (quern sim "
+                      "--cooperative)",
+                      unborn)};
+}
+
 /// Tells who waits where, and stops everything that is left.
-void reportDeadlock(std::vector<Cluster> &clusters) {
+void reportDeadlock(std::vector<Cluster> &clusters, uint64_t unborn) {
   Block *blamed = nullptr;
   const Warp *first = nullptr;
   std::vector<std::string> notes;
@@ -180,6 +190,10 @@ void reportDeadlock(std::vector<Cluster> &clusters) {
         std::string note = fmt::format("block {}, warp {} {} at {}",
                                        blockName(*block->launch, block->linear),
                                        warp.id, why, placeOf(kernel, at));
+        if (warp.parked)
+          why += fmt::format(
+              ", while threads {:#x} wait for them at {}", warp.parked,
+              placeOf(kernel, warp.lanePc[__builtin_ctz(warp.parked)]));
         if (!blamed) {
           blamed = block;
           first = &warp;
@@ -196,6 +210,8 @@ void reportDeadlock(std::vector<Cluster> &clusters) {
     return;
   if (others)
     notes.push_back(fmt::format("and {} more warps", others));
+  for (std::string &hint : hintAtOthers(*blamed->launch, unborn))
+    notes.push_back(std::move(hint));
   const Instr *at =
       first->waiting != Wait::None
           ? first->waitInstr
@@ -286,8 +302,12 @@ bool sleeps(const Launch &launch, const Warp &warp) {
 constexpr uint32_t hopelessPolls = 256;
 constexpr uint32_t hopelessReads = 1 << 14;
 
+/// A block with more is not worth running on.
+constexpr uint64_t maxBlockFaults = 100000;
+
 /// Runs the clusters that are resident to their end.
-void runResident(Launch &launch, std::vector<Cluster> &clusters) {
+void runResident(Launch &launch, std::vector<Cluster> &clusters,
+                 uint64_t unborn) {
   std::vector<Warp *> runnable, sleeping;
   auto gather = [&] {
     runnable.clear();
@@ -319,7 +339,7 @@ void runResident(Launch &launch, std::vector<Cluster> &clusters) {
         continue;
       if (sleeping.empty()) {
         if (alive())
-          reportDeadlock(clusters);
+          reportDeadlock(clusters, unborn);
         return;
       }
       bool hopeless = true;
@@ -327,7 +347,7 @@ void runResident(Launch &launch, std::vector<Cluster> &clusters) {
         hopeless &= warp->idlePolls >=
                     (warp->pollWhat.empty() ? hopelessReads : hopelessPolls);
       if (hopeless)
-        return reportDeadlock(clusters);
+        return reportDeadlock(clusters, unborn);
       runnable.swap(sleeping);
     }
     // A few turns before looking at all of them again.
@@ -349,9 +369,18 @@ void runResident(Launch &launch, std::vector<Cluster> &clusters) {
                       FaultKind::Deadlock, -1,
                       fmt::format("the block has executed more than {} warp "
                                   "instructions; it waits for something that "
-                                  "never happens or SimOptions::watchdog is "
-                                  "too low",
-                                  options.watchdog));
+                                  "never happens, or the limit is too low "
+                                  "(SimOptions::watchdog, quern sim "
+                                  "--watchdog)",
+                                  options.watchdog),
+                      hintAtOthers(launch, unborn));
+        running.stopped = true;
+      }
+      if (running.faultCount > maxBlockFaults && !running.stopped) {
+        running.fault(&warp, &launch.kernel->code[warp.done ? 0 : warp.pc],
+                      FaultKind::InvalidOperation, -1,
+                      fmt::format("the block was ended here after {} faults",
+                                  running.faultCount));
         running.stopped = true;
       }
     }
@@ -407,7 +436,7 @@ void Launch::runClusters(const std::vector<uint64_t> &order) {
       }
       cluster.arriving = cluster.completed = Clock(cluster.blocks[0]->linear);
     }
-    runResident(*this, clusters);
+    runResident(*this, clusters, (count - next - resident) * size);
     // A fault no sense can be made of ends the launch.
     for (Block &finished : blocks)
       if (finished.stopped)

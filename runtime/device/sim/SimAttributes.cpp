@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 using namespace quern;
 using namespace quern::sim;
 using namespace quern::cuda;
@@ -162,7 +164,7 @@ DriverStatus sim::functionAttribute(const SimDevice::Impl &device,
   }
 }
 
-DriverStatus sim::setFunctionAttribute(const SimDevice::Impl &device,
+DriverStatus sim::setFunctionAttribute(SimDevice::Impl &device,
                                        SimFunction &function,
                                        FunctionAttribute attribute, int value) {
   namespace a = function_attribute;
@@ -171,7 +173,13 @@ DriverStatus sim::setFunctionAttribute(const SimDevice::Impl &device,
     int available = device.model.sharedPerBlockOptin -
                     static_cast<int>(function.kernel.staticSharedBytes);
     if (value < 0 || value > available)
-      return status::InvalidValue;
+      return device.refuse(
+          status::InvalidValue,
+          fail(Errc::InvalidArgument,
+               fmt::format("kernel {}: {} bytes of dynamic shared memory; at "
+                           "most {} are possible beside its {} static ones",
+                           function.kernel.name, value, available,
+                           function.kernel.staticSharedBytes)));
     function.maxDynamicShared = value;
     return status::Success;
   }

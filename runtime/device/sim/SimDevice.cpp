@@ -96,9 +96,18 @@ static bool runsOn(std::string_view target, const DeviceModel &model) {
 Result<void> SimDevice::Impl::placeGlobals(const ptx::Module &parsed,
                                            SimModule &module,
                                            SymbolTable &symbols) {
+  struct Pointer {
+    std::byte *to;
+    unsigned bytes;
+    const ptx::Operand *value;
+    const ptx::Variable *variable;
+  };
+  std::vector<Pointer> pointers;
   for (const ptx::Variable &variable : parsed.variables) {
-    if (variable.space != ptx::Space::Global &&
-        variable.space != ptx::Space::Const)
+    // An external one is "not declared" where it is used.
+    if ((variable.space != ptx::Space::Global &&
+         variable.space != ptx::Space::Const) ||
+        variable.isExtern)
       continue;
     unsigned bytes = elementBytes(variable.type);
     auto refused = [&](std::string message) {
@@ -124,15 +133,26 @@ Result<void> SimDevice::Impl::placeGlobals(const ptx::Module &parsed,
     // Variables without a value are zero.
     std::memset(to, 0, allocation->size);
     for (const ptx::Operand &value : variable.initializer) {
-      if (value.kind != ptx::Operand::Kind::Immediate)
-        return refused(fmt::format("variable '{}' is initialised with '{}'; "
-                                   "only numbers are supported",
-                                   variable.name, value.name));
-      std::memcpy(to, &value.value, bytes);
+      if (value.kind == ptx::Operand::Kind::Immediate)
+        std::memcpy(to, &value.value, bytes);
+      else
+        pointers.push_back({to, bytes, &value, &variable});
       to += bytes;
     }
     allocation->readOnly = variable.space == ptx::Space::Const;
     symbols[variable.name] = {AddressSpace::Global, allocation->base};
+  }
+  // Global addresses are generic addresses, too. What is initialised with
+  // anything else cannot be used: it is "not declared".
+  for (const Pointer &pointer : pointers) {
+    auto found = symbols.find(pointer.value->name);
+    if (found == symbols.end() || pointer.bytes != 8) {
+      symbols.erase(pointer.variable->name);
+      continue;
+    }
+    uint64_t address =
+        found->second.address + static_cast<uint64_t>(pointer.value->offset);
+    std::memcpy(pointer.to, &address, sizeof(address));
   }
   return {};
 }
@@ -169,13 +189,24 @@ cuda::DriverStatus SimDevice::Impl::loadModule(const char *image,
     if (!function.isEntry || !function.hasBody)
       continue;
     Result<Kernel> kernel = decodeKernel(*parsed, function, symbols);
-    if (!kernel)
-      return abandon(kernel.error());
+    if (!kernel) {
+      module->refused.emplace(function.name, kernel.error());
+      continue;
+    }
     auto owned = std::make_unique<SimFunction>();
     owned->module = module.get();
     owned->kernel = std::move(*kernel);
     functions[owned.get()] = owned.get();
     module->functions[std::string(function.name)] = std::move(owned);
+  }
+  // A module is of use if any of its kernels is; the others are refused when
+  // they are asked for.
+  if (module->functions.empty() && !module->refused.empty()) {
+    Diagnostic first = module->refused.begin()->second;
+    for (const auto &[name, why] : module->refused)
+      if (why.line < first.line)
+        first = why;
+    return abandon(first);
   }
   result = module.get();
   modules[result] = std::move(module);

@@ -201,6 +201,9 @@ template <unsigned index> struct Entries : GraphEntries<index> {
       auto it = d.modules.find(module);
       if (it == d.modules.end())
         return status::InvalidHandle;
+      if (auto why = it->second->refused.find(std::string_view(name));
+          why != it->second->refused.end())
+        return d.refuse(status::InvalidPtx, why->second);
       auto found = it->second->functions.find(std::string_view(name));
       if (found == it->second->functions.end())
         return status::NotFound;

@@ -234,7 +234,17 @@ DriverStatus SimDevice::Impl::launch(const cuda::LaunchConfig &config,
                                  blocks, resident));
   }
   run.parameters = std::move(parameters);
+  if (run.cooperative) {
+    Allocation *workspace =
+        memory.allocate(64, "the cooperative launch's workspace");
+    if (!workspace)
+      return refused(status::OutOfMemory, "no memory for its workspace");
+    run.workspace = workspace->base;
+    std::memset(reinterpret_cast<void *>(run.workspace), 0, 64);
+  }
   run.run();
+  if (run.workspace)
+    memory.release(run.workspace);
   counters = run.counters;
   counters.globalUniqueBytesRead = run.footprint.bytesRead();
   counters.globalUniqueBytesWritten = run.footprint.bytesWritten();

@@ -79,6 +79,8 @@ struct SimFunction {
 
 struct SimModule {
   std::map<std::string, std::unique_ptr<SimFunction>, std::less<>> functions;
+  /// Kernels that cannot be run, and why.
+  std::map<std::string, Diagnostic, std::less<>> refused;
   std::vector<uint64_t> globals; ///< Allocations of its variables.
 };
 
@@ -158,7 +160,7 @@ cuda::DriverStatus functionAttribute(const SimDevice::Impl &device,
                                      const SimFunction &function,
                                      cuda::FunctionAttribute attribute,
                                      int &value);
-cuda::DriverStatus setFunctionAttribute(const SimDevice::Impl &device,
+cuda::DriverStatus setFunctionAttribute(SimDevice::Impl &device,
                                         SimFunction &function,
                                         cuda::FunctionAttribute attribute,
                                         int value);
