@@ -25,11 +25,12 @@ struct FusedPair {
 
 /// How two forms of a layer are made.
 struct FuseRequest {
-  std::string layer;
+  std::string layer = "";
   std::string arch = "sm_80";
   std::string placement = "tile"; ///< As the tile dialect spells it.
   unsigned count = 1;             ///< Launches put behind the product.
   bool keepInMemory = false;      ///< Values between them stay buffers.
+  bool alone = false;             ///< Without the unfused form.
 };
 
 /// A refusal of the fused form is the result's error; anything else that goes

@@ -207,7 +207,8 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
         CHECK_DRIVER(funcSetAttribute(
                          function,
                          cuda::function_attribute::MaxDynamicSharedSizeBytes,
-                         static_cast<int>(config.sharedMemBytes)),
+                         static_cast<int>(config.sharedMemBytes +
+                                          kernel.staticSharedBytes)),
                      "allowing shared memory");
       cuda::LaunchAttribute attribute = {};
       config.attributes = &attribute;

@@ -123,18 +123,18 @@ TEST(Stages, SquareBlocks) {
 
 TEST(Stages, RowsAcrossTheGrid) {
   QUERN_NEEDS_NVRTC();
-  check({.N = 300}, "grid", "sm_80", {1, 37, 130, 300});
+  check({.N = 300}, "grid", "sm_80", {0, 1, 37, 130, 300});
 }
 
 TEST(Stages, RowsAcrossAPanel) {
   QUERN_NEEDS_NVRTC();
-  check({.N = 300}, "panel", "sm_80", {1, 37, 130, 300});
+  check({.N = 300}, "panel", "sm_80", {0, 1, 37, 130, 300});
   check({.N = 300}, "panel", "sm_80", {37, 300}, true);
 }
 
 TEST(Stages, RowsAcrossACluster) {
   QUERN_NEEDS_NVRTC();
-  check({.N = 300}, "cluster", "sm_90a", {1, 37, 130, 300});
+  check({.N = 300}, "cluster", "sm_90a", {0, 1, 37, 130, 300});
 }
 
 TEST(Stages, GroupsThatTilesDoNotHold) {
@@ -167,6 +167,41 @@ TEST(Stages, EveryTypeOfValueAndCode) {
       c.to = fmt::format("{} per group(16)", to);
       check(c, "register", "sm_80", {37});
     }
+}
+
+TEST(Stages, SplitSumsAndZeroPoints) {
+  QUERN_NEEDS_NVRTC();
+  // Partial sums, with corrections and without, and sums that are promoted.
+  check({.N = 200, .K = 128, .w = "i8[N, K] per group(32)"}, "grid", "sm_80",
+        {37, 130});
+  check({.to = "i8 per group(32)", .K = 128, .w = "i8[N, K] per group(64)"},
+        "register", "sm_90a", {37});
+  check({.N = 200, .K = 128, .x = "(u8[M, K] - u8[M, 1]) * f32[M, 1]"}, "panel",
+        "sm_80", {37});
+  check({.to = "(u8 - u8) per group(64)",
+         .K = 128,
+         .x = "(u8[M, K] - u8[M, 1]) * f32[M, 1]",
+         .w = "(u8[N, K] - u8[N, K/32]) * f32[N, K/32]"},
+        "tile", "sm_80", {37});
+  check({.to = "f8e4m3 per token",
+         .N = 200,
+         .K = 384,
+         .x = "f8e4m3[M, K] per group(128)",
+         .w = "f8e4m3[N, K] per block(128, 128)"},
+        "grid", "sm_89", {37});
+  check({.to = "f8e4m3 per group(128)",
+         .N = 256,
+         .K = 384,
+         .x = "f8e4m3[M, K] per token",
+         .w = "f8e4m3[N, K] per channel"},
+        "tile", "sm_120a", {37});
+}
+
+TEST(Stages, RowsThatAreShorterThanABlock) {
+  QUERN_NEEDS_NVRTC();
+  check({.to = "i8 per group(32)", .N = 24}, "tile", "sm_80", {0, 37});
+  check({.to = "i8 per group(128)", .N = 40}, "tile", "sm_80", {0, 37});
+  check({.to = "i8 per group(128)", .N = 200}, "grid", "sm_80", {0, 37});
 }
 
 TEST(Stages, OrderedSumsWithinATile) {
@@ -207,6 +242,30 @@ TEST(Stages, ValuesThatAreKeptToo) {
                "    with M in 1..64 {\n  h = x @ w.T as f16\n"
                "  return h, quantize(h, i8 per token)\n}\n"},
           placement, "sm_80", {1, 37});
+}
+
+TEST(Stages, SpillNothingOnAnyArchitecture) {
+  QUERN_NEEDS_NVRTC();
+  for (const char *arch : {"sm_80", "sm_89", "sm_90a", "sm_100a", "sm_120a"})
+    for (auto [placement, to] : {std::pair("register", "i8 per group(32)"),
+                                 {"tile", "f8e4m3 per group(128)"},
+                                 {"grid", "i8 per token"},
+                                 {"panel", "f8e4m3 per token"},
+                                 {"cluster", "i8 per token"}})
+      for (bool gated : {false, true}) {
+        if (placement == std::string("cluster") && arch[3] == '8')
+          continue;
+        Case c{.to = to, .N = 512, .K = 512, .gated = gated};
+        FuseRequest request{
+            .layer = c.text(), .arch = arch, .placement = placement};
+        request.alone = true;
+        Result<FusedPair> pair = compileFused(request);
+        ASSERT_TRUE(pair) << pair.error().render();
+        for (const KernelDesc &kernel : pair->fused.kernels)
+          EXPECT_EQ(kernel.spillBytes, 0u)
+              << arch << ": " << kernel.schedule << ", " << kernel.registers
+              << " registers";
+      }
 }
 
 //===----------------------------------------------------------------------===//

@@ -66,6 +66,8 @@ void KernelWriter::writeConfig(SourceText &declarations,
     members.push_back("static constexpr bool sharedLhs = false;");
   if (!problem.sharedRhs)
     members.push_back("static constexpr bool sharedRhs = false;");
+  if (fused && fused->queues())
+    members.push_back("static constexpr bool repeats = true;");
   if (contract.hasAddends())
     members.push_back("static constexpr bool corrects = true;");
 

@@ -219,7 +219,7 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                          CudaTarget::reservedShared;
         unsigned byShared = target.sharedBytesPerMultiprocessor() / bytes;
         schedule.minBlocks = std::clamp(byShared, 1u, 512 / schedule.threads());
-        if (schedule.fewBlocks)
+        if (schedule.fewBlocks || problem.split)
           schedule.minBlocks =
               std::min(schedule.minBlocks, 256 / schedule.threads());
       }

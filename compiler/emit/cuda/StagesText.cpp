@@ -547,7 +547,10 @@ Result<void> KernelWriter::writeSharedStage(tile::BlocksOp stage,
 Result<void> KernelWriter::writeFusedStages(tile::ContractOp contract) {
   for (auto [i, held] : llvm::enumerate(fused->held.stages)) {
     const StageLayout &layout = fused->fit.stages[i];
-    bool own = fused->placement == tile::Placement::Register && i == 0;
+    // Where teams meet only elements their own threads stored, nobody waits.
+    bool own = i == 0 && fused->placement == tile::Placement::Register &&
+               layout.rows == 1 && layout.columns == layout.lanes &&
+               layout.countN * layout.lanes == fused->fit.schedule.tileN;
     if (!own)
       out.add("__syncthreads();");
     // A panel's items have braces of their own.
