@@ -12,6 +12,8 @@
 
 #include "compiler/conversion/Elementwise.h"
 
+#include "dialects/tile/IR/Tile.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -205,6 +207,8 @@ Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
                            Value zero, QuantizerAttr quantizer, Type codeType) {
   Formula f{b, loc};
   Value t = f.div(x, scale);
+  t.getDefiningOp()->setAttr(quern::tile::toCodeAttrName,
+                             UnitAttr::get(t.getContext()));
   Value qmin = f.number(quantizer.getQmin().convertToFloat());
   Value qmax = f.number(quantizer.getQmax().convertToFloat());
   if (isa<FloatType>(codeType))

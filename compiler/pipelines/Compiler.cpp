@@ -12,6 +12,8 @@
 #include "compiler/frontend/Frontend.h"
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/QuernPipeline.h"
+#include "compiler/select/CpuPlacement.h"
+#include "compiler/select/CudaPlacement.h"
 #include "dialects/quern/IR/Quern.h"
 #include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
@@ -31,6 +33,7 @@ namespace {
 
 struct Settings {
   std::string fuse = "all";
+  std::string placement = "auto";
   std::string layer;
 };
 
@@ -51,6 +54,10 @@ private:
   Result<void> parse();
   Result<void> runQuernPasses();
   Result<void> convert();
+  Result<void> place();
+  Result<std::vector<select::SiteReport>> placeOnCpu();
+  Result<std::vector<select::SiteReport>> placeOnCuda();
+  Result<emit::CudaTarget> cudaTarget() const;
   Result<void> generate();
   Result<void> generateForCpu();
   Result<void> generateForCuda();
@@ -134,6 +141,8 @@ Result<void> Compilation::parseSettings() {
     std::tie(name, value) = StringRef(setting).split('=');
     if (name == "fuse" && (value == "all" || value == "none"))
       settings.fuse = value.str();
+    else if (name == "placement" && !value.empty())
+      settings.placement = value.str();
     else if (name == "layer" && !value.empty())
       settings.layer = value.str();
     else if (name == "numerics" && value == "fast")
@@ -142,9 +151,16 @@ Result<void> Compilation::parseSettings() {
     else if (!(name == "numerics" && value == "strict"))
       return fail(Errc::InvalidArgument,
                   fmt::format("unknown setting \"{}\"", setting),
-                  {"accepted are fuse=all, fuse=none, numerics=strict and "
-                   "layer=NAME"});
+                  {"accepted are fuse=all, fuse=none, placement=PLACE, "
+                   "numerics=strict and layer=NAME"});
   }
+  if (settings.fuse == "none" && settings.placement != "auto" &&
+      settings.placement != "separate")
+    return fail(Errc::InvalidArgument,
+                fmt::format("placement={} puts kernels together, which "
+                            "fuse=none forbids",
+                            settings.placement),
+                {"leave one of them out"});
   return {};
 }
 
@@ -289,6 +305,62 @@ Result<void> Compilation::convert() {
     return fail(Errc::InvalidArgument,
                 fmt::format("there is no pass {}", request.dumpAfter),
                 {fmt::format("the passes are {}", fmt::join(passNames, ", "))});
+  return {};
+}
+
+/// The public form of what was found out about one quantization.
+static QuantizationPlacement describe(const select::SiteReport &site) {
+  QuantizationPlacement out;
+  if (FileLineColLoc place = findFileLocation(site.location)) {
+    out.line = place.getLine();
+    out.column = place.getColumn();
+  }
+  out.value = site.name;
+  out.sizes = site.sizes;
+  for (const select::Option &option : site.options)
+    out.options.push_back({tile::stringifyPlacement(option.placement).str(),
+                           option.possible, option.chosen, option.reason,
+                           option.costs});
+  return out;
+}
+
+Result<emit::CudaTarget> Compilation::cudaTarget() const {
+  if (request.target.arch.empty())
+    return fail(Errc::InvalidArgument,
+                "compiling for \"cuda\" needs an architecture, as in "
+                "cuda:sm_90a");
+  return emit::CudaTarget::parse(request.target.arch);
+}
+
+Result<std::vector<select::SiteReport>> Compilation::placeOnCpu() {
+  auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
+  if (!target)
+    return target.error();
+  return select::placeQuantizations(
+      *module, select::CpuPlacement(*target),
+      {.wanted = settings.placement, .sizes = {}});
+}
+
+Result<std::vector<select::SiteReport>> Compilation::placeOnCuda() {
+  auto target = cudaTarget();
+  if (!target)
+    return target.error();
+  return select::placeQuantizations(
+      *module, select::CudaPlacement(*target),
+      {.wanted = settings.placement, .sizes = {}});
+}
+
+Result<void> Compilation::place() {
+  if (settings.fuse == "all") {
+    Clock::time_point start = Clock::now();
+    auto reports =
+        request.target.kind == Target::Kind::Cpu ? placeOnCpu() : placeOnCuda();
+    if (!reports)
+      return reports.error();
+    for (const select::SiteReport &report : *reports)
+      output.quantizations.push_back(describe(report));
+    time("placement", start);
+  }
   if (wants(Stage::Tile))
     note(Stage::Tile, print());
   return {};
@@ -313,11 +385,7 @@ Result<void> Compilation::generateForCpu() {
 }
 
 Result<void> Compilation::generateForCuda() {
-  if (request.target.arch.empty())
-    return fail(Errc::InvalidArgument,
-                "compiling for \"cuda\" needs an architecture, as in "
-                "cuda:sm_90a");
-  auto target = emit::CudaTarget::parse(request.target.arch);
+  auto target = cudaTarget();
   if (!target)
     return target.error();
   // NVRTC is not needed for the text it would be given.
@@ -372,8 +440,9 @@ Result<CompileOutput> Compilation::run() {
   registry.insert<ir::QuernDialect, tile::TileDialect, func::FuncDialect>();
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
-  for (auto step : {&Compilation::parse, &Compilation::runQuernPasses,
-                    &Compilation::convert, &Compilation::generate}) {
+  for (auto step :
+       {&Compilation::parse, &Compilation::runQuernPasses,
+        &Compilation::convert, &Compilation::place, &Compilation::generate}) {
     auto done = (this->*step)();
     if (isFinished())
       return std::move(output);

@@ -16,6 +16,9 @@
 // Settings a caller may give, each "name=value":
 //
 //     fuse=all|none        form kernels around products, or one per operation
+//     placement=PLACE      where dynamic quantizations are computed: auto,
+//                          register, tile, cluster, grid, panel, consumer,
+//                          separate; NAME:PLACE for one of them; by commas
 //     numerics=strict      the only mode there is
 //     layer=NAME           which layer of a file with several
 //
@@ -91,6 +94,23 @@ struct ScalePlacement {
   std::string text;
 };
 
+/// Where one dynamic quantization is computed, and what else was considered.
+struct QuantizationPlacement {
+  unsigned line = 0, column = 0;
+  std::string value; ///< What the text calls it.
+  /// The sizes costs are given for: a value per symbol of the module.
+  std::vector<std::vector<int64_t>> sizes;
+  struct Option {
+    std::string placement;
+    bool possible = false;
+    bool chosen = false;
+    std::string reason; ///< Why it is not possible.
+    /// Predicted microseconds beyond a static scale, for each of `sizes`.
+    std::vector<double> costs;
+  };
+  std::vector<Option> options;
+};
+
 struct CompileOutput {
   ModuleDesc module;
   struct Text {
@@ -105,6 +125,7 @@ struct CompileOutput {
   };
   std::vector<Time> times;
   std::vector<ScalePlacement> placements;
+  std::vector<QuantizationPlacement> quantizations;
 };
 
 Result<CompileOutput> compileLayer(const CompileRequest &request);

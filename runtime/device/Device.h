@@ -30,6 +30,7 @@ struct LaunchSizes {
   int64_t grain = 1;
   std::array<int64_t, 3> grid = {1, 1, 1};
   int64_t dynamicSharedBytes = 0;
+  int64_t residentBlocks = 0;
 };
 
 /// Everything of one launch. The arrays live until it has been enqueued.

@@ -65,8 +65,8 @@ static CacheKey keyOf(const CompilerLibrary::Request &request,
                                          request.features};
   std::string nvrtc;
   if (request.target.starts_with("cuda")) {
-    nvrtc = fmt::format("nvrtc {:016x}",
-                        detail::fileIdentity(cuda::nvrtcFile()));
+    nvrtc =
+        fmt::format("nvrtc {:016x}", detail::fileIdentity(cuda::nvrtcFile()));
     texts.push_back(nvrtc);
   }
   texts.insert(texts.end(), request.settings.begin(), request.settings.end());

@@ -169,7 +169,8 @@ Result<void> ContextState::planTemporaries() {
       item.last = i;
     }
     // State is zeroed before the first launch.
-    if (layer->buffer(buffer).role == BufferRole::State && item.first <= item.last)
+    if (layer->buffer(buffer).role == BufferRole::State &&
+        item.first <= item.last)
       item.first = 0;
     items.push_back(item);
   }

@@ -65,7 +65,8 @@ Result<void> LaunchSequence::evaluate(std::span<const int64_t> symbols) {
         {&launch.grid[0], &to.grid[0]},
         {&launch.grid[1], &to.grid[1]},
         {&launch.grid[2], &to.grid[2]},
-        {&launch.dynamicSharedBytes, &to.dynamicSharedBytes}};
+        {&launch.dynamicSharedBytes, &to.dynamicSharedBytes},
+        {&launch.residentBlocks, &to.residentBlocks}};
     for (auto [expr, value] : parts) {
       Result<int64_t> result = expr->evaluate(symbols);
       if (!result)

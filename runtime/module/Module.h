@@ -93,6 +93,17 @@ struct KernelDesc {
   bool operator==(const KernelDesc &) const = default;
 };
 
+/// How the blocks of a CUDA launch depend on each other.
+enum class LaunchKind : uint8_t {
+  Independent = 0,
+  /// Blocks take work from a queue until it is empty: of the grid, which is the
+  /// work there is, no more blocks are launched than the device holds at once.
+  Persistent = 1,
+  /// The same, and blocks wait for each other: the launch is cooperative, and
+  /// refused where fewer than `residentBlocks` are held at once.
+  Cooperative = 2,
+};
+
 /// One launch. Kernels receive the buffers' addresses in the order of
 /// `buffers`, then every symbol of the layer as an i64 (see
 /// runtime/device/cpu/KernelAbi.h; CUDA kernels take them as parameters).
@@ -110,7 +121,16 @@ struct LaunchDesc {
                                  SymExpr::constant(1)};
   std::array<uint32_t, 3> block = {1, 1, 1};
   SymExpr dynamicSharedBytes;
+  LaunchKind kind = LaunchKind::Independent;
+  SymExpr residentBlocks; ///< Cooperative only.
+  /// CUDA: blocks of a cluster along x, a divisor of the grid's.
+  uint32_t cluster = 1;
   bool operator==(const LaunchDesc &) const = default;
+
+  /// Whether anything but the grid decides how it is launched.
+  bool isPlain() const {
+    return kind == LaunchKind::Independent && cluster == 1;
+  }
 };
 
 enum class CodeKind : uint8_t {
@@ -151,7 +171,8 @@ struct VariantDesc {
 
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
-  /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state.
+  /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state, and
+  /// how blocks of a launch depend on each other.
   static constexpr uint16_t formatMinor = 4;
 
   std::string layer; ///< The layer's name.

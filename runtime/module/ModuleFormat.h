@@ -16,7 +16,8 @@
 // Sections of a version-0 file, in this order: one `Layer`, one `Variant` per
 // variant, then the `Code` sections the variants refer to by their position in
 // the section table, then at most one `Source`, which is the layer's text and
-// nothing else, and last the `Seal`. Every other section is consumed to its
+// nothing else, then, where a launch is not plain, one `Launches`, and last the
+// `Seal`. Every other section is consumed to its
 // last byte; later minor versions add what they need in new sections, flagged
 // as required only when an old reader would misunderstand the file without
 // them.
@@ -53,15 +54,17 @@ inline constexpr uint32_t maxStringBytes = 1u << 20;
 inline constexpr uint32_t maxRank = 6;
 inline constexpr uint32_t maxSymbols = 64;
 inline constexpr uint32_t maxAlignment = 4096;
+inline constexpr uint32_t maxCluster = 16;
 
 enum class SectionKind : uint32_t {
   Layer = 1,
   Variant = 2,
   Code = 3,
-  Source = 4, ///< Optional; from minor version 2 on.
-  Seal = 5,   ///< From minor version 3 on the last section of every file.
+  Source = 4,   ///< Optional; from minor version 2 on.
+  Seal = 5,     ///< From minor version 3 on the last section of every file.
+  Launches = 6, ///< Required where it is; from minor version 4 on.
 };
-inline constexpr SectionKind lastSectionKind = SectionKind::Seal;
+inline constexpr SectionKind lastSectionKind = SectionKind::Launches;
 
 /// The first minor version whose files are sealed.
 inline constexpr uint16_t sealedMinor = 3;
@@ -74,6 +77,14 @@ struct CodeReference {
   CodeKind kind = CodeKind::CpuImage;
   std::vector<CodeSymbol> symbols;
   uint32_t section = 0; ///< Position in the section table.
+};
+
+/// What the section `Launches` says of one launch that is not plain.
+struct LaunchRecord {
+  uint32_t variant = 0, launch = 0;
+  LaunchKind kind = LaunchKind::Independent;
+  uint32_t cluster = 1;
+  SymExpr residentBlocks;
 };
 
 /// The section `Layer`: everything of a ModuleDesc but the variants
@@ -123,6 +134,13 @@ void fields(Archive &a, Record &r)
   for (auto &extent : r.block)
     a(extent);
   a(r.dynamicSharedBytes);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, LaunchRecord>
+{
+  a(r.variant), a(r.launch), a(r.kind), a(r.cluster), a(r.residentBlocks);
 }
 
 template <typename Archive, typename Record>

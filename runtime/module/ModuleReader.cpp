@@ -31,6 +31,9 @@ constexpr uint8_t lastValue(BufferRole) {
 constexpr uint8_t lastValue(LaunchPhase) {
   return static_cast<uint8_t>(LaunchPhase::Run);
 }
+constexpr uint8_t lastValue(LaunchKind) {
+  return static_cast<uint8_t>(LaunchKind::Cooperative);
+}
 constexpr uint8_t lastValue(NumericsClass) {
   return static_cast<uint8_t>(NumericsClass::Bounded);
 }
@@ -230,7 +233,8 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
     return bytes.subspan(e.offset, e.size);
   };
   ModuleDesc module;
-  bool haveLayer = false;
+  bool haveLayer = false, haveLaunches = false;
+  std::vector<LaunchRecord> records;
   std::vector<bool> used(table->size(), false);
   for (size_t i = 0; i < table->size(); ++i) {
     const Entry &entry = (*table)[i];
@@ -264,6 +268,11 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
         return bad("two sections describe the layer");
       haveLayer = true;
       layerFields(reader, module);
+    } else if (entry.kind == static_cast<uint32_t>(SectionKind::Launches)) {
+      if (haveLaunches)
+        return bad("two sections describe launches");
+      haveLaunches = true;
+      reader(records);
     } else {
       VariantDesc &variant = module.variants.emplace_back();
       std::vector<CodeReference> references;
@@ -292,6 +301,24 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
   }
   if (!haveLayer)
     return bad("no section describes the layer");
+  for (LaunchRecord &record : records) {
+    if (record.variant >= module.variants.size() ||
+        record.launch >= module.variants[record.variant].launches.size())
+      return bad(fmt::format("it describes launch {} of variant {}, which does "
+                             "not exist",
+                             record.launch, record.variant));
+    LaunchDesc &launch =
+        module.variants[record.variant].launches[record.launch];
+    if (!launch.isPlain())
+      return bad(fmt::format("it describes launch {} of variant {} twice",
+                             record.launch, record.variant));
+    launch.kind = record.kind;
+    launch.cluster = record.cluster;
+    launch.residentBlocks = std::move(record.residentBlocks);
+    if (launch.isPlain())
+      return bad(fmt::format("it has nothing to say of launch {} of variant {}",
+                             record.launch, record.variant));
+  }
   for (size_t i = 0; i < table->size(); ++i)
     if ((*table)[i].kind == static_cast<uint32_t>(SectionKind::Code) &&
         !used[i])

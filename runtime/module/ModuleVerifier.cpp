@@ -139,15 +139,20 @@ private:
         if (prepare)
           packed[index] = true;
       }
-      std::vector<SymExpr> sizes = {launch.items, launch.grain,
-                                    launch.scratchBytes,
-                                    launch.dynamicSharedBytes};
+      std::vector<SymExpr> sizes = {
+          launch.items, launch.grain, launch.scratchBytes,
+          launch.dynamicSharedBytes, launch.residentBlocks};
       sizes.insert(sizes.end(), launch.grid.begin(), launch.grid.end());
       for (const SymExpr &size : sizes)
         if (!symbolsExist(size, prepare ? &fixed : nullptr))
           return rule(fmt::format(
               "a size of launch {} uses a symbol that {}", i,
               prepare ? "the weights do not fix" : "does not exist"));
+      if (launch.cluster < 1 || launch.cluster > format::maxCluster)
+        return rule(fmt::format("launch {} has clusters of {} blocks", i,
+                                launch.cluster));
+      if (launch.cluster > 1 && launch.kind != LaunchKind::Independent)
+        return rule(fmt::format("launch {} has clusters and a queue", i));
       uint64_t threads = 1;
       for (uint32_t extent : launch.block) {
         if (extent < 1 || extent > 1024)

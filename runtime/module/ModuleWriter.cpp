@@ -95,6 +95,17 @@ std::vector<std::byte> ModuleDesc::serialize() const {
     sections.push_back(
         {SectionKind::Source, std::as_bytes(std::span<const char>(source))});
 
+  std::vector<LaunchRecord> records;
+  for (uint32_t v = 0; v < variants.size(); ++v)
+    for (uint32_t i = 0; i < variants[v].launches.size(); ++i)
+      if (const LaunchDesc &launch = variants[v].launches[i]; !launch.isPlain())
+        records.push_back(
+            {v, i, launch.kind, launch.cluster, launch.residentBlocks});
+  Writer launchWriter;
+  launchWriter(records);
+  if (!records.empty())
+    sections.push_back({SectionKind::Launches, launchWriter.out});
+
   uint64_t seal = 0; // Known when the table is written.
   sections.push_back({SectionKind::Seal, std::as_bytes(std::span(&seal, 1))});
 

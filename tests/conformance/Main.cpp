@@ -9,13 +9,18 @@
 //
 //   --ptx FOLDER      the kernels' PTX (default: where it was built from)
 //   --only TEXT       only cases whose name contains TEXT
+//   --budget S        seconds for all (3600)
+//   --case-seconds S  seconds after which one case counts as hung (600)
 //   --seed N          of the data (1) and, simulated, of the schedules
 //   --schedules N     simulated: run each case under N schedules (3)
-//   --json FILE       write what every case gave
+//   --json FILE       what every case gave, written again after each
 //   --compare FILE    say where results differ from an earlier --json
 //   --all-variants    run every PTX that the device takes, not only the one
 //                     made for it
 //   --list            print the cases and stop
+//
+// A case that hangs, crashes or leaves the device unusable fails alone: see
+// tests/gpu/Supervisor.h.
 //
 // Exit codes: 0 all cases that apply passed, 1 one failed or met an unknown
 // instruction, 2 wrong arguments, 77 there is no such device.
@@ -26,12 +31,12 @@
 #include "runtime/device/sim/SimDevice.h"
 #include "tests/conformance/DeviceBench.h"
 #include "tests/conformance/KernelFiles.h"
+#include "tests/gpu/Arguments.h"
+#include "tests/gpu/Supervisor.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -42,70 +47,36 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char *usage =
-    "usage: conformance --driver real|sim:sm_NN [--ptx FOLDER] [--only TEXT] "
-    "[--seed N]\n  [--schedules N] [--json FILE] [--compare FILE] "
-    "[--all-variants] [--list]\n";
-
 struct Options {
   std::string driver, ptx = QUERN_CONFORMANCE_PTX, only, json, compare;
   uint64_t seed = 1;
   int schedules = 3;
   bool allVariants = false, list = false;
+  double budget = 3600, caseSeconds = 600;
 };
 
-// By hand, so that the runner builds where there is a compiler and nothing
-// else; but nothing is guessed.
-
-/// All of `text` as a number of at least `least`.
-template <typename T>
-bool readNumber(std::string_view text, T least, T &number) {
-  const char *end = text.data() + text.size();
-  auto [stop, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && stop == end && number >= least;
-}
-
-/// Says on stderr what is wrong.
+/// Nothing, and the reason printed, if the arguments are refused.
 std::optional<Options> parse(int argc, char **argv) {
   Options options;
-  auto wrong = [](const std::string &what) {
-    fmt::print(stderr, "conformance: {}\n{}", what, usage);
+  gputest::Arguments arguments;
+  arguments.text("--driver", options.driver);
+  arguments.text("--ptx", options.ptx);
+  arguments.text("--only", options.only);
+  arguments.number("--budget", options.budget, 1.0, 1e6);
+  arguments.number("--case-seconds", options.caseSeconds, 0.1, 1e6);
+  arguments.number("--seed", options.seed, uint64_t{0}, UINT64_MAX);
+  arguments.number("--schedules", options.schedules, 1, 1000);
+  arguments.text("--json", options.json);
+  arguments.text("--compare", options.compare);
+  arguments.flag("--all-variants", options.allVariants);
+  arguments.flag("--list", options.list);
+  auto problem = arguments.parse(argc, argv);
+  if (!problem && options.driver.empty() && !options.list)
+    problem = "--driver is missing";
+  if (problem) {
+    fmt::print(stderr, "conformance: {}\n", *problem);
     return std::nullopt;
-  };
-  struct Text {
-    std::string_view name;
-    std::string *value;
-  };
-  const Text texts[] = {{"--driver", &options.driver},
-                        {"--ptx", &options.ptx},
-                        {"--only", &options.only},
-                        {"--json", &options.json},
-                        {"--compare", &options.compare}};
-  for (int i = 1; i < argc; ++i) {
-    std::string_view name = argv[i];
-    if (name == "--list" || name == "--all-variants") {
-      (name == "--list" ? options.list : options.allVariants) = true;
-      continue;
-    }
-    auto text = std::find_if(std::begin(texts), std::end(texts),
-                             [&](const Text &t) { return t.name == name; });
-    bool isNumber = name == "--seed" || name == "--schedules";
-    if (text == std::end(texts) && !isNumber)
-      return wrong(fmt::format("there is no option '{}'", name));
-    if (i + 1 == argc)
-      return wrong(fmt::format("{} needs a value", name));
-    std::string_view value = argv[++i];
-    if (text != std::end(texts))
-      *text->value = value;
-    else if (name == "--seed" && !readNumber<uint64_t>(value, 0, options.seed))
-      return wrong(fmt::format("--seed: '{}' is no number of 64 bits", value));
-    else if (name == "--schedules" &&
-             !readNumber<int>(value, 1, options.schedules))
-      return wrong(
-          fmt::format("--schedules: '{}' is no number from 1 on", value));
   }
-  if (options.driver.empty() && !options.list)
-    return wrong("--driver is missing");
   return options;
 }
 
@@ -191,32 +162,27 @@ struct Opened {
   sim::SimDevice *simulated = nullptr;
 };
 
-std::optional<Opened> open(const std::string &name, std::string &why) {
+Result<Opened> open(const std::string &name) {
   Opened opened;
   const cuda::DriverTable *table = nullptr;
   if (name == "real") {
     auto system = cuda::systemDriver();
-    if (!system) {
-      why = system.error().message;
-      return std::nullopt;
-    }
+    if (!system)
+      return system.error();
     table = *system;
   } else {
     auto target = name.starts_with("sim:")
                       ? sim::parseSimTarget(std::string_view(name).substr(4))
                       : std::nullopt;
-    if (!target) {
-      why = "no such driver: " + name + "; 'real' or 'sim:sm_90a'";
-      return std::nullopt;
-    }
+    if (!target)
+      return fail(Errc::InvalidArgument,
+                  "no such driver: " + name + "; 'real' or 'sim:sm_90a'");
     table = &sim::simulatedDriver(*target);
     opened.simulated = &sim::SimDevice::get(*target);
   }
   auto device = openDevice(*table);
-  if (!device) {
-    why = device.error().message;
-    return std::nullopt;
-  }
+  if (!device)
+    return device.error();
   opened.device = *device;
   if (sim::SimDevice *simulated = opened.simulated) {
     opened.device.reports = [simulated] {
@@ -261,6 +227,74 @@ Outcome runVariant(const Case &test, const Opened &opened,
   return outcome;
 }
 
+/// A case on every variant that is asked for: an array of entries.
+gputest::CaseAnswer runVariants(const Case &test, const Opened &opened,
+                                const Options &options) {
+  int capability = opened.device.capability;
+  const KernelFile *file = nullptr;
+  for (const KernelFile &candidate : kernelFiles())
+    if (std::string_view(candidate.name) == test.file)
+      file = &candidate;
+  std::vector<const char *> variants;
+  if (file && options.allVariants) {
+    for (const char *arch : file->archs)
+      if (runsOn(arch, capability))
+        variants.push_back(arch);
+  } else if (const char *arch = file ? variantFor(*file, capability) : nullptr)
+    variants.push_back(arch);
+  Json entries = Json::array();
+  gputest::CaseAnswer answer;
+  for (const char *arch : variants) {
+    std::string ptx =
+        readFile(fmt::format("{}/{}.{}.ptx", options.ptx, test.file, arch));
+    Outcome outcome = runVariant(test, opened, options, ptx);
+    Json entry = toJson(outcome);
+    entry["arch"] = arch;
+    entries.push_back(entry);
+    if (outcome.status != Outcome::Status::Passed &&
+        opened.device.driver->ctxSynchronize() != cuda::status::Success) {
+      answer.deviceLost = true;
+      break;
+    }
+  }
+  answer.text = entries.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return answer;
+}
+
+/// What became of a case, as entries of the results.
+Json entriesOf(const gputest::CaseReport &report) {
+  using End = gputest::CaseReport::End;
+  if (report.end == End::Answered)
+    return Json::parse(report.text);
+  Json entry = {{"status", report.end == End::TimedOut ? "HUNG"
+                           : report.end == End::Died   ? "CRASHED"
+                                                       : "NOT RUN"},
+                {"message", report.end == End::TimedOut
+                                ? "killed: it took too long"
+                                : report.text},
+                {"arch", "?"}};
+  return Json::array({entry});
+}
+
+/// Replaces the file as a whole: a reader finds the old or the new one.
+bool writeJson(const std::string &path, const Json &json) {
+  std::string fresh = path + ".new";
+  std::ofstream out(fresh);
+  out << json.dump(1) << "\n";
+  out.close();
+  return out && std::rename(fresh.c_str(), path.c_str()) == 0;
+}
+
+/// Passed, failed, unsupported, not for this device.
+struct Counts {
+  int passed = 0, failed = 0, unsupported = 0, notHere = 0;
+  void add(const std::string &status) {
+    (status == "passed"        ? passed
+     : status == "UNSUPPORTED" ? unsupported
+                               : failed)++;
+  }
+};
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -273,67 +307,79 @@ int main(int argc, char **argv) {
       fmt::print("{:12} {}\n", test.file, test.name);
     return 0;
   }
-  std::string why;
-  std::optional<Opened> opened = open(options->driver, why);
-  if (!opened) {
-    fmt::print("skipped: {}\n", why);
-    return options->driver == "real" ? 77 : 2;
-  }
-  int capability = opened->device.capability;
-  fmt::print("{} (compute capability {}.{})\n", opened->device.name,
-             capability / 10, capability % 10);
+  std::erase_if(cases, [&](const Case &test) {
+    return test.name.find(options->only) == std::string::npos;
+  });
 
-  Json json = {{"device", opened->device.name},
-               {"capability", capability},
-               {"seed", options->seed}};
-  int counts[4] = {};
-  for (const Case &test : cases) {
-    if (test.name.find(options->only) == std::string::npos)
-      continue;
-    const KernelFile *file = nullptr;
-    for (const KernelFile &candidate : kernelFiles())
-      if (std::string_view(candidate.name) == test.file)
-        file = &candidate;
-    std::vector<const char *> variants;
-    if (file && options->allVariants) {
-      for (const char *arch : file->archs)
-        if (runsOn(arch, capability))
-          variants.push_back(arch);
-    } else if (const char *arch =
-                   file ? variantFor(*file, capability) : nullptr)
-      variants.push_back(arch);
-    if (variants.empty()) {
-      ++counts[static_cast<int>(Outcome::Status::NotHere)];
-      continue;
-    }
-    for (const char *arch : variants) {
-      std::string ptx =
-          readFile(fmt::format("{}/{}.{}.ptx", options->ptx, test.file, arch));
-      Outcome outcome = runVariant(test, *opened, *options, ptx);
-      ++counts[static_cast<int>(outcome.status)];
-      if (outcome.status != Outcome::Status::Passed)
-        fmt::print("  {:11} {} ({}.{}): {}\n", nameOf(outcome.status),
-                   test.name, test.file, arch, outcome.message);
+  gputest::Supervision supervision;
+  supervision.totalSeconds = options->budget;
+  supervision.caseSeconds = options->caseSeconds;
+  Opened opened;
+  supervision.open = [&]() -> Result<std::string> {
+    auto device = open(options->driver);
+    if (!device)
+      return device.error();
+    opened = std::move(*device);
+    return Json{{"device", opened.device.name},
+                {"capability", opened.device.capability},
+                {"seed", options->seed}}
+        .dump();
+  };
+  supervision.run = [&](size_t i) {
+    return runVariants(cases[i], opened, *options);
+  };
+  Json json;
+  Counts counts;
+  bool written = true;
+  auto keep = [&] {
+    json["passed"] = counts.passed;
+    json["failed"] = counts.failed;
+    json["unsupported"] = counts.unsupported;
+    if (!options->json.empty())
+      written = writeJson(options->json, json);
+  };
+  supervision.opened = [&](const std::string &text) {
+    json = Json::parse(text);
+    int capability = json["capability"];
+    fmt::print("{} (compute capability {}.{})\n",
+               json["device"].get<std::string>(), capability / 10,
+               capability % 10);
+    std::fflush(stdout);
+  };
+  supervision.report = [&](const gputest::CaseReport &report) {
+    const Case &test = cases[report.index];
+    Json entries = entriesOf(report);
+    counts.notHere += entries.empty();
+    for (Json &entry : entries) {
+      std::string status = entry["status"], arch = entry["arch"];
+      entry.erase("arch");
+      counts.add(status);
+      if (status != "passed")
+        fmt::print("  {:11} {} ({}.{}): {}\n", status, test.name, test.file,
+                   arch, entry.value("message", std::string()));
       std::fflush(stdout);
       std::string key = test.name;
       if (options->allVariants)
         key += fmt::format(" [{}]", arch);
-      json["cases"][key] = toJson(outcome);
+      json["cases"][key] = entry;
     }
+    keep();
+  };
+  if (auto done = gputest::supervise(cases.size(), supervision); !done) {
+    fmt::print("{}: {}\n",
+               done.error().code == Errc::NoDevice ? "skipped" : "failed",
+               done.error().message);
+    if (options->driver != "real")
+      return 2;
+    return done.error().code == Errc::NoDevice ? 77 : 1;
   }
+  keep();
   fmt::print("conformance: {} passed, {} failed, {} unsupported, {} not for "
              "this device\n",
-             counts[0], counts[1], counts[2], counts[3]);
-  json["passed"] = counts[0];
-  json["failed"] = counts[1];
-  json["unsupported"] = counts[2];
-  if (!options->json.empty()) {
-    std::ofstream out(options->json);
-    out << json.dump(1) << "\n";
-    if (!out.flush()) {
-      fmt::print(stderr, "{} cannot be written\n", options->json);
-      return 2;
-    }
+             counts.passed, counts.failed, counts.unsupported, counts.notHere);
+  if (!written) {
+    fmt::print(stderr, "{} cannot be written\n", options->json);
+    return 2;
   }
   if (!options->compare.empty()) {
     Json then = Json::parse(readFile(options->compare), nullptr, false);
@@ -344,5 +390,5 @@ int main(int argc, char **argv) {
     }
     compareRuns(then, json);
   }
-  return counts[1] || counts[2] || !counts[0] ? 1 : 0;
+  return counts.failed || counts.unsupported || !counts.passed ? 1 : 0;
 }

@@ -10,6 +10,7 @@ function(run)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
+string(TOUPPER "${TYPE}" UPPER_TYPE)
 file(REMOVE_RECURSE "${FOLDER}/build" "${FOLDER}/prefix")
 if(MODE STREQUAL "installed")
   run("${CMAKE_COMMAND}" --install "${QUERN_BUILD}" --component runtime
@@ -18,11 +19,20 @@ if(MODE STREQUAL "installed")
   set(where "-DCMAKE_PREFIX_PATH=${FOLDER}/prefix"
     "-DCMAKE_CXX_FLAGS=${CXX_FLAGS}")
 else()
-  set(where "-DQUERN_SOURCE=${QUERN_SOURCE}")
+  # Built as the library at hand was: what would be the same object is taken
+  # from there.
+  set(where "-DQUERN_SOURCE=${QUERN_SOURCE}" "-DCMAKE_CXX_FLAGS=${CXX_FLAGS}")
+  if(PYTHON)
+    file(WRITE "${FOLDER}/launch" "#!/bin/sh\n"
+      "exec '${PYTHON}' '${CMAKE_CURRENT_LIST_DIR}/reuse_object.py' "
+      "'${QUERN_BUILD}' '${FOLDER}/build/quern' ${LAUNCHER} \"$@\"\n")
+    file(CHMOD "${FOLDER}/launch" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+    set(LAUNCHER "${FOLDER}/launch")
+  endif()
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/project"
   -B "${FOLDER}/build" ${where}
-  -DCMAKE_BUILD_TYPE=Debug # Compiles faster.
+  "-DCMAKE_BUILD_TYPE=${TYPE}" "-DCMAKE_CXX_FLAGS_${UPPER_TYPE}=${TYPE_FLAGS}"
   "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_C_COMPILER=${CC}"
   "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}"
   "-DCMAKE_SHARED_LINKER_FLAGS=${LINK_FLAGS}"

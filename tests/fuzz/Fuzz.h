@@ -10,7 +10,8 @@
 //
 // A target is linked twice: with libFuzzer, which looks for such bytes by
 // coverage (`./dev fuzz`, clang only), and with Replay.cpp, which runs the
-// seeds and a fixed sequence of changes of them in every test run.
+// seeds, what libFuzzer found (found.tar.xz) and a fixed sequence of changes of
+// them in every test run.
 //
 //===----------------------------------------------------------------------===//
 

@@ -77,8 +77,8 @@ std::string modulePath(const std::string &folder, const std::string &name,
                        const std::string &arch);
 
 /// Random elements of an operand ("w.codes", "w.scales", "x"): codes over their
-/// whole range, small positive scales, activations about N(0, 1) with a few
-/// columns of outliers.
+/// whole range, small positive scales, indices of a table of some hundred rows,
+/// activations about N(0, 1) with a few columns of outliers.
 Result<Tensor> drawOperand(const std::string &name, DType dtype,
                            const Shape &shape, uint64_t seed, bool corners);
 

@@ -113,6 +113,13 @@ Result<Tensor> gputest::drawOperand(const std::string &name, DType dtype,
     return tensor;
   Random random(seed, name);
   int64_t count = tensor->elements();
+  if (dtype == DType::I32) {
+    // Rows of a table; some lie outside and are clamped.
+    auto *indices = static_cast<int32_t *>(tensor->data());
+    for (int64_t i = 0; i < count; ++i)
+      indices[i] = static_cast<int32_t>(random.next() >> 32 & 127) - 16;
+    return tensor;
+  }
   if (!isFloat(dtype) || (isF8(dtype) && endsWith(name, ".codes"))) {
     unsigned width = byteWidth(dtype);
     if (width != 1)

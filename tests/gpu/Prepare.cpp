@@ -19,6 +19,7 @@
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/gpu/LayerSet.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -35,39 +36,35 @@ namespace {
 struct Options {
   std::string folder, set;
   std::vector<std::string> archs;
-  bool cubin = true;
+  bool withoutCubin = false;
   unsigned threads = 2;
 };
 
-std::optional<Options> parse(int argc, char **argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    std::string_view name = argv[i];
-    if (name == "--no-cubin") {
-      options.cubin = false;
-    } else if (!name.starts_with("--")) {
-      options.folder = name;
-    } else if (i + 1 == argc) {
-      return std::nullopt;
-    } else {
-      std::string value = argv[++i];
-      if (name == "--set")
-        options.set = value;
-      else if (name == "--threads")
-        options.threads = static_cast<unsigned>(std::atoi(value.c_str()));
-      else if (name == "--arch")
-        for (size_t at = 0; at <= value.size();) {
-          size_t comma = std::min(value.find(',', at), value.size());
-          options.archs.push_back(value.substr(at, comma - at));
-          at = comma + 1;
-        }
-      else
-        return std::nullopt;
-    }
+/// The exit code if the program ends here: help was asked for, or the arguments
+/// are refused.
+std::optional<int> parse(int argc, char **argv, Options &options) {
+  CLI::App app("Compiles layers, and what they must compute, for tests/gpu/run",
+               "gpu_prepare");
+  app.add_option("folder", options.folder, "where they go")->required();
+  app.add_option("--set", options.set, "which layers")
+      ->required()
+      ->check(CLI::IsMember({"golden", "small", "full"}));
+  app.add_option("--arch", options.archs, "for which GPUs, with commas")
+      ->required()
+      ->delimiter(',')
+      ->check([](const std::string &arch) {
+        auto target = Target::parse("cuda:" + arch);
+        return target ? std::string() : target.error().message;
+      });
+  app.add_flag("--no-cubin", options.withoutCubin, "PTX alone");
+  app.add_option("--threads", options.threads, "for what they must compute")
+      ->check(CLI::Range(1u, 1024u));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? 0 : 2;
   }
-  if (options.folder.empty() || options.set.empty() || options.archs.empty())
-    return std::nullopt;
-  return options;
+  return std::nullopt;
 }
 
 /// Outputs up to this size are stored, so that a mismatch can be told in
@@ -90,22 +87,17 @@ std::vector<std::string> compileAll(const Options &options,
                                     std::optional<ModuleDesc> &any) {
   std::vector<std::string> archs;
   for (const std::string &arch : options.archs) {
-    auto target = Target::parse("cuda:" + arch);
-    if (!target) {
-      fmt::print(stderr, "{}\n", target.error().render());
-      std::exit(2);
-    }
     CompileRequest request;
     request.source = source.text;
     request.name = source.name + ".qn";
-    request.target = *target;
+    request.target = *Target::parse("cuda:" + arch);
     auto compiled = compileLayer(request);
     if (!compiled) {
       fmt::print("left out for {}: {}: {}\n", arch, source.name,
                  compiled.error().message);
       continue;
     }
-    if (!options.cubin)
+    if (options.withoutCubin)
       for (VariantDesc &variant : compiled->module.variants)
         std::erase_if(variant.code, [](const CodeDesc &code) {
           return code.kind == CodeKind::Cubin;
@@ -184,28 +176,24 @@ Result<void> expectRun(const Options &options, const Oracle &oracle,
 } // namespace
 
 int main(int argc, char **argv) {
-  std::optional<Options> options = parse(argc, argv);
-  if (!options) {
-    fmt::print(stderr,
-               "usage: gpu_prepare FOLDER --set golden|small|full --arch "
-               "sm_90a[,...] [--no-cubin] [--threads N]\n");
-    return 2;
-  }
+  Options options;
+  if (std::optional<int> code = parse(argc, argv, options))
+    return *code;
   if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc) {
     fmt::print("skipped: {}\n", nvrtc.error().message);
     return 77;
   }
-  auto layers = layerSet(options->set, QUERN_EXAMPLES_DIR);
+  auto layers = layerSet(options.set, QUERN_EXAMPLES_DIR);
   if (!layers) {
-    fmt::print(stderr, "no set '{}', or its examples are not in {}\n",
-               options->set, QUERN_EXAMPLES_DIR);
+    fmt::print(stderr, "the examples of the set '{}' are not in {}\n",
+               options.set, QUERN_EXAMPLES_DIR);
     return 2;
   }
   std::error_code error;
   for (const char *folder : {"modules", "expected"})
-    std::filesystem::create_directories(options->folder + "/" + folder, error);
+    std::filesystem::create_directories(options.folder + "/" + folder, error);
   if (error) {
-    fmt::print(stderr, "{}: {}\n", options->folder, error.message());
+    fmt::print(stderr, "{}: {}\n", options.folder, error.message());
     return 2;
   }
   ModuleSet set;
@@ -213,7 +201,7 @@ int main(int argc, char **argv) {
   set.timed = layers->timed;
   for (const LayerSource &source : layers->layers) {
     std::optional<ModuleDesc> module;
-    ModuleCase entry{source.name, compileAll(*options, source, module), {}};
+    ModuleCase entry{source.name, compileAll(options, source, module), {}};
     if (entry.archs.empty()) {
       std::erase_if(set.timed, [&](const TimedCase &timed) {
         return timed.name == source.name;
@@ -231,8 +219,7 @@ int main(int argc, char **argv) {
       run.symbols = source.sizes[std::min(i, runs - 1)];
       run.seed = 100 + i;
       run.corners = i == runs;
-      if (auto done =
-              expectRun(*options, *oracle, *module, source.name, i, run);
+      if (auto done = expectRun(options, *oracle, *module, source.name, i, run);
           !done) {
         fmt::print("run left out: {} [{}]: {}\n", source.name,
                    fmt::join(run.symbols, ", "), done.error().message);
@@ -242,11 +229,11 @@ int main(int argc, char **argv) {
     }
     set.modules.push_back(std::move(entry));
   }
-  if (auto done = writeSet(options->folder, set); !done) {
+  if (auto done = writeSet(options.folder, set); !done) {
     fmt::print(stderr, "{}\n", done.error().render());
     return 1;
   }
-  fmt::print("{}: {} modules, {} timed\n", options->folder, set.modules.size(),
+  fmt::print("{}: {} modules, {} timed\n", options.folder, set.modules.size(),
              set.timed.size());
   return 0;
 }

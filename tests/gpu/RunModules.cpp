@@ -4,30 +4,38 @@
 //
 //===----------------------------------------------------------------------===//
 //
-//   run_modules FOLDER --driver real|sim:sm_90a [--schedules N] [--only TEXT]
-//               [--json FILE] [--time [--budget SECONDS]]
+//   run_modules FOLDER --driver real|sim:sm_90a [OPTION...]
+//
+//   --time            time the layers that the set names (Timing.cpp) instead
+//   --only TEXT       only modules whose name contains TEXT
+//   --schedules N     simulated: run each module under N schedules (3)
+//   --budget S        seconds for all (3600); timing divides them up
+//   --case-seconds S  seconds after which one module counts as hung (600)
+//   --json FILE       what every module gave, written again after each
 //
 // Loads every module of FOLDER that the device takes, runs it on drawn operands
-// and judges its outputs, or, with --time, times the layers that the set names
-// (Timing.cpp). On a simulated device each run is made under N schedules (3).
+// and judges its outputs. A module that hangs, crashes or leaves the device
+// unusable fails alone: see Supervisor.h.
 //
 // Exit codes: 0 all right, 1 an output was wrong or a module did not run,
 // 2 wrong arguments, 77 no such device.
 //
 //===----------------------------------------------------------------------===//
 
+#include "tests/gpu/Arguments.h"
+#include "tests/gpu/Supervisor.h"
 #include "tests/gpu/Timing.h"
 
-#include "runtime/device/cuda/CudaProgram.h"
 #include "runtime/device/sim/SimDevice.h"
-#include "runtime/jit/Drivers.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -42,38 +50,30 @@ struct Options {
   std::string folder, driver, only, json;
   int schedules = 3;
   bool time = false;
-  double budget = 180;
+  double budget = 3600, caseSeconds = 600;
 };
 
+/// Nothing, and the reason printed, if the arguments are refused.
 std::optional<Options> parse(int argc, char **argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    std::string_view name = argv[i];
-    if (name == "--time") {
-      options.time = true;
-    } else if (!name.starts_with("--")) {
-      options.folder = name;
-    } else if (i + 1 == argc) {
-      return std::nullopt;
-    } else {
-      std::string value = argv[++i];
-      if (name == "--driver")
-        options.driver = value;
-      else if (name == "--only")
-        options.only = value;
-      else if (name == "--json")
-        options.json = value;
-      else if (name == "--schedules")
-        options.schedules = std::max(1, std::atoi(value.c_str()));
-      else if (name == "--budget")
-        options.budget = std::atof(value.c_str());
-      else
-        return std::nullopt;
-    }
-  }
-  if (options.folder.empty() || options.driver.empty())
+  Arguments arguments;
+  arguments.positional("folder", options.folder);
+  arguments.text("--driver", options.driver, /*required=*/true);
+  arguments.flag("--time", options.time);
+  arguments.text("--only", options.only);
+  arguments.number("--schedules", options.schedules, 1, 1000);
+  arguments.number("--budget", options.budget, 1.0, 1e6);
+  arguments.number("--case-seconds", options.caseSeconds, 0.1, 1e6);
+  arguments.text("--json", options.json);
+  if (auto problem = arguments.parse(argc, argv)) {
+    fmt::print(stderr, "run_modules: {}\n", *problem);
     return std::nullopt;
+  }
   return options;
+}
+
+std::string toText(const Json &json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 /// Draws the operands of a run and runs the layer on them.
@@ -140,135 +140,208 @@ std::string judgeRun(const Options &options, const ModuleRun &run,
   return {};
 }
 
-int checkModules(const Options &options, const ModuleSet &set,
-                 const TestDevice &device, Json &json) {
-  int passed = 0, failed = 0, notHere = 0;
-  for (const ModuleCase &module : set.modules) {
-    if (module.runs.empty() ||
-        module.name.find(options.only) == std::string::npos)
-      continue;
-    std::string arch = bestArch(module.archs, device.capability);
-    if (arch.empty()) {
-      ++notHere;
-      continue;
-    }
-    Json entry = {{"arch", arch}};
-    std::string problem;
-    auto layer = loadFile(modulePath(options.folder, module.name, arch),
-                          {.target = device.target, .executor = nullptr});
-    if (!layer)
-      problem = layer.error().render();
-    int schedules = device.simulated ? options.schedules : 1;
-    for (const ModuleRun &run : module.runs) {
-      for (int s = 0; s < schedules && problem.empty(); ++s) {
-        if (device.simulated) {
-          sim::SimOptions simOptions;
-          simOptions.seed = static_cast<uint64_t>(s) + 1;
-          device.simulated->setOptions(simOptions);
-        }
-        std::string detail;
-        auto results = runOnce(*layer, run);
-        if (!results)
-          problem = results.error().render();
-        else
-          problem = judgeRun(options, run, *results, detail);
-        entry["runs"].push_back({{"symbols", run.symbols}, {"result", detail}});
-        if (!problem.empty())
-          problem = fmt::format("[{}]{}: {}", fmt::join(run.symbols, ", "),
-                                run.corners ? " with corners" : "", problem);
-      }
-    }
-    if (problem.empty()) {
-      ++passed;
-      entry["status"] = "passed";
-    } else {
-      ++failed;
-      entry["status"] = "FAILED";
-      entry["message"] = problem;
-      fmt::print("  FAILED {} ({}): {}\n", module.name, arch, problem);
-      std::fflush(stdout);
-    }
-    json["modules"][module.name] = entry;
+CaseAnswer checkModule(const Options &options, const ModuleCase &module,
+                       const TestDevice &device) {
+  CaseAnswer answer;
+  std::string arch = bestArch(module.archs, device.capability);
+  if (arch.empty()) {
+    answer.text = toText({{"status", "not for this device"}});
+    return answer;
   }
-  fmt::print("modules: {} passed, {} failed, {} not for this device\n", passed,
-             failed, notHere);
-  json["passed"] = passed;
-  json["failed"] = failed;
-  return failed || !passed ? 1 : 0;
+  Json entry = {{"arch", arch}};
+  std::string problem;
+  auto failed = [&](const Diagnostic &error) {
+    problem = error.render();
+    answer.deviceLost = device.isLost();
+  };
+  auto layer = loadFile(modulePath(options.folder, module.name, arch),
+                        {.target = device.target, .executor = nullptr});
+  if (!layer)
+    failed(layer.error());
+  int schedules = device.simulated ? options.schedules : 1;
+  for (const ModuleRun &run : module.runs)
+    for (int s = 0; s < schedules && problem.empty(); ++s) {
+      if (device.simulated) {
+        sim::SimOptions simOptions;
+        simOptions.seed = static_cast<uint64_t>(s) + 1;
+        device.simulated->setOptions(simOptions);
+      }
+      std::string detail;
+      auto results = runOnce(*layer, run);
+      if (!results)
+        failed(results.error());
+      else
+        problem = judgeRun(options, run, *results, detail);
+      entry["runs"].push_back({{"symbols", run.symbols}, {"result", detail}});
+      if (!problem.empty())
+        problem = fmt::format("[{}]{}: {}", fmt::join(run.symbols, ", "),
+                              run.corners ? " with corners" : "", problem);
+    }
+  entry["status"] = problem.empty() ? "passed" : "FAILED";
+  if (!problem.empty())
+    entry["message"] = problem;
+  answer.text = toText(entry);
+  return answer;
+}
+
+CaseAnswer timeModule(const Options &options, const ModuleSet &set,
+                      const TimedCase &timed, const TestDevice &device,
+                      double seconds) {
+  CaseAnswer answer;
+  auto module =
+      std::find_if(set.modules.begin(), set.modules.end(),
+                   [&](const ModuleCase &m) { return m.name == timed.name; });
+  std::string arch = module == set.modules.end()
+                         ? ""
+                         : bestArch(module->archs, device.capability);
+  if (arch.empty()) {
+    answer.text = toText({{"status", "not for this device"}});
+    return answer;
+  }
+  auto timing = timeLayer(modulePath(options.folder, timed.name, arch), timed,
+                          device, seconds);
+  if (!timing) {
+    answer.text =
+        toText({{"status", "FAILED"}, {"message", timing.error().render()}});
+    answer.deviceLost = device.isLost();
+    return answer;
+  }
+  answer.text = toText({{"status", "passed"},
+                        {"microseconds", timing->microseconds},
+                        {"least", timing->least},
+                        {"samples", timing->samples},
+                        {"buffers", timing->buffers},
+                        {"together", timing->together}});
+  return answer;
+}
+
+/// What became of a case, as an entry of the results.
+Json entryOf(const CaseReport &report) {
+  using End = CaseReport::End;
+  if (report.end == End::TimedOut)
+    return {{"status", "HUNG"}, {"message", "killed: it took too long"}};
+  if (report.end == End::Died)
+    return {{"status", "CRASHED"}, {"message", report.text}};
+  if (report.end == End::NotBegun)
+    return {{"status", "NOT RUN"}, {"message", report.text}};
+  return Json::parse(report.text);
+}
+
+/// Replaces the file as a whole: a reader finds the old or the new one.
+bool writeJson(const std::string &path, const Json &json) {
+  std::string fresh = path + ".new";
+  std::ofstream out(fresh);
+  out << json.dump(1, ' ', false, Json::error_handler_t::replace) << "\n";
+  out.close();
+  return out && std::rename(fresh.c_str(), path.c_str()) == 0;
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
   std::optional<Options> options = parse(argc, argv);
-  if (!options) {
-    fmt::print(stderr, "usage: run_modules FOLDER --driver real|sim:sm_NN "
-                       "[--schedules N] [--only TEXT]\n  [--json FILE] [--time "
-                       "[--budget SECONDS]]\n");
+  if (!options)
     return 2;
-  }
-  auto device = openTestDevice(options->driver);
-  if (!device) {
-    fmt::print("skipped: {}\n", device.error().message);
-    return options->driver == "real" ? 77 : 2;
-  }
   auto set = readSet(options->folder);
   if (!set) {
     fmt::print(stderr, "{}\n", set.error().render());
     return 2;
   }
-  fmt::print("{} (compute capability {}.{})\n", device->name,
-             device->capability / 10, device->capability % 10);
-  Json json = {{"device", device->name}, {"capability", device->capability}};
-  int code = 0;
-  if (!options->time) {
-    code = checkModules(*options, *set, *device, json);
-  } else {
-    for (const TimedCase &timed : set->timed) {
-      if (timed.name.find(options->only) == std::string::npos)
-        continue;
-      auto archs = std::find_if(
-          set->modules.begin(), set->modules.end(),
-          [&](const ModuleCase &m) { return m.name == timed.name; });
-      std::string arch = archs == set->modules.end()
-                             ? ""
-                             : bestArch(archs->archs, device->capability);
-      if (arch.empty())
-        continue;
-      double share = options->budget / static_cast<double>(set->timed.size());
-      auto timing = timeLayer(modulePath(options->folder, timed.name, arch),
-                              timed, *device, share);
-      if (!timing) {
-        fmt::print("  FAILED {}: {}\n", timed.name, timing.error().render());
-        code = 1;
-        continue;
-      }
-      fmt::print("  {:24} [{}] {:10.2f} us {:8.1f} TOP/s {:8.1f} GB/s{}\n",
-                 timed.name, fmt::join(timed.symbols, ", "),
-                 timing->microseconds,
-                 timed.operations / timing->microseconds * 1e-6,
-                 timed.bytes / timing->microseconds * 1e-3,
-                 timing->replayed ? "  (graph)" : "");
-      std::fflush(stdout);
-      json["timed"].push_back({{"name", timed.name},
-                               {"symbols", timed.symbols},
-                               {"peer", timed.peer},
-                               {"microseconds", timing->microseconds},
-                               {"least", timing->least},
-                               {"samples", timing->samples},
-                               {"buffers", timing->buffers},
-                               {"graph", timing->replayed},
-                               {"operations", timed.operations},
-                               {"bytes", timed.bytes}});
+  std::vector<const ModuleCase *> modules;
+  std::vector<const TimedCase *> timed;
+  for (const ModuleCase &module : set->modules)
+    if (!options->time && !module.runs.empty() &&
+        module.name.find(options->only) != std::string::npos)
+      modules.push_back(&module);
+  for (const TimedCase &entry : set->timed)
+    if (options->time && entry.name.find(options->only) != std::string::npos)
+      timed.push_back(&entry);
+  size_t count = options->time ? timed.size() : modules.size();
+
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin = Clock::now();
+  Supervision supervision;
+  supervision.caseSeconds = options->caseSeconds;
+  supervision.totalSeconds = options->budget;
+  TestDevice device;
+  supervision.open = [&]() -> Result<std::string> {
+    auto opened = openTestDevice(options->driver);
+    if (!opened)
+      return opened.error();
+    device = std::move(*opened);
+    return toText({{"device", device.name}, {"capability", device.capability}});
+  };
+  supervision.run = [&](size_t i) {
+    if (!options->time)
+      return checkModule(*options, *modules[i], device);
+    double spent = std::chrono::duration<double>(Clock::now() - begin).count();
+    // What earlier layers left over is for the later ones.
+    double share = (options->budget - spent) / static_cast<double>(count - i);
+    return timeModule(*options, *set, *timed[i], device, share);
+  };
+
+  Json json;
+  bool written = true;
+  int passed = 0, failed = 0, notHere = 0;
+  auto keep = [&] {
+    json["passed"] = passed;
+    json["failed"] = failed;
+    if (!options->json.empty())
+      written = writeJson(options->json, json);
+  };
+  supervision.opened = [&](const std::string &text) {
+    json = Json::parse(text);
+    int capability = json["capability"];
+    fmt::print("{} (compute capability {}.{})\n",
+               json["device"].get<std::string>(), capability / 10,
+               capability % 10);
+    std::fflush(stdout);
+  };
+  supervision.report = [&](const CaseReport &report) {
+    Json entry = entryOf(report);
+    std::string status = entry["status"];
+    const std::string &name =
+        options->time ? timed[report.index]->name : modules[report.index]->name;
+    (status == "passed"                ? passed
+     : status == "not for this device" ? notHere
+                                       : failed)++;
+    if (status != "passed" && status != "not for this device")
+      fmt::print("  {} {}: {}\n", status, name,
+                 entry.value("message", std::string()));
+    if (!options->time) {
+      json["modules"][name] = entry;
+    } else {
+      const TimedCase &timing = *timed[report.index];
+      Json whole = {{"name", name},
+                    {"symbols", timing.symbols},
+                    {"peer", timing.peer},
+                    {"operations", timing.operations},
+                    {"bytes", timing.bytes}};
+      whole.update(entry);
+      json["timed"].push_back(whole);
+      if (double micro = entry.value("microseconds", 0.0); micro > 0)
+        fmt::print("  {:24} [{}] {:10.2f} us {:8.1f} TOP/s {:8.1f} GB/s\n",
+                   name, fmt::join(timing.symbols, ", "), micro,
+                   timing.operations / micro * 1e-6,
+                   timing.bytes / micro * 1e-3);
     }
-  }
-  if (!options->json.empty()) {
-    std::ofstream out(options->json);
-    out << json.dump(1) << "\n";
-    if (!out.flush()) {
-      fmt::print(stderr, "{} cannot be written\n", options->json);
+    std::fflush(stdout);
+    keep();
+  };
+  if (auto done = supervise(count, supervision); !done) {
+    fmt::print("{}: {}\n",
+               done.error().code == Errc::NoDevice ? "skipped" : "failed",
+               done.error().message);
+    if (options->driver != "real")
       return 2;
-    }
+    return done.error().code == Errc::NoDevice ? 77 : 1;
   }
-  return code;
+  keep();
+  if (!written) {
+    fmt::print(stderr, "{} cannot be written\n", options->json);
+    return 2;
+  }
+  fmt::print("{}: {} passed, {} failed, {} not for this device\n",
+             options->time ? "timings" : "modules", passed, failed, notHere);
+  return failed || !passed ? 1 : 0;
 }

@@ -6,7 +6,6 @@
 
 #include "tests/gpu/Timing.h"
 
-#include "runtime/device/cuda/CudaProgram.h"
 #include "runtime/jit/Drivers.h"
 
 #include <fmt/format.h>
@@ -31,6 +30,7 @@ Result<TestDevice> gputest::openTestDevice(const std::string &driver) {
   auto opened = cuda::CudaDevice::open(**table, 0);
   if (!opened)
     return opened.error();
+  device.held = *opened;
   device.driver = *table;
   device.name = (*opened)->name();
   device.capability = (*opened)->capability();
@@ -40,6 +40,11 @@ Result<TestDevice> gputest::openTestDevice(const std::string &driver) {
   if (target->kind == Target::Kind::Sim)
     device.simulated = &sim::SimDevice::get(*sim::parseSimTarget(target->arch));
   return device;
+}
+
+bool TestDevice::isLost() const {
+  cuda::CudaDevice::Scope scope(*held);
+  return driver->ctxSynchronize() != cuda::status::Success;
 }
 
 std::string gputest::bestArch(const std::vector<std::string> &archs,
@@ -139,11 +144,10 @@ private:
   std::vector<cuda::EventHandle> events;
 };
 
-/// Microseconds under which runs are timed together. Simulated runs take long
-/// and are all replayed, so that the way is tried.
-double shortRunOf(const TestDevice &device) {
-  return device.simulated ? 1e12 : 50;
-}
+/// Microseconds that a graph should take at least, and the most runs it holds.
+constexpr double graphMicroseconds = 2000;
+constexpr size_t mostTogether = 1024;
+constexpr double warmUpSeconds = 0.2;
 
 /// One of the sets of operands that take turns.
 struct Turn {
@@ -157,6 +161,12 @@ struct Turn {
 Result<Timing> gputest::timeLayer(const std::string &module,
                                   const TimedCase &timed,
                                   const TestDevice &device, double seconds) {
+  auto started = std::chrono::steady_clock::now();
+  auto spent = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() -
+                                         started)
+        .count();
+  };
   auto layer = loadFile(module, {.target = device.target, .executor = nullptr});
   if (!layer)
     return layer.error();
@@ -245,67 +255,64 @@ Result<Timing> gputest::timeLayer(const std::string &module,
     return 1e3 * milliseconds;
   };
 
-  auto started = std::chrono::steady_clock::now();
-  auto spent = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() -
-                                         started)
-        .count();
-  };
-  // Every turn once, so that nothing is new to the device.
+  // Every turn once, so that nothing is new to the device, and once more for
+  // an idea of the time.
   double single = 0;
-  for (size_t t = 0; t < turns.size(); ++t) {
+  for (size_t t = 0; t <= turns.size(); ++t) {
     auto time = timeOf([&] { return run(t); });
     if (!time)
       return time.error();
     single = *time;
-    if (spent() > seconds)
-      break;
   }
-  size_t together = 1;
-  Timing timing;
-  timing.buffers = static_cast<int>(turns.size());
-  if (single < shortRunOf(device)) {
-    together = turns.size();
-    if (auto ok = resources.check(
-            driver.streamBeginCapture(resources.stream,
-                                      cuda::stream_capture::ModeRelaxed),
-            "cuStreamBeginCapture");
-        !ok)
+  double round = single * static_cast<double>(turns.size());
+  size_t rounds = 1;
+  if (!device.simulated && round < graphMicroseconds)
+    rounds = std::min<size_t>(
+        static_cast<size_t>(graphMicroseconds / std::max(round, 1.0)) + 1,
+        std::max<size_t>(mostTogether / turns.size(), 1));
+  size_t together = rounds * turns.size();
+  if (auto ok = resources.check(
+          driver.streamBeginCapture(resources.stream,
+                                    cuda::stream_capture::ModeRelaxed),
+          "cuStreamBeginCapture");
+      !ok)
+    return ok.error();
+  for (size_t t = 0; t < together; ++t)
+    if (auto ok = run(t); !ok) {
+      driver.streamEndCapture(resources.stream, &resources.graph);
       return ok.error();
-    for (size_t t = 0; t < together; ++t)
-      if (auto ok = run(t); !ok) {
-        driver.streamEndCapture(resources.stream, &resources.graph);
-        return ok.error();
-      }
-    if (auto ok = resources.check(
-            driver.streamEndCapture(resources.stream, &resources.graph),
-            "cuStreamEndCapture");
-        !ok)
-      return ok.error();
-    if (auto ok = resources.check(
-            driver.graphInstantiate(&resources.replay, resources.graph, 0),
-            "cuGraphInstantiate");
-        !ok)
-      return ok.error();
-    timing.replayed = true;
-  }
+    }
+  if (auto ok = resources.check(
+          driver.streamEndCapture(resources.stream, &resources.graph),
+          "cuStreamEndCapture");
+      !ok)
+    return ok.error();
+  if (auto ok = resources.check(
+          driver.graphInstantiate(&resources.replay, resources.graph, 0),
+          "cuGraphInstantiateWithFlags");
+      !ok)
+    return ok.error();
+
   std::vector<double> samples;
-  size_t turn = 0;
+  double warm = spent() + (device.simulated ? 0 : warmUpSeconds);
   do {
-    auto time = timeOf([&]() -> Result<void> {
-      if (timing.replayed)
-        return resources.check(
-            driver.graphLaunch(resources.replay, resources.stream),
-            "cuGraphLaunch");
-      return run(turn++);
+    bool counts = spent() >= warm;
+    auto time = timeOf([&] {
+      return resources.check(
+          driver.graphLaunch(resources.replay, resources.stream),
+          "cuGraphLaunch");
     });
     if (!time)
       return time.error();
-    samples.push_back(*time / static_cast<double>(together));
-  } while (spent() < seconds && samples.size() < 200);
+    if (counts)
+      samples.push_back(*time / static_cast<double>(together));
+  } while (samples.empty() || (spent() < seconds && samples.size() < 200));
   std::sort(samples.begin(), samples.end());
+  Timing timing;
   timing.microseconds = samples[samples.size() / 2];
   timing.least = samples.front();
   timing.samples = static_cast<int>(samples.size());
+  timing.buffers = static_cast<int>(turns.size());
+  timing.together = static_cast<int>(together);
   return timing;
 }

@@ -4,12 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A layer's time is the median over many runs, each between two events on one
-// stream, after a few runs that are not counted. Operands rotate through so
+// A layer's time is the median over many replays of a graph, each between two
+// events, divided by the runs that the graph holds. Operands rotate through so
 // many buffers that together they exceed the L2 cache twice: a run finds none
-// of its operands there, as in a network. Runs too short to be timed one by one
-// (under 50 microseconds) are taken together: a round through all buffers is
-// captured into a graph, and the graph's replay divided by its runs.
+// of its operands there, as in a network. The graph holds as many rounds
+// through all buffers as take 2 ms, so that what comes before its first kernel,
+// some microseconds, does not count, and no run waits for the host. Replays of
+// the first 0.2 s are not counted: they bring the device to its clock rate.
+//
+// peers.py times others by the same rules.
 //
 //===----------------------------------------------------------------------===//
 
@@ -17,7 +20,7 @@
 #define QUERN_TESTS_GPU_TIMING_H
 
 #include "quern/quern.h"
-#include "runtime/device/cuda/DriverApi.h"
+#include "runtime/device/cuda/CudaProgram.h"
 #include "runtime/device/sim/SimDevice.h"
 #include "tests/gpu/ModuleSet.h"
 
@@ -31,6 +34,11 @@ struct TestDevice {
   int64_t l2Bytes = 0;
   const cuda::DriverTable *driver = nullptr;
   sim::SimDevice *simulated = nullptr;
+  /// Keeps the device's context from being made anew for every layer.
+  std::shared_ptr<cuda::CudaDevice> held;
+
+  /// Whether every further call would fail, as after an illegal address.
+  bool isLost() const;
 };
 
 /// "real", or a simulated device. NoDevice if there is none.
@@ -51,11 +59,11 @@ struct Timing {
   double microseconds = 0; ///< The median.
   double least = 0;
   int samples = 0;
-  int buffers = 0; ///< Sets of operands that took turns.
-  bool replayed = false;
+  int buffers = 0;  ///< Sets of operands that took turns.
+  int together = 0; ///< Runs in the graph.
 };
 
-/// Spends about `seconds`.
+/// Spends about `seconds`, drawing operands and packing weights included.
 Result<Timing> timeLayer(const std::string &module, const TimedCase &timed,
                          const TestDevice &device, double seconds);
 

@@ -20,7 +20,7 @@ def tallies(results):
     """Lines on what passed and what did not."""
     for part in ("conformance", "modules"):
         result = results.get(part)
-        if result is None:
+        if result is None or "passed" not in result:
             yield f"{part}: no result"
             continue
         line = f"{part}: {result['passed']} passed, {result['failed']} failed"
@@ -45,12 +45,29 @@ def timings(results):
     timed = (results.get("timing") or {}).get("timed", [])
     others = (results.get("peers") or {}).get("peers", [])
     for entry in timed:
+        if "microseconds" not in entry:
+            if entry["status"] != "not for this device":
+                yield f"  {entry['name']:24} M={entry['symbols'][0]:<6} {entry['status']}"
+            continue
         micro = entry["microseconds"]
         line = (f"  {entry['name']:24} M={entry['symbols'][0]:<6} {micro:10.2f} us"
                 f" {entry['operations'] / micro * 1e-6:8.1f} TOP/s")
         beside = [f"{p['name']} {p['microseconds']:.2f} us ({p['microseconds'] / micro:.2f}x)"
                   for p in others if p["peer"] == entry["peer"] and "microseconds" in p]
         yield line + ("   " + ", ".join(beside) if beside else "")
+
+
+def left_out(results):
+    """Peers that were not timed, each reason once."""
+    peers = results.get("peers") or {}
+    if "skipped" in peers:
+        yield f"  all: {peers['skipped']}"
+    reasons = {}
+    for entry in peers.get("peers", []):
+        if "refused" in entry:
+            reasons.setdefault((entry["name"], entry["refused"][:120]), []).append(entry["peer"])
+    for (name, reason), sizes in reasons.items():
+        yield f"  {name} ({', '.join(sizes)}): {reason}"
 
 
 def main():
@@ -70,6 +87,10 @@ def main():
     if rows:
         print("times (median; others beside, and how many times ours they take):")
         print("\n".join(rows))
+    missing = list(left_out(results))
+    if missing:
+        print("others that were not timed:")
+        print("\n".join(missing))
 
 
 if __name__ == "__main__":

@@ -103,10 +103,27 @@ static std::string keyOf(const BufferDesc &buffer) {
                                  : buffer.name + "_" + buffer.part;
 }
 
+static void add(sim::Counters &total, const sim::Counters &of) {
+  total.threadInstructions += of.threadInstructions;
+  total.warpInstructions += of.warpInstructions;
+  for (size_t i = 0; i < of.byClass.size(); ++i)
+    total.byClass[i] += of.byClass[i];
+  total.globalBytesRead += of.globalBytesRead;
+  total.globalBytesWritten += of.globalBytesWritten;
+  total.globalUniqueBytesRead += of.globalUniqueBytesRead;
+  total.globalUniqueBytesWritten += of.globalUniqueBytesWritten;
+  total.globalRequests += of.globalRequests;
+  total.globalSectors += of.globalSectors;
+  total.sharedRequests += of.sharedRequests;
+  total.sharedBankConflicts += of.sharedBankConflicts;
+  total.barriers += of.barriers;
+  total.blocks += of.blocks;
+}
+
 Result<void> test::runOnSimulator(const VariantDesc &variant,
                                   const std::vector<int64_t> &symbols,
                                   Buffers &buffers, uint64_t seed,
-                                  sim::Counters *counters) {
+                                  sim::Counters *counters, unsigned maxBlocks) {
   std::string arch = variant.target.substr(variant.target.find(':') + 1);
   auto simTarget = sim::parseSimTarget(arch);
   if (!simTarget)
@@ -150,6 +167,8 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
     cuda::DevicePtr address = 0;
     CHECK_DRIVER(memAlloc(&address, std::max<int64_t>(bytes, 1)), "memAlloc");
     run.addresses.push_back(address);
+    if (buffer.role == BufferRole::State)
+      CHECK_DRIVER(memsetD8Async(address, 0, bytes, nullptr), "clearing state");
     if (given && bytes)
       CHECK_DRIVER(memcpyHtoDAsync(address, host.data(), bytes, nullptr),
                    "copying in");
@@ -157,6 +176,7 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
     sizes.push_back(bytes);
   }
 
+  sim::Counters total;
   for (LaunchPhase phase : {LaunchPhase::Prepare, LaunchPhase::Run})
     for (const LaunchDesc &launch : variant.launches) {
       if (launch.phase != phase)
@@ -183,12 +203,38 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
       CHECK_DRIVER(
           moduleGetFunction(&function, run.module, kernel.name.c_str()),
           "finding the kernel");
-      if (config.sharedMemBytes > 48 * 1024)
+      if (config.sharedMemBytes + kernel.staticSharedBytes > 48 * 1024)
         CHECK_DRIVER(funcSetAttribute(
                          function,
                          cuda::function_attribute::MaxDynamicSharedSizeBytes,
-                         static_cast<int>(config.sharedMemBytes)),
+                         static_cast<int>(config.sharedMemBytes +
+                                          kernel.staticSharedBytes)),
                      "allowing shared memory");
+      cuda::LaunchAttribute attribute = {};
+      config.attributes = &attribute;
+      if (launch.cluster > 1) {
+        attribute.id = cuda::LaunchAttribute::ClusterDimension;
+        attribute.value.clusterDim = {launch.cluster, 1, 1};
+        config.attributeCount = 1;
+      } else if (launch.kind != LaunchKind::Independent) {
+        // Persistent kernels run together, too, to meet every order of blocks.
+        int blocks = 0, processors = 0;
+        CHECK_DRIVER(occupancyMaxActiveBlocksPerMultiprocessor(
+                         &blocks, function, static_cast<int>(config.blockDimX),
+                         config.sharedMemBytes),
+                     "asking for the occupancy");
+        CHECK_DRIVER(
+            deviceGetAttribute(&processors,
+                               cuda::device_attribute::MultiprocessorCount, 0),
+            "asking for multiprocessors");
+        unsigned most = static_cast<unsigned>(blocks * processors);
+        if (maxBlocks)
+          most = std::min(most, maxBlocks);
+        config.gridDimX = std::min(config.gridDimX, most);
+        attribute.id = cuda::LaunchAttribute::Cooperative;
+        attribute.value.cooperative = 1;
+        config.attributeCount = 1;
+      }
       std::vector<uint64_t> values;
       for (uint32_t buffer : launch.buffers)
         values.push_back(run.addresses[buffer]);
@@ -202,10 +248,12 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
           kernel.name.c_str());
       if (run.device.lastFaultCount() != 0)
         return run.check(cuda::status::LaunchFailed, kernel.name.c_str());
+      if (phase == LaunchPhase::Run)
+        add(total, run.device.lastCounters());
     }
 
   if (counters)
-    *counters = run.device.lastCounters();
+    *counters = total;
   for (size_t i = 0; i < variant.buffers.size(); ++i)
     if (sizes[i] && variant.buffers[i].role == BufferRole::Output)
       CHECK_DRIVER(

@@ -10,7 +10,8 @@
 // a byte out of bounds, an uninitialised read) fails the test.
 //
 // Buffers are found by "name" or "name_part"; temporaries and packed buffers
-// are allocated and filled with 0xcd. Buffers read only are write-protected.
+// are allocated and uninitialised, state is zero. Buffers read only are
+// write-protected.
 //
 //===----------------------------------------------------------------------===//
 
@@ -52,11 +53,13 @@ Result<VariantDesc> compileTile(const std::string &text,
                                 const std::string &arch);
 
 /// Runs all launches of a variant under a schedule seed; outputs appear in
-/// `buffers`, and the counters of the last launch in `counters`.
+/// `buffers`, and the sums of the counters of a run's launches in `counters`.
+/// Kernels with a queue run with at most `maxBlocks` blocks, if given.
 Result<void> runOnSimulator(const VariantDesc &variant,
                             const std::vector<int64_t> &symbols,
                             Buffers &buffers, uint64_t seed,
-                            sim::Counters *counters = nullptr);
+                            sim::Counters *counters = nullptr,
+                            unsigned maxBlocks = 0);
 
 /// Replaces the first `from` in the variant's PTX, to plant a fault. False if
 /// it does not occur.

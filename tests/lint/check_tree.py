@@ -47,6 +47,7 @@ LAYERS = {
     "compiler/conversion": _COMPILER + _QUERN + _TILE,
     "compiler/emit": _COMPILER + _TILE + ["kernels_templates"],
     "compiler/lower": _COMPILER + _TILE,
+    "compiler/select": _COMPILER + _TILE,
     "compiler/pipelines": _COMPILER + _QUERN + _TILE,
     "compiler/tools": _COMPILER + _QUERN + _TILE,
     "compiler/tools/tile-opt": _COMPILER + _TILE,

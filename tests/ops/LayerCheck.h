@@ -32,6 +32,7 @@ struct LayerRun {
   std::string target = "cpu";
   std::string fuse = "all";
   unsigned threads = 2;
+  std::string placement = "auto";
 };
 
 /// The compiled module, or the compiler's refusal. `name` is what messages
@@ -47,6 +48,8 @@ inline Result<CompileOutput> compileFor(const LayerRun &run,
   request.name = name;
   request.target = *target;
   request.settings = {"fuse=" + run.fuse};
+  if (run.fuse == "all")
+    request.settings.push_back("placement=" + run.placement);
   return compileLayer(request);
 }
 

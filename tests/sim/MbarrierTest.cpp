@@ -47,16 +47,16 @@ protected:
     shape.block[0] = threads;
     return session.launch("test", shape, in, out, 64u);
   }
-  /// What every report has.
-  static constexpr const char *anyFault = "error: kernel test: ";
-  /// Reports with `text` under at least `least` of ten schedules.
+  /// Reports with `text` under at least `least` of ten schedules, and nothing
+  /// wrong unnoticed under the others when `least` is ten.
   void expectFault(const std::string &body, const std::string &text,
                    unsigned least = 10, unsigned threads = 64) {
     unsigned found = 0;
     std::string latest;
     for (uint64_t seed = 1; seed <= 10; ++seed) {
       run(body, seed, threads);
-      if (session.reportText().find(text) != std::string::npos)
+      std::string report = session.reportText();
+      if (!report.empty() && report.find(text) != std::string::npos)
         ++found;
       else
         latest = session.reportText();
@@ -126,7 +126,12 @@ TEST_F(MbarrierMachine, FaultsOfTheRing) {
   // Going on after one failed try.
   expectFault(replaced(ring, "@!%p2 bra WAITFULL;", ""), "race", 5);
   // The slot is overwritten before it was released.
-  expectFault(replaced(ring, "@!%p2 bra WAITEMPTY;", ""), anyFault, 8);
+  expectFault(replaced(ring, "@!%p2 bra WAITEMPTY;", ""), "", 10);
+  unsigned found = 0;
+  for (uint64_t seed = 1; seed <= 10; ++seed)
+    found += run(replaced(ring, "@!%p2 bra WAITEMPTY;", ""), seed) !=
+             status::Success;
+  EXPECT_GE(found, 8u);
   // Released before it was read.
   std::string early = replaced(
       replaced(ring, "mbarrier.arrive.shared::cta.b64 _, [empty];", ""),
@@ -141,12 +146,12 @@ TEST_F(MbarrierMachine, FaultsOfTheRing) {
   EXPECT_THAT(session.reportText(), HasSubstr("32 arrivals"));
   expectFault(replaced(ring, "xor.b32 %r7, %r7, 1;", ""), "deadlock", 10);
   // A count that is too small.
-  expectFault(replaced(ring, "[full], 32", "[full], 16"), anyFault, 10);
+  expectFault(replaced(ring, "[full], 32", "[full], 16"), "", 10);
   EXPECT_THAT(session.reportText(),
               AnyOf(HasSubstr("race"), HasSubstr("barrier misuse"),
                     HasSubstr("deadlock")));
   // The barrier after init.
-  expectFault(replaced(ring, "bar.sync 0;", ""), anyFault, 10);
+  expectFault(replaced(ring, "bar.sync 0;", ""), "", 10);
   EXPECT_THAT(session.reportText(),
               AnyOf(HasSubstr("race"), HasSubstr("there is no mbarrier")));
 }
@@ -297,7 +302,7 @@ TEST_F(MbarrierMachine, FaultsOfTheFetch) {
   // Half of the bytes are waited for: the rest is in flight or unordered.
   expectFault(replaced(fetch, "expect_tx.shared::cta.b64 _, [full], 256;",
                        "expect_tx.shared::cta.b64 _, [full], 128;"),
-              anyFault, 10);
+              "", 10);
   EXPECT_THAT(session.reportText(),
               AnyOf(HasSubstr("asynchronous copy in flight"), HasSubstr("race"),
                     HasSubstr("deadlock"),

@@ -19,6 +19,8 @@ template <typename OpTy> std::vector<Index> KernelWriter::boxOf(OpTy op) {
     for (auto [extent, limit] :
          llvm::zip(extents, symbols.affine(*clamp, point)))
       extent = least(extent, limit);
+  if (clip && clip->box >= 0)
+    extents[clip->box] = clip->columns;
   return extents;
 }
 
@@ -28,23 +30,33 @@ static ArrayRef<StringRef> boxNames(unsigned rank) {
   return ArrayRef(all).take_back(std::min<unsigned>(rank, 6));
 }
 
-/// Names for the coordinates of a point.
-static ArrayRef<StringRef> pointNames(unsigned rank) {
+ArrayRef<StringRef> emit::pointNames(unsigned rank) {
   static const StringRef all[] = {"p0", "p1", "p2", "b", "m", "g"};
   static const StringRef one[] = {"m"};
   return rank <= 1 ? ArrayRef(one) : ArrayRef(all).take_back(rank);
 }
 
-/// Whether the kernel reads a buffer it writes.
-static bool readsWhatItWrites(tile::KernelOp kernel) {
-  return kernel.getBody()
+bool emit::readsWhatItWrites(tile::BlocksOp stage) {
+  llvm::SmallPtrSet<Value, 4> stored;
+  stage.walk([&](tile::StoreOp store) { stored.insert(store.getBuffer()); });
+  return stage
       .walk([&](tile::LoadOp load) {
-        auto arg = dyn_cast<BlockArgument>(load.getBuffer());
-        return arg && kernel.getWrites()[arg.getArgNumber()]
-                   ? WalkResult::interrupt()
-                   : WalkResult::advance();
+        return stored.contains(load.getBuffer()) ? WalkResult::interrupt()
+                                                 : WalkResult::advance();
       })
       .wasInterrupted();
+}
+
+void KernelWriter::writeBoxIndices(const Index &linear, ArrayRef<Index> box,
+                                   Block &block) {
+  delinearise(linear, box, block.getArguments(), boxNames(box.size()));
+  if (!clip || clip->box < 0)
+    return;
+  // Where only a part of the box lies in this tile, it begins at `first`.
+  BlockArgument along = block.getArgument(clip->box);
+  Index place = clip->first + body.index(along);
+  place.lo = 0, place.hi = std::max<int64_t>(clip->first.hi, 0);
+  body.bindIndex(along, place);
 }
 
 /// A box's size in the type of the variable that runs over it, which is what
@@ -88,7 +100,7 @@ Result<void> KernelWriter::writeReduce(tile::ReduceOp reduce, BlocksKind kind) {
                       extentText(elements, linear), linear.type(), i),
           Place::of(reduce.getLoc()));
   out.indent();
-  delinearise(linear, box, block.getArguments(), boxNames(box.size()));
+  writeBoxIndices(linear, box, block);
   if (Result<void> done = body.emitBody(block); !done)
     return done;
   Value yielded = block.getTerminator()->getOperand(0);
@@ -111,7 +123,8 @@ Result<void> KernelWriter::writeMap(tile::MapOp map) {
                       extentText(elements, linear), linear.type(), i),
           Place::of(map.getLoc()));
   out.indent();
-  delinearise(linear, box, block.getArguments(), boxNames(box.size()));
+  body.setLaneIndices(block.getArguments());
+  writeBoxIndices(linear, box, block);
   if (Result<void> done = body.emitBody(block); !done)
     return done;
   out.dedent();
@@ -132,7 +145,7 @@ Result<void> KernelWriter::writeStage(Operation *op, BlocksKind kind) {
 static tile::MapOp onlyMap(tile::BlocksOp blocks) {
   tile::MapOp found;
   for (Operation &op : blocks.getBody().front()) {
-    if (isa<tile::ReduceOp, tile::StoreOp>(op))
+    if (isa<tile::ReduceOp, tile::StoreOp, tile::AccumulateOp>(op))
       return {};
     if (auto map = dyn_cast<tile::MapOp>(op)) {
       if (found)
@@ -179,6 +192,9 @@ Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
                      : narrow("i", modulo(linear, perPoint), perPoint.hi);
   delinearise(point, domain, points.getArguments(), pointNames(domain.size()));
   delinearise(within, box, elements.getArguments(), boxNames(box.size()));
+  SmallVector<Value> indices(points.getArguments());
+  llvm::append_range(indices, elements.getArguments());
+  body.setLaneIndices(indices);
   for (Operation &op : points) {
     Result<void> done = &op == map ? body.emitBody(elements) : body.emit(&op);
     if (!done)
@@ -249,7 +265,7 @@ Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
 
   // Stages. Scalars are computed by every thread of the team and stored by its
   // first; where the kernel reads what it stored, the team meets in between.
-  bool meets = readsWhatItWrites(kernel), stored = false, loaded = false;
+  bool meets = readsWhatItWrites(blocks), stored = false, loaded = false;
   for (Operation &op : block) {
     bool stores = op.walk([](tile::StoreOp) {
                       return WalkResult::interrupt();
@@ -261,7 +277,9 @@ Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
       out.add("Team::sync();");
       stored = loaded = false;
     }
-    body.setStoreGuard(isa<tile::StoreOp>(op) ? "Team::rank() == 0" : "");
+    body.setLaneIndices({});
+    body.setStoreGuard(
+        isa<tile::StoreOp, tile::AccumulateOp>(op) ? "Team::rank() == 0" : "");
     if (Result<void> done = writeStage(&op, schedule.kind); !done)
       return done.error();
     stored |= stores;

@@ -252,7 +252,15 @@ static std::string filled(StringRef pattern, ArrayRef<std::string> operands,
 }
 
 void BodyText::bindBuffer(Value buffer, std::string name, bool written) {
-  buffers[buffer] = {std::move(name), written};
+  buffers[buffer] = {std::move(name), "", written};
+}
+
+std::string BodyText::elementText(const Buffer &buffer, tile::BufferType type,
+                                  ArrayRef<Index> at) {
+  if (!buffer.held.empty())
+    return fmt::format("{}({}, {})", buffer.held, at[at.size() - 2].text,
+                       at.back().text);
+  return fmt::format("{}[{}]", buffer.name, symbols.offset(type, at).text);
 }
 
 Index BodyText::index(Value value) {
@@ -344,15 +352,14 @@ Result<void> BodyText::emitLoad(tile::LoadOp load) {
                               languageName(element), buffer.name),
                   {"use --target cpu"});
   std::vector<Index> dims = indicesOf(load.getIndices());
-  Index offset = symbols.offset(load.getBuffer().getType(),
-                                symbols.affine(load.getMap(), dims));
-  std::string text = fmt::format("{}[{}]", buffer.name, offset.text);
+  std::string text = elementText(buffer, load.getBuffer().getType(),
+                                 symbols.affine(load.getMap(), dims));
   if (element.isUnsignedInteger(8))
     text = "(s8)" + text;
   // One of `x_scales` is an `x_scale`.
-  StringRef plural = buffer.name;
+  StringRef plural = buffer.name.empty() ? buffer.held : buffer.name;
   std::string stem =
-      plural.consume_back("s") ? plural.str() : buffer.name + "_value";
+      plural.consume_back("s") ? plural.str() : plural.str() + "_value";
   define(load, text, stem, /*inlined=*/!buffer.written);
   return {};
 }
@@ -367,16 +374,53 @@ Result<void> BodyText::emitStore(tile::StoreOp store) {
                               languageName(element), buffer.name),
                   {"use --target cpu"});
   std::vector<Index> dims = indicesOf(store.getIndices());
-  Index offset = symbols.offset(store.getBuffer().getType(),
-                                symbols.affine(store.getMap(), dims));
+  std::vector<Index> at = symbols.affine(store.getMap(), dims);
   std::string value = scalar(store.getValue());
   if (element.isUnsignedInteger(8))
     value = "(u8)" + value;
-  std::string text =
-      fmt::format("{}[{}] = {};", buffer.name, offset.text, value);
+  std::string text = fmt::format(
+      "{} = {};", elementText(buffer, store.getBuffer().getType(), at), value);
+  if (!buffer.held.empty() && !buffer.name.empty()) {
+    Buffer inMemory{buffer.name, "", true};
+    text =
+        elementText(inMemory, store.getBuffer().getType(), at) + " = " + text;
+  }
   if (!guard.empty())
     text = fmt::format("if ({}) {}", guard, text);
   out.add(std::move(text), Place::of(store.getLoc()));
+  return {};
+}
+
+std::string BodyText::targetOf(tile::AccumulateOp op) {
+  const Buffer &buffer = buffers.find(op.getBuffer())->second;
+  std::vector<Index> dims = indicesOf(op.getIndices());
+  Index offset =
+      symbols.offset(cast<tile::BufferType>(op.getBuffer().getType()),
+                     symbols.affine(op.getMap(), dims));
+  if (offset.isConstant() && offset.lo == 0)
+    return buffer.name;
+  return fmt::format("{} + {}", buffer.name, offset.text);
+}
+
+Result<void> BodyText::emitAccumulate(tile::AccumulateOp op) {
+  bool isMax = op.getKind() == tile::ReduceKind::UMax;
+  std::string value = "(u32)" + scalar(op.getValue()), text;
+  auto variable = accumulators.find(op);
+  if (variable != accumulators.end()) {
+    text = isMax ? fmt::format("{0} = larger<u32>({0}, {1});", variable->second,
+                               value)
+                 : fmt::format("{} += {};", variable->second, value);
+  } else {
+    bool together = !laneIndices.empty();
+    for (auto [i, index] : llvm::enumerate(op.getIndices()))
+      if (op.getMap().isFunctionOfDim(i))
+        together &= isa<BlockArgument>(index) && !laneIndices.contains(index);
+    text = fmt::format("accumulate{}{}({}, {});", isMax ? "Max" : "Add",
+                       together ? "Together" : "", targetOf(op), value);
+  }
+  if (!guard.empty())
+    text = fmt::format("if ({}) {}", guard, text);
+  out.add(std::move(text), Place::of(op.getLoc()));
   return {};
 }
 
@@ -406,6 +450,8 @@ Result<void> BodyText::emit(Operation *op) {
     return emitLoad(load);
   if (auto store = dyn_cast<tile::StoreOp>(op))
     return emitStore(store);
+  if (auto accumulate = dyn_cast<tile::AccumulateOp>(op))
+    return emitAccumulate(accumulate);
   if (auto constant = dyn_cast<arith::ConstantOp>(op))
     return emitConstant(constant);
   if (auto position = dyn_cast<tile::IndexOp>(op)) {

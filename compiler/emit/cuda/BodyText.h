@@ -25,6 +25,7 @@
 #include "runtime/core/Result.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace quern::emit {
 
@@ -44,6 +45,14 @@ public:
       : symbols(symbols), names(names), out(out) {}
 
   void bindBuffer(mlir::Value buffer, std::string name, bool written);
+  /// From now on elements of the buffer are `held(m, n)`, m and n being the
+  /// last two coordinates. Stores go to memory too unless the buffer has no
+  /// name there. An empty text ends it.
+  void bindHeld(mlir::Value buffer, std::string held) {
+    Buffer &known = buffers[buffer];
+    known.held = std::move(held);
+    known.written = true;
+  }
   void bindIndex(mlir::Value value, Index index) { indices[value] = index; }
   void bindScalar(mlir::Value value, std::string text) {
     scalars[value] = std::move(text);
@@ -56,6 +65,19 @@ public:
   std::vector<Index> indicesOf(mlir::ValueRange values);
   /// The text of an already emitted value.
   std::string scalar(mlir::Value value) const;
+
+  /// The indices that differ between neighbouring threads. What an accumulation
+  /// goes to is one place for all of them if it depends on none of these.
+  void setLaneIndices(mlir::ValueRange values) {
+    laneIndices.clear();
+    laneIndices.insert(values.begin(), values.end());
+  }
+  /// The accumulation gathers in a variable instead.
+  void bindAccumulator(tile::AccumulateOp op, std::string variable) {
+    accumulators[op] = std::move(variable);
+  }
+  /// The word that an accumulation goes to, as a pointer.
+  std::string targetOf(tile::AccumulateOp op);
 
   /// While set, stores happen only where this condition holds.
   void setStoreGuard(std::string condition) { guard = std::move(condition); }
@@ -71,11 +93,15 @@ public:
 
 private:
   struct Buffer {
-    std::string name;
+    std::string name, held;
     bool written = false;
   };
+  /// An element's place in a buffer as C++ text.
+  std::string elementText(const Buffer &buffer, tile::BufferType type,
+                          llvm::ArrayRef<Index> at);
   Result<void> emitLoad(tile::LoadOp load);
   Result<void> emitStore(tile::StoreOp store);
+  Result<void> emitAccumulate(tile::AccumulateOp op);
   Result<void> emitConstant(mlir::arith::ConstantOp op);
   Result<std::string> comparison(mlir::Operation *op);
   /// Binds a result to its text, inline or as a named constant.
@@ -85,6 +111,8 @@ private:
   llvm::DenseMap<mlir::Value, Buffer> buffers;
   llvm::DenseMap<mlir::Value, Index> indices;
   llvm::DenseMap<mlir::Value, std::string> scalars;
+  llvm::DenseSet<mlir::Value> laneIndices;
+  llvm::DenseMap<mlir::Operation *, std::string> accumulators;
   std::string guard;
 };
 

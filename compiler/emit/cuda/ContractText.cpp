@@ -60,10 +60,14 @@ void KernelWriter::writeConfig(SourceText &declarations,
   member(pick("lhsCopy", schedule.lhsCopy, standard.lhsCopy),
          pick("rhsCopy", schedule.rhsCopy, standard.rhsCopy));
   member(pick("terms", problem.terms, 1), pick("split", problem.split, 0));
+  if (problem.held > problem.terms)
+    member(pick("held", problem.held, 0));
   if (!problem.sharedLhs)
     members.push_back("static constexpr bool sharedLhs = false;");
   if (!problem.sharedRhs)
     members.push_back("static constexpr bool sharedRhs = false;");
+  if (fused && fused->queues())
+    members.push_back("static constexpr bool repeats = true;");
   if (contract.hasAddends())
     members.push_back("static constexpr bool corrects = true;");
 
@@ -121,6 +125,32 @@ Result<void> KernelWriter::writeRescale(tile::ContractOp contract,
   return {};
 }
 
+void KernelWriter::declareAccumulators(tile::ContractOp contract) {
+  Block &block = contract.getEpilogue().front();
+  unsigned at = contract.getNumBatch();
+  contract.getEpilogue().walk([&](tile::AccumulateOp op) {
+    for (auto [i, index] : llvm::enumerate(op.getIndices())) {
+      auto arg = dyn_cast<BlockArgument>(index);
+      bool ofTile = arg && arg.getOwner() == &block && arg.getArgNumber() < at;
+      if (op.getMap().isFunctionOfDim(i) && !ofTile)
+        return;
+    }
+    std::string name =
+        names.make(op.getKind() == tile::ReduceKind::UMax ? "most" : "sum");
+    out.add(
+        fmt::format("u32 {} = 0; // Over the elements of this thread.", name));
+    body.bindAccumulator(op, name);
+    accumulators.push_back({op, name});
+  });
+}
+
+void KernelWriter::emptyAccumulators() {
+  for (auto &[op, name] : accumulators)
+    out.add(fmt::format("accumulate{}Together({}, {});",
+                        op.getKind() == tile::ReduceKind::UMax ? "Max" : "Add",
+                        body.targetOf(op), name));
+}
+
 Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
                                          ArrayRef<Index> batch, const Index &M,
                                          const Index &N) {
@@ -133,12 +163,15 @@ Result<void> KernelWriter::writeEpilogue(tile::ContractOp contract,
   body.bindIndex(block.getArgument(at + 1), Index::variable(n, N.hi));
   for (unsigned t = 0; t < contract.getNumTerms(); ++t)
     body.bindScalar(block.getArgument(at + 2 + t), fmt::format("acc[{}]", t));
+  declareAccumulators(contract);
   out.add(fmt::format("auto epilogue = [&](int {}, int {}, bool inside, const "
                       "{} (&acc)[{}]) {{",
                       m, n, typeText(contract.getAccumulatorType()),
                       contract.getNumTerms()));
   out.indent();
   body.setStoreGuard("inside");
+  // Of a warp's threads only the column differs.
+  body.setLaneIndices(block.getArgument(at + 1));
   if (Result<void> done = body.emitBody(block); !done)
     return done;
   body.setStoreGuard("");
@@ -154,32 +187,6 @@ static Index asExtent(Index extent) {
     return extent;
   return {"(int)" + extent.unit(), 2, std::max<int64_t>(extent.lo, 0),
           INT32_MAX};
-}
-
-/// What the product needs; the operands' alignments are found with their rows.
-static Result<GemmProblem> problemOf(tile::ContractOp contract, const Index &M,
-                                     const Index &N) {
-  GemmProblem problem;
-  problem.maxM = M.hi;
-  problem.maxN = N.hi;
-  problem.terms = contract.getNumTerms();
-  problem.split = contract.getSplit().value_or(0);
-  ArrayRef<int64_t> terms = contract.getTerms();
-  Type element = contract.getElementType(contract.getLhsRegion(terms[0]));
-  Type rhsElement = contract.getElementType(contract.getRhsRegion(terms[1]));
-  for (unsigned t = 1; t < problem.terms; ++t) {
-    problem.sharedLhs &= terms[2 * t] == terms[0];
-    problem.sharedRhs &= terms[2 * t + 1] == terms[1];
-    if (contract.getElementType(contract.getLhsRegion(terms[2 * t])) !=
-            element ||
-        contract.getElementType(contract.getRhsRegion(terms[2 * t + 1])) !=
-            rhsElement)
-      return refuse(contract.getLoc(), "products of different element types in "
-                                       "one kernel are not available on CUDA");
-  }
-  problem.elementBytes = element.getIntOrFloatBitWidth() / 8;
-  problem.float8 = isa<Float8E4M3FNType, Float8E5M2Type>(element);
-  return problem;
 }
 
 /// The grid: one block for each tile of each batch.
@@ -202,11 +209,40 @@ static LaunchDesc launchOf(tile::ContractOp contract,
   return launch;
 }
 
+/// How often the tiles of a panel meet.
+static int meetingsOf(const StageFit &fit) {
+  size_t meetings = 0;
+  for (const StageLayout &stage : fit.stages)
+    meetings += stage.levels.levels.size();
+  return static_cast<int>(meetings);
+}
+
 std::vector<Index> KernelWriter::writeTile(tile::ContractOp contract,
                                            ArrayRef<Index> extents) {
   unsigned numBatch = contract.getNumBatch();
-  out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
-                      extents[numBatch].text, extents[numBatch + 1].text));
+  StringRef M = extents[numBatch].text, N = extents[numBatch + 1].text;
+  if (fused && fused->queues()) {
+    Index batches = count(extents.take_front(numBatch));
+    out.add(fmt::format("const PanelQueue<{}> {}({}, {}, {}, {});", config,
+                        fused->queue, fused->state, batches.text, M.str(),
+                        N.str()));
+    bool waits = fused->placement == tile::Placement::Grid;
+    int meetings = meetingsOf(fused->fit);
+    out.add(fmt::format(
+        "s32 *const {} = {} + 1 + {}{}.panels;", fused->gathered, fused->state,
+        meetings == 1 ? "" : fmt::format("{} * ", meetings), fused->queue));
+    out.add(fmt::format("PanelItem {};", fused->item));
+    out.add(fmt::format("while ({}.{}({})) {{", fused->queue,
+                        waits ? "next" : "nextOfTwo", fused->item));
+    out.indent();
+    out.add(fmt::format("const GemmTile tile = {}.tile;", fused->item));
+  } else if (fused && fused->placement == tile::Placement::Cluster) {
+    out.add(fmt::format("const GemmTile tile = clusterTile<{}, {}>({});",
+                        config, fused->cluster, M.str()));
+  } else {
+    out.add(fmt::format("const GemmTile tile = gemmTile<{}>({}, {});", config,
+                        M.str(), N.str()));
+  }
   if (numBatch == 0)
     return {};
   Block &block = contract.getEpilogue().front();
@@ -222,8 +258,7 @@ std::vector<Index> KernelWriter::writeTile(tile::ContractOp contract,
 
 Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
                                          unsigned entries,
-                                         ArrayRef<Index> batch,
-                                         int64_t &alignment) {
+                                         ArrayRef<Index> batch) {
   ArrayRef<int64_t> terms = contract.getTerms();
   std::string list;
   for (unsigned t = 0; t < entries; ++t) {
@@ -235,9 +270,6 @@ Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
                     "an operand of the product is not rows of contiguous K",
                     {"operands are brought into that form before emission"});
     Type element = contract.getElementType(region);
-    alignment =
-        std::min(alignment,
-                 rows->alignment(symbols, element.getIntOrFloatBitWidth() / 8));
     Index offset = rows->offset(symbols, batch);
     std::string pointer = body.bufferName(rows->buffer).str();
     Type held = cast<tile::BufferType>(rows->buffer.getType()).getElementType();
@@ -275,26 +307,33 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   unsigned numBatch = contract.getNumBatch();
   const Index &M = extents[numBatch], &N = extents[numBatch + 1],
               &K = extents[numBatch + 2];
-  Result<GemmProblem> problem = problemOf(contract, M, N);
+  int64_t maxK = 0;
+  Result<GemmProblem> problem = gemmProblem(contract, symbols, maxK);
   if (!problem)
     return problem.error();
+  KernelText result;
+  if (kernel.getStages().size() > 1)
+    if (Result<void> done = beginFused(contract, extents, result); !done)
+      return done.error();
 
   // Operands, in the order of terms; one entry where all terms share it.
   std::vector<Index> batch = writeTile(contract, extents);
   Result<std::string> lhs =
-      rowsOf(contract, true, problem->sharedLhs ? 1 : problem->terms, batch,
-             problem->lhsAlignment);
+      rowsOf(contract, true, problem->sharedLhs ? 1 : problem->terms, batch);
   if (!lhs)
     return lhs.error();
   Result<std::string> rhs =
-      rowsOf(contract, false, problem->sharedRhs ? 1 : problem->terms, batch,
-             problem->rhsAlignment);
+      rowsOf(contract, false, problem->sharedRhs ? 1 : problem->terms, batch);
   if (!rhs)
     return rhs.error();
 
-  bool promotes = promotesSums(*problem, K.hi, target);
+  bool promotes = promotesSums(*problem, maxK, target);
   if (promotes)
     problem->split = GemmSchedule::promoteEvery;
+  if (fused) {
+    fused->batch = batch;
+    problem = fused->fit.problem;
+  }
   Result<GemmSchedule> schedule = scheduleGemm(*problem, target);
   if (!schedule) {
     const quern::Diagnostic &why = schedule.error();
@@ -310,18 +349,31 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     if (Result<void> done = writeRescale(contract, batch, M, N); !done)
       return done.error();
   }
+  if (fused && fused->placement == tile::Placement::Panel) {
+    declareParts(fused->held.stages[0].stage, fused->fit.stages[0]);
+    out.add(fmt::format("if (!{}.finishes) {{", fused->item));
+    out.indent();
+  }
+  if (fused)
+    declareHeld();
   if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
     return done.error();
   out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
                       config, M.text, N.text, K.text, *lhs, *rhs,
                       problem->split ? ", rescale" : ""));
 
-  KernelText result;
+  emptyAccumulators();
   result.schedule = schedule->describe();
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch = launchOf(contract, *schedule);
+  if (fused) {
+    if (Result<void> done = writeFusedStages(contract); !done)
+      return done.error();
+    endFused(contract, result);
+  }
+  unsigned minBlocks = fused ? schedule->minBlocks : schedule->fewBlocks;
   finish(result, declarations,
          fmt::format("Gemm<{}>::threads{}", config,
-                     schedule->fewBlocks ? ", 1" : ""));
+                     minBlocks ? fmt::format(", {}", minBlocks) : ""));
   return result;
 }

@@ -130,6 +130,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
       if (!text)
         return text.error();
       headers.insert(text->header);
+      if (text->accumulates)
+        headers.insert("common/accumulate.cuh");
       KernelDesc desc;
       desc.name = symbol;
       desc.reason = kernel.getReason().str();
@@ -146,6 +148,14 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
     desc.phase = static_cast<LaunchPhase>(launch.getPhase());
     for (Value buffer : launch.getBuffers())
       desc.buffers.push_back(bufferNumber[buffer]);
+    if (!emitted.text.ownBuffers.empty() && desc.phase == LaunchPhase::Prepare)
+      return refuse(kernel.getLoc(),
+                    "a kernel that needs state cannot run when "
+                    "weights are bound");
+    for (const BufferDesc &own : emitted.text.ownBuffers) {
+      desc.buffers.push_back(unit.plan.buffers.size());
+      unit.plan.buffers.push_back(own);
+    }
     unit.plan.launches.push_back(std::move(desc));
   }
 

@@ -61,3 +61,31 @@ uint32_t CudaTarget::sharedBytesPerBlock() const {
     return 99 * 1024;
   }
 }
+
+uint32_t CudaTarget::sharedBytesPerMultiprocessor() const {
+  return sharedBytesPerBlock() + reservedShared;
+}
+
+uint32_t CudaTarget::threadsPerMultiprocessor() const {
+  return arch == 80 || arch == 90 || arch == 100 || arch == 103 ? 2048 : 1536;
+}
+
+uint32_t CudaTarget::multiprocessors() const {
+  switch (arch) {
+  case 80:
+    return 108;
+  case 86:
+    return 28;
+  case 87:
+    return 16;
+  case 89:
+    return 58;
+  case 90:
+    return 114;
+  case 100:
+  case 103:
+    return 148;
+  default: // 12.x; the least of all for what is not known.
+    return 30;
+  }
+}

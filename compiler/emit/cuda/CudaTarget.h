@@ -32,6 +32,17 @@ struct CudaTarget {
 
   /// Shared memory one thread block may use, in bytes, opted in.
   uint32_t sharedBytesPerBlock() const;
+  uint32_t sharedBytesPerMultiprocessor() const;
+  /// Of shared memory, what the machine keeps of every block's.
+  static constexpr uint32_t reservedShared = 1024;
+  uint32_t threadsPerMultiprocessor() const;
+  /// Of the smallest device with this architecture that people run such
+  /// kernels on: an A100, an RTX 3060, a Jetson, an L4, an H100 PCIe, a B200,
+  /// an RTX 5060. For estimates; what a device has is asked when code is
+  /// loaded.
+  uint32_t multiprocessors() const;
+  /// Thread blocks can form clusters that read each other's shared memory.
+  bool hasClusters() const { return arch >= 90; }
 
   /// Products of 8-bit floats exist as PTX: from sm_89 on. On sm_90 and sm_10x
   /// the assembler makes f16 products of them; elsewhere they are one machine

@@ -35,14 +35,24 @@ KernelWriter::KernelWriter(tile::KernelOp kernel,
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     this->bufferNames.push_back(names.make(kernelNames.buffers[i]));
-    body.bindBuffer(arg, this->bufferNames[i], kernel.getWrites()[i]);
+    body.bindBuffer(arg, this->bufferNames[i], isWritten(arg));
   }
   out.indent();
+}
+
+bool KernelWriter::isWritten(BlockArgument arg) {
+  return kernel.getWrites()[arg.getArgNumber()] ||
+         llvm::any_of(arg.getUsers(), [](Operation *user) {
+           return isa<tile::AccumulateOp>(user);
+         });
 }
 
 void KernelWriter::finish(KernelText &result, const SourceText &declarations,
                           StringRef threads) {
   SourceText &text = result.text;
+  result.accumulates =
+      kernel.walk([](tile::AccumulateOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
   std::string reason = kernel.getReason().str();
   for (char &c : reason)
     if (c == '\n' || c == '\\')
@@ -59,9 +69,10 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
     unsigned i = arg.getArgNumber();
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
     parameters.push_back(fmt::format("{}{} *__restrict__ {}",
-                                     kernel.getWrites()[i] ? "" : "const ",
+                                     isWritten(arg) ? "" : "const ",
                                      typeText(element), bufferNames[i]));
   }
+  llvm::append_range(parameters, ownParameters);
   for (unsigned i = 0; i < symbols.size(); ++i)
     parameters.push_back(fmt::format("s64 {}", wideSymbols[i]));
   for (size_t i = 0; i < parameters.size(); ++i)
@@ -127,11 +138,10 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
   }
   KernelWriter writer(kernel, names, target);
   SmallVector<Operation *> stages = kernel.getStages();
-  if (stages.size() > 1)
-    return refuse(kernel.getLoc(),
-                  "kernels of several stages are not available "
-                  "on CUDA");
   if (auto contract = kernel.getContract())
     return writer.writeContract(contract);
+  if (stages.size() > 1)
+    return refuse(kernel.getLoc(), "kernels of several stages without a "
+                                   "product are not available on CUDA");
   return writer.writeBlocks(cast<tile::BlocksOp>(stages.front()));
 }

@@ -6,11 +6,12 @@
 //
 // Writes the `__global__` function of one tile.kernel, with the configuration
 // struct it needs, and says how it is launched. Two families: products
-// (ContractText.cpp, over gemm_mma.cuh) and blocks (BlocksText.cpp, over
+// (ContractText.cpp, over gemm_mma.cuh), possibly with stages behind them
+// (StagesText.cpp, over stages.cuh), and blocks (BlocksText.cpp, over
 // rowwise.cuh).
 //
-// Parameters are the buffers' addresses in argument order, then every symbol
-// of the layer as `long long`.
+// Parameters are the buffers' addresses in argument order, then those of the
+// kernel's own buffers, then every symbol of the layer as `long long`.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,6 +20,7 @@
 
 #include "compiler/emit/cuda/BodyText.h"
 #include "compiler/emit/cuda/Schedule.h"
+#include "compiler/emit/cuda/StageFit.h"
 #include "runtime/module/Module.h"
 
 namespace quern::emit {
@@ -28,8 +30,12 @@ namespace quern::emit {
 struct KernelText {
   SourceText text;
   std::string schedule;
-  std::string header; ///< The template it includes.
+  std::string header;       ///< The template it includes.
+  bool accumulates = false; ///< And common/accumulate.cuh.
   LaunchDesc launch;
+  /// Buffers the kernel wants beside those of its launch, one set per launch:
+  /// state, and values that are too many to be held.
+  std::vector<BufferDesc> ownBuffers;
 };
 
 /// What a kernel and its parameters are called in the unit.
@@ -57,16 +63,21 @@ private:
   void finish(KernelText &result, const SourceText &declarations,
               llvm::StringRef threads);
 
+  bool isWritten(mlir::BlockArgument arg);
+
   // Products.
   /// Declares the block's tile; the batch indices.
   std::vector<Index> writeTile(tile::ContractOp contract,
                                llvm::ArrayRef<Index> extents);
   /// Pointer and stride of one side's operands, one entry per term or one for
-  /// all; lowers `alignment` to theirs.
+  /// all.
   Result<std::string> rowsOf(tile::ContractOp contract, bool isLhs,
-                             unsigned entries, llvm::ArrayRef<Index> batch,
-                             int64_t &alignment);
+                             unsigned entries, llvm::ArrayRef<Index> batch);
   void writePromotion(unsigned terms);
+  /// Accumulations into one word, whatever the element, gather in registers
+  /// first: declares the variables, and after the product empties them.
+  void declareAccumulators(tile::ContractOp contract);
+  void emptyAccumulators();
   void writeConfig(SourceText &declarations, tile::ContractOp contract,
                    const GemmProblem &problem, const GemmSchedule &schedule);
   Result<void> writeRescale(tile::ContractOp contract,
@@ -76,12 +87,88 @@ private:
                              llvm::ArrayRef<Index> batch, const Index &M,
                              const Index &N);
 
+  // Stages behind a product (StagesText.cpp). `fused` is set for them.
+
+  /// Everything that is known of the stages while they are written.
+  struct Fused {
+    HeldValues held;
+    StageFit fit;
+    tile::Placement placement;
+    Index M, N; ///< The product's extents.
+    std::vector<Index> batch;
+    int cluster = 1; ///< Tiles in one.
+    // State of kernels whose tiles meet in memory.
+    std::string state, queue, item, gathered;
+    std::string place; ///< The function of writePlace.
+    int meetings = 0;  ///< So far.
+    Index gatheredWords = Index::constant(0);
+    SymExpr gatheredSize;
+
+    bool within() const {
+      return placement == tile::Placement::Register ||
+             placement == tile::Placement::Tile;
+    }
+    bool queues() const {
+      return placement == tile::Placement::Grid ||
+             placement == tile::Placement::Panel;
+    }
+  };
+  /// A reduction whose parts lie in shared memory.
+  struct PartOf {
+    std::string part, whole; ///< This tile's words, and those of all tiles.
+    tile::ReduceKind kind;
+  };
+  /// Where the blocks of a tile lie that reach beyond it: the part within.
+  struct Clip {
+    int box = -1; ///< The box's dimension along N, or -1: nothing is clipped.
+    Index first, columns;
+    std::string owns; ///< Where this tile is the block's first; empty: always.
+  };
+  Result<void> beginFused(tile::ContractOp contract,
+                          llvm::ArrayRef<Index> extents, KernelText &result);
+  void declareHeld();
+  Result<void> writeFusedStages(tile::ContractOp contract);
+  void endFused(tile::ContractOp contract, KernelText &result);
+  /// Declares the words that hold parts of reductions, and `place`.
+  void declareParts(tile::BlocksOp stage, const StageLayout &layout);
+  Result<void> writeSharedStage(tile::BlocksOp stage,
+                                const StageLayout &layout);
+  /// The tiles of a panel combine the results of `level`. Where they leave the
+  /// value in memory, what follows is another item of the queue.
+  Result<void> writeMeeting(tile::BlocksOp stage, const StageLayout &layout,
+                            llvm::ArrayRef<tile::ReduceOp> level,
+                            bool leavesValue);
+  /// What a loop over the tile's blocks does with an op of the stage: nothing;
+  /// emit it; emit a reduction and leave its result for the meeting; take the
+  /// result of one that has met.
+  enum class Doing : uint8_t { Skip, Emit, Leave, Fetch };
+  Result<void> overBlocks(tile::BlocksOp stage, const StageLayout &layout,
+                          llvm::function_ref<Doing(mlir::Operation *)> doing);
+  Result<void> writeOps(tile::BlocksOp stage, const StageLayout &layout,
+                        const std::string &number,
+                        llvm::function_ref<Doing(mlir::Operation *)> doing);
+  /// Declares the point of the tile's block number `number`; the condition
+  /// under which there is one, or nothing.
+  std::string writePoint(tile::BlocksOp stage, const StageLayout &layout,
+                         const std::string &number);
+  /// Sets `clip` for the point.
+  void writeClip(tile::BlocksOp stage, const StageLayout &layout);
+  /// A function from a block's number in the tile to its number among all.
+  void writePlace(tile::BlocksOp stage, const StageLayout &layout,
+                  const std::string &name);
+  std::optional<Fused> fused;
+  std::optional<Clip> clip;
+  llvm::DenseMap<mlir::Operation *, PartOf> parts;
+
   // Blocks.
   Result<void> writeStage(mlir::Operation *op, BlocksKind kind);
   Result<void> writeReduce(tile::ReduceOp reduce, BlocksKind kind);
   Result<void> writeMap(tile::MapOp map);
   Result<void> writeElements(tile::BlocksOp blocks,
                              llvm::ArrayRef<Index> domain, KernelText &result);
+  /// Declares the coordinates of element `linear` of a box.
+  void writeBoxIndices(const Index &linear, llvm::ArrayRef<Index> box,
+                       mlir::Block &block);
   /// Extents of a box at the current point, clamped.
   template <typename OpTy> std::vector<Index> boxOf(OpTy op);
   /// Declares one coordinate per extent from the row-major number `linear`
@@ -99,11 +186,18 @@ private:
   SourceText out; ///< The kernel's body.
   BodyText body;
   std::vector<std::string> bufferNames;
+  std::vector<std::string> ownParameters;
+  std::vector<std::pair<tile::AccumulateOp, std::string>> accumulators;
   std::vector<std::string> wideSymbols; ///< Parameters the symbols come in.
 };
 
 /// The product of extents.
 Index count(llvm::ArrayRef<Index> extents);
+
+/// Names for the coordinates of a point of a blocks stage, by its rank.
+llvm::ArrayRef<llvm::StringRef> pointNames(unsigned rank);
+/// Whether a stage reads a buffer that it stores, other than to skip it.
+bool readsWhatItWrites(tile::BlocksOp stage);
 
 } // namespace quern::emit
 

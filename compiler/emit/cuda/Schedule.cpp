@@ -9,6 +9,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <optional>
 
 using namespace quern;
 using namespace quern::emit;
@@ -28,7 +31,8 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
   uint32_t stage = (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
-  uint32_t epilogue = problem.terms * schedule.tileM * (schedule.tileN + 8) * 4;
+  uint32_t epilogue = std::max(problem.terms, problem.held) * schedule.tileM *
+                      (schedule.tileN + 8) * 4;
   return std::max(schedule.stages * stage, epilogue);
 }
 
@@ -36,6 +40,114 @@ bool emit::promotesSums(const GemmProblem &problem, int64_t maxK,
                         const CudaTarget &target) {
   return problem.float8 && !problem.split && target.sumsF8Short() &&
          maxK > GemmSchedule::promoteEvery;
+}
+
+/// How the warps share a tile.
+static void shareOut(const GemmProblem &problem, unsigned sums,
+                     GemmSchedule &schedule) {
+  bool narrow = schedule.tileN == 64, wide = schedule.tileN == 256;
+  switch (schedule.tileM) {
+  case 16:
+    schedule.warpsM = 1;
+    schedule.warpsN = wide ? 8 : 4;
+    break;
+  case 32:
+    schedule.warpsM = narrow ? 2 : 1;
+    // Partial sums and their factors want the registers of twice the warps.
+    schedule.warpsN = wide ? 8 : narrow && !problem.split ? 2 : 4;
+    break;
+  case 64:
+    schedule.warpsM = 2;
+    schedule.warpsN = narrow && sums <= 3 ? 2 : 4;
+    break;
+  default:
+    schedule.warpsM = narrow ? 4 : 2;
+    schedule.warpsN = narrow ? 2 : 4;
+    break;
+  }
+}
+
+/// Whether a tile of `size` out of `max` holds whole blocks of `block`.
+static bool holds(int64_t size, int64_t block, int64_t max) {
+  return size % block == 0 || size >= max;
+}
+
+static bool suits(const GemmProblem &problem, const GemmSchedule &schedule) {
+  return holds(schedule.tileM, problem.blockRows, problem.maxM) &&
+         holds(schedule.tileN, problem.blockColumns, problem.maxN) &&
+         (problem.maxTilesN == 0 ||
+          (problem.maxN + schedule.tileN - 1) / schedule.tileN <=
+              problem.maxTilesN);
+}
+
+/// What a tile would have to be, for a message.
+static std::string wishOf(const GemmProblem &problem) {
+  auto wish = [](int64_t block, int64_t max, const char *of) {
+    return block >= max ? fmt::format("all {} {}", max, of)
+                        : fmt::format("a multiple of {} {}", block, of);
+  };
+  std::string text;
+  if (problem.blockRows > 1)
+    text += wish(problem.blockRows, problem.maxM, "rows");
+  if (problem.blockColumns > 1)
+    text += (text.empty() ? "" : " and ") +
+            wish(problem.blockColumns, problem.maxN, "columns");
+  if (problem.maxTilesN)
+    text += fmt::format("{}the {} columns in at most {} tiles",
+                        text.empty() ? "" : " and ", problem.maxN,
+                        problem.maxTilesN);
+  return text;
+}
+
+/// Sums per element: those of the products, and what partial sums go to.
+static unsigned sumsOf(const GemmProblem &problem) {
+  return problem.terms * (problem.split ? 2 : 1);
+}
+
+/// Sums a thread may have, in tiles other than the preferred.
+static constexpr unsigned maxSums = 64;
+
+/// The tile nearest to the preferred one that holds whole blocks.
+static Result<void> chooseTile(const GemmProblem &problem,
+                               GemmSchedule &schedule) {
+  unsigned sums = sumsOf(problem);
+  shareOut(problem, sums, schedule);
+  if (suits(problem, schedule))
+    return {};
+  auto steps = [](unsigned a, unsigned b) {
+    return std::abs(std::countr_zero(a) - std::countr_zero(b));
+  };
+  std::optional<GemmSchedule> best;
+  int least = 0;
+  bool anySuits = false;
+  for (unsigned tileM : {128u, 64u, 32u, 16u})
+    for (unsigned tileN : {256u, 128u, 64u}) {
+      GemmSchedule tried = schedule;
+      tried.tileM = tileM, tried.tileN = tileN;
+      shareOut(problem, sums, tried);
+      if (!suits(problem, tried))
+        continue;
+      anySuits = true;
+      if (sums * tileM * tileN / tried.threads() > maxSums)
+        continue;
+      int distance =
+          steps(tileM, schedule.tileM) + steps(tileN, schedule.tileN);
+      if (!best || distance < least) {
+        best = tried;
+        least = distance;
+      }
+    }
+  if (best) {
+    schedule = *best;
+    return {};
+  }
+  return fail(Errc::Unsupported,
+              anySuits
+                  ? fmt::format("a tile of {} has more sums ({} per element) "
+                                "than the registers of a thread block hold",
+                                wishOf(problem), sums)
+                  : fmt::format("no tile has {}", wishOf(problem)),
+              {"tiles have 16, 32, 64 or 128 rows and 64, 128 or 256 columns"});
 }
 
 Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
@@ -56,30 +168,19 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                                   target.name());
   schedule.fewBlocks = (problem.split && problem.terms > 1) ||
                        (problem.float8 && !target.sumsF8Short());
-  unsigned sums = problem.terms * (problem.split ? 2 : 1);
-  bool small = problem.maxM <= 32;
+  unsigned sums = sumsOf(problem);
   schedule.tileN = sums > 1 || problem.maxN <= 64 ? 64 : 128;
-  if (problem.maxM <= 16) {
-    schedule.tileM = 16;
-    schedule.warpsM = 1;
-    schedule.warpsN = 4;
-  } else if (problem.maxM <= 32) {
-    schedule.tileM = 32;
-    schedule.warpsM = schedule.tileN == 64 ? 2 : 1;
-    // Partial sums and their factors want the registers of twice the warps.
-    schedule.warpsN = schedule.tileN == 64 && !problem.split ? 2 : 4;
-  } else if (problem.maxM <= 64 || sums > 2) {
-    schedule.tileM = 64;
-    schedule.warpsM = 2;
-    schedule.warpsN = schedule.tileN == 64 && sums <= 3 ? 2 : 4;
-  } else {
-    schedule.tileM = 128;
-    schedule.warpsM = schedule.tileN == 64 ? 4 : 2;
-    schedule.warpsN = schedule.tileN == 64 ? 2 : 4;
-    // With few accumulators the assembler goes for more blocks than shared
-    // memory holds, and spills to reach them.
-    schedule.fewBlocks |= sums == 1 && schedule.tileN == 64;
-  }
+  schedule.tileM = problem.maxM <= 16               ? 16
+                   : problem.maxM <= 32             ? 32
+                   : problem.maxM <= 64 || sums > 2 ? 64
+                                                    : 128;
+  if (Result<void> done = chooseTile(problem, schedule); !done)
+    return done.error();
+  // With few accumulators the assembler goes for more blocks than shared
+  // memory holds, and spills to reach them.
+  schedule.fewBlocks |=
+      schedule.tileM == 128 && sums == 1 && schedule.tileN == 64;
+  bool small = schedule.tileM <= 32;
 
   // The bytes of K per tile: by preference, unless a split forbids it.
   unsigned rowBytes = small ? 128 : 64;
@@ -106,20 +207,47 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   // overlapping.
   for (schedule.stages = 4;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
-    if (schedule.sharedBytes <= target.sharedBytesPerBlock()) {
+    if (schedule.sharedBytes + problem.stageBytes <=
+        target.sharedBytesPerBlock()) {
       // Two such blocks have 255 registers for each thread.
       schedule.fewBlocks |=
           schedule.threads() <= 128 &&
           3 * schedule.sharedBytes > target.sharedBytesPerBlock();
+      if (problem.held) {
+        // With 128 registers a thread there is room for all sums.
+        uint32_t bytes = schedule.sharedBytes + problem.stageBytes +
+                         CudaTarget::reservedShared;
+        unsigned byShared = target.sharedBytesPerMultiprocessor() / bytes;
+        schedule.minBlocks = std::clamp(byShared, 1u, 512 / schedule.threads());
+        if (schedule.fewBlocks || problem.split)
+          schedule.minBlocks =
+              std::min(schedule.minBlocks, 256 / schedule.threads());
+      }
       return schedule;
     }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,
                   fmt::format("a tile needs {} bytes of shared memory; {} has "
                               "{} per block",
-                              schedule.sharedBytes, target.name(),
-                              target.sharedBytesPerBlock()));
+                              schedule.sharedBytes + problem.stageBytes,
+                              target.name(), target.sharedBytesPerBlock()));
   }
+}
+
+unsigned emit::residentBlocks(const GemmProblem &problem,
+                              const GemmSchedule &schedule,
+                              const CudaTarget &target) {
+  unsigned byThreads = target.threadsPerMultiprocessor() / schedule.threads();
+  // The assembler keeps registers low enough for minBlocks; of kernels without
+  // stages it makes such of at most 128 registers, or 255 where few blocks do.
+  unsigned byRegisters = schedule.minBlocks ? schedule.minBlocks
+                                            : (schedule.fewBlocks ? 256 : 512) /
+                                                  schedule.threads();
+  unsigned byShared =
+      target.sharedBytesPerMultiprocessor() /
+      (schedule.sharedBytes + problem.stageBytes + CudaTarget::reservedShared);
+  return std::min({byThreads, byRegisters, byShared}) *
+         target.multiprocessors();
 }
 
 std::string GemmSchedule::describe() const {

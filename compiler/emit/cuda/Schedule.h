@@ -13,7 +13,10 @@
 // so that no accumulator leaves the registers. Rows of a tile in shared memory
 // are 64 bytes with four stages, 128 bytes for small M, where memory latency
 // and not capacity decides. A split of K into blocks of g bounds the tile's K:
-// one must be a multiple of the other.
+// one must be a multiple of the other. Where stages that follow the product
+// need tiles of whole blocks, the tile nearest to the preferred one is taken
+// that is a multiple of them, as long as its sums stay in the registers; a tile
+// that holds all rows, or all columns, there ever are holds their blocks too.
 //
 // 8-bit floats. Where the machine multiplies them in one instruction, that
 // instruction sums with fewer bits than f32 has, and its error grows with the
@@ -47,6 +50,13 @@ struct GemmProblem {
   int64_t split = 0;   ///< Elements of K per partial sum; 0: one sum.
   /// Bytes every row and base of an operand is known to be a multiple of.
   int64_t lhsAlignment = 16, rhsAlignment = 16;
+  /// The tile is a multiple of this, or has room for all rows (columns).
+  int64_t blockRows = 1, blockColumns = 1;
+  /// At most so many tiles side by side, as one cluster holds; 0: any number.
+  int64_t maxTilesN = 0;
+  unsigned held = 0; ///< Values per element that stay in shared memory.
+  /// Shared memory the stages need beside the tile, at most.
+  uint32_t stageBytes = 0;
 };
 
 struct GemmSchedule {
@@ -57,6 +67,10 @@ struct GemmSchedule {
   /// One block per multiprocessor is enough: shared memory or accumulators
   /// allow few, and for more of them the assembler would spill.
   bool fewBlocks = false;
+  /// Blocks per multiprocessor the registers are limited for; 0: left to the
+  /// assembler. Set where stages follow the product: left alone, the assembler
+  /// gives them either registers that cost half the blocks, or spills.
+  unsigned minBlocks = 0;
   std::string remark; ///< What `explain` should say beside the tile.
 
   static constexpr int64_t promoteEvery = 128;
@@ -64,6 +78,12 @@ struct GemmSchedule {
   unsigned threads() const { return warpsM * warpsN * 32; }
   std::string describe() const;
 };
+
+/// Thread blocks that are resident together on the smallest device of the
+/// architecture that is in common use, as far as threads and shared memory
+/// decide. What a device really holds is asked when a module is loaded.
+unsigned residentBlocks(const GemmProblem &problem,
+                        const GemmSchedule &schedule, const CudaTarget &target);
 
 /// Whether partial sums of `promoteEvery` are added up in f32 though no scale
 /// asks for a split; `maxK` is the largest extent of K.

@@ -156,7 +156,13 @@ static bool isReserved(llvm::StringRef name) {
       "strictMin", "divide", "min", "max",
       // Variables every kernel has
       "tile", "acc", "inside", "factor", "addend", "epilogue", "rescale",
-      "point", "element", "swizzle", "mma", "reduce", "exchange"};
+      "point", "element", "swizzle", "mma", "reduce", "exchange",
+      // Stages behind products
+      "accumulateMax", "accumulateAdd", "accumulateMaxTogether",
+      "accumulateAddTogether", "Held", "TileLanes", "TileThreads", "PanelQueue",
+      "PanelItem", "clusterTile", "clusterArrive", "clusterWait", "shareParts",
+      "gatherParts", "fetchParts", "combineInto", "orderedBits",
+      "fromOrderedBits", "TakeMaxU", "TakeAddU"};
   // Names that begin so are the implementation's.
   return reserved.contains(name) || name.starts_with("_");
 }

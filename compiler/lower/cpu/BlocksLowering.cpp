@@ -20,7 +20,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/Lowering.h"
+#include "compiler/lower/cpu/Stages.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -71,12 +71,6 @@ private:
 };
 
 } // namespace
-
-static std::optional<int64_t> constantOf(Value *value) {
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
-}
 
 template <typename OpTy>
 BlocksLowering::Box BlocksLowering::boxOf(OpTy op, ElementBody &outer) {
@@ -337,6 +331,11 @@ void BlocksLowering::lowerPoint(tile::BlocksOp blocks,
   }
 }
 
+void quern::cpugen::emitPoint(KernelFunction &function, tile::BlocksOp blocks,
+                              llvm::ArrayRef<Value *> point) {
+  BlocksLowering(function).lowerPoint(blocks, point);
+}
+
 LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
                                          tile::BlocksOp blocks,
                                          const std::string &name) {
@@ -346,7 +345,7 @@ LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
   KernelFunction function(e, name, kernel, arguments, 0);
   llvm::SmallVector<Value *> extents = function.scope.sizes(blocks.getDomain());
   e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
-    BlocksLowering(function).lowerPoint(blocks, pointOf(e, item, extents));
+    emitPoint(function, blocks, pointOf(e, item, extents));
   });
   e.b.CreateRetVoid();
 

@@ -8,7 +8,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/Contract.h"
+#include "compiler/lower/cpu/RowReductions.h"
+#include "compiler/lower/cpu/Stages.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -79,12 +80,12 @@ namespace {
 class ContractLowering {
 public:
   ContractLowering(KernelFunction &function, const ContractPlan &plan,
-                   const ColumnFactors &factors,
+                   const StagePlan &stages, const ColumnFactors &factors,
                    llvm::ArrayRef<PackedOperand> packed,
                    llvm::ArrayRef<llvm::Function *> tiles)
-      : function(function), plan(plan), factors(factors), packed(packed),
-        op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        sizes(function.scope, 1, nullptr) {}
+      : function(function), plan(plan), stages(stages), factors(factors),
+        packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
+        reductions(plan), sizes(function.scope, 1, nullptr) {}
 
   void lower();
   /// Scratch before the copied left rows.
@@ -99,9 +100,10 @@ public:
 private:
   struct TilePosition {
     llvm::SmallVector<Value *> batch;
-    Value *row;    ///< First row, in the whole product.
-    Value *rows;   ///< How many.
-    Value *column; ///< First column.
+    Value *row;     ///< First row, in the whole product.
+    Value *tileRow; ///< The same within the block of rows.
+    Value *rows;    ///< How many.
+    Value *column;  ///< First column.
     /// The panel to read in each packed buffer.
     llvm::SmallVector<Value *> panels;
   };
@@ -109,13 +111,15 @@ private:
       llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
 
   Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
-  void lowerTile(const TilePosition &at, Value *tileRow);
+  void lowerPanel(const Patch &patch, Value *panel,
+                  llvm::ArrayRef<Value *> domain);
+  void lowerTile(const TilePosition &at);
   void forRowCount(Value *rows, llvm::function_ref<void(unsigned)> emit);
   void runRegisterTile(Value *rows, Value *left, Value *panel, Value *steps,
                        Value *out);
   void rescale(const TilePosition &at, Value *group);
-  void splitTile(const TilePosition &at, unsigned rows, Value *tileRow);
-  void splitTileInMemory(const TilePosition &at, Value *tileRow);
+  void splitTile(const TilePosition &at, unsigned rows);
+  void splitTileInMemory(const TilePosition &at);
   Value *left(unsigned term, Value *tileRow) {
     return e.offset(leftRows(op.getTerms()[2 * term]),
                     e.mul(tileRow, leftStride));
@@ -163,24 +167,21 @@ private:
 
   KernelFunction &function;
   const ContractPlan &plan;
+  const StagePlan &stages;
   const ColumnFactors &factors;
   llvm::ArrayRef<PackedOperand> packed; ///< The right operands, then factors.
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
   llvm::ArrayRef<llvm::Function *> tiles; ///< [rows - 1]
+  RowReductions reductions;
+  Value *gathered = nullptr; ///< Their scratch.
   ElementBody sizes;
   Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
   Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
 };
 
 } // namespace
-
-static std::optional<int64_t> constantOf(Value *value) {
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
-}
 
 /// Vectors of existing columns among a panel's.
 void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
@@ -284,6 +285,7 @@ void ContractLowering::epilogue(const TilePosition &at) {
   forElements(
       at, block,
       [&](ElementBody &body, Value *row, Value *column, unsigned width) {
+        reductions.bind(body, gathered, e.add(at.tileRow, row));
         for (unsigned term = 0; term < op.getNumTerms(); ++term)
           body.bind(
               block.getArgument(plan.numBatch + 2 + term),
@@ -295,8 +297,7 @@ void ContractLowering::epilogue(const TilePosition &at) {
 
 /// All groups of a tile of `rows` rows. A group's accumulators stay in
 /// registers until they are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
-                                 Value *tileRow) {
+void ContractLowering::splitTile(const TilePosition &at, unsigned rows) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
   Value *factorPanel = nullptr;
@@ -308,7 +309,7 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       auto parts = emitTileLoop(
-          e, plan, rows, e.offset(left(term, tileRow), leftGroup(group)),
+          e, plan, rows, e.offset(left(term, at.tileRow), leftGroup(group)),
           leftStride, e.offset(panel(term, at), panelGroup(group)),
           stepsOf(group));
       for (unsigned i = 0; i < 2 * rows; ++i) {
@@ -345,11 +346,11 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows,
 }
 
 /// The same through memory, for factors that vary along both axes at once.
-void ContractLowering::splitTileInMemory(const TilePosition &at,
-                                         Value *tileRow) {
+void ContractLowering::splitTileInMemory(const TilePosition &at) {
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows, e.offset(left(term, tileRow), leftGroup(group)),
+      runRegisterTile(at.rows,
+                      e.offset(left(term, at.tileRow), leftGroup(group)),
                       e.offset(panel(term, at), panelGroup(group)),
                       stepsOf(group), parts(term));
     rescale(at, group);
@@ -357,11 +358,11 @@ void ContractLowering::splitTileInMemory(const TilePosition &at,
 }
 
 /// One tile: all terms, all groups, the epilogue.
-void ContractLowering::lowerTile(const TilePosition &at, Value *tileRow) {
+void ContractLowering::lowerTile(const TilePosition &at) {
   if (!plan.split) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows, left(term, tileRow), panel(term, at), groupSteps,
-                      sums(term));
+      runRegisterTile(at.rows, left(term, at.tileRow), panel(term, at),
+                      groupSteps, sums(term));
     epilogue(at);
     return;
   }
@@ -372,9 +373,9 @@ void ContractLowering::lowerTile(const TilePosition &at, Value *tileRow) {
                    4 * plan.lanes);
          });
   if (factors.usable)
-    forRowCount(at.rows, [&](unsigned rows) { splitTile(at, rows, tileRow); });
+    forRowCount(at.rows, [&](unsigned rows) { splitTile(at, rows); });
   else
-    splitTileInMemory(at, tileRow);
+    splitTileInMemory(at);
   epilogue(at);
 }
 
@@ -387,42 +388,76 @@ void ContractLowering::lower() {
   panelBytes = size(plan.panelBytes());
   Value *m = size(plan.m());
   Value *panels = size(plan.panels()), *blocks = size(plan.rowBlocks());
+  Value *span = size(stages.span(plan)), *spans = size(stages.spans(plan));
+  Value *localScratch = e.offset(
+      leftRows(0),
+      e.mul(leftStride, e.i64(int64_t(op.getNumLhs()) * plan.blockRows)));
   llvm::SmallVector<Value *> domain;
   for (unsigned i = 0; i < plan.numBatch; ++i)
     domain.push_back(size(plan.extent(i)));
   domain.push_back(blocks);
 
-  e.loop(function.begin, function.end, e.i64(1), {e.i64(-1)},
-         [&](Value *item, llvm::ArrayRef<Value *> carried) {
-           Value *blockNumber = b.CreateUDiv(item, panels);
-           Value *panel = b.CreateSub(item, e.mul(blockNumber, panels));
-           llvm::SmallVector<Value *> point = pointOf(e, blockNumber, domain);
-           llvm::SmallVector<Value *> batch(point.begin(), point.end() - 1);
-           Value *firstRow = e.mul(point.back(), e.i64(plan.blockRows));
-           Value *rows = e.min(b.CreateSub(m, firstRow), e.i64(plan.blockRows));
-           e.when(b.CreateICmpNE(blockNumber, carried[0]), [&] {
-             for (unsigned i = 0; i < op.getNumLhs(); ++i)
-               emitLeftCopy(function.scope, plan, i, batch, firstRow, rows,
-                            leftRows(i));
-           });
-           llvm::SmallVector<Value *> packedPanels;
-           for (const PackedOperand &operand : packed) {
-             Value *number = e.i64(0);
-             for (unsigned i = 0; i < plan.numBatch; ++i)
-               if (operand.varies[i])
-                 number = e.add(e.mul(number, domain[i]), batch[i]);
-             packedPanels.push_back(e.add(e.mul(number, panels), panel));
-           }
-           e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
-             TilePosition at{
-                 batch, e.add(firstRow, tileRow),
-                 e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows)),
-                 e.mul(panel, e.i64(plan.columns)), packedPanels};
-             lowerTile(at, tileRow);
-           });
-           return Emitter::Values{blockNumber};
-         });
+  gathered = e.offset(localScratch, size(stages.localBytes(plan)));
+
+  // The blocks of rows that the items lie in, and of each the patches.
+  Value *firstBlock = b.CreateUDiv(function.begin, spans);
+  Value *endBlock = e.ceilDiv(function.end, spans);
+  e.loop(firstBlock, endBlock, e.i64(1), [&](Value *blockNumber) {
+    llvm::SmallVector<Value *> point = pointOf(e, blockNumber, domain);
+    llvm::SmallVector<Value *> batch(point.begin(), point.end() - 1);
+    Value *firstRow = e.mul(point.back(), e.i64(plan.blockRows));
+    Value *rows = e.min(b.CreateSub(m, firstRow), e.i64(plan.blockRows));
+    Value *item0 = e.mul(blockNumber, spans);
+    auto patchAt = [&](Value *firstPanel) {
+      Value *firstColumn = e.mul(firstPanel, e.i64(plan.columns));
+      Value *columns =
+          e.min(b.CreateSub(n, firstColumn), e.mul(span, e.i64(plan.columns)));
+      Patch patch{batch, firstRow, rows, firstColumn, columns};
+      bindLocals(function, stages, plan, patch, localScratch);
+      return patch;
+    };
+    Patch left = patchAt(e.i64(0));
+    for (const StagePlan::Stage &stage : stages.before)
+      emitStage(function, stage, left);
+    for (unsigned i = 0; i < op.getNumLhs(); ++i)
+      emitLeftCopy(function.scope, plan, i, batch, firstRow, rows, leftRows(i));
+    reductions.clear(e, gathered, rows);
+    Value *begin = e.max(b.CreateSub(function.begin, item0), e.i64(0));
+    Value *end = e.min(b.CreateSub(function.end, item0), spans);
+    e.loop(begin, end, e.i64(1), [&](Value *spanNumber) {
+      Value *firstPanel = e.mul(spanNumber, span);
+      Patch patch = patchAt(firstPanel);
+      e.loop(firstPanel, e.min(e.add(firstPanel, span), panels), e.i64(1),
+             [&](Value *panel) { lowerPanel(patch, panel, domain); });
+      for (const StagePlan::Stage &stage : stages.after)
+        emitStage(function, stage, patch);
+    });
+    reductions.flush(function.scope, batch, firstRow, rows, gathered);
+  });
   b.CreateRetVoid();
+}
+
+/// All tiles of one panel's columns and the patch's rows.
+void ContractLowering::lowerPanel(const Patch &patch, Value *panel,
+                                  llvm::ArrayRef<Value *> domain) {
+  Value *panels = size(plan.panels());
+  llvm::SmallVector<Value *> packedPanels;
+  for (const PackedOperand &operand : packed) {
+    Value *number = e.i64(0);
+    for (unsigned i = 0; i < plan.numBatch; ++i)
+      if (operand.varies[i])
+        number = e.add(e.mul(number, domain[i]), patch.batch[i]);
+    packedPanels.push_back(e.add(e.mul(number, panels), panel));
+  }
+  e.loop(e.i64(0), patch.rows, e.i64(plan.rows), [&](Value *tileRow) {
+    TilePosition at{llvm::SmallVector<Value *>(patch.batch),
+                    e.add(patch.row, tileRow),
+                    tileRow,
+                    e.min(b.CreateSub(patch.rows, tileRow), e.i64(plan.rows)),
+                    e.mul(panel, e.i64(plan.columns)),
+                    packedPanels};
+    lowerTile(at);
+  });
 }
 
 LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
@@ -438,6 +473,12 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
       return lowered;
     }
   ContractPlan plan(op, e.target);
+  std::string why;
+  std::optional<StagePlan> stages = StagePlan::make(kernel, plan, why);
+  if (!stages) {
+    e.unsupported(why, e.b.getInt32Ty());
+    return lowered;
+  }
   for (unsigned i = 0; i < op.getNumRhs(); ++i) {
     std::string packName = fmt::format("{}.pack{}", name, i);
     lowered.packed.push_back(emitPacking(e, kernel, plan, i, packName));
@@ -458,12 +499,13 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
-  ContractLowering(function, plan, factors, lowered.packed, tiles).lower();
+  ContractLowering(function, plan, *stages, factors, lowered.packed, tiles)
+      .lower();
 
   LoweredKernel &out = lowered.kernel;
   out.name = name;
   out.items =
-      tile::toSymExpr(plan.rowBlocks()) * tile::toSymExpr(plan.panels());
+      tile::toSymExpr(plan.rowBlocks()) * tile::toSymExpr(stages->spans(plan));
   for (unsigned i = 0; i < plan.numBatch; ++i)
     out.items = tile::toSymExpr(plan.extent(i)) * out.items;
   // A call should be worth some ten microseconds of multiply-adds, and the
@@ -474,15 +516,18 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
       SymExpr::Op::Max, SymExpr::constant(8),
       SymExpr::binary(SymExpr::Op::Min, tile::toSymExpr(plan.m()),
                       SymExpr::constant(plan.blockRows)));
-  SymExpr work =
-      rows * SymExpr::constant(plan.columns) * tile::toSymExpr(plan.k());
+  SymExpr work = rows * SymExpr::constant(plan.columns) *
+                 tile::toSymExpr(stages->span(plan)) *
+                 tile::toSymExpr(plan.k());
   out.grain = SymExpr::ceilDiv(
       SymExpr::constant(workPerCall),
       SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), work));
   out.scratchBytes =
       SymExpr::constant(ContractLowering::fixedScratch(plan)) +
       tile::toSymExpr(plan.leftStride()) *
-          SymExpr::constant(int64_t(plan.blockRows) * op.getNumLhs());
+          SymExpr::constant(int64_t(plan.blockRows) * op.getNumLhs()) +
+      tile::toSymExpr(stages->localBytes(plan)) +
+      SymExpr::constant(RowReductions(plan).scratchBytes());
   llvm::StringRef instruction = plan.kind == StepKind::Quads   ? "vpdpbusd"
                                 : plan.kind == StepKind::Pairs ? "pmaddwd"
                                 : e.target.hasFma()            ? "fma"

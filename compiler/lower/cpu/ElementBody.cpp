@@ -17,12 +17,8 @@ namespace math = mlir::math;
 /// Zero is a multiple of everything; this is enough for any lane count.
 static constexpr int64_t zeroMultiple = int64_t(1) << 40;
 
-static std::optional<int64_t> constantOf(Value *value) {
-  if (!value)
-    return 0;
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
+std::optional<int64_t> quern::cpugen::stepOf(const Lane &lane) {
+  return lane.step ? constantOf(lane.step) : std::optional<int64_t>(0);
 }
 
 static int64_t multipleOf(int64_t value) {
@@ -108,8 +104,8 @@ Lane ElementBody::affine(mlir::AffineExpr expr, llvm::ArrayRef<Lane> dims) {
     return uniform(apply(x.value, y.value));
   std::optional<int64_t> divisor =
       y.step || vector ? std::nullopt : constantOf(y.value);
-  if (divisor && *divisor > 0 && constantOf(x.step) == 1 &&
-      *divisor % lanes == 0 && x.multiple % lanes == 0) {
+  if (divisor && *divisor > 0 && stepOf(x) == 1 && *divisor % lanes == 0 &&
+      x.multiple % lanes == 0) {
     // All lanes lie in one block of the divisor.
     if (expr.getKind() == AffineExprKind::FloorDiv)
       return uniform(e.floorDiv(x.value, y.value));
@@ -160,11 +156,11 @@ void ElementBody::emitLoad(tile::LoadOp op) {
   auto address = [&](Value *number) {
     return e.b.CreateGEP(scalar, view.address, number);
   };
-  if (index.isVector() || constantOf(index.step) == std::nullopt ||
-      (*constantOf(index.step) != 0 && *constantOf(index.step) != 1))
+  if (index.isVector() || stepOf(index) == std::nullopt ||
+      (*stepOf(index) != 0 && *stepOf(index) != 1))
     result = e.gather(e.vectorType(scalar, lanes), address(spread(index)), mask,
                       view.memory);
-  else if (*constantOf(index.step) == 0)
+  else if (*stepOf(index) == 0)
     result = e.load(scalar, address(index.value), view.memory,
                     byteWidth(view.dtype));
   else if (mask)
@@ -196,8 +192,7 @@ void ElementBody::emitStore(tile::StoreOp op) {
   auto address = [&](Value *number) {
     return e.b.CreateGEP(scalar, view.address, number);
   };
-  std::optional<int64_t> step =
-      index.isVector() ? std::nullopt : constantOf(index.step);
+  std::optional<int64_t> step = index.isVector() ? std::nullopt : stepOf(index);
   if (step == 0) {
     // One address for all lanes: only legal where a single lane is on.
     Value *first = value.isVector()
@@ -257,6 +252,12 @@ void ElementBody::emit(mlir::Operation &op) {
     return emitLoad(load);
   if (auto store = llvm::dyn_cast<tile::StoreOp>(op))
     return emitStore(store);
+  if (auto accumulate = llvm::dyn_cast<tile::AccumulateOp>(op))
+    return emitAccumulate(accumulate);
+  if (auto quotient = llvm::dyn_cast<arith::DivFOp>(op);
+      quotient && op.hasAttr(tile::toCodeAttrName) && lanes > 1 &&
+      e.target.hasFma() && !lookup(quotient.getRhs()).isVector())
+    return emitCodeQuotient(quotient);
   if (auto index = llvm::dyn_cast<tile::IndexOp>(op)) {
     llvm::SmallVector<Lane> dims;
     for (mlir::Value operand : index.getIndices())

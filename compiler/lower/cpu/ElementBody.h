@@ -45,6 +45,9 @@ struct Lane {
   bool isVector() const { return Emitter::width(value) > 1; }
 };
 
+/// An index's step between lanes, where it is a constant.
+std::optional<int64_t> stepOf(const Lane &lane);
+
 /// A buffer as a kernel sees it.
 struct BufferView {
   llvm::Value *address = nullptr;
@@ -79,6 +82,12 @@ public:
   /// One value per lane (or the scalar, with one lane).
   llvm::Value *spread(Lane lane);
 
+  /// Makes `op` gather its lanes in the vector at `slot` instead of combining
+  /// them into memory.
+  void gather(tile::AccumulateOp op, llvm::Value *slot) { gathers[op] = slot; }
+  /// Combines one value, or a vector of them, into the one place `op` names.
+  void combine(tile::AccumulateOp op, llvm::Value *value);
+
   /// The index `base + lane`, base being a multiple of `multiple`.
   Lane laneIndex(llvm::Value *base, int64_t multiple);
   static Lane uniform(llvm::Value *value, int64_t multiple = 1) {
@@ -95,6 +104,10 @@ private:
                mlir::ValueRange indices);
   void emitLoad(tile::LoadOp op);
   void emitStore(tile::StoreOp op);
+  void emitCodeQuotient(mlir::arith::DivFOp op);
+  void emitAccumulate(tile::AccumulateOp op);
+  void combineAt(tile::ReduceKind kind, llvm::Value *value,
+                 llvm::Value *address);
   void emitIndexArithmetic(mlir::Operation &op);
   llvm::Value *emitArithmetic(mlir::Operation &op,
                               llvm::ArrayRef<llvm::Value *> in);
@@ -104,6 +117,7 @@ private:
 
   const ElementBody *outer;
   llvm::DenseMap<mlir::Value, Lane> values;
+  llvm::DenseMap<mlir::Operation *, llvm::Value *> gathers;
 };
 
 } // namespace quern::cpugen

@@ -28,6 +28,12 @@ Emitter::Emitter(llvm::Module &module, const CpuTarget &target)
         llvm::MDNode::get(context, {scope[(i + 1) % 3], scope[(i + 2) % 3]});
 }
 
+std::optional<int64_t> quern::cpugen::constantOf(Value *value) {
+  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
+    return constant->getSExtValue();
+  return std::nullopt;
+}
+
 Value *Emitter::unsupported(std::string message, llvm::Type *type) {
   if (error.empty())
     error = std::move(message);
@@ -160,12 +166,6 @@ llvm::AllocaInst *Emitter::stack(llvm::Type *type, llvm::Align align) {
 //===----------------------------------------------------------------------===//
 // Integers
 //===----------------------------------------------------------------------===//
-
-static std::optional<int64_t> constantOf(Value *value) {
-  if (auto *constant = llvm::dyn_cast<llvm::ConstantInt>(value))
-    return constant->getSExtValue();
-  return std::nullopt;
-}
 
 Value *Emitter::add(Value *x, Value *y) {
   if (constantOf(x) == 0)

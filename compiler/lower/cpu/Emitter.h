@@ -40,6 +40,9 @@ enum class Memory : uint8_t {
   Scratch, ///< The call's own scratch memory.
 };
 
+/// The value of an integer constant, or nothing.
+std::optional<int64_t> constantOf(llvm::Value *value);
+
 class Emitter {
 public:
   using Value = llvm::Value;

@@ -36,6 +36,7 @@ struct LayerOptions {
   std::string target = "cpu";
   std::string layer;
   std::string fuse = "all";
+  std::string placement = "auto";
   std::string numerics = "strict";
   std::vector<std::string> set; ///< "M=8"
   bool json = false;

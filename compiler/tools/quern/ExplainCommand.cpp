@@ -160,6 +160,23 @@ static void printJson(const Explanation &explanation) {
   for (const ScalePlacement &placement : output.placements)
     json["scales"].push_back(
         {{"line", placement.line}, {"placement", placement.text}});
+  for (const QuantizationPlacement &site : output.quantizations) {
+    nlohmann::ordered_json options;
+    for (const auto &option : site.options) {
+      nlohmann::ordered_json entry = {{"placement", option.placement},
+                                      {"possible", option.possible},
+                                      {"chosen", option.chosen}};
+      if (option.possible)
+        entry["microseconds"] = option.costs;
+      else
+        entry["reason"] = option.reason;
+      options.push_back(std::move(entry));
+    }
+    json["quantizations"].push_back({{"line", site.line},
+                                     {"value", site.value},
+                                     {"sizes", site.sizes},
+                                     {"options", std::move(options)}});
+  }
   for (const Kernel &kernel : explanation.kernels)
     json["launches"].push_back(
         {{"kernel", kernel.desc->name},
@@ -183,6 +200,38 @@ static void printJson(const Explanation &explanation) {
                                  {"block", launch.block},
                                  {"counters", toJson(launch.counters, true)}});
   fmt::print("{}\n", toText(json));
+}
+
+/// "M = 16"
+static std::string sizesText(const std::vector<int64_t> &sizes,
+                             const std::vector<SymbolDesc> &symbols) {
+  std::vector<std::string> parts;
+  for (size_t s = 0; s < sizes.size(); ++s)
+    parts.push_back(fmt::format("{} = {}", symbols[s].name, sizes[s]));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+static void printQuantizations(const CompileOutput &output,
+                               const std::string &file) {
+  if (output.quantizations.empty())
+    return;
+  fmt::print("\nWhere dynamic quantizations are computed\n");
+  for (const QuantizationPlacement &site : output.quantizations) {
+    fmt::print("  {}:{}: {}\n", file, site.line, site.value);
+    std::vector<std::string> sizes;
+    for (const auto &at : site.sizes)
+      sizes.push_back(sizesText(at, output.module.symbols));
+    for (const auto &option : site.options) {
+      std::string costs;
+      for (size_t s = 0; s < option.costs.size(); ++s)
+        costs += fmt::format("{}{:.1f} us{}{}", s ? ", " : "", option.costs[s],
+                             sizes[s].empty() ? "" : " at ", sizes[s]);
+      fmt::print("    {} {:<9} {}\n", option.chosen ? "->" : "  ",
+                 option.placement,
+                 option.possible ? "beyond a static scale: " + costs
+                                 : "not possible: " + option.reason);
+    }
+  }
 }
 
 static void printKernels(const Explanation &explanation, LaunchPhase phase,
@@ -230,6 +279,7 @@ static void printText(const Explanation &explanation,
                options.file);
   for (const ScalePlacement &placement : output.placements)
     fmt::print("  {}:{}: {}\n", options.file, placement.line, placement.text);
+  printQuantizations(output, options.file);
   printKernels(explanation, LaunchPhase::Prepare,
                "Once, when weights are bound");
   printKernels(explanation, LaunchPhase::Run, "In every run");

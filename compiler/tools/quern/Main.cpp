@@ -166,6 +166,12 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       ->check(CLI::IsMember({"all", "none"}))
       ->capture_default_str();
   command
+      .add_option("--placement", options.placement,
+                  "where dynamic quantizations are computed: auto, register, "
+                  "tile, cluster, grid, panel, consumer, separate, or "
+                  "NAME:PLACE for one of them; several by commas")
+      ->capture_default_str();
+  command
       .add_option("--numerics", options.numerics,
                   "strict: the bits docs/numerics.md defines")
       ->capture_default_str();

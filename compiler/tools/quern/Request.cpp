@@ -47,6 +47,7 @@ Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
   request.compile.name = options.file;
   request.compile.target = *target;
   request.compile.settings = {"fuse=" + options.fuse,
+                              "placement=" + options.placement,
                               "numerics=" + options.numerics};
   if (!options.layer.empty())
     request.compile.settings.push_back("layer=" + options.layer);
@@ -54,7 +55,7 @@ Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
 }
 
 static Result<CompiledFile> readModule(const LayerOptions &options) {
-  for (const char *option : {"--layer", "--fuse", "--numerics"})
+  for (const char *option : {"--layer", "--fuse", "--placement", "--numerics"})
     if (options.isGiven(option))
       return fail(Errc::InvalidArgument,
                   fmt::format("{} steers compiling, and {} is compiled already",

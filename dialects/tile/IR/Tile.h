@@ -44,6 +44,9 @@ class LoadOp;
 
 namespace quern::tile {
 
+/// On an arith.divf: see "Quotients that become codes" in TileDialect.td.
+inline constexpr llvm::StringLiteral toCodeAttrName = "tile.to_code";
+
 /// An affine expression over symbols (no dimensions) as the runtime's
 /// expression type.
 SymExpr toSymExpr(mlir::AffineExpr expr);

@@ -41,6 +41,10 @@ def Tile_Dialect : Dialect {
     Storage types are i8, ui8-as-i8 (sign is in the ops), i32, f16, bf16,
     f8E4M3FN, f8E5M2, f32; arithmetic is on f32, i32, i1 and index only.
 
+    **Quotients that become codes.** An `arith.divf {tile.to_code}` is only ever
+    clamped and rounded to a code of 8 bits or fewer: a quotient that is an ulp
+    off does as well where that cannot change the code (docs/numerics.md).
+
     **Stages.** A kernel is a list of stages, each a `tile.contract` (a product
     with what is fused around it, at most one to a kernel) or a `tile.blocks`
     (independent blocks, each a sequence of reductions and maps). Stages happen
@@ -50,6 +54,7 @@ def Tile_Dialect : Dialect {
     the product's body nor the reduction's. How the stages are tied in time and
     space is the kernel's `placement`. Nothing here knows the quern dialect.
   }];
+  let discardableAttrs = (ins "::mlir::UnitAttr":$to_code);
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

@@ -91,6 +91,9 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, SingleBlock, N
       panel     once the last tile of a row panel is done
       consumer  by every tile of the product that reads them, before it
 
+    Stages before a product are its `consumer` stages whatever `$placement`
+    says, which then is that of the stages behind it.
+
     - tile_kernel_c1: the body is `tile.local`s, then one or more stages, at
       most one of them a `tile.contract`.
     - tile_kernel_c2: `$writes` has one entry per argument; only those, and

@@ -127,10 +127,15 @@ LaunchOp Fuser::run(bool atFirst) {
   auto numericsClass = std::max(one.getNumericsClass(), two.getNumericsClass());
   std::string reason =
       fmt::format("{}; then {}", one.getReason().str(), two.getReason().str());
+  // Stages before a product are the consumer's; the placement is that of the
+  // stages behind it.
+  Placement placement = options.placement;
+  if (two.getContract() && two.getStages().back() != two.getContract())
+    placement = *two.getPlacement();
   fused = KernelOp::create(
       builder, builder.getFusedLoc({one.getLoc(), two.getLoc()}), name,
       one.getSymbolsAttr(), ArrayRef<bool>(), numericsClass, reason,
-      Attribute(), PlacementAttr::get(one.getContext(), options.placement));
+      Attribute(), PlacementAttr::get(one.getContext(), placement));
   Block &body = fused.getBody().emplaceBlock();
   map(first, one);
   map(second, two);

@@ -201,10 +201,7 @@ std::optional<StageGeometry> tile::getGeometry(BlocksOp stage, Value buffer,
       continue;
     auto key = isa<ReduceOp>(op) ? boxKey(cast<ReduceOp>(op))
                                  : boxKey(cast<MapOp>(op));
-    if (!llvm::is_contained(boxes, key)) {
-      why = "it also loops over other data";
-      return std::nullopt;
-    }
+    geometry.loopsElsewhere |= !llvm::is_contained(boxes, key);
   }
   return geometry;
 }

@@ -49,6 +49,9 @@ struct BlockAxis {
 
 struct StageGeometry {
   llvm::SmallVector<BlockAxis> axes; ///< batch..., M, N
+  /// The stage also loops over other data, at other boxes: its blocks cannot be
+  /// shared out by elements.
+  bool loopsElsewhere = false;
 
   const BlockAxis &rows() const { return axes[axes.size() - 2]; }
   const BlockAxis &columns() const { return axes.back(); }

@@ -20,7 +20,9 @@
 // bank conflict. warpsM x warpsN warps each multiply their part. At the end
 // the accumulators pass through shared memory once, so that the epilogue is
 // one short loop in which neighbouring threads own neighbouring columns: its
-// code is compiled once whatever it does, and its stores coalesce.
+// code is compiled once whatever it does, and its stores coalesce. What it
+// makes may stay where the accumulators were, for stages that reduce and encode
+// it (stages.cuh).
 //
 // A kernel names its choices in a struct derived from `GemmDefaults`; see
 // there. The launch needs `Gemm<Config>::threads` threads and
@@ -61,6 +63,11 @@ struct GemmDefaults {
   static constexpr int split = 0;
   /// Something is added to each partial sum before it is scaled.
   static constexpr bool corrects = false;
+  /// Values of each element that stay in shared memory when `gemm` returns
+  /// (stages.cuh).
+  static constexpr int held = 0;
+  /// The kernel computes one tile after another.
+  static constexpr bool repeats = false;
 };
 
 template <class Element> struct Accumulates {
@@ -113,8 +120,10 @@ template <class Config> struct Gemm {
 
   /// Words per row of the epilogue's tile; 8 more keep its stores apart.
   static constexpr int pitch = Config::tileN + 8;
+  static constexpr int planeBytes = Config::tileM * pitch * 4;
   static constexpr int epilogueBytes =
-      Config::terms * Config::tileM * pitch * 4;
+      (Config::terms > Config::held ? Config::terms : Config::held) *
+      planeBytes;
   static constexpr int pipelineBytes = Config::stages * stageBytes;
   static constexpr int sharedBytes =
       pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
@@ -155,18 +164,30 @@ template <int RowBytes> QN_DEVICE u32 swizzle(u32 r, u32 b) {
   return r * RowBytes + (((b / 16) ^ turn) * 16) + b % 16;
 }
 
+/// This thread's number in the block. Where one tile follows another the
+/// compiler must not keep what follows from it from tile to tile: the registers
+/// are needed for the sums.
+template <class Config> QN_DEVICE u32 gemmThread() {
+  u32 thread = threadIdx.x;
+  if constexpr (Config::repeats) {
+    asm volatile("" : "+r"(thread));
+    thread %= Gemm<Config>::threads;
+  }
+  return thread;
+}
+
 /// Starts the copy of `Rows` rows of a tile, of which those at or beyond
 /// `rows` and elements at or beyond `K` become zero.
 template <int Rows, int RowBytes, int Copy, int Threads, class Element>
 QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
-                            s32 rows, s32 k0, s32 K) {
+                            s32 rows, s32 k0, s32 K, u32 thread) {
   constexpr int piece = Copy == 0 ? 4 : Copy;
   constexpr int width = sizeof(Element);
   constexpr int perRow = RowBytes / piece;
   constexpr int pieces = Rows * perRow;
 #pragma unroll
   for (int u = 0; u < (pieces + Threads - 1) / Threads; ++u) {
-    const int i = u * Threads + (int)threadIdx.x;
+    const int i = u * Threads + (int)thread;
     if (pieces % Threads != 0 && i >= pieces)
       break;
     const int r = i / perRow, b = i % perRow * piece;
@@ -221,7 +242,8 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
                 fragsN = G::warpN / 8;
   extern __shared__ __align__(128) u8 gemmShared[];
   const u32 shared = sharedAddress(gemmShared);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const u32 thread = gemmThread<Config>();
+  const int lane = thread % 32, warp = thread / 32;
   const int warpRow = warp % Config::warpsM * G::warpM;
   const int warpColumn = warp / Config::warpsM * G::warpN;
   // A warp whose rows are all beyond M copies and waits, but multiplies not.
@@ -232,11 +254,11 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
 #pragma unroll
     for (int i = 0; i < G::lhsCount; ++i, to += G::lhsBytes)
       gemmLoadTile<Config::tileM, G::rowBytes, Config::lhsCopy, G::threads>(
-          to, lhs[i], tile.m0, M, kt * Config::tileK, K);
+          to, lhs[i], tile.m0, M, kt * Config::tileK, K, thread);
 #pragma unroll
     for (int i = 0; i < G::rhsCount; ++i, to += G::rhsBytes)
       gemmLoadTile<Config::tileN, G::rowBytes, Config::rhsCopy, G::threads>(
-          to, rhs[i], tile.n0, N, kt * Config::tileK, K);
+          to, rhs[i], tile.n0, N, kt * Config::tileK, K, thread);
   };
 
   Part part[T][fragsM][fragsN][4];
@@ -403,11 +425,11 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
   __syncthreads();
 
   constexpr int rowsAtOnce = G::threads / Config::tileN;
-  const int column = threadIdx.x % Config::tileN;
+  const int column = thread % Config::tileN;
   const s32 n = smaller(tile.n0 + column, N - 1);
 #pragma unroll 2
   for (int u = 0; u < Config::tileM / rowsAtOnce; ++u) {
-    const int row = u * rowsAtOnce + (int)threadIdx.x / Config::tileN;
+    const int row = u * rowsAtOnce + (int)thread / Config::tileN;
     const s32 m = smaller(tile.m0 + row, M - 1);
     Acc acc[T];
 #pragma unroll

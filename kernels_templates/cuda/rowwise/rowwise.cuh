@@ -15,7 +15,9 @@
 // All threads of a team call every stage together and get the same result.
 // Elements are numbered in row-major order within the box; `body(i)` computes
 // element i and is called once for each i in [0, n). A stage that reads what
-// an earlier one stored needs `Team::sync()` between them.
+// an earlier one stored needs `Team::sync()` between them. Where a product runs
+// such stages over its tile (gemm_mma/stages.cuh) teams are as many lanes, or
+// threads, as suit its blocks.
 //
 // The f32 sum has one written order (docs/numerics.md): element i goes to
 // partial i mod 256, each partial ascending from +0, then p[t] += p[t + 128],
@@ -23,7 +25,8 @@
 // owns partials l, l + 32, ... of which a short box leaves the last at +0, and
 // adding +0 to a partial (never -0) changes nothing. The last five steps are
 // butterfly shuffles: both partners add the same two numbers, so that every
-// lane ends with p[0].
+// lane ends with p[0]. Fewer than 32 lanes leave out the steps that would add
+// nothing but +0.
 //
 //===----------------------------------------------------------------------===//
 
@@ -50,26 +53,32 @@ struct TakeAddF {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
 
-QN_DEVICE u32 exchange(u32 x, int distance) {
-  return __shfl_xor_sync(0xffffffffu, x, distance);
+QN_DEVICE u32 exchange(u32 members, u32 x, int distance) {
+  return __shfl_xor_sync(members, x, distance);
 }
-QN_DEVICE float exchange(float x, int distance) {
-  return floatOf(exchange(bitsOf(x), distance));
+QN_DEVICE float exchange(u32 members, float x, int distance) {
+  return floatOf(exchange(members, bitsOf(x), distance));
 }
 
-/// Combines the values of a warp's lanes, pairwise at distances 16, 8, ... 1.
-template <class T, class Op> QN_DEVICE T combineLanes(T x, Op op) {
+/// Combines the values of `Width` neighbouring lanes, which are `members`,
+/// pairwise at distances Width / 2, ... 1.
+template <int Width, class T, class Op>
+QN_DEVICE T combineLanes(u32 members, T x, Op op) {
 #pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2)
-    x = op(x, exchange(x, distance));
+  for (int distance = Width / 2; distance > 0; distance /= 2)
+    x = op(x, exchange(members, x, distance));
   return x;
 }
+/// The same for a whole warp.
+template <class T, class Op> QN_DEVICE T combineLanes(T x, Op op) {
+  return combineLanes<32>(0xffffffffu, x, op);
+}
 
-/// A thread block per point.
-struct BlockTeam {
-  static constexpr int size = 256;
+/// The threads of a block of 128 or 256.
+template <int Threads> struct ThreadsTeam {
+  static constexpr int size = Threads;
+  static_assert(Threads == 128 || Threads == 256, "who owns which partials");
   static __device__ int rank() { return threadIdx.x; }
-  static __device__ u32 index() { return blockIdx.x; }
   static __device__ void sync() { __syncthreads(); }
 
   /// Combines one value per thread where the order cannot matter.
@@ -87,7 +96,8 @@ struct BlockTeam {
     return x;
   }
 
-  /// Sums the 256 partials, thread t holding partial t.
+  /// Sums the 256 partials, thread t holding partial t or, of 128 threads, the
+  /// sum of t and t + 128.
   static __device__ float combinePartials(float x) {
     __shared__ float partial[size];
     __shared__ float total;
@@ -95,9 +105,11 @@ struct BlockTeam {
     sync();
     partial[t] = x;
     sync();
-    if (t < 128)
-      partial[t] += partial[t + 128];
-    sync();
+    if constexpr (size == 256) {
+      if (t < 128)
+        partial[t] += partial[t + 128];
+      sync();
+    }
     if (t < 32) {
       const float even = partial[t] + partial[t + 64];
       const float odd = partial[t + 32] + partial[t + 96];
@@ -110,18 +122,33 @@ struct BlockTeam {
   }
 };
 
-/// A warp per point.
-struct WarpTeam {
-  static constexpr int size = 32;
-  static constexpr int perBlock = 8;
-  static __device__ int rank() { return threadIdx.x % 32; }
-  static __device__ u32 index() {
-    return blockIdx.x * perBlock + threadIdx.x / 32;
+/// A thread block per point.
+struct BlockTeam : ThreadsTeam<256> {
+  static __device__ u32 index() { return blockIdx.x; }
+};
+
+/// `Width` neighbouring lanes of a warp.
+template <int Width> struct LanesTeam {
+  static constexpr int size = Width;
+  static_assert(Width <= 32 && 32 % Width == 0, "a part of a warp");
+  static __device__ int rank() { return threadIdx.x % Width; }
+  static __device__ u32 members() {
+    return Width == 32 ? 0xffffffffu
+                       : ((1u << Width % 32) - 1u)
+                             << threadIdx.x % 32 / Width * Width;
   }
-  static __device__ void sync() { __syncwarp(); }
+  static __device__ void sync() { __syncwarp(members()); }
 
   template <class T, class Op> static __device__ T combine(T x, Op op) {
-    return combineLanes(x, op);
+    return combineLanes<Width>(members(), x, op);
+  }
+};
+
+/// A warp per point.
+struct WarpTeam : LanesTeam<32> {
+  static constexpr int perBlock = 8;
+  static __device__ u32 index() {
+    return blockIdx.x * perBlock + threadIdx.x / 32;
   }
 };
 
@@ -153,8 +180,9 @@ QN_DEVICE s32 reduceAddI(Index n, const Body &body) {
                            [&](Index i) { return (u32)body(i); });
 }
 
-/// The f32 sum in its written order. `Most` is the largest box a WarpTeam may
-/// meet here, 256 at most; a BlockTeam takes any.
+/// The f32 sum in its written order. `Most` is the largest box a team of lanes
+/// may meet here: 256 at most, or as many as its lanes where these are fewer
+/// than 32. Blocks of threads take any.
 template <class Team, int Most, class Index, class Body>
 QN_DEVICE float reduceAddF(Index n, const Body &body) {
   if constexpr (Team::size == 256) {
@@ -162,8 +190,17 @@ QN_DEVICE float reduceAddF(Index n, const Body &body) {
     for (Index i = Team::rank(); i < n; i += 256)
       x += body(i);
     return Team::combinePartials(x);
+  } else if constexpr (Team::size == 128) {
+    float low = 0.0f, high = 0.0f;
+    for (Index i = Team::rank(); i < n; i += 256) {
+      low += body(i);
+      if (n - i > 128)
+        high += body(i + 128);
+    }
+    return Team::combinePartials(low + high);
   } else {
-    static_assert(Most <= 256, "one element per partial");
+    static_assert(Most <= (Team::size == 32 ? 256 : Team::size),
+                  "one element per partial");
     constexpr int slots = Most <= 32 ? 1 : Most <= 64 ? 2 : Most <= 128 ? 4 : 8;
     float p[slots];
 #pragma unroll
@@ -178,7 +215,7 @@ QN_DEVICE float reduceAddF(Index n, const Body &body) {
 #pragma unroll
       for (int j = 0; j < distance; ++j)
         p[j] += p[j + distance];
-    return combineLanes(p[0], TakeAddF());
+    return Team::combine(p[0], TakeAddF());
   }
 }
 

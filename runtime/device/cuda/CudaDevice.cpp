@@ -58,6 +58,14 @@ Result<std::shared_ptr<CudaDevice>> CudaDevice::open(const DriverTable &table,
                           device_attribute::MaxSharedMemoryPerBlockOptin);
       !ok)
     return ok.error();
+  if (auto ok = attribute(&device->multiprocessorCount,
+                          device_attribute::MultiprocessorCount);
+      !ok)
+    return ok.error();
+  if (auto ok =
+          attribute(&device->cooperative, device_attribute::CooperativeLaunch);
+      !ok)
+    return ok.error();
   device->label = name;
   device->computeCapability = 10 * major + minor;
   if (auto ok = device->check(

@@ -19,7 +19,7 @@ namespace {
 
 /// Kernel parameters may take 4 KiB; all of ours are 8 bytes.
 constexpr size_t maxParameters = 512;
-/// Dynamic shared memory that needs no permission.
+/// Shared memory of a block, static and dynamic, that needs no permission.
 constexpr int64_t freeSharedBytes = 48 * 1024;
 
 DevicePtr toDevice(const void *address) {
@@ -52,9 +52,13 @@ public:
       functions.push_back(function);
       names.push_back(kernel.name);
     }
-    for (const LaunchDesc &launch : variant.launches)
+    resident.assign(functions.size(), 0);
+    for (const LaunchDesc &launch : variant.launches) {
       if (auto ok = allowShared(launch); !ok)
         return ok;
+      if (auto ok = checkDependence(launch); !ok)
+        return ok;
+    }
     return {};
   }
 
@@ -174,6 +178,28 @@ public:
     config.sharedMemBytes = static_cast<unsigned>(shared);
     config.stream = static_cast<StreamHandle>(stream);
     CudaDevice::Scope scope(*device);
+    LaunchAttribute attribute = {};
+    config.attributes = &attribute;
+    if (call.launch->kind != LaunchKind::Independent) {
+      Result<int64_t> held = residentBlocks(*call.launch, shared);
+      if (!held)
+        return held.error();
+      if (auto ok =
+              checkResident(*call.launch, call.sizes->residentBlocks, *held);
+          !ok)
+        return ok;
+      config.gridDimX =
+          static_cast<unsigned>(std::min(grid[0], std::max(*held, int64_t(1))));
+      if (call.launch->kind == LaunchKind::Cooperative) {
+        attribute.id = LaunchAttribute::Cooperative;
+        attribute.value.cooperative = 1;
+        config.attributeCount = 1;
+      }
+    } else if (call.launch->cluster > 1) {
+      attribute.id = LaunchAttribute::ClusterDimension;
+      attribute.value.clusterDim = {call.launch->cluster, 1, 1};
+      config.attributeCount = 1;
+    }
     DriverStatus code = driver.launchKernelEx(
         &config, functions[call.launch->kernel], parameters, nullptr);
     if (code == status::Success)
@@ -234,7 +260,7 @@ private:
     if (launch.buffers.size() > maxParameters - format::maxSymbols)
       return fail(Errc::Unsupported, "a kernel with too many parameters");
     Result<int64_t> bytes = launch.dynamicSharedBytes.evaluate({});
-    if (bytes && *bytes <= freeSharedBytes)
+    if (bytes && *bytes == 0)
       return {};
     FunctionHandle function = functions[launch.kernel];
     int fixed = 0;
@@ -244,6 +270,8 @@ private:
             "ask for a kernel's shared memory");
         !ok)
       return ok;
+    if (bytes && *bytes + fixed <= freeSharedBytes)
+      return {};
     int most = device->maxSharedBytes() - fixed;
     if (bytes && *bytes > most)
       return fail(Errc::Unsupported,
@@ -251,15 +279,76 @@ private:
                               "block; the device has {}",
                               names[launch.kernel], *bytes + fixed,
                               device->maxSharedBytes()));
+    // All there is: another launch of the kernel may need more than this one.
     return device->check(
-        driver.funcSetAttribute(function,
-                                function_attribute::MaxDynamicSharedSizeBytes,
-                                bytes ? static_cast<int>(*bytes) : most),
+        driver.funcSetAttribute(
+            function, function_attribute::MaxDynamicSharedSizeBytes, most),
         "raise a kernel's shared memory");
+  }
+
+  /// Blocks of a launch that the device holds at once.
+  Result<int64_t> residentBlocks(const LaunchDesc &launch, int64_t shared) {
+    int64_t known = resident[launch.kernel];
+    if (known > 0 && launch.dynamicSharedBytes.isConstant())
+      return known;
+    const auto &block = launch.block;
+    int blocks = 0;
+    if (auto ok =
+            device->check(driver.occupancyMaxActiveBlocksPerMultiprocessor(
+                              &blocks, functions[launch.kernel],
+                              static_cast<int>(block[0] * block[1] * block[2]),
+                              static_cast<size_t>(shared)),
+                          "ask how many blocks a multiprocessor holds");
+        !ok)
+      return ok.error();
+    return int64_t(blocks) * device->multiprocessors();
+  }
+
+  Result<void> checkResident(const LaunchDesc &launch, int64_t needed,
+                             int64_t held) const {
+    if (launch.kind != LaunchKind::Cooperative || needed <= held)
+      return {};
+    return fail(
+        Errc::Unsupported,
+        fmt::format("kernel '{}' needs {} blocks that wait for each other; {} "
+                    "holds {} at once",
+                    names[launch.kernel], needed, device->name(), held),
+        {"compile the layer with another placement of its scales "
+         "(--placement=panel)"});
+  }
+
+  /// Whether the device can run blocks that depend on each other; as far as
+  /// sizes are known, before anything runs.
+  Result<void> checkDependence(const LaunchDesc &launch) {
+    if (launch.isPlain())
+      return {};
+    const std::string &name = names[launch.kernel];
+    if (launch.cluster > 1 && !device->hasClusters())
+      return fail(Errc::Unsupported,
+                  fmt::format("kernel '{}' needs clusters, which {} has not",
+                              name, device->name()));
+    if (launch.kind == LaunchKind::Independent)
+      return {};
+    if (launch.kind == LaunchKind::Cooperative && !device->isCooperative())
+      return fail(
+          Errc::Unsupported,
+          fmt::format("kernel '{}' needs cooperative launches, which {} "
+                      "has not",
+                      name, device->name()));
+    Result<int64_t> shared = launch.dynamicSharedBytes.evaluate({});
+    if (!shared)
+      return {};
+    Result<int64_t> held = residentBlocks(launch, *shared);
+    if (!held)
+      return held.error();
+    resident[launch.kernel] = *held;
+    Result<int64_t> needed = launch.residentBlocks.evaluate({});
+    return needed ? checkResident(launch, *needed, *held) : Result<void>();
   }
 
   std::shared_ptr<CudaDevice> device;
   const DriverTable &driver;
+  std::vector<int64_t> resident; ///< Of each kernel, once known.
   ModuleHandle module = nullptr;
   std::vector<FunctionHandle> functions;
   std::vector<std::string> names;

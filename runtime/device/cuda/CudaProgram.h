@@ -13,7 +13,9 @@
 //
 // Kernels take the launch's buffer addresses in order, then every symbol of the
 // layer as a 64-bit integer. Launches are enqueued on the stream given; none
-// synchronises.
+// synchronises. Where a launch's blocks take work from a queue or wait for each
+// other, the device is asked how many it holds at once, and no more are
+// launched.
 //
 //===----------------------------------------------------------------------===//
 
@@ -44,6 +46,10 @@ public:
   int capability() const { return computeCapability; }
   /// Bytes of shared memory a block may have when it asks for it.
   int maxSharedBytes() const { return sharedBytes; }
+  int multiprocessors() const { return multiprocessorCount; }
+  /// Launches whose blocks are all resident at once.
+  bool isCooperative() const { return cooperative != 0; }
+  bool hasClusters() const { return computeCapability >= 90; }
 
   /// Success, or what the driver says, with `what` was attempted.
   Result<void> check(DriverStatus status, std::string_view what) const;
@@ -70,6 +76,8 @@ private:
   std::string label;
   int computeCapability = 0;
   int sharedBytes = 0;
+  int multiprocessorCount = 0;
+  int cooperative = 0;
 };
 
 /// Whether code for an architecture such as "sm_90a" can run on a device of

@@ -119,7 +119,8 @@ void perform(std::byte *shared, const AsyncCopy &copy) {
   if (copy.bytes == 16) {
     std::memcpy(to, from, 16);
   } else {
-    std::memcpy(to, from, copy.bytes);
+    if (copy.bytes) // Of nothing the source may be null.
+      std::memcpy(to, from, copy.bytes);
     std::memset(to + copy.bytes, 0, copy.filled - copy.bytes);
   }
 }

@@ -323,8 +323,13 @@ Address InstrBuilder::address(const Operand &operand) {
   }
   const Operand &base = operand.elements[0];
   result.offset = base.offset;
+  // Addresses wrap.
+  auto move = [&](uint64_t by) {
+    result.offset =
+        static_cast<int64_t>(static_cast<uint64_t>(result.offset) + by);
+  };
   if (base.kind == Operand::Kind::Immediate) {
-    result.offset += static_cast<int64_t>(base.value);
+    move(base.value);
     return result;
   }
   if (base.kind != Operand::Kind::Name || base.negated) {
@@ -343,7 +348,7 @@ Address InstrBuilder::address(const Operand &operand) {
     return result;
   }
   if (std::optional<Symbol> symbol = decoder.findSymbol(base.name)) {
-    result.offset += static_cast<int64_t>(symbol->address);
+    move(symbol->address);
     return result;
   }
   refuse(fmt::format("'{}' is not declared", base.name));

@@ -37,6 +37,8 @@ struct Driver {
   std::set<DevicePtr> live;
   int contexts = 0, modules = 0, streams = 0, synchronisations = 0;
   std::vector<LaunchConfig> launches;
+  std::vector<LaunchAttribute> attributes; ///< Of all launches.
+  int blocksPerMultiprocessor = 1;
   std::map<std::string, int> dynamicShared;
   bool refuseCubin = false;
   DriverStatus launchStatus = status::Success;
@@ -99,6 +101,7 @@ DriverTable makeTable() {
   t.deviceGetAttribute = [](int *value, DeviceAttribute a, DeviceOrdinal) {
     *value = a == device_attribute::ComputeCapabilityMajor   ? 9
              : a == device_attribute::ComputeCapabilityMinor ? 0
+             : a == device_attribute::MultiprocessorCount    ? 2
                                                              : 232448;
     return status::Success;
   };
@@ -153,11 +156,19 @@ DriverTable makeTable() {
     driver.dynamicShared[*reinterpret_cast<std::string *>(f)] = value;
     return status::Success;
   };
+  t.occupancyMaxActiveBlocksPerMultiprocessor = [](int *blocks, FunctionHandle,
+                                                   int threads, size_t) {
+    EXPECT_EQ(threads, 32);
+    *blocks = driver.blocksPerMultiprocessor;
+    return status::Success;
+  };
   t.launchKernelEx = [](const LaunchConfig *config, FunctionHandle f, void **p,
                         void **) {
     EXPECT_EQ(driver.current, theContext);
     EXPECT_NE(config->stream, nullptr);
     driver.launches.push_back(*config);
+    for (unsigned i = 0; i < config->attributeCount; ++i)
+      driver.attributes.push_back(config->attributes[i]);
     if (driver.launchStatus == status::Success)
       runKernel(*reinterpret_cast<std::string *>(f), p, config->gridDimX);
     return driver.launchStatus;
@@ -330,7 +341,8 @@ TEST_F(Cuda, LaunchGeometry) {
   l.dynamicSharedBytes = SymExpr::constant(100000);
   Result<Layer> layer = load(module);
   ASSERT_TRUE(layer) << layer.error().render();
-  EXPECT_EQ(driver.dynamicShared["reverse"], 100000);
+  // All that the device has beside the kernel's own 1 KiB.
+  EXPECT_EQ(driver.dynamicShared["reverse"], 231424);
   Tensor x = ramp({5, 8}, -1), w = ramp({8}, 0.5);
   ASSERT_TRUE(layer->call({x, w}));
   const LaunchConfig &c = driver.launches[3];
@@ -343,6 +355,14 @@ TEST_F(Cuda, LaunchGeometry) {
   Result<Layer> tooMuch = load(module);
   ASSERT_FALSE(tooMuch);
   EXPECT_THAT(tooMuch.error().message, HasSubstr("233472 bytes of shared"));
+  // Without permission a block has 48 KiB, its static memory included.
+  driver.dynamicShared.clear();
+  l.dynamicSharedBytes = SymExpr::constant(47 * 1024);
+  ASSERT_TRUE(load(module));
+  EXPECT_TRUE(driver.dynamicShared.empty());
+  l.dynamicSharedBytes = SymExpr::constant(48 * 1024);
+  ASSERT_TRUE(load(module));
+  EXPECT_EQ(driver.dynamicShared["reverse"], 231424);
   l.dynamicSharedBytes = SymExpr::constant(0);
   l.grid[1] = SymExpr::constant(65536);
   Result<Layer> wide = load(module);
@@ -350,6 +370,74 @@ TEST_F(Cuda, LaunchGeometry) {
   Result<std::vector<Tensor>> y = wide->call({x, w});
   ASSERT_FALSE(y);
   EXPECT_THAT(y.error().message, HasSubstr("needs 65536 blocks"));
+}
+
+TEST_F(Cuda, BlocksThatWaitForEachOtherAreResident) {
+  ModuleDesc module = cudaModule();
+  LaunchDesc &l = module.variants[0].launches[3];
+  l.block = {32, 1, 1};
+  l.kind = LaunchKind::Cooperative;
+  l.residentBlocks = SymExpr::constant(2);
+  driver.blocksPerMultiprocessor = 4;
+  driver.attributes.clear();
+  Result<Layer> layer = load(module);
+  ASSERT_TRUE(layer) << layer.error().render();
+  Tensor x = ramp({5, 8}, -1), w = ramp({8}, 0.5);
+  ASSERT_TRUE(layer->call({x, w}));
+  ASSERT_EQ(driver.attributes.size(), 1u);
+  EXPECT_EQ(driver.attributes[0].id, LaunchAttribute::Cooperative);
+  EXPECT_EQ(driver.attributes[0].value.cooperative, 1);
+  EXPECT_EQ(driver.launches[3].gridDimX, 5u);
+
+  // Two multiprocessors hold two blocks: the grid is cut to them.
+  driver.blocksPerMultiprocessor = 1;
+  driver.launches.clear();
+  layer = load(module);
+  ASSERT_TRUE(layer) << layer.error().render();
+  (void)layer->call({x, w});
+  EXPECT_EQ(driver.launches[3].gridDimX, 2u);
+
+  // What is known when the module is loaded is refused then.
+  l.residentBlocks = SymExpr::constant(3);
+  Result<Layer> tooMany = load(module);
+  ASSERT_FALSE(tooMany);
+  EXPECT_EQ(tooMany.error().code, Errc::Unsupported);
+  EXPECT_THAT(tooMany.error().message,
+              HasSubstr("kernel 'reverse' needs 3 blocks that wait for each "
+                        "other; test device holds 2 at once"));
+  // And what follows from a symbol when it runs.
+  l.residentBlocks = SymExpr::symbol(0);
+  driver.launches.clear();
+  layer = load(module);
+  ASSERT_TRUE(layer) << layer.error().render();
+  Result<std::vector<Tensor>> y = layer->call({x, w});
+  ASSERT_FALSE(y);
+  EXPECT_THAT(y.error().message, HasSubstr("needs 5 blocks"));
+
+  // A queue needs no company.
+  l.kind = LaunchKind::Persistent;
+  l.residentBlocks = SymExpr();
+  driver.attributes.clear();
+  driver.launches.clear();
+  layer = load(module);
+  ASSERT_TRUE(layer) << layer.error().render();
+  (void)layer->call({x, w});
+  EXPECT_EQ(driver.launches[3].gridDimX, 2u);
+  EXPECT_TRUE(driver.attributes.empty());
+}
+
+TEST_F(Cuda, ClustersAreAskedFor) {
+  ModuleDesc module = cudaModule();
+  module.variants[0].launches[3].cluster = 5;
+  driver.attributes.clear();
+  Result<Layer> layer = load(module);
+  ASSERT_TRUE(layer) << layer.error().render();
+  Tensor x = ramp({5, 8}, -1), w = ramp({8}, 0.5);
+  ASSERT_TRUE(layer->call({x, w}));
+  ASSERT_EQ(driver.attributes.size(), 1u);
+  EXPECT_EQ(driver.attributes[0].id, LaunchAttribute::ClusterDimension);
+  EXPECT_EQ(driver.attributes[0].value.clusterDim.x, 5u);
+  EXPECT_EQ(driver.attributes[0].value.clusterDim.y, 1u);
 }
 
 TEST_F(Cuda, DriverErrorsAreReported) {

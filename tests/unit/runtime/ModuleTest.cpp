@@ -209,9 +209,67 @@ TEST(Module, CarriesTheText) {
   EXPECT_THAT(parsed.error().message, HasSubstr("checksum"));
 }
 
+TEST(Module, DescribesLaunchesThatAreNotPlain) {
+  ModuleDesc module = smallSample();
+  module.variants[0].launches.resize(
+      std::max<size_t>(module.variants[0].launches.size(), 1));
+  LaunchDesc &launch = module.variants[0].launches.back();
+  launch.kind = LaunchKind::Cooperative;
+  launch.residentBlocks = SymExpr::constant(86);
+  std::vector<std::byte> bytes = module.serialize();
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3)), 6u);
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3) + 4), 1u) << "old readers refuse it";
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+
+  launch.kind = LaunchKind::Independent;
+  launch.residentBlocks = SymExpr();
+  launch.cluster = 4;
+  parsed = ModuleDesc::parse(module.serialize());
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+
+  auto refusal = [&] {
+    Result<ModuleDesc> parsed = ModuleDesc::parse(module.serialize());
+    return parsed ? std::string() : parsed.error().message;
+  };
+  launch.cluster = 17;
+  EXPECT_THAT(refusal(), HasSubstr("clusters of 17 blocks"));
+  launch.cluster = 0;
+  EXPECT_THAT(refusal(), HasSubstr("clusters of 0 blocks"));
+  launch.cluster = 2;
+  launch.kind = LaunchKind::Persistent;
+  EXPECT_THAT(refusal(), HasSubstr("clusters and a queue"));
+  launch.cluster = 1;
+  launch.kind = static_cast<LaunchKind>(3);
+  EXPECT_THAT(refusal(), HasSubstr("enumeration"));
+  launch.kind = LaunchKind::Cooperative;
+  launch.residentBlocks = SymExpr::symbol(40);
+  EXPECT_THAT(refusal(), HasSubstr("symbol"));
+}
+
+TEST(Module, LaunchesAreDescribedOnceAndExist) {
+  ModuleDesc module = smallSample();
+  module.variants[0].launches.back().kind = LaunchKind::Persistent;
+  std::vector<std::byte> bytes = module.serialize();
+  auto section = get<uint64_t>(bytes, entry(3) + 8);
+  auto message = [&] {
+    reseal(bytes, 3);
+    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+    return parsed ? std::string() : parsed.error().message;
+  };
+  EXPECT_EQ(message(), "");
+  put<uint32_t>(bytes, section + 4, 7); // The variant.
+  EXPECT_THAT(message(), HasSubstr("does not exist"));
+  put<uint32_t>(bytes, section + 4, 0);
+  put<uint32_t>(bytes, section + 8, 99); // The launch.
+  EXPECT_THAT(message(), HasSubstr("does not exist"));
+}
+
 TEST(Module, IsSealed) {
   std::vector<std::byte> bytes = smallSample().serialize();
-  EXPECT_EQ(get<uint16_t>(bytes, 10), 3);
+  EXPECT_EQ(get<uint16_t>(bytes, 10), ModuleDesc::formatMinor);
   EXPECT_EQ(get<uint32_t>(bytes, entry(3)), 5u);
   EXPECT_EQ(get<uint32_t>(bytes, entry(3) + 4), 0u) << "old readers skip it";
   // An unknown section is held against its checksum like any other.

@@ -1,0 +1,139 @@
+//===- CudaPlacement.cpp - Placements on a GPU ----------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/select/CudaPlacement.h"
+
+#include <cmath>
+
+using namespace quern;
+using namespace quern::select;
+using tile::Placement;
+
+Result<emit::StageFit> CudaPlacement::fit(const Site &site,
+                                          Placement placement) const {
+  tile::LaunchOp quantize = site.quantize;
+  tile::KernelOp kernel = tile::getKernel(quantize);
+  auto operands = quantize.getBuffers();
+  unsigned index = llvm::find(operands, site.value) - operands.begin();
+  emit::StageOfValue stage{
+      llvm::cast<tile::BlocksOp>(kernel.getStages().front()),
+      kernel.getBody().getArgument(index)};
+  return emit::fitStages(site.producerProduct(), stage, placement, target);
+}
+
+std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
+  if (placement == Placement::Separate)
+    return {};
+  if (placement == Placement::Consumer)
+    return site.consumerProduct()
+               ? "products on CUDA copy codes to shared memory as they are"
+               : "no product alone reads the codes";
+  if (!site.producerProduct())
+    return site.producer ? "the value is not made by a product"
+                         : "the value is an input of the layer";
+  tile::LaunchOp producer = site.producer;
+  if (tile::getKernel(producer).getStages().size() > 1)
+    return "the product has a stage behind it already";
+  if (!site.geometry)
+    return site.irregular;
+  Result<emit::StageFit> found = fit(site, placement);
+  if (found)
+    return {};
+  // The placement's name stands beside the reason already.
+  llvm::StringRef why = found.error().message;
+  why.consume_front(tile::stringifyPlacement(placement));
+  why.consume_front(": ");
+  return why.str();
+}
+
+std::string CudaPlacement::apply(const Site &site, Placement placement) const {
+  if (placement == Placement::Separate)
+    return {};
+  tile::LaunchOp fused;
+  tile::FuseOptions options{placement, placement == Placement::Panel};
+  std::string why = tile::fuse(site.producer, site.quantize, options, fused);
+  if (!why.empty())
+    return why;
+  Result<emit::StageFit> found =
+      emit::fitKernel(tile::getKernel(fused), target);
+  return found ? std::string() : found.error().message;
+}
+
+double CudaPlacement::cost(const Site &site, Placement placement,
+                           const Sizes &sizes) const {
+  auto type = llvm::cast<tile::BufferType>(site.value.getType());
+  auto evaluate = [&](mlir::AffineExpr expr) {
+    auto value = tile::toSymExpr(expr).evaluate(sizes);
+    return value ? static_cast<double>(*value) : 0.0;
+  };
+  double elements = 1;
+  for (mlir::AffineExpr extent : type.getShape().getResults())
+    elements *= evaluate(extent);
+  double width = byteWidth(*getDType(type.getElementType()));
+  auto move = [&](double bytes) {
+    return bytes / (elements * width > rates.cacheBytes
+                        ? rates.memoryBytesPerMicrosecond
+                        : rates.cacheBytesPerMicrosecond);
+  };
+  double separate = rates.launchMicroseconds + move(elements * (3 * width + 1));
+  if (placement == Placement::Separate)
+    return separate;
+
+  // The product's own time, in waves of its tiles, beside what it would be with
+  // the tile it takes alone.
+  tile::ContractOp product = site.producerProduct();
+  unsigned batch = product.getNumBatch();
+  double count = 1;
+  for (unsigned i = 0; i < batch; ++i)
+    count *= evaluate(product.getExtents().getResult(i));
+  double m = evaluate(product.getExtents().getResult(batch));
+  double n = evaluate(product.getExtents().getResult(batch + 1));
+  double k = evaluate(product.getExtents().getResult(batch + 2));
+  auto productTime = [&](const emit::GemmProblem &problem,
+                         const emit::GemmSchedule &schedule, double together) {
+    double tiles =
+        count * std::ceil(m / schedule.tileM) * std::ceil(n / schedule.tileN);
+    double perTile = double(schedule.tileM) * schedule.tileN * k *
+                     product.getNumTerms() * problem.elementBytes;
+    double share = together / target.multiprocessors();
+    return std::ceil(tiles / together) * perTile * share /
+           rates.productPerMicrosecond;
+  };
+  double lost = 0;
+  Result<emit::StageFit> found = fit(site, placement);
+  if (found) {
+    emit::GemmProblem alone = found->problem;
+    alone.blockRows = alone.blockColumns = 1;
+    alone.maxTilesN = 0;
+    alone.held = 0;
+    alone.stageBytes = 0;
+    if (Result<emit::GemmSchedule> free = emit::scheduleGemm(alone, target)) {
+      // As many blocks together either way, unless the tile is another.
+      double fused = std::max(1u, found->resident);
+      double apart =
+          free->tileM == found->schedule.tileM &&
+                  free->tileN == found->schedule.tileN
+              ? fused
+              : std::max(1u, emit::residentBlocks(alone, *free, target));
+      lost = std::max(0.0, productTime(found->problem, found->schedule, fused) -
+                               productTime(alone, *free, apart));
+    }
+  }
+  double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
+  double turns = found ? std::max(1.0, std::ceil(panels * found->tilesN /
+                                                 std::max(1u, found->resident)))
+                       : 1.0;
+  switch (placement) {
+  case Placement::Cluster:
+    return lost + rates.clusterMicroseconds * turns;
+  case Placement::Grid:
+    return lost + rates.meetingMicroseconds * turns;
+  case Placement::Panel:
+    return lost + rates.meetingMicroseconds + move(elements * 2 * width);
+  default:
+    return lost + 0.1 * turns;
+  }
+}

@@ -1,0 +1,328 @@
+//===- Placement.cpp - Where dynamic quantizations are computed -----------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/select/Placement.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+using namespace mlir;
+using namespace quern;
+using namespace quern::select;
+using tile::Placement;
+
+std::span<const Placement> select::allPlacements() {
+  static constexpr Placement all[] = {
+      Placement::Register, Placement::Tile,  Placement::Cluster,
+      Placement::Grid,     Placement::Panel, Placement::Consumer,
+      Placement::Separate,
+  };
+  return all;
+}
+
+std::string Site::name() const {
+  // Made by a map of blocks that declares both codes and scales, or scales.
+  Value named = codes;
+  if (!named)
+    for (auto [i, buffer] : llvm::enumerate(quantize->getOperands()))
+      if (tile::getKernel(quantize).getWrites()[i])
+        named = buffer;
+  auto declared = named ? named.getDefiningOp<tile::BufferOp>() : nullptr;
+  return declared ? declared.getName().str() : "value";
+}
+
+tile::ContractOp Site::producerProduct() const {
+  return producer ? tile::getKernel(producer).getContract()
+                  : tile::ContractOp();
+}
+
+tile::ContractOp Site::consumerProduct() const {
+  return consumer ? tile::getKernel(consumer).getContract()
+                  : tile::ContractOp();
+}
+
+static bool isCode(Value buffer) {
+  Type type = cast<tile::BufferType>(buffer.getType()).getElementType();
+  return type.getIntOrFloatBitWidth() == 8;
+}
+
+/// The site a launch is, if it quantizes beside a product.
+static std::optional<Site> siteOf(tile::ProgramOp program,
+                                  tile::LaunchOp launch) {
+  tile::KernelOp kernel = tile::getKernel(launch);
+  if (launch.getPhase() != tile::LaunchPhase::Run ||
+      kernel.getStages().size() != 1)
+    return std::nullopt;
+  auto stage = dyn_cast<tile::BlocksOp>(kernel.getStages().front());
+  if (!stage)
+    return std::nullopt;
+  Site site;
+  site.quantize = launch;
+  site.levels = tile::getReductionLevels(stage);
+  // The codes: what the map stores of the most elements.
+  for (auto [i, buffer] : llvm::enumerate(launch.getBuffers())) {
+    if (!kernel.getWrites()[i])
+      continue;
+    bool byElement = false;
+    for (Operation *user : kernel.getBody().getArgument(i).getUsers())
+      byElement |=
+          isa<tile::StoreOp>(user) && isa<tile::MapOp>(user->getParentOp());
+    if (byElement && isCode(buffer))
+      site.codes = buffer;
+  }
+  if (site.codes) {
+    auto readers = tile::getReaders(program, site.codes);
+    if (readers.size() == 1 && tile::getKernel(readers[0]).getContract() &&
+        tile::getWriter(program, site.codes) == launch)
+      site.consumer = readers[0];
+  }
+  if (site.levels.levels.empty() && !site.codes)
+    return std::nullopt;
+  // The value: what a product made, or else what is reduced or encoded.
+  for (auto [i, buffer] : llvm::enumerate(launch.getBuffers())) {
+    if (kernel.getWrites()[i])
+      continue;
+    tile::LaunchOp writer = tile::getWriter(program, buffer);
+    BlockArgument argument = kernel.getBody().getArgument(i);
+    bool byElement = llvm::any_of(argument.getUsers(), [](Operation *user) {
+      return isa<tile::ReduceOp, tile::MapOp>(user->getParentOp());
+    });
+    if (!byElement)
+      continue;
+    bool ofProduct = writer && tile::getKernel(writer).getContract();
+    if (!site.value || (ofProduct && !site.producerProduct())) {
+      site.value = buffer;
+      site.producer = writer;
+    }
+  }
+  if (!site.value || (!site.producerProduct() && !site.consumerProduct()))
+    return std::nullopt;
+  auto operands = launch.getBuffers();
+  unsigned index = llvm::find(operands, site.value) - operands.begin();
+  site.geometry = tile::getGeometry(stage, kernel.getBody().getArgument(index),
+                                    site.irregular);
+  return site;
+}
+
+/// The site of the `number`-th launch of the program, which stays where it is
+/// while those behind it change.
+static std::optional<Site> siteAt(tile::ProgramOp program, unsigned number) {
+  auto launches = program.getBody().getOps<tile::LaunchOp>();
+  for (auto [i, launch] : llvm::enumerate(launches))
+    if (i == number)
+      return siteOf(program, launch);
+  return std::nullopt;
+}
+
+/// A spread over the range of every symbol.
+static std::vector<Sizes> spread(tile::ProgramOp program) {
+  std::vector<Sizes> result;
+  for (int64_t wanted : {1, 16, 128, 512}) {
+    Sizes sizes;
+    for (Attribute attr : program.getSymbols()) {
+      auto symbol = cast<tile::SymbolAttr>(attr);
+      int64_t multiple = std::max<int64_t>(symbol.getMultiple(), 1);
+      int64_t size = std::clamp(wanted, std::max<int64_t>(symbol.getMin(), 1),
+                                std::max<int64_t>(symbol.getMax(), 1));
+      sizes.push_back((size + multiple - 1) / multiple * multiple);
+    }
+    if (!llvm::is_contained(result, sizes))
+      result.push_back(sizes);
+  }
+  return result;
+}
+
+namespace {
+
+/// What was asked for, by site.
+class Wishes {
+public:
+  static Result<Wishes> parse(StringRef text);
+  /// The placement a site shall have; nothing for `auto`.
+  std::optional<Placement> of(const Site &site) const;
+  /// Whether a wish names the site, rather than all that can.
+  bool insists(const Site &site) const { return byName.contains(site.name()); }
+  bool isGeneral() const { return general.has_value(); }
+  std::string unknownNames(const std::vector<SiteReport> &reports) const;
+
+private:
+  std::optional<Placement> general;
+  std::map<std::string, Placement, std::less<>> byName;
+};
+
+} // namespace
+
+Result<Wishes> Wishes::parse(StringRef text) {
+  Wishes wishes;
+  for (StringRef part : llvm::split(text, ',')) {
+    StringRef name, place = part;
+    if (part.contains(':'))
+      std::tie(name, place) = part.split(':');
+    std::optional<Placement> placement = tile::symbolizePlacement(place);
+    if (!placement && !(place == "auto" && name.empty())) {
+      std::vector<std::string> accepted = {"auto"};
+      for (Placement p : allPlacements())
+        accepted.push_back(tile::stringifyPlacement(p).str());
+      return fail(Errc::InvalidArgument,
+                  fmt::format("unknown placement \"{}\"", part.str()),
+                  {fmt::format("accepted are {}; NAME:PLACE places one "
+                               "quantization alone",
+                               fmt::join(accepted, ", "))});
+    }
+    if (name.empty())
+      wishes.general = placement;
+    else
+      wishes.byName[name.str()] = *placement;
+  }
+  return wishes;
+}
+
+std::optional<Placement> Wishes::of(const Site &site) const {
+  auto it = byName.find(site.name());
+  return it != byName.end() ? std::optional(it->second) : general;
+}
+
+std::string Wishes::unknownNames(const std::vector<SiteReport> &reports) const {
+  for (const auto &[name, placement] : byName)
+    if (llvm::none_of(reports, [&](const SiteReport &report) {
+          return report.name == name;
+        }))
+      return name;
+  return {};
+}
+
+/// Whether the placement works out, tried on a copy.
+static std::string tryOn(ModuleOp module, unsigned number,
+                         const PlacementModel &model, Placement placement) {
+  OwningOpRef<ModuleOp> copy = module.clone();
+  tile::ProgramOp program = *copy->getOps<tile::ProgramOp>().begin();
+  return model.apply(*siteAt(program, number), placement);
+}
+
+/// The option whose worst ratio to the best one over all sizes is least: there
+/// is one kernel for all of them.
+static size_t leastRegret(const SiteReport &report) {
+  size_t best = 0;
+  double bestRegret = 0;
+  bool any = false;
+  for (auto [i, option] : llvm::enumerate(report.options)) {
+    if (!option.possible)
+      continue;
+    double regret = 0;
+    for (size_t s = 0; s < report.sizes.size(); ++s) {
+      double least = option.costs[s];
+      for (const Option &other : report.options)
+        if (other.possible)
+          least = std::min(least, other.costs[s]);
+      // Half a microsecond more is nothing, however small the best is.
+      regret = std::max(regret, (option.costs[s] + 0.5) / (least + 0.5));
+    }
+    if (!any || regret < bestRegret) {
+      best = i;
+      bestRegret = regret;
+      any = true;
+    }
+  }
+  return best;
+}
+
+static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
+                            const PlacementModel &model,
+                            std::vector<Sizes> sizes) {
+  SiteReport report{site.quantize.getLoc(), site.name(), std::move(sizes), {}};
+  for (Placement placement : allPlacements()) {
+    Option option;
+    option.placement = placement;
+    option.reason = model.refuse(site, placement);
+    if (option.reason.empty() && placement != Placement::Separate)
+      option.reason = tryOn(module, number, model, placement);
+    option.possible = option.reason.empty();
+    if (option.possible)
+      for (const Sizes &at : report.sizes)
+        option.costs.push_back(model.cost(site, placement, at));
+    report.options.push_back(std::move(option));
+  }
+  return report;
+}
+
+Result<std::vector<SiteReport>>
+select::placeQuantizations(ModuleOp module, const PlacementModel &model,
+                           const PlacementOptions &options) {
+  Result<Wishes> wishes = Wishes::parse(options.wanted);
+  if (!wishes)
+    return wishes.error();
+  std::vector<SiteReport> reports;
+  auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
+  if (programs.size() != 1)
+    return fail(Errc::Internal, "a tile module holds one program");
+  tile::ProgramOp program = programs[0];
+  std::vector<Sizes> sizes =
+      options.sizes.empty() ? spread(program) : options.sizes;
+  bool granted = false;
+  std::vector<std::string> refusals;
+  for (unsigned number = 0;;) {
+    auto launches = program.getBody().getOps<tile::LaunchOp>();
+    if (number >= std::distance(launches.begin(), launches.end()))
+      break;
+    std::optional<Site> site = siteAt(program, number);
+    if (!site) {
+      ++number;
+      continue;
+    }
+    SiteReport report = enumerate(module, *site, number, model, sizes);
+    size_t chosen = leastRegret(report);
+    if (std::optional<Placement> wanted = wishes->of(*site)) {
+      for (auto [i, option] : llvm::enumerate(report.options)) {
+        if (option.placement != *wanted)
+          continue;
+        std::string refusal =
+            fmt::format("{} cannot be placed at {}: {}", report.name,
+                        tile::stringifyPlacement(*wanted).str(), option.reason);
+        if (option.possible) {
+          chosen = i;
+          granted = true;
+        } else if (wishes->insists(*site)) {
+          return fail(Errc::InvalidArgument, refusal);
+        } else {
+          refusals.push_back(std::move(refusal));
+        }
+      }
+    }
+    report.options[chosen].chosen = true;
+    Placement placement = report.options[chosen].placement;
+    if (placement != Placement::Separate)
+      if (std::string why = model.apply(*site, placement); !why.empty())
+        return fail(Errc::Internal,
+                    fmt::format("placing {} failed after it had been tried: {}",
+                                report.name, why));
+    reports.push_back(std::move(report));
+    // A launch that is gone leaves its number to the next.
+    auto left = program.getBody().getOps<tile::LaunchOp>();
+    unsigned remaining = std::distance(left.begin(), left.end());
+    auto again = number < remaining ? siteAt(program, number) : std::nullopt;
+    if (!again || again->name() == reports.back().name)
+      ++number;
+  }
+  if (wishes->isGeneral() && !granted && !refusals.empty())
+    return fail(Errc::InvalidArgument,
+                "no quantization of the layer can be placed there",
+                std::move(refusals));
+  if (std::string unknown = wishes->unknownNames(reports); !unknown.empty()) {
+    std::vector<std::string> names;
+    for (const SiteReport &report : reports)
+      names.push_back(report.name);
+    return fail(
+        Errc::InvalidArgument,
+        fmt::format("the layer has no quantization \"{}\" to place", unknown),
+        {fmt::format("it has {}", fmt::join(names, ", "))});
+  }
+  return reports;
+}

@@ -1,0 +1,118 @@
+//===- Placement.h - Where dynamic quantizations are computed ---*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// A dynamic scale needs a reduction over data that was just made. Computed by a
+// kernel of its own it costs passes over memory that a static scale does not;
+// computed where the data is, it costs next to nothing. For every dynamic
+// quantization of a program the places it could be computed at are enumerated,
+// each is asked of the target (possible? at what cost?), one is chosen, the
+// program is changed accordingly, and all of it is kept as a report: what was
+// refused and why, and what every possible one was predicted to cost.
+//
+//     register, tile   in the product that makes the value, tile by tile: its
+//                      blocks lie within a tile
+//     cluster, grid    in the product: tiles exchange partial reductions
+//     panel            in the product, once all of a row panel is there
+//     consumer         in the product that reads the codes, on load
+//     separate         a kernel of its own
+//
+// A *site* is one such quantization: the launch that quantizes, the value it
+// reads with the launch that makes it (none for an input of the layer), and the
+// codes it makes with the product that reads them. Sites are placed in program
+// order, each in the program that the choices before it left.
+//
+// Placing changes no bits: see docs/numerics.md.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_SELECT_PLACEMENT_H
+#define QUERN_COMPILER_SELECT_PLACEMENT_H
+
+#include "dialects/tile/Transforms/StageFusion.h"
+#include "dialects/tile/Transforms/StageGeometry.h"
+#include "runtime/core/Result.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace quern::select {
+
+/// A dynamic quantization in a program.
+struct Site {
+  tile::LaunchOp quantize;
+  mlir::Value value;       ///< What it reads; the buffer in the program.
+  mlir::Value codes;       ///< What it makes; null where it makes scales alone.
+  tile::LaunchOp producer; ///< What makes `value`; null for inputs.
+  tile::LaunchOp consumer; ///< The only reader of `codes`, or null.
+  /// The blocks in the value; absent, with the reason, where they follow no
+  /// pattern.
+  std::optional<tile::StageGeometry> geometry;
+  std::string irregular;
+  tile::ReductionLevels levels;
+
+  std::string name() const; ///< What the text calls the codes.
+  tile::ContractOp producerProduct() const;
+  tile::ContractOp consumerProduct() const;
+};
+
+/// The layer's sizes for which costs are computed: a value per symbol.
+using Sizes = std::vector<int64_t>;
+
+/// What a target says of placements.
+class PlacementModel {
+public:
+  virtual ~PlacementModel() = default;
+  /// Why the placement is impossible; empty where it is not.
+  virtual std::string refuse(const Site &site,
+                             tile::Placement placement) const = 0;
+  /// Predicted time beyond that of the same layer with a static scale, in
+  /// microseconds.
+  virtual double cost(const Site &site, tile::Placement placement,
+                      const Sizes &sizes) const = 0;
+  /// Changes the program. The reason, and no change, where that fails.
+  virtual std::string apply(const Site &site,
+                            tile::Placement placement) const = 0;
+};
+
+/// What became of one placement of one site.
+struct Option {
+  tile::Placement placement;
+  bool possible = false;
+  bool chosen = false;
+  std::string reason;
+  /// For the sizes of the report, where possible: microseconds.
+  std::vector<double> costs;
+};
+
+struct SiteReport {
+  mlir::Location location;
+  std::string name;
+  std::vector<Sizes> sizes; ///< For which costs were computed.
+  std::vector<Option> options;
+};
+
+struct PlacementOptions {
+  /// `auto`, `PLACE`, or `NAME:PLACE` for one site; several by commas.
+  std::string wanted = "auto";
+  /// Sizes to compute costs for; none: a spread over the symbols' ranges.
+  std::vector<Sizes> sizes;
+};
+
+/// Places every site of the module's program. InvalidArgument for a placement
+/// that was asked for and cannot be, with the reasons.
+Result<std::vector<SiteReport>>
+placeQuantizations(mlir::ModuleOp module, const PlacementModel &model,
+                   const PlacementOptions &options);
+
+/// All placements, in the order reports list them.
+std::span<const tile::Placement> allPlacements();
+
+} // namespace quern::select
+
+#endif // QUERN_COMPILER_SELECT_PLACEMENT_H
