@@ -96,9 +96,10 @@ template <typename T> float rounded(int mode, T f) {
   return result;
 }
 
+/// From f32 and halves: from f64 NaN is the highest bit for every width.
 template <typename T> T toInteger(double x) {
   if (std::isnan(x))
-    return 0;
+    return sizeof(T) == 8 ? static_cast<T>(uint64_t(1) << 63) : T(0);
   if (x <= double(std::numeric_limits<T>::min()))
     return std::numeric_limits<T>::min();
   if (x >= double(std::numeric_limits<T>::max()))

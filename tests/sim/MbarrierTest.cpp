@@ -55,7 +55,8 @@ protected:
     std::string latest;
     for (uint64_t seed = 1; seed <= 10; ++seed) {
       run(body, seed, threads);
-      if (session.reportText().find(text) != std::string::npos)
+      std::string report = session.reportText();
+      if (!report.empty() && report.find(text) != std::string::npos)
         ++found;
       else
         latest = session.reportText();

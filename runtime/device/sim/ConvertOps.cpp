@@ -133,8 +133,10 @@ void floatToInteger(Warp &warp, const Instr &instr) {
     using Limits = std::numeric_limits<D>;
     // 2^63 and 2^64 are the first values beyond; smaller limits are exact.
     D result;
+    // NaN is 0 only among up to 32 bits (PTX ISA, cvt).
+    constexpr bool wide = std::is_same_v<F, double> || sizeof(D) == 8;
     if (value != value)
-      result = 0;
+      result = wide ? static_cast<D>(uint64_t(1) << (sizeof(D) * 8 - 1)) : D(0);
     else if (value <= static_cast<double>(Limits::min()))
       result = Limits::min();
     else if (value >= static_cast<double>(Limits::max()))

@@ -99,6 +99,10 @@ void exitLanes(Warp &warp, const Instr &instr, uint32_t leaving) {
       break;
     }
   warp.alive &= ~leaving;
+  // They count no longer, also where they have arrived.
+  if (warp.clusterArrived && warp.clusterPhase == block.cluster->phase)
+    block.cluster->arrivedThreads -=
+        static_cast<uint32_t>(__builtin_popcount(leaving));
   block.launch->changed();
   // Those that wait for the rest of their warp wait no longer.
   forActiveLanes(warp.held & ~warp.heldArrived, [&](int lane) {
@@ -293,6 +297,8 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
             reportUndefined(warp, instr, active & ~defined,
                             "a register read here");
           instr.exec(warp, instr);
+          if (instr.undefRule == UndefRule::Shuffle)
+            defined = warp.shuffled;
           const uint32_t *result =
               &kernel.slotPool[instr.usesBegin + instr.sourceCount];
           for (unsigned i = 0; i < instr.resultCount; ++i) {

@@ -161,6 +161,7 @@ struct Warp {
   std::vector<std::byte> registerStorage;
   std::byte *registers = nullptr;
   std::vector<uint32_t> defined;
+  uint32_t shuffled = 0; ///< UndefRule::Shuffle: lanes whose result is defined.
   /// Slots / 64 that hold accumulators of pending wgmma, and how many.
   std::vector<uint8_t> pendingSlots;
   uint32_t pendingCount = 0;

@@ -61,6 +61,7 @@ enum class Flow : uint8_t { Next, Branch, IndexedBranch, Exit };
 enum class UndefRule : uint8_t {
   Propagate, ///< Results are defined where all sources are.
   Select,    ///< selp: as the chosen source.
+  Shuffle,   ///< shfl: as the source lane; the instruction says (Warp).
   Require,   ///< An undefined source is a fault.
 };
 

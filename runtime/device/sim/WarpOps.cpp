@@ -46,6 +46,10 @@ void shuffle(Warp &warp, const Instr &instr) {
   std::memcpy(by, warp.lanes<uint32_t>(instr.slots[3]), sizeof(by));
   std::memcpy(clamp, warp.lanes<uint32_t>(instr.slots[4]), sizeof(clamp));
   uint32_t inRange = 0;
+  uint32_t known = warp.defined[instr.slots[2] >> 6], own = warp.mask;
+  for (unsigned operand : {3, 4, 5})
+    own &= warp.defined[instr.slots[operand] >> 6];
+  warp.shuffled = 0;
   uint32_t *result =
       instr.slots[0] ? warp.lanes<uint32_t>(instr.slots[0]) : nullptr;
   forActiveLanes(warp.mask, [&](int lane) {
@@ -83,6 +87,7 @@ void shuffle(Warp &warp, const Instr &instr) {
                                     from));
     if (result)
       result[lane] = source[from];
+    warp.shuffled |= (known >> from & own >> lane & 1) << lane;
     inRange |= uint32_t(valid) << lane;
   });
   if (instr.slots[1])
@@ -213,6 +218,26 @@ void elect(Warp &warp, const Instr &instr) {
   warp.setPredicate(instr.slots[1], 1u << leader);
 }
 
+/// Threads may name several groups at once: carries `op` out for each. The mask
+/// is in slots[slot].
+template <unsigned slot, void (*op)(Warp &, const Instr &)>
+void forGroups(Warp &warp, const Instr &instr) {
+  uint32_t all = warp.mask;
+  uint32_t members[32];
+  std::memcpy(members, warp.lanes<uint32_t>(instr.slots[slot]),
+              sizeof(members));
+  for (uint32_t rest = all; rest; rest &= ~warp.mask) {
+    int first = __builtin_ctz(rest);
+    uint32_t group = 0;
+    forActiveLanes(rest, [&](int lane) {
+      group |= uint32_t(members[lane] == members[first]) << lane;
+    });
+    warp.mask = group;
+    op(warp, instr);
+  }
+  warp.mask = all;
+}
+
 /// Binds `d|p` or `d`; always two results.
 void bindPair(InstrBuilder &b) {
   const ptx::Operand &results = b.operand(0);
@@ -238,6 +263,7 @@ void decodeShfl(InstrBuilder &b) {
   for (size_t i = 1; i < 5; ++i)
     b.source(i, 4);
   b.instr.flags = static_cast<uint8_t>(mode);
+  b.instr.undefRule = UndefRule::Shuffle;
   b.instr.exec = shuffle;
 }
 
@@ -256,7 +282,7 @@ void decodeVote(InstrBuilder &b) {
   b.predicateSource(b.operand(1), negated);
   b.source(2, 4);
   b.instr.flags = static_cast<uint8_t>(mode | (negated ? 4 : 0));
-  b.instr.exec = vote;
+  b.instr.exec = forGroups<2, vote>;
 }
 
 void decodeActiveMask(InstrBuilder &b) {
@@ -277,11 +303,11 @@ void decodeMatch(InstrBuilder &b) {
   b.source(1, type.bytes);
   b.source(2, 4);
   if (mode == 1)
-    b.instr.exec =
-        type.bytes == 8 ? match<uint64_t, true> : match<uint32_t, true>;
+    b.instr.exec = type.bytes == 8 ? forGroups<3, match<uint64_t, true>>
+                                   : forGroups<3, match<uint32_t, true>>;
   else
-    b.instr.exec =
-        type.bytes == 8 ? match<uint64_t, false> : match<uint32_t, false>;
+    b.instr.exec = type.bytes == 8 ? forGroups<3, match<uint64_t, false>>
+                                   : forGroups<3, match<uint32_t, false>>;
 }
 
 void decodeRedux(InstrBuilder &b) {
@@ -298,7 +324,7 @@ void decodeRedux(InstrBuilder &b) {
     b.source(2, 4);
     b.instr.flags =
         static_cast<uint8_t>((op == 2) | (absolute ? 2 : 0) | (nan ? 4 : 0));
-    b.instr.exec = reduceFloats;
+    b.instr.exec = forGroups<2, reduceFloats>;
     return;
   }
   if (absolute || nan)
@@ -309,7 +335,8 @@ void decodeRedux(InstrBuilder &b) {
   b.source(1, 4);
   b.source(2, 4);
   b.instr.flags = static_cast<uint8_t>(op);
-  b.instr.exec = type.isSigned() ? reduce<int32_t> : reduce<uint32_t>;
+  b.instr.exec = type.isSigned() ? forGroups<2, reduce<int32_t>>
+                                 : forGroups<2, reduce<uint32_t>>;
 }
 
 void decodeElect(InstrBuilder &b) {
@@ -320,7 +347,7 @@ void decodeElect(InstrBuilder &b) {
   b.source(1, 4);
   if (!sync || !b.instr.slots[1])
     return b.refuse("elect.sync d|p, membermask is expected");
-  b.instr.exec = elect;
+  b.instr.exec = forGroups<2, elect>;
 }
 
 } // namespace

@@ -5,7 +5,8 @@
 //===----------------------------------------------------------------------===//
 //
 // PTX ISA: "cvt", "cvt.pack". Of two sources the first goes to the upper half.
-// To integers, numbers out of range go to the nearest end and NaN to 0; to f16
+// To integers, numbers out of range go to the nearest end and NaN to 0 (from
+// f64 or to 64 bits to the lone highest bit, which no case here asks); to f16
 // and bf16 NaN becomes 0x7fff, to fp8 0x7f; fp6 and fp4 have no NaN and take
 // their largest number.
 //
