@@ -263,9 +263,10 @@ TEST_F(CompilerOutput, BlocksThatWaitForOthersOutsideACooperativeLaunch) {
                          "add.s64 %rd2, %rd1, 128;"),
                 {}, "", 1, 4),
             status::Success);
-  EXPECT_THAT(session.reportText(),
-              HasSubstr("3 blocks of the grid have not begun: blocks may wait "
-                        "for each other only in a cooperative launch"));
+  EXPECT_THAT(
+      session.reportText(),
+      HasSubstr("3 of the grid's blocks have not begun: blocks may wait "
+                "for each other only in a cooperative launch"));
 }
 
 TEST_F(CompilerOutput, ABlockWithTooManyFaultsIsEnded) {

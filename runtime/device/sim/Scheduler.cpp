@@ -138,7 +138,7 @@ std::string whyHeld(const Warp &warp) {
 std::vector<std::string> hintAtOthers(const Launch &launch, uint64_t unborn) {
   if (!unborn || launch.cooperative)
     return {};
-  return {fmt::format("{} blocks of the grid have not begun: blocks may wait "
+  return {fmt::format("{} of the grid's blocks have not begun: blocks may wait "
                       "for each other only in a cooperative launch (quern sim "
                       "--cooperative)",
                       unborn)};
