@@ -112,6 +112,13 @@ std::string CpuPlacement::apply(const Site &site, Placement placement) const {
   }
 }
 
+double CpuPlacement::products(const Site &site, const Sizes &sizes) const {
+  // Two launches at least, however small they are.
+  return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
+             rates.threads +
+         2 * rates.launchMicroseconds;
+}
+
 double CpuPlacement::cost(const Site &site, Placement placement,
                           const Sizes &sizes) const {
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
@@ -158,7 +165,8 @@ double CpuPlacement::cost(const Site &site, Placement placement,
     return reduce + idle + reread * std::max(items - rates.threads, 0.0) * 0.1;
   }
   case Placement::Grid:
-    return rates.launchMicroseconds + move(2 * valueBytes + elements) + reduce;
+    return rates.launchMicroseconds + move(2 * valueBytes + elements) +
+           elements / rates.gatherPerMicrosecond / threads;
   case Placement::Consumer:
     // A thread copies its left rows anew for every range of items it takes.
     return reduce + encode * (rates.rangesPerThread - 1 / rates.threads) +

@@ -38,12 +38,14 @@ namespace quern::select {
 struct CpuRates {
   double threads = 2;
   double rangesPerThread = 4; ///< Pieces of a launch a thread takes.
-  double launchMicroseconds = 2.0;
-  double cacheBytesPerMicrosecond = 40e3;  ///< One thread, beyond its L2.
+  double launchMicroseconds = 0.5;
+  double cacheBytesPerMicrosecond = 60e3;  ///< One thread, beyond its L2.
   double memoryBytesPerMicrosecond = 20e3; ///< All threads.
-  double reducePerMicrosecond = 8e3;       ///< Elements, one thread.
-  double encodePerMicrosecond = 2.5e3;     ///< Elements, one thread.
-  double productPerMicrosecond = 250e3;    ///< Multiply-adds, one thread.
+  double reducePerMicrosecond = 16e3;      ///< Elements, one thread.
+  /// Elements that a product's epilogue also reduces, one thread.
+  double gatherPerMicrosecond = 8e3;
+  double encodePerMicrosecond = 2.5e3;  ///< Elements, one thread.
+  double productPerMicrosecond = 400e3; ///< Multiply-adds, one thread.
   int64_t sharedCacheBytes = 16 << 20;
 };
 
@@ -54,6 +56,7 @@ public:
 
   std::string refuse(const Site &site,
                      tile::Placement placement) const override;
+  double products(const Site &site, const Sizes &sizes) const override;
   double cost(const Site &site, tile::Placement placement,
               const Sizes &sizes) const override;
   std::string apply(const Site &site, tile::Placement placement) const override;

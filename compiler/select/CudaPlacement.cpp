@@ -62,6 +62,12 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   return found ? std::string() : found.error().message;
 }
 
+double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
+  return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
+             target.multiprocessors() +
+         2 * rates.launchMicroseconds;
+}
+
 double CudaPlacement::cost(const Site &site, Placement placement,
                            const Sizes &sizes) const {
   auto type = llvm::cast<tile::BufferType>(site.value.getType());

@@ -41,6 +41,7 @@ public:
 
   std::string refuse(const Site &site,
                      tile::Placement placement) const override;
+  double products(const Site &site, const Sizes &sizes) const override;
   double cost(const Site &site, tile::Placement placement,
               const Sizes &sizes) const override;
   std::string apply(const Site &site, tile::Placement placement) const override;

@@ -125,7 +125,7 @@ static std::optional<Site> siteAt(tile::ProgramOp program, unsigned number) {
 /// A spread over the range of every symbol.
 static std::vector<Sizes> spread(tile::ProgramOp program) {
   std::vector<Sizes> result;
-  for (int64_t wanted : {1, 16, 128, 512}) {
+  for (int64_t wanted : {1, 16, 64, 512}) {
     Sizes sizes;
     for (Attribute attr : program.getSymbols()) {
       auto symbol = cast<tile::SymbolAttr>(attr);
@@ -207,8 +207,25 @@ static std::string tryOn(ModuleOp module, unsigned number,
   return model.apply(*siteAt(program, number), placement);
 }
 
-/// The option whose worst ratio to the best one over all sizes is least: there
-/// is one kernel for all of them.
+/// Multiply-adds of the products that make the value and read the codes.
+double select::multiplyAdds(const Site &site, const Sizes &sizes) {
+  double sum = 0;
+  for (tile::ContractOp product :
+       {site.producerProduct(), site.consumerProduct()}) {
+    if (!product)
+      continue;
+    double one = product.getNumTerms();
+    for (AffineExpr extent : product.getExtents().getResults()) {
+      auto value = tile::toSymExpr(extent).evaluate(sizes);
+      one *= value ? static_cast<double>(*value) : 0.0;
+    }
+    sum += one;
+  }
+  return sum;
+}
+
+/// The option that makes the layer slowest, beside the best one, least over all
+/// sizes: there is one kernel for all of them.
 static size_t leastRegret(const SiteReport &report) {
   size_t best = 0;
   double bestRegret = 0;
@@ -222,8 +239,8 @@ static size_t leastRegret(const SiteReport &report) {
       for (const Option &other : report.options)
         if (other.possible)
           least = std::min(least, other.costs[s]);
-      // Half a microsecond more is nothing, however small the best is.
-      regret = std::max(regret, (option.costs[s] + 0.5) / (least + 0.5));
+      double base = report.products[s] + 0.5;
+      regret = std::max(regret, (base + option.costs[s]) / (base + least));
     }
     if (!any || regret < bestRegret) {
       best = i;
@@ -237,7 +254,10 @@ static size_t leastRegret(const SiteReport &report) {
 static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
                             const PlacementModel &model,
                             std::vector<Sizes> sizes) {
-  SiteReport report{site.quantize.getLoc(), site.name(), std::move(sizes), {}};
+  SiteReport report{
+      site.quantize.getLoc(), site.name(), std::move(sizes), {}, {}};
+  for (const Sizes &at : report.sizes)
+    report.products.push_back(model.products(site, at));
   for (Placement placement : allPlacements()) {
     Option option;
     option.placement = placement;

@@ -64,6 +64,9 @@ struct Site {
 /// The layer's sizes for which costs are computed: a value per symbol.
 using Sizes = std::vector<int64_t>;
 
+/// Multiply-adds of the products beside a site.
+double multiplyAdds(const Site &site, const Sizes &sizes);
+
 /// What a target says of placements.
 class PlacementModel {
 public:
@@ -71,6 +74,9 @@ public:
   /// Why the placement is impossible; empty where it is not.
   virtual std::string refuse(const Site &site,
                              tile::Placement placement) const = 0;
+  /// Predicted time of the products beside the quantization, in microseconds:
+  /// what its cost is measured by.
+  virtual double products(const Site &site, const Sizes &sizes) const = 0;
   /// Predicted time beyond that of the same layer with a static scale, in
   /// microseconds.
   virtual double cost(const Site &site, tile::Placement placement,
@@ -94,6 +100,8 @@ struct SiteReport {
   mlir::Location location;
   std::string name;
   std::vector<Sizes> sizes; ///< For which costs were computed.
+  /// Time of the products beside it, for each of them.
+  std::vector<double> products;
   std::vector<Option> options;
 };
 
