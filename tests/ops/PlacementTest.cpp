@@ -209,10 +209,11 @@ void checkDrawn(const std::string &target, uint64_t seed, Met &met) {
   }
 }
 
-void checkTarget(const std::vector<std::string> &targets, uint64_t count) {
+void checkTarget(const std::vector<std::string> &targets, uint64_t count,
+                 uint64_t part = 0) {
   uint64_t today = static_cast<uint64_t>(std::time(nullptr)) / 86400 * 100000;
-  uint64_t first = environment("QUERN_SEED", today);
   count = environment("QUERN_LAYERS", count);
+  uint64_t first = environment("QUERN_SEED", today) + part * count;
   Met met;
   for (uint64_t seed = first;
        seed < first + count && !testing::Test::HasFatalFailure(); ++seed)
@@ -226,7 +227,14 @@ void checkTarget(const std::vector<std::string> &targets, uint64_t count) {
 
 } // namespace
 
-TEST(Placements, Cpu) { checkTarget({"cpu", "cpu", "cpu:generic"}, 400); }
+/// In two halves, which ctest runs beside each other.
+class PlacementsByChance : public testing::TestWithParam<int> {};
+
+TEST_P(PlacementsByChance, Cpu) {
+  checkTarget({"cpu", "cpu", "cpu:generic"}, 500, GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(Half, PlacementsByChance, testing::Values(0, 1));
 
 TEST(Placements, Sim) {
   if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
