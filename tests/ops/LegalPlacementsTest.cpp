@@ -6,8 +6,8 @@
 //
 // tests/ops/placements.txt lists, for every target, granularity and format, the
 // placements of a quantization between two products. What is listed must stay
-// possible; what became possible is to be listed. QUERN_UPDATE=1 writes the file
-// anew.
+// possible; what became possible is to be listed. QUERN_UPDATE=1 writes the
+// file anew.
 //
 //===----------------------------------------------------------------------===//
 
@@ -66,11 +66,15 @@ std::string table() {
   std::string out;
   for (const char *target :
        {"cpu:avx512-vnni", "cpu:generic", "cuda:sm_80", "cuda:sm_90a"})
-    for (Blocks blocks :
-         {Blocks{"per token", 96}, {"per token", 11008}, {"per group(16)", 512},
-          {"per group(32)", 512}, {"per group(128)", 512},
-          {"per group(50)", 500}, {"per block(128, 128)", 512},
-          {"per block(2, 64)", 512}, {"per tensor", 512}})
+    for (Blocks blocks : {Blocks{"per token", 96},
+                          {"per token", 11008},
+                          {"per group(16)", 512},
+                          {"per group(32)", 512},
+                          {"per group(128)", 512},
+                          {"per group(50)", 500},
+                          {"per block(128, 128)", 512},
+                          {"per block(2, 64)", 512},
+                          {"per tensor", 512}})
       for (const char *format : {"i8", "(u8 - u8)", "f8e4m3", "f8e5m2"}) {
         out += fmt::format("{} | {} of {} | {} |", target, blocks.text,
                            blocks.n, format);

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/tools/tile-opt/MoveStages.h"
 #include "dialects/tile/IR/Tile.h"
 
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
@@ -20,6 +21,7 @@ int main(int argc, char **argv) {
                   mlir::math::MathDialect>();
   mlir::registerCSEPass();
   mlir::registerCanonicalizerPass();
+  quern::tile::registerMoveStagesPass();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Quern's tile dialect\n", registry));
 }

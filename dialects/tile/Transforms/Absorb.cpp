@@ -134,8 +134,7 @@ std::string Absorber::check() {
       return "the codes depend on where they stand";
     for (Value operand : op.getOperands())
       if (Operation *outside = operand.getDefiningOp();
-          outside && outside->getBlock() == points &&
-          !isAvailable(operand))
+          outside && outside->getBlock() == points && !isAvailable(operand))
         return "the scale is stored nowhere";
   }
   for (OpOperand &use : read.getUses()) {
@@ -173,8 +172,7 @@ AffineMap Absorber::translate(AffineMap of, ValueRange indices,
     for (Value operand : operands) {
       auto arg = cast<BlockArgument>(operand);
       dims.push_back(getAffineDimExpr(
-          arg.getArgNumber() + (arg.getOwner() == points ? 0 : rank),
-          context));
+          arg.getArgNumber() + (arg.getOwner() == points ? 0 : rank), context));
     }
     return simplifyAffineExpr(expr.replaceDims(dims), rank + 6,
                               of.getNumSymbols());
