@@ -40,9 +40,9 @@
 // together; or puts the value to memory and leaves the rest to a later item of
 // the queue, which waits for nothing but tiles that others hold already.
 //
-// Publication: all threads store, `__syncthreads`, one thread fences and
-// counts; one thread acquires the count, `__syncthreads`, all threads load, and
-// never through the non-coherent cache.
+// Publication: all threads store, `__syncthreads`, one thread fences and counts;
+// one thread acquires the count, `__syncthreads`, all threads load, and never
+// through the non-coherent cache.
 //
 // State is zero when the kernel starts: word 0 counts tickets, then come the
 // arrivals of every panel, then what is gathered.
@@ -160,7 +160,8 @@ template <class Config> struct PanelQueue {
 
   __device__ PanelQueue(s32 *state, s32 batches, s32 M, s32 N)
       : state(state), tilesM(ceilDiv((u32)M, (u32)Config::tileM)),
-        tilesN(ceilDiv((u32)N, (u32)Config::tileN)), panels(batches * tilesM) {}
+        tilesN(ceilDiv((u32)N, (u32)Config::tileN)), panels(batches * tilesM) {
+  }
 
   /// The next ticket, once all threads are done with the last one's shared
   /// memory.

@@ -133,9 +133,9 @@ template <int Width> struct LanesTeam {
   static_assert(Width <= 32 && 32 % Width == 0, "a part of a warp");
   static __device__ int rank() { return threadIdx.x % Width; }
   static __device__ u32 members() {
-    return Width == 32
-               ? 0xffffffffu
-               : ((1u << Width % 32) - 1u) << threadIdx.x % 32 / Width * Width;
+    return Width == 32 ? 0xffffffffu
+                       : ((1u << Width % 32) - 1u)
+                             << threadIdx.x % 32 / Width * Width;
   }
   static __device__ void sync() { __syncwarp(members()); }
 

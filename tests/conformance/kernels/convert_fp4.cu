@@ -18,7 +18,7 @@ extern "C" __global__ void convert_fp4(const unsigned *pa, const unsigned *pb,
   ROW(row, "{.reg .b16 t; cvt." form ".f32 t, %1, %2; cvt.u32.u16 %0, t;}")
 #define WIDEN(row, form)                                                       \
   ROW(row, "{.reg .b16 t, u; mov.b32 {t, u}, %1; cvt.rn.f16x2." form " %0, "   \
-           "t;}")
+                                                                     "t;}")
   ROW(0, "{.reg .b8 t; cvt.rn.satfinite.e2m1x2.f32 t, %1, %2; "
          "cvt.u32.u8 %0, t;}")
   ROW(1, "{.reg .b8 t; cvt.rn.satfinite.relu.e2m1x2.f32 t, %1, %2; "

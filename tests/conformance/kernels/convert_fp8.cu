@@ -20,7 +20,7 @@ extern "C" __global__ void convert_fp8(const unsigned *pa, const unsigned *pb,
   ROW(row, "{.reg .b16 t; cvt." form ".f16x2 t, %1; cvt.u32.u16 %0, t;}")
 #define WIDEN(row, form)                                                       \
   ROW(row, "{.reg .b16 t, u; mov.b32 {t, u}, %1; cvt.rn.f16x2." form " %0, "   \
-           "t;}")
+                                                                     "t;}")
   TO(0, "rn.satfinite.e4m3x2")
   TO(1, "rn.satfinite.e5m2x2")
   TO(2, "rn.satfinite.relu.e4m3x2")

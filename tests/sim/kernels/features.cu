@@ -165,12 +165,12 @@ extern "C" __global__ void copies(const char *in, unsigned *out) {
   unsigned base = (unsigned)__cvta_generic_to_shared(tile);
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(base + tid * 4),
                "l"(in + tid * 4));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(base + 128 +
-                                                                    tid * 8),
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(
+                   base + 128 + tid * 8),
                "l"(in + 128 + tid * 8), "r"(tid & 7));
-  asm volatile(
-      "cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(base + 384 + tid * 16),
-      "l"(in + 384 + tid * 16));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(base + 384 +
+                                                                  tid * 16),
+               "l"(in + 384 + tid * 16));
   asm volatile("cp.async.commit_group;\ncp.async.wait_group 0;" ::: "memory");
   __syncwarp();
   unsigned r[4];

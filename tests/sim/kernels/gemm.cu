@@ -122,9 +122,9 @@ __device__ void gemm(const char *a, const char *b, typename T::Acc *c, int m,
       for (int j = 0; j < 8; ++j) {
         unsigned fb[2];
         int column = j * 8 + (lane & 7);
-        loadMatrix2(
-            sharedAddress(tileB + swizzled(column, half * 2 + (lane >> 3 & 1))),
-            fb);
+        loadMatrix2(sharedAddress(tileB + swizzled(column, half * 2 +
+                                                               (lane >> 3 & 1))),
+                    fb);
         T::mma(acc[j], fa, fb);
       }
     }
