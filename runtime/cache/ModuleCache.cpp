@@ -194,8 +194,8 @@ Result<std::vector<CacheEntry>> ModuleCache::list() const {
       entry.modified = info.st_mtime;
     }
     Result<std::vector<std::byte>> file = readFile(path + "/" + name);
-    Result<ModuleDesc> module = file ? ModuleDesc::parse(*file)
-                                     : Result<ModuleDesc>(file.error());
+    Result<ModuleDesc> module =
+        file ? ModuleDesc::parse(*file) : Result<ModuleDesc>(file.error());
     if (module) {
       entry.layer = module->layer;
       for (const VariantDesc &variant : module->variants)

@@ -21,16 +21,16 @@ using namespace quern;
 static void expectAllOnce(Executor &executor, int64_t items, int64_t grain) {
   std::vector<std::atomic<int>> seen(static_cast<size_t>(items));
   std::vector<std::atomic<int>> inside(executor.threads());
-  executor.parallelFor(
-      items, grain, [&](int64_t begin, int64_t end, unsigned worker) {
-        ASSERT_LT(worker, executor.threads());
-        EXPECT_EQ(inside[worker].fetch_add(1), 0);
-        EXPECT_EQ(begin % grain, 0);
-        EXPECT_TRUE(end == items || end % grain == 0);
-        for (int64_t i = begin; i < end; ++i)
-          ++seen[static_cast<size_t>(i)];
-        --inside[worker];
-      });
+  executor.parallelFor(items, grain,
+                       [&](int64_t begin, int64_t end, unsigned worker) {
+                         ASSERT_LT(worker, executor.threads());
+                         EXPECT_EQ(inside[worker].fetch_add(1), 0);
+                         EXPECT_EQ(begin % grain, 0);
+                         EXPECT_TRUE(end == items || end % grain == 0);
+                         for (int64_t i = begin; i < end; ++i)
+                           ++seen[static_cast<size_t>(i)];
+                         --inside[worker];
+                       });
   for (auto &count : seen)
     EXPECT_EQ(count.load(), 1);
 }
@@ -52,18 +52,16 @@ TEST(PoolExecutor, NestedAndConcurrentCallsEnd) {
   std::atomic<int64_t> sum{0};
   executor->parallelFor(8, 1, [&](int64_t begin, int64_t end, unsigned) {
     for (int64_t i = begin; i < end; ++i)
-      executor->parallelFor(100, 1, [&](int64_t b, int64_t e, unsigned) {
-        sum += e - b;
-      });
+      executor->parallelFor(
+          100, 1, [&](int64_t b, int64_t e, unsigned) { sum += e - b; });
   });
   EXPECT_EQ(sum.load(), 800);
   std::vector<std::thread> callers;
   for (int t = 0; t < 4; ++t)
     callers.emplace_back([&] {
       for (int round = 0; round < 200; ++round)
-        executor->parallelFor(10, 1, [&](int64_t b, int64_t e, unsigned) {
-          sum += e - b;
-        });
+        executor->parallelFor(
+            10, 1, [&](int64_t b, int64_t e, unsigned) { sum += e - b; });
     });
   for (std::thread &caller : callers)
     caller.join();
