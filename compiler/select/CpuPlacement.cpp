@@ -122,14 +122,10 @@ double CpuPlacement::products(const Site &site, const Sizes &sizes) const {
 double CpuPlacement::cost(const Site &site, Placement placement,
                           const Sizes &sizes) const {
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
-  auto evaluate = [&](mlir::AffineExpr expr) {
-    auto value = tile::toSymExpr(expr).evaluate(sizes);
-    return value ? static_cast<double>(*value) : 0.0;
-  };
   double elements = 1, rows = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults()) {
     rows = elements;
-    elements *= evaluate(extent);
+    elements *= evaluate(extent, sizes);
   }
   double width = byteWidth(*getDType(type.getElementType()));
   double threads = std::max(1.0, std::min<double>(rates.threads, rows));
@@ -152,8 +148,8 @@ double CpuPlacement::cost(const Site &site, Placement placement,
     // once per row panel, instead of the threads together.
     tile::ContractOp product = site.producerProduct();
     auto extent = [&](unsigned i) {
-      return evaluate(
-          product.getExtents().getResult(product.getNumBatch() + i));
+      return evaluate(product.getExtents().getResult(product.getNumBatch() + i),
+                      sizes);
     };
     double m = extent(0), n = extent(1), k = extent(2);
     double terms = product.getNumTerms();

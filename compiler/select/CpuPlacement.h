@@ -22,8 +22,9 @@
 //     cluster    does not exist
 //
 // Costs are what a placement takes beyond the same layer with a static scale:
-// elements touched and bytes moved, at rates measured on the machines of
-// benchmarks/results. They have to order the placements, no more.
+// elements touched and bytes moved, at rates estimated so that the order is
+// that of benchmarks/results/2026-11-21-epyc-zen5-dynamic.md. They have to
+// order the placements, no more.
 //
 //===----------------------------------------------------------------------===//
 

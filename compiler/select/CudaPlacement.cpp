@@ -71,13 +71,9 @@ double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
 double CudaPlacement::cost(const Site &site, Placement placement,
                            const Sizes &sizes) const {
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
-  auto evaluate = [&](mlir::AffineExpr expr) {
-    auto value = tile::toSymExpr(expr).evaluate(sizes);
-    return value ? static_cast<double>(*value) : 0.0;
-  };
   double elements = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults())
-    elements *= evaluate(extent);
+    elements *= evaluate(extent, sizes);
   double width = byteWidth(*getDType(type.getElementType()));
   auto move = [&](double bytes) {
     return bytes / (elements * width > rates.cacheBytes
@@ -94,10 +90,10 @@ double CudaPlacement::cost(const Site &site, Placement placement,
   unsigned batch = product.getNumBatch();
   double count = 1;
   for (unsigned i = 0; i < batch; ++i)
-    count *= evaluate(product.getExtents().getResult(i));
-  double m = evaluate(product.getExtents().getResult(batch));
-  double n = evaluate(product.getExtents().getResult(batch + 1));
-  double k = evaluate(product.getExtents().getResult(batch + 2));
+    count *= evaluate(product.getExtents().getResult(i), sizes);
+  double m = evaluate(product.getExtents().getResult(batch), sizes);
+  double n = evaluate(product.getExtents().getResult(batch + 1), sizes);
+  double k = evaluate(product.getExtents().getResult(batch + 2), sizes);
   auto productTime = [&](const emit::GemmProblem &problem,
                          const emit::GemmSchedule &schedule, double together) {
     double tiles =

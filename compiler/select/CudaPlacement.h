@@ -11,7 +11,7 @@
 // adds: bytes between kernels or within one, at the rate of the cache or memory
 // they stay in; a kernel's start; what tiles wait for each other; and what the
 // product loses by the tile it has to take, in waves of thread blocks. Rates
-// are those of a middling device of the architecture; they order placements.
+// are estimates that no device has confirmed; they have to order placements.
 //
 //===----------------------------------------------------------------------===//
 

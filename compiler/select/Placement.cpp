@@ -207,7 +207,11 @@ static std::string tryOn(ModuleOp module, unsigned number,
   return model.apply(*siteAt(program, number), placement);
 }
 
-/// Multiply-adds of the products that make the value and read the codes.
+double select::evaluate(AffineExpr extent, const Sizes &sizes) {
+  auto value = tile::toSymExpr(extent).evaluate(sizes);
+  return value ? static_cast<double>(*value) : 0.0;
+}
+
 double select::multiplyAdds(const Site &site, const Sizes &sizes) {
   double sum = 0;
   for (tile::ContractOp product :
@@ -215,10 +219,8 @@ double select::multiplyAdds(const Site &site, const Sizes &sizes) {
     if (!product)
       continue;
     double one = product.getNumTerms();
-    for (AffineExpr extent : product.getExtents().getResults()) {
-      auto value = tile::toSymExpr(extent).evaluate(sizes);
-      one *= value ? static_cast<double>(*value) : 0.0;
-    }
+    for (AffineExpr extent : product.getExtents().getResults())
+      one *= evaluate(extent, sizes);
     sum += one;
   }
   return sum;

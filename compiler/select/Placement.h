@@ -64,6 +64,8 @@ struct Site {
 /// The layer's sizes for which costs are computed: a value per symbol.
 using Sizes = std::vector<int64_t>;
 
+/// An extent for these sizes; 0 where it has no value.
+double evaluate(mlir::AffineExpr extent, const Sizes &sizes);
 /// Multiply-adds of the products beside a site.
 double multiplyAdds(const Site &site, const Sizes &sizes);
 

@@ -12,6 +12,11 @@
 
 #include "tests/kernels/FusedCase.h"
 
+#include "compiler/emit/cuda/StageFit.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Parser/Parser.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -388,6 +393,62 @@ TEST(StageRefusals, SayWhy) {
   EXPECT_EQ(whyNot({.whole = norm}, "grid", "sm_80"),
             "grid: an f32 sum has one written order and cannot be shared "
             "between tiles");
+}
+
+/// Rows of another tensor are no share of what a tile holds.
+TEST(StageRefusals, LoopsOverOtherDataAreNotSharedOut) {
+  const char *text = R"(
+!h = !tile.buffer<() -> (4, 512), f16>
+!c = !tile.buffer<() -> (4, 64), i8>
+!w = !tile.buffer<() -> (512, 64), i8>
+!o = !tile.buffer<() -> (4, 96), f32>
+!s = !tile.buffer<() -> (4), i32>
+tile.kernel @k attributes {symbols = [], writes = array<i1: false, false, true, true>, numerics_class = 0 : i32, reason = "r", placement = PLACE : i32} (%c: !c, %w: !w, %o: !o, %s: !s) {
+  %h = tile.local : !h
+  tile.contract {extents = affine_map<() -> (4, 512, 64)>, num_batch = 0 : i64, num_lhs = 1 : i64, terms = array<i64: 0, 0>} epilogue (%m: index, %n: index, %acc: i32) {
+    %0 = arith.sitofp %acc : i32 to f32
+    %1 = arith.truncf %0 : f32 to f16
+    tile.store %1 to %h at affine_map<(d0, d1) -> (d0, d1)> (%m, %n) : f16, !h
+    tile.yield
+  } operand (%m: index, %k: index) {
+    %0 = tile.load %c at affine_map<(d0, d1) -> (d0, d1)> (%m, %k) : !c -> i8
+    tile.yield %0 : i8
+  } operand (%n: index, %k: index) {
+    %0 = tile.load %w at affine_map<(d0, d1) -> (d0, d1)> (%n, %k) : !w -> i8
+    tile.yield %0 : i8
+  }
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    %0 = tile.reduce umax () box affine_map<() -> (512)> (%j: index) {
+      %1 = tile.load %h at affine_map<(d0, d1) -> (d0, d1)> (%i, %j) : !h -> f16
+      %2 = arith.extf %1 : f16 to f32
+      %3 = arith.bitcast %2 : f32 to i32
+      tile.yield %3 : i32
+    } : i32
+    tile.store %0 to %s at affine_map<(d0) -> (d0)> (%i) : i32, !s
+    tile.map () box affine_map<() -> (96)> (%j: index) {
+      %1 = arith.constant 1.0 : f32
+      tile.store %1 to %o at affine_map<(d0, d1) -> (d0, d1)> (%i, %j) : f32, !o
+      tile.yield
+    }
+  }
+}
+)";
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  context.loadDialect<tile::TileDialect>();
+  auto target = emit::CudaTarget::parse("sm_80");
+  ASSERT_TRUE(target);
+  for (const char *place : {"3", "4"}) { // grid, panel
+    std::string source = text;
+    source.replace(source.find("PLACE"), 5, place);
+    auto module = mlir::parseSourceString<mlir::ModuleOp>(source, &context);
+    ASSERT_TRUE(module);
+    auto fit =
+        emit::fitKernel(*module->getOps<tile::KernelOp>().begin(), *target);
+    ASSERT_FALSE(fit) << place;
+    EXPECT_NE(fit.error().message.find("also loops over other data"),
+              std::string::npos)
+        << fit.error().render();
+  }
 }
 
 //===----------------------------------------------------------------------===//

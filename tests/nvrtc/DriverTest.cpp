@@ -36,13 +36,15 @@ TEST(DriverLoader, LibraryWithoutTheEntriesIsNoDevice) {
   EXPECT_NE(driver.error().message.find("cuInit"), std::string::npos);
 }
 
-TEST(DriverLoader, StubLibraryIsNoDevice) {
-  const char *stub = "/usr/local/cuda/lib64/stubs/libcuda.so";
-  if (!std::filesystem::exists(stub))
-    GTEST_SKIP() << "no stub library of a CUDA toolkit";
-  Result<DriverTable> driver = loadDriver(stub);
+TEST(DriverLoader, ToolkitsLibraryForLinkingIsNoDevice) {
+  const char *path = "/usr/local/cuda/lib64/stubs/libcuda.so";
+  if (!std::filesystem::exists(path))
+    GTEST_SKIP() << "no CUDA toolkit with a libcuda to link against";
+  Result<DriverTable> driver = loadDriver(path);
   ASSERT_FALSE(driver);
   EXPECT_EQ(driver.error().code, Errc::NoDevice);
+  EXPECT_NE(driver.error().render().find("for linking only"),
+            std::string::npos);
 }
 
 TEST(DriverLoader, SystemDriverAnswersOrSaysWhyNot) {

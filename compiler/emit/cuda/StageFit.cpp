@@ -164,6 +164,9 @@ Result<void> Fitter::add(const StageOfValue &stage) {
     return no(op, "blocks are not one row and 1, 2, 4, 8, 16 or 32 columns, "
                   "which neighbouring threads hold");
   if (!within()) {
+    if (geometry->loopsElsewhere)
+      return no(op, "it also loops over other data, which its blocks' parts "
+                    "are not shares of");
     if (layout.levels.anyOrdered)
       return no(op, "an f32 sum has one written order and cannot be shared "
                     "between tiles");

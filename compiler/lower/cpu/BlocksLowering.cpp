@@ -20,7 +20,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/Stages.h"
+#include "compiler/lower/cpu/Lowering.h"
 
 using namespace quern;
 using namespace quern::cpugen;

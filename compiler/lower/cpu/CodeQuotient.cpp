@@ -6,8 +6,8 @@
 //
 // x / s for many x and one s, where the quotient is rounded to a code: with
 // r = 1/s, q = x r, t = q + r (x - q s), both steps fused, t is the correctly
-// rounded quotient where nothing under- or overflows (docs/numerics.md proves
-// which codes follow elsewhere). A division takes ten times as long.
+// rounded quotient where nothing under- or overflows (docs/numerics.md says
+// which codes follow elsewhere).
 //
 //===----------------------------------------------------------------------===//
 

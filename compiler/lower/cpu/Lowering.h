@@ -64,6 +64,9 @@ llvm::SmallVector<llvm::Value *> pointOf(Emitter &e, llvm::Value *item,
 /// `unknown`.
 SymExpr productOf(mlir::AffineMap map, int64_t unknown);
 
+/// One point of a tile.blocks.
+void emitPoint(KernelFunction &function, tile::BlocksOp blocks,
+               llvm::ArrayRef<llvm::Value *> point);
 LoweredKernel lowerBlocks(Emitter &e, tile::KernelOp kernel,
                           tile::BlocksOp blocks, const std::string &name);
 LoweredContract lowerContract(Emitter &e, tile::KernelOp kernel,

@@ -87,10 +87,6 @@ void bindLocals(KernelFunction &function, const StagePlan &stages,
 void emitStage(KernelFunction &function, const StagePlan::Stage &stage,
                const Patch &patch);
 
-/// One point of a tile.blocks.
-void emitPoint(KernelFunction &function, tile::BlocksOp blocks,
-               llvm::ArrayRef<llvm::Value *> point);
-
 } // namespace quern::cpugen
 
 #endif // QUERN_COMPILER_LOWER_CPU_STAGES_H

@@ -88,7 +88,8 @@ Result<DriverTable> cuda::loadDriver(const std::string &path) {
   DriverStatus result = table.init(0);
   if (result == status::StubLibrary)
     return fail(Errc::NoDevice, "no CUDA driver on this machine",
-                {fmt::format("{} is the stub library for linking", path)});
+                {fmt::format("{} is a CUDA toolkit's, for linking only", path),
+                 "install NVIDIA's driver, or run on --target cpu or sim"});
   if (result != status::Success)
     return fail(Errc::NoDevice,
                 fmt::format("the CUDA driver cannot be initialised: {}",

@@ -8,7 +8,7 @@
 // first use and never closed; its entries are asked of cuGetProcAddress by name
 // and version, or looked up by name in drivers that lack it. A machine without
 // a driver is no error of the program: the result is a NoDevice diagnostic that
-// says why. The stub library that CUDA toolkits ship for linking answers
+// says why. The libcuda that CUDA toolkits ship to link against answers
 // everything with status 34 and counts as no driver.
 //
 // Thread-safe.
