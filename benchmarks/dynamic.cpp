@@ -14,7 +14,9 @@
 // three; one sample is the mean of as many runs as take a few milliseconds.
 // Printed are medians and, behind +-, half the interquartile range, of the
 // ratios to the static sample beside each. What unfused costs beyond static is
-// the price of the scale; `share` is how much of it is left when fused.
+// the price of the scale; `share` is how much of it is left when fused. The
+// static form of groups has one scale per tensor, so that their ratios hold the
+// reading product's split sums, too.
 //
 //===----------------------------------------------------------------------===//
 
@@ -37,7 +39,9 @@ namespace {
 
 struct Case {
   std::string name;
-  std::string text; ///< With {Q} where quantizations of inner values stand.
+  /// @S stands for the static scale's parameter, @X for how the input is
+  /// quantized, @H for how inner values are.
+  std::string text;
 };
 
 /// "i8 per token" with its static form.

@@ -133,6 +133,18 @@ TEST(LegalPlacements, OneIsChosenAndCostsAreGiven) {
   }
 }
 
+/// Blocks of more rows than a thread holds stay out of a CPU's tiles.
+TEST(LegalPlacements, TallBlocksAreRefusedWithTheirHeight) {
+  auto site = place("cpu", layerOf("i8", "per block(4096, 32)", 512));
+  ASSERT_TRUE(site) << site.error().render();
+  for (const auto &option : site->options) {
+    if (option.placement != "tile" && option.placement != "panel")
+      continue;
+    EXPECT_FALSE(option.possible) << option.placement;
+    EXPECT_THAT(option.reason, HasSubstr("4096 rows"));
+  }
+}
+
 /// Wishes that cannot be are refused in words.
 TEST(LegalPlacements, RefusesWhatCannotBe) {
   struct Wish {

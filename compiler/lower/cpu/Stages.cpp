@@ -13,6 +13,9 @@ using namespace quern::cpugen;
 using llvm::Value;
 using mlir::AffineExpr;
 
+/// Rows a thread computes at once, as without stages.
+static constexpr int64_t mostRows = 256;
+
 int64_t StagePlan::panelRows(double rowBytes) {
   constexpr double localBytes = 1 << 19;
   return std::clamp<int64_t>(localBytes / std::max(rowBytes, 1.0), 8, 32);
@@ -67,6 +70,12 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
       return std::nullopt;
     }
     rowMultiple = std::lcm(rowMultiple, geometry->rows().extent);
+    if (rowMultiple > mostRows) {
+      why = fmt::format("whole blocks take {} rows or more at once, and a "
+                        "thread holds {}",
+                        rowMultiple, mostRows);
+      return std::nullopt;
+    }
     if (seenProduct) {
       const tile::BlockAxis &columns = geometry->columns();
       if (columns.isWhole())

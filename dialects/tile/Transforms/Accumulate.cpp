@@ -120,6 +120,8 @@ std::string tile::accumulate(LaunchOp writer, LaunchOp reader, Value buffer) {
     if (store.getBuffer() == made)
       stores.push_back(store);
   });
+  if (stores.empty())
+    return "nothing stores the value element by element";
   SmallVector<LoadOp> loads;
   for (ReduceOp reduce : levels.levels[0]) {
     if (reduce.getKind() == ReduceKind::AddF)
