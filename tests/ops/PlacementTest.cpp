@@ -59,7 +59,7 @@ private:
 };
 
 std::string Draw::blocks(int64_t columns) {
-  switch (below(6)) {
+  switch (below(7)) {
   case 0:
   case 1:
     return "per token";
@@ -71,6 +71,8 @@ std::string Draw::blocks(int64_t columns) {
   case 4:
     return fmt::format("per block({}, {})", pick<int64_t>({1, 2, 3, 8, 16}),
                        pick<int64_t>({8, 32, 48, 128}));
+  case 5:
+    return fmt::format("per tokens({})", pick<int64_t>({2, 4, 8, 16, 32}));
   default:
     return fmt::format("per group({})", columns);
   }
@@ -115,7 +117,11 @@ Drawn Draw::layer() {
                        value, type);
   }
   std::string granularity = blocks(n);
-  body += fmt::format("  hq = quantize(h, {} {})\n", drawn.format, granularity);
+  std::string power = pick<std::string>(
+      {"", "", "", "", "", "power_ceil", "power_floor", "power_even"});
+  body +=
+      fmt::format("  hq = quantize(h, {} {}{}{})\n", drawn.format, granularity,
+                  power.empty() ? "" : ", scale_rounding = ", power);
   if (drawn.format == "f8e4m3") {
     parameters +=
         fmt::format(", weight d: f8e4m3[{0}, {1}] * f32[{0}, 1]", p, n);
