@@ -180,6 +180,9 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
           excess = allowed > 0 ? error / allowed : error * HUGE_VAL;
           if (!(excess < HUGE_VAL))
             excess = HUGE_VAL;
+          comparison.error = std::max(comparison.error, error);
+          if (ulps > 1)
+            comparison.share = std::max(comparison.share, excess);
         }
       } else if (x != x || y != y) {
         excess = HUGE_VAL;
@@ -198,6 +201,7 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
     if (bounded && static_cast<double>(steps) >
                        std::max(1.0, tolerance.codeShare[t] * e.elements()))
       comparison.mismatches += steps;
+    comparison.steps += steps;
   }
   return comparison;
 }
