@@ -36,8 +36,9 @@ struct OutputCheck {
   /// The same in numbers: elements compared, those whose bits differ, those
   /// beyond what is allowed, and codes one step off (bounded layers only).
   int64_t elements = 0, different = 0, mismatches = 0, codesOff = 0;
-  /// Bounded layers: the largest error of a number that is no code, and the
-  /// largest share of what is allowed.
+  /// Bounded layers, over numbers that are no codes: the largest error, as a
+  /// share of the largest number of its row, and the largest share of what is
+  /// allowed.
   double error = 0, share = 0;
 };
 

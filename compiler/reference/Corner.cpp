@@ -12,11 +12,11 @@ namespace quern::reference {
 
 std::span<const Corner> allCorners() {
   static constexpr std::array all = {
-      Corner::None,       Corner::Zeros,        Corner::ZeroRows,
-      Corner::NaNRows,    Corner::InfRows,      Corner::Denormals,
-      Corner::Large,      Corner::OneHot,       Corner::Constant,
-      Corner::Scattered,  Corner::ExtremeCodes, Corner::ExtremeZeros,
-      Corner::TinyScales, Corner::HugeScales};
+      Corner::None,         Corner::Zeros,      Corner::ZeroRows,
+      Corner::NaNRows,      Corner::InfRows,    Corner::MixedRows,
+      Corner::Denormals,    Corner::Large,      Corner::OneHot,
+      Corner::Constant,     Corner::Scattered,  Corner::ExtremeCodes,
+      Corner::ExtremeZeros, Corner::TinyScales, Corner::HugeScales};
   return all;
 }
 
@@ -32,6 +32,8 @@ std::string_view name(Corner corner) {
     return "rows with a NaN";
   case Corner::InfRows:
     return "rows with an infinity";
+  case Corner::MixedRows:
+    return "mixed rows";
   case Corner::Denormals:
     return "subnormal";
   case Corner::Large:

@@ -28,6 +28,7 @@ enum class Corner : uint8_t {
   ZeroRows,  ///< Every third row is zero, of alternating sign.
   NaNRows,   ///< Every third row holds one NaN.
   InfRows,   ///< Every third row holds one infinity, of alternating sign.
+  MixedRows, ///< Plain, zero, with a NaN, and plain, in turn.
   Denormals, ///< All values are subnormal in their type.
   Large,     ///< All values lie within a factor 4 of the type's largest.
   OneHot,    ///< Each row is zero but for one element.

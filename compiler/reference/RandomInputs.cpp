@@ -169,6 +169,21 @@ static void fillBetween(Random &random, HostTensor &tensor, double low,
   }
 }
 
+/// What becomes of one row where a corner is one of rows.
+static Corner cornerOfRow(Corner corner, int64_t row) {
+  switch (corner) {
+  case Corner::Zeros:
+  case Corner::OneHot:
+    return corner;
+  case Corner::MixedRows:
+    return row % 4 == 1   ? Corner::ZeroRows
+           : row % 4 == 2 ? Corner::NaNRows
+                          : Corner::None;
+  default:
+    return row % 3 == 0 ? corner : Corner::None;
+  }
+}
+
 /// Writes over an activation.
 static void applyCorner(Random &random, Corner corner, HostTensor &tensor) {
   int64_t length = lastExtent(tensor);
@@ -193,20 +208,24 @@ static void applyCorner(Random &random, Corner corner, HostTensor &tensor) {
   case Corner::OneHot:
   case Corner::NaNRows:
   case Corner::InfRows:
+  case Corner::MixedRows:
     break;
   default:
     return;
   }
-  bool everyRow = corner == Corner::Zeros || corner == Corner::OneHot;
-  for (int64_t row = 0; row < tensor.elements() / length;
-       row += everyRow ? 1 : 3) {
+  for (int64_t row = 0; row < tensor.elements() / length; ++row) {
     double sign = row % 2 ? -1.0 : 1.0;
     int64_t chosen = row * length + static_cast<int64_t>(random.below(length));
-    if (corner == Corner::NaNRows) {
+    switch (cornerOfRow(corner, row)) {
+    case Corner::NaNRows:
       tensor.set(chosen, std::numeric_limits<double>::quiet_NaN());
-    } else if (corner == Corner::InfRows) {
+      break;
+    case Corner::InfRows:
       tensor.set(chosen, sign * std::numeric_limits<double>::infinity());
-    } else {
+      break;
+    case Corner::None:
+      break;
+    default:
       for (int64_t i = 0; i < length; ++i)
         tensor.set(row * length + i, sign * 0.0);
       if (corner == Corner::OneHot)

@@ -46,19 +46,26 @@ std::vector<std::string> verify::defaultTargets() {
   return targets;
 }
 
-/// Where each quantization was placed: "xq:consumer,hq:panel". Those of one
-/// name are placed by one wish.
+/// Where each quantization was placed: "xq:consumer,hq:panel". One name may
+/// stand for several: "hq:grid+separate".
 static std::string placesOf(const CompileOutput &compiled) {
-  std::string text;
-  std::vector<std::string> seen;
+  std::vector<std::pair<std::string, std::string>> places;
   for (const QuantizationPlacement &site : compiled.quantizations)
     for (const auto &option : site.options) {
-      std::string one = fmt::format("{}:{}", site.value, option.placement);
-      if (!option.chosen || std::count(seen.begin(), seen.end(), site.value))
+      if (!option.chosen)
         continue;
-      seen.push_back(site.value);
-      text += (text.empty() ? "" : ",") + one;
+      auto known =
+          std::find_if(places.begin(), places.end(), [&](const auto &place) {
+            return place.first == site.value;
+          });
+      if (known == places.end())
+        places.push_back({site.value, option.placement});
+      else
+        known->second += "+" + option.placement;
     }
+  std::string text;
+  for (const auto &[name, where] : places)
+    text += fmt::format("{}{}:{}", text.empty() ? "" : ",", name, where);
   return text;
 }
 
@@ -119,13 +126,19 @@ Maker::sitesOf(const std::string &target, const std::string &wish) const {
   auto output = compileLayer(request);
   if (!output)
     return output.error();
-  // Several of one name count as their first.
+  // A wish is for all of one name, and granted where one of them can be there.
   std::vector<QuantizationPlacement> sites;
-  for (QuantizationPlacement &site : output->quantizations)
-    if (std::none_of(sites.begin(), sites.end(), [&](const auto &other) {
+  for (QuantizationPlacement &site : output->quantizations) {
+    auto known =
+        std::find_if(sites.begin(), sites.end(), [&](const auto &other) {
           return other.value == site.value;
-        }))
+        });
+    if (known == sites.end())
       sites.push_back(std::move(site));
+    else
+      for (size_t i = 0; i < site.options.size(); ++i)
+        known->options[i].possible |= site.options[i].possible;
+  }
   return sites;
 }
 

@@ -53,7 +53,7 @@ Sizes::Sizes(std::vector<SymbolDesc> descs, Work work, double budget,
     for (size_t i = list.size(); i > 1; --i)
       std::swap(list[i - 1], list[random() % i]);
     edges.push_back(std::move(list));
-    if (largest[s] == symbol.max)
+    if (largest[s] == symbol.max / symbol.multiple * symbol.multiple)
       continue;
     std::string text = symbol.name + ": ";
     if (!tooLarge.empty())
