@@ -295,7 +295,7 @@ Met checkTargets(const std::vector<std::string> &targets, uint64_t count,
     // Each kind of layer meets each target.
     uint64_t round = seed / (producers().size() * formats().size());
     PlacedRun(targets[(seed + round) % targets.size()], seed, met).run(most);
-    if ((seed - first + 1) % 500 == 0 && seed + 1 < first + count) {
+    if ((seed - first + 1) % 50 == 0 && seed + 1 < first + count) {
       fmt::print("  {} layers; the next is QUERN_SEED={}\n", seed - first + 1,
                  seed + 1);
       std::fflush(stdout);
