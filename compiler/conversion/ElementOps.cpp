@@ -76,6 +76,7 @@ ElementEmitter::operandsOf(Value value, const Index &index) {
         all(same ? Form::Stored : Form::F32);
       })
       .Case([&](SelectOp) { all(Form::Stored); })
+      .Case([&](PowerOfTwoOp) { all(Form::F32); })
       .Case([&](EncodeOp encode) {
         Index block =
             blockIndex(index, normalizeBlock(encode.getInput().getType(),
@@ -244,6 +245,9 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](SelectOp) -> Value {
         return arith::SelectOp::create(builder, loc, operands[0], operands[1],
                                        operands[2]);
+      })
+      .Case([&](PowerOfTwoOp power) {
+        return emitPowerOfTwo(builder, power, operands[0]);
       })
       .Case([&](EncodeOp encode) {
         Value zero = encode.getZeros() ? operands[2] : Value();

@@ -18,6 +18,8 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace quern;
 using namespace quern::conversion;
@@ -179,6 +181,36 @@ Value conversion::fromF32(OpBuilder &b, Location loc, Value value,
   Value integer =
       arith::FPToSIOp::create(b, loc, b.getI32Type(), f.roundEven(number));
   return arith::TruncIOp::create(b, loc, b.getI8Type(), integer);
+}
+
+Value conversion::emitPowerOfTwo(OpBuilder &b, PowerOfTwoOp op, Value x) {
+  Formula f{b, op.getLoc()};
+  auto number = [&](int32_t value) -> Value {
+    return arith::ConstantOp::create(b, f.loc, b.getI32IntegerAttr(value));
+  };
+  auto add = [&](Value bits, Value what) -> Value {
+    return arith::AddIOp::create(b, f.loc, bits, what);
+  };
+  Value bits = arith::BitcastOp::create(b, f.loc, b.getI32Type(), x);
+  Value sum = bits;
+  if (op.getRounding() == ir::ScaleRounding::PowerCeil) {
+    sum = add(bits, number(0x7fffff));
+  } else if (op.getRounding() == ir::ScaleRounding::PowerEven) {
+    Value shift = number(23), one = number(1);
+    Value exponent = arith::ShRUIOp::create(b, f.loc, bits, shift);
+    Value odd = arith::AndIOp::create(b, f.loc, exponent, one);
+    sum = add(add(bits, number(0x3fffff)), odd);
+  }
+  Value mask = number(0x7f800000);
+  Value power = arith::AndIOp::create(b, f.loc, sum, mask);
+  Value most = number(op.getMost().bitcastToAPInt().getZExtValue());
+  power = arith::MinSIOp::create(b, f.loc, power, most);
+  Value rounded = arith::BitcastOp::create(b, f.loc, b.getF32Type(), power);
+  // Neither an infinity nor NaN is below infinity in magnitude.
+  Value magnitude = f.abs(x);
+  Value infinity = f.number(std::numeric_limits<float>::infinity());
+  Value isFinite = f.compare(arith::CmpFPredicate::OLT, magnitude, infinity);
+  return f.select(isFinite, rounded, x);
 }
 
 /// Rounds t, already clamped to integers' range, as the quantizer says. The

@@ -32,6 +32,10 @@ mlir::Value toF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value stored,
 mlir::Value fromF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value,
                     mlir::Type elementType);
 
+/// The power of two an f32 is rounded to.
+mlir::Value emitPowerOfTwo(mlir::OpBuilder &b, ir::PowerOfTwoOp op,
+                           mlir::Value x);
+
 /// The code of f32 `x` under f32 `scale` and, unless null, i32 `zero`, stored
 /// as `codeType`.
 mlir::Value emitCode(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,

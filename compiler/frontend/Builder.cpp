@@ -336,6 +336,7 @@ Tensor LayerBuilder::quantize(const Tensor &x, DType codes,
   set(options.qmax, settings.qmax);
   set(options.floor, settings.floor);
   settings.rounding = options.rounding;
+  settings.scaleRounding = options.scaleRounding;
   std::optional<Operand> scale, zero;
   if (options.scale)
     scale = s.operand(*options.scale);

@@ -103,6 +103,11 @@ inline Granularity withZeros(Granularity granularity) {
 }
 inline Granularity perTensor() { return {"tensor", {}, false}; }
 inline Granularity perToken() { return {"token", {}, false}; }
+/// One scale for each `count` consecutive tokens, the last of which may be
+/// fewer.
+inline Granularity perTokens(int64_t count) {
+  return {"tokens", {count}, false};
+}
 inline Granularity perChannel() { return {"channel", {}, false}; }
 inline Granularity perGroup(int64_t group) { return {"group", {group}, false}; }
 /// Extents for the last dimensions; those before have one scale per index.
@@ -149,6 +154,7 @@ struct QuantizeOptions {
   /// the codes have them.
   std::optional<Tensor> scale, zero;
   std::optional<Rounding> rounding;
+  std::optional<ScaleRounding> scaleRounding;
   std::optional<double> divisor, qmin, qmax, floor;
 };
 

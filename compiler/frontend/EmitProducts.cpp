@@ -113,6 +113,13 @@ LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
                     "u8");
     q.rounding = *settings.rounding;
   }
+  if (settings.scaleRounding) {
+    if (isStatic)
+      return refuse(settings.scaleRoundingPlace,
+                    "a rounding of scales beside a given scale",
+                    "with scale = s the scale is s as it stands");
+    q.scaleRounding = *settings.scaleRounding;
+  }
   return q;
 }
 

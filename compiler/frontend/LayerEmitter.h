@@ -63,6 +63,8 @@ struct QuantizeSettings {
   std::optional<Number> divisor, qmin, qmax, floor;
   std::optional<Rounding> rounding;
   Place roundingPlace;
+  std::optional<ScaleRounding> scaleRounding;
+  Place scaleRoundingPlace;
 };
 
 /// A result as declared.

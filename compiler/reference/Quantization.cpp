@@ -84,6 +84,24 @@ static float encode(const Quantizer &q, float x, float s, float zero) {
   return t < q.qmin ? q.qmin : t > q.qmax ? q.qmax : t;
 }
 
+/// The power of two a scale is rounded to, where the recipe wants one. Beside
+/// the targets' arithmetic on bits this is written with frexp.
+template <typename T> static T roundScale(const Quantizer &q, T s) {
+  if (q.scaleRounding == ScaleRounding::Nearest || !std::isfinite(s))
+    return s;
+  int exponent = 0;
+  T fraction = std::frexp(s, &exponent); // s = fraction * 2^exponent
+  T below = std::ldexp(T(0.5), exponent), most = q.largestPower();
+  bool up = false;
+  if (q.scaleRounding == ScaleRounding::PowerCeil)
+    up = fraction > T(0.5);
+  else if (q.scaleRounding == ScaleRounding::PowerEven)
+    up = fraction > T(0.75) ||
+         (fraction == T(0.75) && (exponent - 1 + 127) % 2 != 0);
+  // The double of the largest power is out of range.
+  return up && below < most ? 2 * below : std::min(below, most);
+}
+
 /// The scales of a dynamic quantization.
 static Result<void> computeScales(Machine &machine, const Tensor &input,
                                   ArrayRef<int64_t> block, const Quantizer &q,
@@ -102,9 +120,11 @@ static Result<void> computeScales(Machine &machine, const Tensor &input,
                  });
     });
     for (double &a : amax)
-      a = std::isfinite(a) ? std::max(a / static_cast<double>(q.divisor),
-                                      static_cast<double>(q.floor))
-                           : 1.0;
+      a = std::isfinite(a)
+              ? roundScale(
+                    q, std::max(a / static_cast<double>(q.effectiveDivisor()),
+                                static_cast<double>(q.floor)))
+              : 1.0;
     scales.store(0, scales.elements(), amax.data());
     return {};
   }
@@ -123,7 +143,9 @@ static Result<void> computeScales(Machine &machine, const Tensor &input,
   });
   std::vector<float> s(amax.size());
   for (size_t i = 0; i < amax.size(); ++i)
-    s[i] = strictMax(std::bit_cast<float>(amax[i]) / q.divisor, q.floor);
+    s[i] = roundScale(
+        q, strictMax(std::bit_cast<float>(amax[i]) / q.effectiveDivisor(),
+                     q.floor));
   scales.store(0, scales.elements(), s.data());
   return {};
 }
@@ -151,8 +173,9 @@ static void computeScalesAndZeros(Machine &machine, const Tensor &input,
     });
     std::vector<T> s(scales.elements()), z(scales.elements());
     for (size_t i = 0; i < s.size(); ++i)
-      s[i] = strictMax((above[i] + below[i]) / static_cast<T>(q.divisor),
-                       static_cast<T>(q.floor));
+      s[i] = roundScale(q, strictMax((above[i] + below[i]) /
+                                         static_cast<T>(q.effectiveDivisor()),
+                                     static_cast<T>(q.floor)));
     scales.store(0, scales.elements(), s.data());
     scales.load(0, scales.elements(), s.data()); // As they are stored.
     for (size_t i = 0; i < s.size(); ++i) {

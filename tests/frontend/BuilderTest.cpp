@@ -203,6 +203,21 @@ layer all(x: f16[M, 2*K], s: f32[1, 1], i: i32[M], t: f32[100, 2*K],
   });
 }
 
+TEST(FrontendBuilder, PowersOfTwoForSomeTokens) {
+  const char *text = R"(
+layer f(x: f16[M, K]) -> f8e5m2[M, K] per tokens(4) {
+  return quantize(x, f8e5m2 per tokens(4), scale_rounding = power_even)
+})";
+  expectSame("f", text, [](LayerBuilder &b) {
+    Dim m = b.symbol("M"), k = b.symbol("K");
+    Tensor x = b.input("x", DType::F16, {m, k});
+    QuantizeOptions options;
+    options.scaleRounding = ScaleRounding::PowerEven;
+    b.output(b.quantize(x, DType::F8E5M2, perTokens(4), options), DType::F8E5M2,
+             {m, k}, perTokens(4));
+  });
+}
+
 /// What the dialect defines needs no list in the language: every arithmetic op
 /// is a function of the builder, and of the text unless it is an operator.
 TEST(FrontendBuilder, ArithmeticIsFoundByMnemonic) {

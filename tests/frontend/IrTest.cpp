@@ -281,6 +281,30 @@ TEST(FrontendIr, QuantizerSettings) {
                "block = [0, 0], type = f16"});
 }
 
+TEST(FrontendIr, PowersOfTwoAsScales) {
+  expectParts(unaryLayer("q = quantize(x, f8e4m3 per group(32), "
+                         "scale_rounding = power_floor)\n"
+                         "return dequantize(q)"),
+              {", scale_rounding = power_floor>"});
+  // The default is not written.
+  expectParts(unaryLayer("q = quantize(x, i8 per token, scale_rounding = "
+                         "nearest)\nreturn dequantize(q)"),
+              {"floor = 1.17549435E-38> :"});
+}
+
+TEST(FrontendIr, OneScaleForSomeTokens) {
+  // In words, as a shape, and as a block of the same extents.
+  for (const char *type :
+       {"i8 per tokens(4)", "i8[M, 64] * f32[M/4, 1]", "i8 per block(4, 64)"})
+    expectParts("layer f(x: f16[M, 64]) -> i8[M, 64] * f32[M/4, 1] {\n"
+                "  return quantize(x, " +
+                    std::string(type) + ")\n}\n",
+                {"block = [4, 0], type = f32"});
+  expectParts("layer f(x: f16[B, M, K]) -> i8[B, M, K] per tokens(2) {\n"
+              "  return quantize(x, i8 per tokens(2))\n}\n",
+              {"block = [1, 2, 0], type = f32"});
+}
+
 TEST(FrontendIr, StaticQuantization) {
   expectParts("layer f(x: f16[M, 64], s: f32[1, 1]) -> i8[M, 64] * f32[1, 1] "
               "{\n  return quantize(x, i8 per tensor, scale = s)\n}\n",

@@ -100,16 +100,29 @@ def Quern_Rounding : I32EnumAttr<"Rounding", "rounding of a quantizer",
   let genSpecializedAttr = 0;
 }
 
+def Quern_ScaleNearest : I32EnumAttrCase<"Nearest", 0, "nearest">;
+def Quern_ScalePowerCeil : I32EnumAttrCase<"PowerCeil", 1, "power_ceil">;
+def Quern_ScalePowerFloor : I32EnumAttrCase<"PowerFloor", 2, "power_floor">;
+def Quern_ScalePowerEven : I32EnumAttrCase<"PowerEven", 3, "power_even">;
+def Quern_ScaleRounding : I32EnumAttr<"ScaleRounding", "rounding of a scale",
+    [Quern_ScaleNearest, Quern_ScalePowerCeil, Quern_ScalePowerFloor, Quern_ScalePowerEven]> {
+  let cppNamespace = "::quern::ir";
+}
+
 def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
   let summary = "The complete recipe that turns numbers into codes";
   let description = [{
     Mirrors `quern::Quantizer` (`runtime/core/Quantizer.h`), which defines the
     meaning of every field; numbers are f32. The code and scale types are those of the result.
+    A `scale_rounding` of `nearest` is not printed.
+
+    - quern_quantizer_c1: divisor and floor are positive finite numbers.
   }];
   let parameters = (ins APFloatParameter<"">:$divisor, APFloatParameter<"">:$qmin,
                         APFloatParameter<"">:$qmax, "::quern::ir::Rounding":$rounding,
-                        APFloatParameter<"">:$floor);
+                        APFloatParameter<"">:$floor, "::quern::ir::ScaleRounding":$scale_rounding);
   let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
 }
 
 //===----------------------------------------------------------------------===//

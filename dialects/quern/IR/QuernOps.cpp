@@ -353,6 +353,20 @@ LogicalResult SumCodesOp::verify() {
   return success();
 }
 
+LogicalResult PowerOfTwoOp::verify() {
+  if (!getInput().getType().getElementType().isF32() ||
+      !getResult().getType().getElementType().isF32())
+    return emitOpError("quern_power_of_two_c1: operand and result are f32");
+  if (getRounding() == ScaleRounding::Nearest)
+    return emitOpError("quern_power_of_two_c2: the rounding is power_ceil, "
+                       "power_floor or power_even");
+  uint32_t bits = getMost().bitcastToAPInt().getZExtValue();
+  if (bits == 0 || bits >= 0x7f800000u || (bits & 0x7fffffu) != 0)
+    return emitOpError("quern_power_of_two_c3: `most` is ")
+           << getMost().convertToFloat() << ", not a normal power of two";
+  return success();
+}
+
 LogicalResult CorrectZerosOp::verify() {
   auto element = [](Value value) {
     return cast<RankedTensorType>(value.getType()).getElementType();

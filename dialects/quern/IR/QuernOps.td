@@ -364,6 +364,25 @@ def Quern_CastOp : Quern_ElementwiseOp<"cast"> {
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
 
+def Quern_PowerOfTwoOp : Quern_ElementwiseOp<"power_of_two"> {
+  let summary = "Rounds a positive number to a power of two";
+  let description = [{
+    For finite x of bits b, the f32 of bits `min((b + a) & 0x7f800000, bits of
+    most)`, where `a` is 0x7fffff for `power_ceil`, 0 for `power_floor`, and
+    0x3fffff plus bit 23 of b for `power_even` (half-way cases go to the even
+    exponent field). Infinities and NaN are what they were. For normal positive
+    x that is the power of two above, below or nearest.
+
+    - quern_power_of_two_c1: operand and result are f32.
+    - quern_power_of_two_c2: the rounding is not `nearest`.
+    - quern_power_of_two_c3: `most` is a power of two.
+  }];
+  let arguments = (ins Quern_ScaleRounding:$rounding, AnyRankedTensor:$input, F32Attr:$most);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$rounding $input `most` $most attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Quern_CorrectZerosOp : Quern_ElementwiseOp<"correct_zeros", [AttrSizedOperandSegments]> {
   let summary = "Turns a sum of products of codes into one of their differences from zero points";
   let description = [{

@@ -82,10 +82,16 @@ private:
   /// A scale from the absolute maximum, or the length of the range, exactly as
   /// docs/numerics.md writes it.
   Value scaleOf(Value range) {
-    Value scale = mark(DivOp::create(b, loc, perBlock, range,
-                                     constant(op.getQuantizer().getDivisor())));
+    Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
+    Value scale =
+        mark(DivOp::create(b, loc, perBlock, range,
+                           constant(APFloat(quantizer.effectiveDivisor()))));
     scale = mark(MaxOp::create(b, loc, perBlock, scale,
-                               constant(op.getQuantizer().getFloor())));
+                               constant(APFloat(quantizer.floor))));
+    if (quantizer.scaleRounding != quern::ScaleRounding::Nearest)
+      scale = mark(PowerOfTwoOp::create(
+          b, loc, perBlock, op.getQuantizer().getScaleRounding(), scale,
+          APFloat(quantizer.largestPower())));
     if (type.getScalesType() != perBlock)
       scale = mark(CastOp::create(b, loc, type.getScalesType(), scale));
     return scale;

@@ -63,3 +63,21 @@ func.func @zero_points(%x: tensor<4x256xf32>) -> !z {
   %q = quern.quantize %x <divisor = 255.0, range = 0.0, 255.0, rounding = half_even, floor = 1.17549435E-38> : tensor<4x256xf32> -> !z
   return %q : !z
 }
+
+// Powers of two: exponents are compared, so that the divisor of power_floor is
+// one itself; the largest one of the scales' type bounds them.
+!e = !quern.qtensor<tensor<4x256xf8E4M3FN>, #quern.scale<block = [1, 32], type = f16>>
+// CHECK-LABEL: func.func @powers
+func.func @powers(%x: tensor<4x256xf32>) -> (!e, !e) {
+  // CHECK: %[[A:.*]] = quern.reduce absmax
+  // CHECK: %[[D:.*]] = quern.constant 2.560000e+02
+  // CHECK: %[[S:.*]] = quern.div %[[A]], %[[D]]
+  // CHECK: %[[F:.*]] = quern.max %[[S]]
+  // CHECK: %[[P:.*]] = quern.power_of_two power_floor %[[F]] most 3.276800e+04 {quern.part = "quantize"}
+  // CHECK: quern.cast %[[P]] {{.*}} -> tensor<4x8xf16>
+  %q = quern.quantize %x <divisor = 448.0, range = -448.0, 448.0, rounding = half_even, floor = 6.103515625E-05, scale_rounding = power_floor> : tensor<4x256xf32> -> !e
+  // CHECK: quern.constant 4.480000e+02
+  // CHECK: quern.power_of_two power_ceil
+  %r = quern.quantize %x <divisor = 448.0, range = -448.0, 448.0, rounding = half_even, floor = 6.103515625E-05, scale_rounding = power_ceil> : tensor<4x256xf32> -> !e
+  return %q, %r : !e, !e
+}
