@@ -73,6 +73,8 @@ std::string Generator::granularity(uint64_t round, int64_t columns) {
     return pick<int>({0, 1}) ? "per tensor"
                              : fmt::format("per group({})", columns);
   case 7:
+    if (below(3) == 0)
+      return fmt::format("per tokens({})", pick<int64_t>({2, 4, 8, 16, 32}));
     return fmt::format("per block({}, {})", pick<int64_t>({2, 3, 8, 16}),
                        pick<int64_t>({8, 32, 48, 128}));
   case 9:
@@ -164,9 +166,12 @@ PlacedLayer Generator::make() {
   makeValue();
   layer.granularity = granularity(round, n);
   layer.scaleType = pick<const char *>({"f32", "f32", "f16", "bf16"});
-  body += fmt::format("  hq = quantize(h, {} {}{})\n", layer.format,
-                      layer.granularity,
-                      layer.scaleType == "f32" ? "" : " * " + layer.scaleType);
+  std::string power = pick<const char *>(
+      {"", "", "", "", "", ", scale_rounding = power_ceil",
+       ", scale_rounding = power_floor", ", scale_rounding = power_even"});
+  body += fmt::format(
+      "  hq = quantize(h, {} {}{}{})\n", layer.format, layer.granularity,
+      layer.scaleType == "f32" ? "" : " * " + layer.scaleType, power);
   // Some results are the codes themselves, or the value beside them. Without a
   // product on either side there is nothing to place.
   std::string results = fmt::format("f32[M, {}]", n);
