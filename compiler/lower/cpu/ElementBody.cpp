@@ -258,6 +258,9 @@ void ElementBody::emit(mlir::Operation &op) {
       quotient && op.hasAttr(tile::toCodeAttrName) && lanes > 1 &&
       e.target.hasFma() && !lookup(quotient.getRhs()).isVector())
     return emitCodeQuotient(quotient);
+  if (auto code = llvm::dyn_cast<arith::FPToSIOp>(op);
+      code && emitIntegerCode(code))
+    return;
   if (auto index = llvm::dyn_cast<tile::IndexOp>(op)) {
     llvm::SmallVector<Lane> dims;
     for (mlir::Value operand : index.getIndices())

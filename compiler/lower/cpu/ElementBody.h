@@ -105,6 +105,8 @@ private:
   void emitLoad(tile::LoadOp op);
   void emitStore(tile::StoreOp op);
   void emitCodeQuotient(mlir::arith::DivFOp op);
+  /// False where the conversion is not the end of an encoding.
+  bool emitIntegerCode(mlir::arith::FPToSIOp op);
   void emitAccumulate(tile::AccumulateOp op);
   void combineAt(tile::ReduceKind kind, llvm::Value *value,
                  llvm::Value *address);
