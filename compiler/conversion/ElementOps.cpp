@@ -278,6 +278,8 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](ConcatOp concat) { return emitConcat(concat, index); })
       .Case([&](ReduceOp reduce) { return emitReduce(reduce, index); })
       .Case([&](SumCodesOp sums) { return emitSumCodes(sums, index); })
+      .Case([&](CountClippedOp op) { return emitCountClipped(op, index); })
+      .Case([&](AddCountsOp op) { return emitAddCounts(op, index); })
       .Case<SoftmaxOp, RmsNormOp, LayerNormOp>(
           [&](auto) { return emitRowOp(op, index); })
       .Default([&](Operation *) { return refuse(); });

@@ -270,3 +270,30 @@ Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
     integer = arith::AddIOp::create(b, loc, integer, zero);
   return arith::TruncIOp::create(b, loc, b.getI8Type(), integer);
 }
+
+Value conversion::emitIsClipped(OpBuilder &b, Location loc, Value x,
+                                Value scale, QuantizerAttr quantizer,
+                                bool floatCodes) {
+  Formula f{b, loc};
+  float qmin = quantizer.getQmin().convertToFloat();
+  float qmax = quantizer.getQmax().convertToFloat();
+  Value t = f.div(x, scale);
+  if (!floatCodes) {
+    // From one step beyond the range on the side does not change, and rounding
+    // is of small numbers.
+    Value isNaN = f.compare(arith::CmpFPredicate::UNO, t, t);
+    t = f.select(isNaN, f.number(0.5f * (qmin + qmax)), t);
+    Value low = f.number(qmin - 1), high = f.number(qmax + 1);
+    t = roundCode(f, f.min(f.max(t, low), high), quantizer.getRounding());
+    if (quantizer.getRounding() == ir::Rounding::TowardZero) {
+      Value integer = arith::FPToSIOp::create(b, loc, b.getI32Type(), t);
+      t = arith::SIToFPOp::create(b, loc, b.getF32Type(), integer);
+    }
+  }
+  Value below = f.compare(arith::CmpFPredicate::OLT, t, f.number(qmin));
+  Value above = f.compare(arith::CmpFPredicate::OGT, t, f.number(qmax));
+  Value one = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1));
+  Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+  Value outside = f.select(above, one, zero);
+  return f.select(below, one, outside);
+}

@@ -58,19 +58,11 @@ private:
   /// The maxima of the blocks in f32. Whole leading axes: the maxima of rows,
   /// then their maximum.
   Value maxima(ReduceKind kind, Value input) {
-    SmallVector<int64_t> rows(block), rest(block.size(), 1);
+    SmallVector<int64_t> rows, rest;
     auto shape = cast<RankedTensorType>(input.getType());
     Type element =
         kind == ReduceKind::AbsMax ? Type(f32) : shape.getElementType();
-    bool twoSteps = false;
-    for (size_t d = 0; d + 1 < block.size(); ++d) {
-      AffineExpr length = getDims(shape)[d];
-      if (block[d] != 0 || length == b.getAffineConstantExpr(1))
-        continue;
-      rows[d] = 1;
-      rest[d] = 0;
-      twoSteps = true;
-    }
+    bool twoSteps = splitLeadingAxes(shape, block, rows, rest);
     if (twoSteps)
       input = mark(ReduceOp::create(b, loc, getBlockType(shape, rows, element),
                                     kind, input, rows));
@@ -141,6 +133,23 @@ private:
   RankedTensorType perBlock;
 };
 
+/// Counts of blocks that span leading axes: of rows first, as maxima are.
+void splitCount(CountClippedOp op) {
+  SmallVector<int64_t> rows, rest;
+  RankedTensorType input = op.getInput().getType();
+  if (!splitLeadingAxes(input, op.getBlock(), rows, rest))
+    return;
+  OpBuilder b(op);
+  auto ofRows = CountClippedOp::create(
+      b, op.getLoc(), getBlockType(input, rows, b.getI32Type()), op.getInput(),
+      op.getScales(), Value(), op.getQuantizer(), op.getFloatCodes(),
+      op.getScaleBlock(), rows);
+  auto all = AddCountsOp::create(b, op.getLoc(), op.getResult().getType(),
+                                 ofRows, op.getBefore(), rest);
+  op.getResult().replaceAllUsesWith(all.getResult());
+  op.erase();
+}
+
 struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
   void runOnOperation() override {
     SmallVector<QuantizeOp> ops;
@@ -150,6 +159,9 @@ struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
       op.getResult().replaceAllUsesWith(joined);
       op.erase();
     }
+    SmallVector<CountClippedOp> counts;
+    getOperation().walk([&](CountClippedOp op) { counts.push_back(op); });
+    llvm::for_each(counts, splitCount);
     // Later passes see codes and scales directly.
     getOperation().walk([](Operation *op) {
       Value source;
