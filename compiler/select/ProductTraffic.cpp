@@ -34,7 +34,6 @@ private:
   /// One operand's rows [row0, row0 + rows), `times` times.
   void rowsOf(Region &region, int64_t row0, int64_t rows, unsigned copy,
               double times);
-  bool isHoisted(const Touch &touch, unsigned row) const;
 
   Tally &tally;
   tile::ContractOp product;
@@ -117,15 +116,46 @@ void ProductTally::operands(int64_t columns) {
       batch * double(M) * double(N) * double(K) * double(product.getNumTerms());
 }
 
-/// Whether a thread loads it once for all rows of its column.
-bool ProductTally::isHoisted(const Touch &touch, unsigned row) const {
-  auto arg = dyn_cast<BlockArgument>(touch.buffer);
-  return touch.kind == Touch::Kind::Load && !touch.at.dependsOn(row) && arg &&
-         !tally.kernel.getWrites()[arg.getArgNumber()];
-}
+namespace {
+
+/// What NVRTC makes of an epilogue's loads. It is called for every row of a
+/// column, elements beyond the product included, and stores only those within.
+/// While all there is are products and conversions, the compiler moves their
+/// loads to where the store is; once a sum, a comparison or a function is among
+/// them it leaves them where elements beyond are loaded too. What depends on
+/// the column alone is loaded once, unless a comparison or a function comes
+/// before it: then once for two rows, which the loop takes at a time.
+class EpilogueRules {
+public:
+  explicit EpilogueRules(Block &body) {
+    for (Operation &op : body) {
+      bool product =
+          isa<arith::MulFOp, arith::SIToFPOp, arith::UIToFPOp, arith::ExtFOp,
+              arith::TruncFOp, arith::ConstantOp, tile::LoadOp, tile::StoreOp,
+              tile::AccumulateOp, tile::IndexOp, tile::YieldOp>(op);
+      bool sum = isa<arith::AddFOp, arith::SubFOp, arith::NegFOp, arith::AddIOp,
+                     arith::SubIOp, arith::MulIOp, arith::ExtSIOp,
+                     arith::ExtUIOp, arith::TruncIOp>(op);
+      onlyProducts &= product;
+      if (!product && !sum && !barrier)
+        barrier = &op;
+    }
+  }
+  /// Loads happen for elements within alone.
+  bool onlyProducts = true;
+  bool isBehind(Operation *op) const {
+    return barrier && barrier->isBeforeInBlock(op);
+  }
+
+private:
+  Operation *barrier = nullptr;
+};
+
+} // namespace
 
 void ProductTally::epilogue(const TileAt &tile) {
   Block &body = product.getEpilogue().front();
+  EpilogueRules rules(body);
   unsigned row = numBatch, column = numBatch + 1;
   for (unsigned i = 0; i < numBatch + 2; ++i)
     coordinates.bind(body.getArgument(i), i);
@@ -134,26 +164,32 @@ void ProductTally::epilogue(const TileAt &tile) {
   tally.compute(body, double(rows * columns) * tile.weight);
   llvm::SmallVector<int64_t> at(numBatch + 2, 0);
   for (const Touch &touch : tally.touchesOf(body, coordinates)) {
-    bool hoisted = isHoisted(touch, row);
+    auto arg = dyn_cast<BlockArgument>(touch.buffer);
+    bool load = touch.kind == Touch::Kind::Load;
+    bool ofColumn = load && !touch.at.dependsOn(row) && arg &&
+                    !tally.kernel.getWrites()[arg.getArgNumber()];
+    bool beyond = ofColumn || (load && !rules.onlyProducts);
     for (int64_t c = 0; c < schedule.tileN; c += 32) {
       Lanes lanes;
       // Columns beyond N are those of the last.
       for (int64_t i = c; i < c + 32; ++i)
-        if (hoisted || i < columns) {
+        if (beyond || i < columns) {
           at[row] = tile.m0;
           at[column] = tile.n0 + std::min(i, columns - 1);
           lanes.push_back({at.begin(), at.end()});
         }
-      if (hoisted) {
-        tally.request(touch, lanes,
-                      tile.weight * schedule.threads() / schedule.tileN);
+      if (ofColumn) {
+        double times = rules.isBehind(touch.op)
+                           ? schedule.tileM / 2.0
+                           : double(schedule.threads()) / schedule.tileN;
+        tally.request(touch, lanes, tile.weight * times);
         continue;
       }
       if (touch.kind == Touch::Kind::Accumulate && !lanes.empty())
         lanes.resize(1); // A warp combines what goes to one word.
-      for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t r = 0; r < (beyond ? schedule.tileM : rows); ++r) {
         for (auto &lane : lanes)
-          lane[row] = tile.m0 + r;
+          lane[row] = std::min<int64_t>(tile.m0 + r, M - 1);
         tally.request(touch, lanes, tile.weight);
       }
     }
