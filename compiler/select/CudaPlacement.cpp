@@ -6,6 +6,10 @@
 
 #include "compiler/select/CudaPlacement.h"
 
+#include "compiler/select/TrafficModel.h"
+
+#include <fmt/format.h>
+
 #include <cmath>
 
 using namespace quern;
@@ -62,27 +66,40 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   return found ? std::string() : found.error().message;
 }
 
+Result<ProgramTraffic> CudaPlacement::traffic(mlir::ModuleOp module,
+                                              const Sizes &sizes) const {
+  return predictTraffic(module, target, sizes);
+}
+
 double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
              target.multiprocessors() +
          2 * rates.launchMicroseconds;
 }
 
-double CudaPlacement::cost(const Site &site, Placement placement,
+Cost CudaPlacement::costOf(const Site &site, Placement placement,
                            const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
   double elements = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults())
     elements *= evaluate(extent, sizes);
   double width = byteWidth(*getDType(type.getElementType()));
-  auto move = [&](double bytes) {
-    return bytes / (elements * width > rates.cacheBytes
-                        ? rates.memoryBytesPerMicrosecond
-                        : rates.cacheBytesPerMicrosecond);
+  Cost cost;
+  auto move = [&](double bytes, const char *what) {
+    bool fits = elements * width <= rates.cacheBytes;
+    cost.add(Kind::Bytes,
+             bytes / (fits ? rates.cacheBytesPerMicrosecond
+                           : rates.memoryBytesPerMicrosecond),
+             fmt::format("{:.0f} bytes through {}: {}", bytes,
+                         fits ? "the L2 cache" : "memory", what));
   };
-  double separate = rates.launchMicroseconds + move(elements * (3 * width + 1));
-  if (placement == Placement::Separate)
-    return separate;
+  if (placement == Placement::Separate) {
+    cost.add(Kind::Launch, rates.launchMicroseconds, "a kernel of its own");
+    move(elements * (3 * width + 1),
+         "the value written and read twice, its codes written");
+    return cost;
+  }
 
   // The product's own time, in waves of its tiles, beside what it would be with
   // the tile it takes alone.
@@ -104,7 +121,6 @@ double CudaPlacement::cost(const Site &site, Placement placement,
     return std::ceil(tiles / together) * perTile * share /
            rates.productPerMicrosecond;
   };
-  double lost = 0;
   Result<emit::StageFit> found = fit(site, placement);
   if (found) {
     emit::GemmProblem alone = found->problem;
@@ -120,22 +136,57 @@ double CudaPlacement::cost(const Site &site, Placement placement,
                   free->tileN == found->schedule.tileN
               ? fused
               : std::max(1u, emit::residentBlocks(alone, *free, target));
-      lost = std::max(0.0, productTime(found->problem, found->schedule, fused) -
-                               productTime(alone, *free, apart));
+      auto waves = [&](const emit::GemmSchedule &schedule, double together) {
+        return std::ceil(count * std::ceil(m / schedule.tileM) *
+                         std::ceil(n / schedule.tileN) / together);
+      };
+      double lost = productTime(found->problem, found->schedule, fused) -
+                    productTime(alone, *free, apart);
+      cost.add(Kind::Tiles, std::max(0.0, lost),
+               fmt::format("the product in tiles of {}x{}, {} blocks at once, "
+                           "{:.0f} waves, instead of {}x{}, {} at once, {:.0f} "
+                           "waves",
+                           found->schedule.tileM, found->schedule.tileN, fused,
+                           waves(found->schedule, fused), free->tileM,
+                           free->tileN, apart, waves(*free, apart)));
     }
   }
   double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
   double turns = found ? std::max(1.0, std::ceil(panels * found->tilesN /
                                                  std::max(1u, found->resident)))
                        : 1.0;
+  auto wait = [&](double each, double times, const char *what) {
+    cost.add(Kind::Waiting, each * times,
+             fmt::format("{}, {:.0f} {}", what, times,
+                         times == 1 ? "time" : "times"));
+  };
   switch (placement) {
   case Placement::Cluster:
-    return lost + rates.clusterMicroseconds * turns;
+    wait(rates.clusterMicroseconds, turns, "tiles of a cluster meet");
+    return cost;
   case Placement::Grid:
-    return lost + rates.meetingMicroseconds * turns;
+    wait(rates.meetingMicroseconds, turns, "tiles of a row panel meet");
+    return cost;
   case Placement::Panel:
-    return lost + rates.meetingMicroseconds + move(elements * 2 * width);
+    wait(rates.meetingMicroseconds, 1, "tiles of a row panel meet");
+    move(elements * 2 * width, "the value written and read again");
+    return cost;
   default:
-    return lost + 0.1 * turns;
+    wait(0.1, turns, "threads of a tile meet");
+    return cost;
   }
+}
+
+Peaks select::peaksOf(const GpuRates &rates, const emit::CudaTarget &target) {
+  Peaks peaks;
+  peaks.machine =
+      fmt::format("{} multiprocessors, as the smallest common device of {} "
+                  "has; rates are estimates of the cost model",
+                  target.multiprocessors(), target.name());
+  peaks.bytes = rates.memoryBytesPerMicrosecond;
+  peaks.operations8 =
+      2 * rates.productPerMicrosecond * target.multiprocessors();
+  peaks.operations16 = peaks.operations8 / 2;
+  peaks.scalar = rates.scalarPerMicrosecond * target.multiprocessors();
+  return peaks;
 }

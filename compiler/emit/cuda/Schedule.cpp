@@ -99,6 +99,22 @@ static std::string wishOf(const GemmProblem &problem) {
   return text;
 }
 
+/// How far the widest tile is from that.
+static std::string distanceOf(const GemmProblem &problem) {
+  auto tiles = [&](int64_t width) {
+    return (problem.maxN + width - 1) / width;
+  };
+  if (problem.maxTilesN && tiles(256) > problem.maxTilesN)
+    return fmt::format(": a row is {} tiles of 128 columns, {} of 256, the "
+                       "widest, and a cluster holds {}",
+                       tiles(128), tiles(256), problem.maxTilesN);
+  if (problem.blockColumns > 256)
+    return fmt::format(": a row of {} is {} tiles of 128 columns, and the "
+                       "widest tile has 256",
+                       problem.maxN, tiles(128));
+  return {};
+}
+
 /// Sums per element: those of the products, and what partial sums go to.
 static unsigned sumsOf(const GemmProblem &problem) {
   return problem.terms * (problem.split ? 2 : 1);
@@ -146,7 +162,8 @@ static Result<void> chooseTile(const GemmProblem &problem,
                   ? fmt::format("a tile of {} has more sums ({} per element) "
                                 "than the registers of a thread block hold",
                                 wishOf(problem), sums)
-                  : fmt::format("no tile has {}", wishOf(problem)),
+                  : fmt::format("no tile has {}{}", wishOf(problem),
+                                distanceOf(problem)),
               {"tiles have 16, 32, 64 or 128 rows and 64, 128 or 256 columns"});
 }
 
