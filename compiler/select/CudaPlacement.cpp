@@ -6,6 +6,8 @@
 
 #include "compiler/select/CudaPlacement.h"
 
+#include "compiler/emit/cuda/EncodeFit.h"
+
 #include <cmath>
 
 using namespace quern;
@@ -24,19 +26,27 @@ Result<emit::StageFit> CudaPlacement::fit(const Site &site,
   return emit::fitStages(site.producerProduct(), stage, placement, target);
 }
 
+static std::string refuseConsumer(const Site &site) {
+  if (!site.consumerProduct())
+    return site.codes ? "no product alone reads the codes"
+                      : "it makes scales, and the codes elsewhere";
+  tile::LaunchOp consumer = site.consumer;
+  if (tile::getKernel(consumer).getStages().size() > 1)
+    return "the product has a stage before it already";
+  return {};
+}
+
 std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   if (placement == Placement::Consumer)
-    return site.consumerProduct()
-               ? "products on CUDA copy codes to shared memory as they are"
-               : "no product alone reads the codes";
+    return refuseConsumer(site);
   if (!site.producerProduct())
     return site.producer ? "the value is not made by a product"
                          : "the value is an input of the layer";
   tile::LaunchOp producer = site.producer;
   if (tile::getKernel(producer).getStages().size() > 1)
-    return "the product has a stage behind it already";
+    return "the product has a stage of its own already";
   if (!site.geometry)
     return site.irregular;
   Result<emit::StageFit> found = fit(site, placement);
@@ -53,6 +63,20 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   tile::LaunchOp fused;
+  if (placement == Placement::Consumer) {
+    // Where the reductions stay behind, every tile reduces its own rows.
+    if (site.producerProduct())
+      (void)tile::accumulate(site.producer, site.quantize, site.value);
+    tile::LaunchOp quantize = site.quantize, consumer = site.consumer;
+    std::string why = tile::absorb(quantize, consumer, site.codes);
+    if (why.empty())
+      why = tile::fuse(quantize, consumer, {placement}, fused);
+    if (!why.empty())
+      return why;
+    Result<emit::EncodeFit> found =
+        emit::fitEncoding(tile::getKernel(fused), target);
+    return found ? std::string() : found.error().message;
+  }
   tile::FuseOptions options{placement, placement == Placement::Panel};
   std::string why = tile::fuse(site.producer, site.quantize, options, fused);
   if (!why.empty())
@@ -66,6 +90,55 @@ double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
              target.multiprocessors() +
          2 * rates.launchMicroseconds;
+}
+
+double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+  tile::ContractOp product = site.consumerProduct();
+  tile::LaunchOp consumer = site.consumer;
+  emit::Symbols symbols(tile::getKernel(consumer).getSymbols().getValue());
+  int64_t maxK = 0;
+  Result<emit::GemmProblem> copied = emit::gemmProblem(product, symbols, maxK);
+  if (!copied)
+    return 0; // Refused before.
+  emit::GemmProblem encoded = *copied;
+  auto type = llvm::cast<tile::BufferType>(site.value.getType());
+  double width = encoded.valueBytes =
+      byteWidth(*getDType(type.getElementType()));
+  Result<emit::GemmSchedule> with = emit::scheduleGemm(encoded, target),
+                             without = emit::scheduleGemm(*copied, target);
+  if (!with || !without)
+    return 0;
+  unsigned batch = product.getNumBatch();
+  double count = 1;
+  for (unsigned i = 0; i < batch; ++i)
+    count *= evaluate(product.getExtents().getResult(i), sizes);
+  auto extent = [&](unsigned i) {
+    return evaluate(product.getExtents().getResult(batch + i), sizes);
+  };
+  double m = extent(0), n = extent(1), k = extent(2);
+  // Each multiprocessor has so many tiles to make, some of them at once: what
+  // they compute adds up, and more at once hide more of their waiting.
+  double panels = count * std::ceil(m / with->tileM);
+  double tilesN = std::ceil(n / with->tileN);
+  double turns = std::ceil(panels * tilesN / target.multiprocessors());
+  double rows = std::min<double>(m, with->tileM);
+  double perTile = rows * k;
+  // A reduction that the value's maker does not gather is a pass over the rows.
+  bool passes = !site.producerProduct() || site.levels.anyOrdered;
+  double bytesPerMultiprocessor =
+      rates.cacheBytesPerMicrosecond / target.multiprocessors();
+  double encode =
+      turns * perTile *
+      (1 / rates.encodePerMicrosecond +
+       (passes ? 2 * width - 1 : width - 1) / bytesPerMultiprocessor);
+  // Products wait more where fewer tiles are resident.
+  double together = emit::residentBlocks(encoded, *with, target),
+         apart = emit::residentBlocks(*copied, *without, target);
+  double work = m * n * k * count * product.getNumTerms() /
+                (rates.productPerMicrosecond * target.multiprocessors());
+  double lost =
+      together < apart && panels * tilesN > together ? 0.25 * work : 0;
+  return encode + lost;
 }
 
 double CudaPlacement::cost(const Site &site, Placement placement,
@@ -83,6 +156,8 @@ double CudaPlacement::cost(const Site &site, Placement placement,
   double separate = rates.launchMicroseconds + move(elements * (3 * width + 1));
   if (placement == Placement::Separate)
     return separate;
+  if (placement == Placement::Consumer)
+    return consumerCost(site, sizes);
 
   // The product's own time, in waves of its tiles, beside what it would be with
   // the tile it takes alone.

@@ -32,6 +32,9 @@ struct GpuRates {
   int64_t cacheBytes = 32 << 20;
   /// Multiply-adds of 8-bit integers and microsecond, one multiprocessor.
   double productPerMicrosecond = 2.0e6;
+  /// Elements made into codes on load and microsecond, one multiprocessor: some
+  /// 25 instructions each.
+  double encodePerMicrosecond = 8e3;
 };
 
 class CudaPlacement final : public PlacementModel {
@@ -47,6 +50,8 @@ public:
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:
+  /// Every tile of columns encodes the value again.
+  double consumerCost(const Site &site, const Sizes &sizes) const;
   Result<emit::StageFit> fit(const Site &site, tile::Placement placement) const;
 
   const emit::CudaTarget &target;

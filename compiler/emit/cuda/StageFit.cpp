@@ -300,8 +300,8 @@ Result<HeldValues> emit::findHeldValues(tile::KernelOp kernel) {
     return refuse(kernel.getLoc(), "kernels of several stages without a "
                                    "product are not available on CUDA");
   if (stages.front() != contract.getOperation())
-    return refuse(kernel.getLoc(), "stages before the product are not "
-                                   "available on CUDA");
+    return refuse(kernel.getLoc(), "stages before and behind one product are "
+                                   "not available on CUDA");
   llvm::SetVector<Value> stored, values, elsewhere;
   contract.getEpilogue().walk([&](tile::StoreOp store) {
     stored.insert(store.getBuffer());

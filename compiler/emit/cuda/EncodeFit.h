@@ -1,0 +1,95 @@
+//===- EncodeFit.h - Whether a product can encode its operand ---*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The placement `consumer` on CUDA: stages before a product make scalars, one
+// for each block of the left operand's rows, and the operand's region encodes a
+// value with them on load (encode_rows.cuh). Like StageFit.h this is a function
+// of the kernel and the target alone, asked when a placement is tried and when
+// the kernel is emitted.
+//
+// A stage runs in every tile, for the blocks that the tile's rows lie in and
+// all blocks along K, and leaves its scalars in shared memory. Where a block
+// lies is read off the product: a scalar it loads at (m / 4, k / 32) belongs to
+// blocks of 4 rows, of which a tile of 128 has 32. What the stage loads, and
+// from where, does not matter; the body is that of a kernel of its own.
+//
+// Accepted: any number of such stages, reductions of every kind as long as a
+// tile holds whole blocks of rows; f16, bf16 and f32 values in rows of
+// contiguous K, which may be read beside others; 8-bit codes of every kind, in
+// one left operand. Refused: stages that store elements (every tile would),
+// stages behind the product as well, and more scalars than shared memory has
+// room for beside the tile.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_EMIT_CUDA_ENCODEFIT_H
+#define QUERN_COMPILER_EMIT_CUDA_ENCODEFIT_H
+
+#include "compiler/emit/cuda/IndexText.h"
+#include "compiler/emit/cuda/OperandRows.h"
+#include "compiler/emit/cuda/Schedule.h"
+#include "runtime/core/Result.h"
+
+#include <array>
+#include <vector>
+
+namespace quern::emit {
+
+/// What one index of a stage's points, or of what they leave, counts.
+struct EncodeAxis {
+  enum Kind : uint8_t {
+    One,   ///< Nothing: it is always 0.
+    Batch, ///< The product's batch dimension `batch`.
+    Rows,  ///< Blocks of `per` rows.
+    Depth, ///< Blocks of any kind along K.
+  };
+  Kind kind = One;
+  unsigned batch = 0;
+  int64_t per = 1;
+
+  bool operator==(const EncodeAxis &) const = default;
+};
+
+/// A buffer that stages leave for the product: the last two of its dimensions,
+/// and how many blocks of each a tile keeps.
+struct EncodeScalars {
+  mlir::Value buffer;
+  std::array<EncodeAxis, 2> axes;
+  std::array<int64_t, 2> count = {1, 1};
+};
+
+struct EncodeStage {
+  tile::BlocksOp stage;
+  std::vector<EncodeAxis> points; ///< Of each index of the domain.
+  int64_t countRows = 1, countDepth = 1;
+  /// Threads per block: 1 to 32 lanes, or 0 for all of them.
+  unsigned lanes = 1;
+
+  bool reduces() const;
+};
+
+struct EncodeFit {
+  GemmProblem problem;
+  GemmSchedule schedule;
+  bool promotes = false; ///< The split only keeps sums short.
+  /// The load of the operand's region that goes through shared memory.
+  tile::LoadOp value;
+  OperandRows rows;
+  std::vector<EncodeStage> stages;
+  std::vector<EncodeScalars> scalars;
+  unsigned resident = 0; ///< Blocks resident together, by residentBlocks.
+};
+
+/// Whether the kernel has stages before its product.
+bool encodesOnLoad(tile::KernelOp kernel);
+
+/// How a kernel that does is run, or why it cannot be (Unsupported; the message
+/// is fit to be shown as the reason of a refusal).
+Result<EncodeFit> fitEncoding(tile::KernelOp kernel, const CudaTarget &target);
+
+} // namespace quern::emit
+
+#endif // QUERN_COMPILER_EMIT_CUDA_ENCODEFIT_H
