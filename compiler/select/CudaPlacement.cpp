@@ -45,8 +45,8 @@ std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
     return site.producer ? "the value is not made by a product"
                          : "the value is an input of the layer";
   tile::LaunchOp producer = site.producer;
-  if (tile::getKernel(producer).getStages().size() > 1)
-    return "the product has a stage of its own already";
+  if (tile::getKernel(producer).getStages().back() != site.producerProduct())
+    return "the product has a stage behind it already";
   if (!site.geometry)
     return site.irregular;
   Result<emit::StageFit> found = fit(site, placement);
@@ -73,8 +73,9 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
       why = tile::fuse(quantize, consumer, {placement}, fused);
     if (!why.empty())
       return why;
+    emit::GemmSchedule schedule;
     Result<emit::EncodeFit> found =
-        emit::fitEncoding(tile::getKernel(fused), target);
+        emit::fitEncoding(tile::getKernel(fused), target, schedule);
     return found ? std::string() : found.error().message;
   }
   tile::FuseOptions options{placement, placement == Placement::Panel};

@@ -316,11 +316,11 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   if (!problem)
     return problem.error();
   KernelText result;
-  if (kernel.getStages().size() > 1)
-    if (Result<void> done = encodesOnLoad(kernel)
-                                ? beginEncoding()
-                                : beginFused(contract, extents, result);
-        !done)
+  if (kernel.getStages().back() != contract.getOperation())
+    if (Result<void> done = beginFused(contract, extents, result); !done)
+      return done.error();
+  if (encodesOnLoad(kernel))
+    if (Result<void> done = beginEncoding(); !done)
       return done.error();
 
   // Operands, in the order of terms; one entry where all terms share it.
@@ -351,7 +351,7 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   SourceText declarations;
   writeConfig(declarations, contract, *problem, *schedule);
   if (encoding)
-    if (Result<void> done = writeEncoding(contract, batch); !done)
+    if (Result<void> done = declareEncoding(contract, batch); !done)
       return done.error();
   if (promotes) {
     schedule->remark =
@@ -366,6 +366,9 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     out.add(fmt::format("if (!{}.finishes) {{", fused->item));
     out.indent();
   }
+  if (encoding)
+    if (Result<void> done = writeEncodeStages(batch); !done)
+      return done.error();
   if (fused)
     declareHeld();
   if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
@@ -380,6 +383,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
 
   emptyAccumulators();
   result.schedule = schedule->describe();
+  if (encoding)
+    result.schedule += "; left encoded on load";
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch = launchOf(contract, *schedule);
   if (fused) {
@@ -387,10 +392,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
       return done.error();
     endFused(contract, result);
   }
-  if (encoding) {
-    result.schedule += "; left encoded on load";
+  if (encoding)
     result.header = "gemm_mma/encode_rows.cuh";
-  }
   unsigned minBlocks = fused ? schedule->minBlocks : schedule->fewBlocks;
   finish(result, declarations,
          fmt::format("Gemm<{}>::threads{}", config,

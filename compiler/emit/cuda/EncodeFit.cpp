@@ -36,9 +36,10 @@ namespace {
 
 class EncodeFitter {
 public:
-  EncodeFitter(tile::KernelOp kernel, const CudaTarget &target)
+  EncodeFitter(tile::KernelOp kernel, Symbols &symbols,
+               const CudaTarget &target)
       : kernel(kernel), contract(kernel.getContract()), target(target),
-        symbols(kernel.getSymbols().getValue()) {}
+        symbols(symbols) {}
 
   Result<EncodeFit> run();
 
@@ -53,15 +54,12 @@ private:
   Result<void> classify(tile::LoadOp load);
   Result<void> readPoints(EncodeStage &stage);
   Result<void> checkLoads(const EncodeStage &stage);
-  /// Counts, lanes and the bytes of shared memory they take.
-  uint32_t lay(unsigned tileM);
-  Result<void> checkSizes();
-
   tile::KernelOp kernel;
   tile::ContractOp contract;
   const CudaTarget &target;
-  Symbols symbols;
+  Symbols &symbols;
   EncodeFit fit;
+  SmallVector<tile::BlocksOp> stages; ///< Those that leave anything.
   llvm::SmallPtrSet<Value, 4> stored;
   /// All dimensions of what is stored and read by the product.
   llvm::MapVector<Value, SmallVector<EncodeAxis>> axes;
@@ -90,13 +88,17 @@ Result<void> EncodeFitter::checkStage(tile::BlocksOp stage) {
 }
 
 Result<void> EncodeFitter::checkShape() {
-  SmallVector<Operation *> stages = kernel.getStages();
-  if (stages.back() != contract.getOperation())
-    return no(contract, "stages before and behind one product are not "
-                        "available on CUDA");
-  for (Operation *op : ArrayRef(stages).drop_back())
-    if (Result<void> done = checkStage(cast<tile::BlocksOp>(op)); !done)
+  for (Operation *op : kernel.getStages()) {
+    if (op == contract.getOperation())
+      break;
+    auto stage = cast<tile::BlocksOp>(op);
+    if (Result<void> done = checkStage(stage); !done)
       return done;
+    // What made codes alone made nothing else.
+    if (stage.walk([](tile::StoreOp) { return WalkResult::interrupt(); })
+            .wasInterrupted())
+      stages.push_back(stage);
+  }
   if (contract.getNumLhs() != 1)
     return no(contract, "products of several left operands copy them as they "
                         "are on CUDA");
@@ -271,12 +273,12 @@ static int64_t blocksIn(int64_t tileM, int64_t per) {
   return (tileM + per - 2) / per + 1;
 }
 
-uint32_t EncodeFitter::lay(unsigned tileM) {
+uint32_t EncodeFit::lay(Symbols &symbols, unsigned tileM) {
   int64_t bytes = 0;
   auto clamped = [](int64_t count) {
     return std::min<int64_t>(count, INT32_MAX / 4096);
   };
-  for (EncodeStage &stage : fit.stages) {
+  for (EncodeStage &stage : stages) {
     tile::BlocksOp op = stage.stage;
     std::vector<Index> domain = symbols.affine(op.getDomain()), widest;
     stage.countRows = stage.countDepth = 1;
@@ -303,44 +305,50 @@ uint32_t EncodeFitter::lay(unsigned tileM) {
     }
     bytes += stage.lanes ? 0 : 2048;
   }
-  for (EncodeScalars &scalars : fit.scalars) {
-    auto type = cast<tile::BufferType>(scalars.buffer.getType());
+  for (EncodeScalars &left : scalars) {
+    auto type = cast<tile::BufferType>(left.buffer.getType());
     int64_t size = type.getElementType().getIntOrFloatBitWidth() / 8;
     for (unsigned d = 0; d < 2; ++d) {
-      scalars.count[d] = 1;
+      left.count[d] = 1;
       int fromEnd = 2 - static_cast<int>(d);
       if (fromEnd > static_cast<int>(type.getRank()))
         continue;
       Index extent =
           symbols.affine(type.getShape().getResult(type.getRank() - fromEnd));
-      if (scalars.axes[d].kind == EncodeAxis::Rows)
-        scalars.count[d] = blocksIn(tileM, scalars.axes[d].per);
-      else if (scalars.axes[d].kind == EncodeAxis::Depth)
-        scalars.count[d] = clamped(std::max<int64_t>(extent.hi, 1));
-      size *= scalars.count[d];
+      if (left.axes[d].kind == EncodeAxis::Rows)
+        left.count[d] = blocksIn(tileM, left.axes[d].per);
+      else if (left.axes[d].kind == EncodeAxis::Depth)
+        left.count[d] = clamped(std::max<int64_t>(extent.hi, 1));
+      size *= left.count[d];
     }
     bytes += (size + 15) / 16 * 16;
   }
   return static_cast<uint32_t>(std::min<int64_t>(bytes, UINT32_MAX));
 }
 
-Result<void> EncodeFitter::checkSizes() {
-  for (const EncodeStage &stage : fit.stages) {
+Result<void> EncodeFit::check(unsigned tileM, uint32_t bytes) const {
+  for (const EncodeStage &stage : stages) {
     if (!stage.reduces())
       continue;
+    tile::BlocksOp op = stage.stage;
     int64_t rows = 0;
     for (const EncodeAxis &axis : stage.points)
       if (axis.kind == EncodeAxis::Rows)
         rows = axis.per;
-    if (rows == 0 ? fit.problem.maxM > fit.schedule.tileM
-                  : rows > fit.schedule.tileM)
-      return no(stage.stage,
-                rows ? fmt::format("blocks of {} rows would be reduced again "
-                                   "by every tile of {}",
-                                   rows, fit.schedule.tileM)
-                     : "every tile would reduce all rows again");
+    if (rows == 0 ? problem.maxM > tileM : rows > tileM)
+      return refuse(op.getLoc(),
+                    rows ? fmt::format("blocks of {} rows would be reduced "
+                                       "again by every tile of {}",
+                                       rows, tileM)
+                         : "every tile would reduce all rows again");
   }
-  fit.resident = residentBlocks(fit.problem, fit.schedule, target);
+  if (bytes > maxScalarBytes) {
+    tile::LoadOp at = value;
+    return refuse(at.getLoc(),
+                  fmt::format("the scales of a tile's {} rows may take more "
+                              "than {} KiB of shared memory",
+                              tileM, maxScalarBytes >> 10));
+  }
   return {};
 }
 
@@ -355,9 +363,9 @@ Result<EncodeFit> EncodeFitter::run() {
       if (stored.contains(load.getBuffer()))
         if (Result<void> done = classify(load); !done)
           return done.error();
-  for (Operation *op : ArrayRef(kernel.getStages()).drop_back()) {
+  for (tile::BlocksOp op : stages) {
     EncodeStage stage;
-    stage.stage = cast<tile::BlocksOp>(op);
+    stage.stage = op;
     if (Result<void> done = readPoints(stage); !done)
       return done.error();
     if (Result<void> done = checkLoads(stage); !done)
@@ -382,29 +390,35 @@ Result<EncodeFit> EncodeFitter::run() {
   fit.problem.valueBytes = fit.value.getType().getIntOrFloatBitWidth() / 8;
   fit.problem.lhsAlignment = std::min<int64_t>(
       16, fit.rows.alignment(symbols, fit.problem.valueBytes));
-  fit.problem.stageBytes = lay(128);
-  Result<GemmSchedule> schedule = scheduleGemm(fit.problem, target);
-  if (schedule) {
-    fit.problem.stageBytes = lay(schedule->tileM);
-    schedule = scheduleGemm(fit.problem, target);
-  }
-  if (!schedule) {
-    quern::Diagnostic refusal = no(contract, schedule.error().message);
-    refusal.notes = schedule.error().notes;
-    return refusal;
-  }
-  fit.schedule = *schedule;
-  if (lay(schedule->tileM) > maxScalarBytes)
-    return no(contract,
-              fmt::format("the scales of a tile's {} rows may take more than "
-                          "{} KiB of shared memory",
-                          schedule->tileM, maxScalarBytes >> 10));
-  if (Result<void> done = checkSizes(); !done)
-    return done.error();
   return std::move(fit);
 }
 
+Result<EncodeFit> emit::findEncoding(tile::KernelOp kernel, Symbols &symbols,
+                                     const CudaTarget &target) {
+  return EncodeFitter(kernel, symbols, target).run();
+}
+
 Result<EncodeFit> emit::fitEncoding(tile::KernelOp kernel,
-                                    const CudaTarget &target) {
-  return EncodeFitter(kernel, target).run();
+                                    const CudaTarget &target,
+                                    GemmSchedule &schedule) {
+  Symbols symbols(kernel.getSymbols().getValue());
+  Result<EncodeFit> fit = findEncoding(kernel, symbols, target);
+  if (!fit)
+    return fit;
+  // The tile's rows do not depend on what the scalars take.
+  Result<GemmSchedule> found = scheduleGemm(fit->problem, target);
+  if (found) {
+    uint32_t bytes = fit->lay(symbols, found->tileM);
+    if (Result<void> done = fit->check(found->tileM, bytes); !done)
+      return done.error();
+    fit->problem.stageBytes = bytes;
+    found = scheduleGemm(fit->problem, target);
+  }
+  if (!found) {
+    quern::Diagnostic refusal = refuse(kernel.getLoc(), found.error().message);
+    refusal.notes = found.error().notes;
+    return refusal;
+  }
+  schedule = *found;
+  return fit;
 }

@@ -19,9 +19,9 @@
 // Accepted: any number of such stages, reductions of every kind as long as a
 // tile holds whole blocks of rows; f16, bf16 and f32 values in rows of
 // contiguous K, which may be read beside others; 8-bit codes of every kind, in
-// one left operand. Refused: stages that store elements (every tile would),
-// stages behind the product as well, and more scalars than shared memory has
-// room for beside the tile.
+// one left operand. Refused: stages that store elements (every tile would), and
+// more scalars than shared memory has room for beside the tile. Stages behind
+// the product (StageFit.h) go together with these.
 //
 //===----------------------------------------------------------------------===//
 
@@ -72,23 +72,34 @@ struct EncodeStage {
 };
 
 struct EncodeFit {
+  /// What the product asks of a schedule; without the scalars' bytes.
   GemmProblem problem;
-  GemmSchedule schedule;
   bool promotes = false; ///< The split only keeps sums short.
   /// The load of the operand's region that goes through shared memory.
   tile::LoadOp value;
   OperandRows rows;
   std::vector<EncodeStage> stages;
   std::vector<EncodeScalars> scalars;
-  unsigned resident = 0; ///< Blocks resident together, by residentBlocks.
+
+  /// Counts blocks for tiles of `tileM` rows. The bytes of shared memory that
+  /// the stages take beside the tile.
+  uint32_t lay(Symbols &symbols, unsigned tileM);
+  /// Whether tiles of `tileM` rows, for which it is laid, can run the stages.
+  Result<void> check(unsigned tileM, uint32_t bytes) const;
 };
 
 /// Whether the kernel has stages before its product.
 bool encodesOnLoad(tile::KernelOp kernel);
 
-/// How a kernel that does is run, or why it cannot be (Unsupported; the message
-/// is fit to be shown as the reason of a refusal).
-Result<EncodeFit> fitEncoding(tile::KernelOp kernel, const CudaTarget &target);
+/// What is known of a kernel that does before there is a schedule, or why it
+/// cannot run on CUDA (Unsupported; the message is fit to be shown as the
+/// reason of a refusal).
+Result<EncodeFit> findEncoding(tile::KernelOp kernel, Symbols &symbols,
+                               const CudaTarget &target);
+
+/// The same with a schedule, for kernels without stages behind the product.
+Result<EncodeFit> fitEncoding(tile::KernelOp kernel, const CudaTarget &target,
+                              GemmSchedule &schedule);
 
 } // namespace quern::emit
 

@@ -33,16 +33,26 @@ static std::string firstOf(const EncodeAxis &axis, ArrayRef<Index> batch) {
 }
 
 Result<void> KernelWriter::beginEncoding() {
-  Result<EncodeFit> fit = fitEncoding(kernel, target);
+  GemmSchedule schedule;
+  Result<EncodeFit> fit = fused ? findEncoding(kernel, symbols, target)
+                                : fitEncoding(kernel, target, schedule);
   if (!fit)
     return fit.error();
   encoding.emplace(std::move(*fit));
+  if (fused)
+    encoding->lay(symbols, fused->fit.schedule.tileM);
   for (const EncodeScalars &scalars : encoding->scalars)
     if (scalars.buffer.getDefiningOp<tile::LocalOp>())
       body.bindBuffer(scalars.buffer, "", true);
   // What only stages see of each other has no place among the product's blocks.
+  llvm::SmallPtrSet<Value, 4> left;
+  for (const EncodeStage &stage : encoding->stages) {
+    tile::BlocksOp op = stage.stage;
+    op.walk([&](tile::StoreOp store) { left.insert(store.getBuffer()); });
+  }
   for (auto local : kernel.getBody().getOps<tile::LocalOp>())
-    if (llvm::none_of(encoding->scalars, [&](const EncodeScalars &scalars) {
+    if (left.contains(local) &&
+        llvm::none_of(encoding->scalars, [&](const EncodeScalars &scalars) {
           return scalars.buffer == local.getResult();
         }))
       return refuse(local.getLoc(),
@@ -120,8 +130,8 @@ Result<void> KernelWriter::writeEncodeStage(const EncodeStage &stage,
   return {};
 }
 
-Result<void> KernelWriter::writeEncoding(tile::ContractOp contract,
-                                         ArrayRef<Index> batch) {
+Result<void> KernelWriter::declareEncoding(tile::ContractOp contract,
+                                           ArrayRef<Index> batch) {
   for (const EncodeScalars &scalars : encoding->scalars) {
     auto type = cast<tile::BufferType>(scalars.buffer.getType());
     StringRef inMemory = body.bufferName(scalars.buffer);
@@ -136,10 +146,6 @@ Result<void> KernelWriter::writeEncoding(tile::ContractOp contract,
                         firstOf(scalars.axes[1], batch)));
     body.bindHeld(scalars.buffer, name);
   }
-  for (const EncodeStage &stage : encoding->stages)
-    if (Result<void> done = writeEncodeStage(stage, batch); !done)
-      return done;
-
   Block &block = contract.getLhsRegion(0).front();
   unsigned at = batch.size();
   std::string m = names.make("m"), k = names.make("k"),
@@ -165,5 +171,12 @@ Result<void> KernelWriter::writeEncoding(tile::ContractOp contract,
           Place::of(code.getLoc()));
   out.dedent();
   out.add("};");
+  return {};
+}
+
+Result<void> KernelWriter::writeEncodeStages(ArrayRef<Index> batch) {
+  for (const EncodeStage &stage : encoding->stages)
+    if (Result<void> done = writeEncodeStage(stage, batch); !done)
+      return done;
   return {};
 }

@@ -161,9 +161,11 @@ private:
 
   // Stages before a product (EncodeText.cpp). `encoding` is set for them.
   Result<void> beginEncoding();
-  /// Runs the stages for this tile's rows; then the function `encode`.
-  Result<void> writeEncoding(tile::ContractOp contract,
-                             llvm::ArrayRef<Index> batch);
+  /// Where scalars are kept, and the function `encode`.
+  Result<void> declareEncoding(tile::ContractOp contract,
+                               llvm::ArrayRef<Index> batch);
+  /// Runs the stages for this tile's rows.
+  Result<void> writeEncodeStages(llvm::ArrayRef<Index> batch);
   Result<void> writeEncodeStage(const EncodeStage &stage,
                                 llvm::ArrayRef<Index> batch);
   /// As writePoint.
