@@ -35,6 +35,9 @@ struct GpuRates {
   double productPerMicrosecond = 2.0e6;
   /// Other operations and microsecond, one multiprocessor: 128 lanes.
   double scalarPerMicrosecond = 200e3;
+  /// Elements made into codes on load and microsecond, one multiprocessor: some
+  /// 25 instructions each.
+  double encodePerMicrosecond = 8e3;
 };
 
 /// The same rates as what bounds a kernel, all multiprocessors together.
@@ -55,6 +58,8 @@ public:
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:
+  /// Every tile of columns encodes the value again.
+  Cost consumerCost(const Site &site, const Sizes &sizes) const;
   Result<emit::StageFit> fit(const Site &site, tile::Placement placement) const;
 
   const emit::CudaTarget &target;

@@ -30,10 +30,16 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t rowBytes = schedule.tileK * problem.elementBytes;
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
-  uint32_t stage = (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
+  uint32_t stage = rhs * schedule.tileN * rowBytes, codes = 0;
+  if (problem.valueBytes) {
+    stage += schedule.tileM * schedule.tileK * problem.valueBytes;
+    codes = 2 * schedule.tileM * rowBytes;
+  } else {
+    stage += lhs * schedule.tileM * rowBytes;
+  }
   uint32_t epilogue = std::max(problem.terms, problem.held) * schedule.tileM *
                       (schedule.tileN + 8) * 4;
-  return std::max(schedule.stages * stage, epilogue);
+  return std::max(schedule.stages * stage + codes, epilogue);
 }
 
 bool emit::promotesSums(const GemmProblem &problem, int64_t maxK,
@@ -222,7 +228,9 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
 
   // Fewer stages where shared memory is short; two keep copies and products
   // overlapping.
-  for (schedule.stages = 4;; --schedule.stages) {
+  schedule.stages = problem.valueBytes ? 3 : 4;
+  schedule.fewBlocks |= problem.valueBytes != 0;
+  for (;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
     if (schedule.sharedBytes + problem.stageBytes <=
         target.sharedBytesPerBlock()) {
