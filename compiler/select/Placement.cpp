@@ -13,6 +13,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 
 using namespace mlir;
 using namespace quern;
@@ -353,6 +354,9 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
       options.sizes.empty() ? spread(program) : options.sizes;
   bool granted = false;
   std::vector<std::string> refusals;
+  // By name: why a wish for it was refused, or nothing once it was granted. One
+  // quantization may be two sites, scales and codes, of which one can be there.
+  std::map<std::string, std::string> named;
   for (unsigned number = 0;;) {
     auto launches = program.getBody().getOps<tile::LaunchOp>();
     if (number >= std::distance(launches.begin(), launches.end()))
@@ -375,8 +379,9 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
         if (option.possible) {
           chosen = i;
           granted = true;
+          named[report.name].clear();
         } else if (wishes->insists(*site)) {
-          return fail(Errc::InvalidArgument, refusal);
+          named.try_emplace(report.name, refusal);
         } else {
           refusals.push_back(std::move(refusal));
         }
@@ -397,6 +402,9 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
     if (!again || again->name() == reports.back().name)
       ++number;
   }
+  for (const auto &[name, refusal] : named)
+    if (!refusal.empty())
+      return fail(Errc::InvalidArgument, refusal);
   if (wishes->isGeneral() && !granted && !refusals.empty())
     return fail(Errc::InvalidArgument,
                 "no quantization of the layer can be placed there",
