@@ -121,17 +121,27 @@ double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
   // they compute adds up, and more at once hide more of their waiting.
   double panels = count * std::ceil(m / with->tileM);
   double tilesN = std::ceil(n / with->tileN);
-  double turns = std::ceil(panels * tilesN / target.multiprocessors());
+  // Tiles beside each other encode the same values. They are counted one after
+  // the other even where multiprocessors are idle: with more rows none is, and
+  // sizes without an upper end are judged by some of them.
+  double turns =
+      std::max(tilesN, std::ceil(panels * tilesN / target.multiprocessors()));
   double rows = std::min<double>(m, with->tileM);
   double perTile = rows * k;
-  // A reduction that the value's maker does not gather is a pass over the rows.
-  bool passes = !site.producerProduct() || site.levels.anyOrdered;
+  // Reductions that the value's maker does not gather are passes over the rows;
+  // those that depend on others make the codes once more (their sums do).
+  double levels = site.levels.levels.size();
+  bool gathered = site.producerProduct() && !site.levels.anyOrdered;
+  double passes = std::max(0.0, gathered ? levels - 1 : levels);
   double bytesPerMultiprocessor =
       rates.cacheBytesPerMicrosecond / target.multiprocessors();
-  double encode =
-      turns * perTile *
-      (1 / rates.encodePerMicrosecond +
-       (passes ? 2 * width - 1 : width - 1) / bytesPerMultiprocessor);
+  double encode = turns * perTile *
+                  (std::max(1.0, levels) / rates.encodePerMicrosecond +
+                   ((1 + passes) * width - 1) / bytesPerMultiprocessor);
+  // Lower tiles read the right operand more often.
+  double reread = n * k * count *
+                  (std::ceil(m / with->tileM) - std::ceil(m / without->tileM)) /
+                  rates.cacheBytesPerMicrosecond;
   // Products wait more where fewer tiles are resident.
   double together = emit::residentBlocks(encoded, *with, target),
          apart = emit::residentBlocks(*copied, *without, target);
@@ -139,7 +149,7 @@ double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
                 (rates.productPerMicrosecond * target.multiprocessors());
   double lost =
       together < apart && panels * tilesN > together ? 0.25 * work : 0;
-  return encode + lost;
+  return encode + lost + std::max(0.0, reread);
 }
 
 double CudaPlacement::cost(const Site &site, Placement placement,

@@ -180,6 +180,14 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                    : problem.maxM <= 32             ? 32
                    : problem.maxM <= 64 || sums > 2 ? 64
                                                     : 128;
+  if (problem.valueBytes) {
+    schedule.tileM = std::min(schedule.tileM, 32u);
+    schedule.tileN = problem.maxN <= 64                ? 64
+                     : problem.maxN <= 128 || sums > 1 ? 128
+                                                       : 256;
+    if (sums > 2)
+      schedule.tileN = 64;
+  }
   if (Result<void> done = chooseTile(problem, schedule); !done)
     return done.error();
   // With few accumulators the assembler goes for more blocks than shared
@@ -232,6 +240,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
               std::min(schedule.minBlocks, 256 / schedule.threads());
       }
       return schedule;
+    }
+    if (schedule.stages == 2 && problem.valueBytes &&
+        schedule.tileK * problem.elementBytes > 32) {
+      // Values are wide: shorter rows.
+      schedule.tileK /= 2;
+      schedule.stages = 4;
+      continue;
     }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,
