@@ -76,6 +76,7 @@ ElementEmitter::operandsOf(Value value, const Index &index) {
         all(same ? Form::Stored : Form::F32);
       })
       .Case([&](SelectOp) { all(Form::Stored); })
+      .Case([&](PowerOfTwoOp) { all(Form::F32); })
       .Case([&](EncodeOp encode) {
         Index block =
             blockIndex(index, normalizeBlock(encode.getInput().getType(),
@@ -245,10 +246,13 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
         return arith::SelectOp::create(builder, loc, operands[0], operands[1],
                                        operands[2]);
       })
+      .Case([&](PowerOfTwoOp power) {
+        return emitPowerOfTwo(builder, power, operands[0]);
+      })
       .Case([&](EncodeOp encode) {
         Value zero = encode.getZeros() ? operands[2] : Value();
         return emitCode(builder, loc, operands[0], operands[1], zero,
-                        encode.getQuantizer(), element);
+                        encode.getQuantizer(), encode.getWithinAttr(), element);
       })
       .Case([&](CorrectZerosOp) {
         Value result = operands[0];
@@ -274,6 +278,8 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](ConcatOp concat) { return emitConcat(concat, index); })
       .Case([&](ReduceOp reduce) { return emitReduce(reduce, index); })
       .Case([&](SumCodesOp sums) { return emitSumCodes(sums, index); })
+      .Case([&](CountClippedOp op) { return emitCountClipped(op, index); })
+      .Case([&](AddCountsOp op) { return emitAddCounts(op, index); })
       .Case<SoftmaxOp, RmsNormOp, LayerNormOp>(
           [&](auto) { return emitRowOp(op, index); })
       .Default([&](Operation *) { return refuse(); });

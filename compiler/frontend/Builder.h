@@ -103,6 +103,11 @@ inline Granularity withZeros(Granularity granularity) {
 }
 inline Granularity perTensor() { return {"tensor", {}, false}; }
 inline Granularity perToken() { return {"token", {}, false}; }
+/// One scale for each `count` consecutive tokens, the last of which may be
+/// fewer.
+inline Granularity perTokens(int64_t count) {
+  return {"tokens", {count}, false};
+}
 inline Granularity perChannel() { return {"channel", {}, false}; }
 inline Granularity perGroup(int64_t group) { return {"group", {group}, false}; }
 /// Extents for the last dimensions; those before have one scale per index.
@@ -149,7 +154,12 @@ struct QuantizeOptions {
   /// the codes have them.
   std::optional<Tensor> scale, zero;
   std::optional<Rounding> rounding;
+  std::optional<ScaleRounding> scaleRounding;
   std::optional<double> divisor, qmin, qmax, floor;
+  /// Inout parameters: the absolute maximum that earlier calls predict, which
+  /// this call updates, and a count of the codes that had to be clamped.
+  std::optional<Tensor> predicted, clipped;
+  std::optional<double> decay;
 };
 
 /// One axis of a slice; absent bounds are the ends of the axis.
@@ -179,6 +189,11 @@ public:
   Tensor weight(llvm::StringRef name, DType element, const Shape &shape);
   Tensor weight(llvm::StringRef name, DType codes, const Shape &shape,
                 const Granularity &granularity, DType scale = DType::F32);
+  /// State: what the layer updates it to is what the next call starts from. The
+  /// tensor is its value before the call.
+  Tensor inout(llvm::StringRef name, DType element, const Shape &shape);
+  /// What an inout parameter holds after the call, once for each.
+  void update(const Tensor &parameter, const Tensor &value);
   /// Declares a result, in order; a float value is cast to its type.
   void output(const Tensor &value, DType element, const Shape &shape,
               llvm::StringRef name = {});

@@ -87,8 +87,8 @@ Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
 std::optional<LayerEmitter::Blocks>
 LayerEmitter::granularity(Place place, llvm::StringRef word,
                           llvm::ArrayRef<int64_t> extents, Dims dims) {
-  static const llvm::StringRef words[] = {"tensor", "token", "channel", "group",
-                                          "block"};
+  static const llvm::StringRef words[] = {"tensor",  "token", "tokens",
+                                          "channel", "group", "block"};
   std::string shown = word.take_front(60).str();
   size_t rank = dims.size();
   auto refuse = [&](std::string message,
@@ -101,12 +101,12 @@ LayerEmitter::granularity(Place place, llvm::StringRef word,
     return refuse(
         fmt::format("unknown granularity '{}'", shown),
         fmt::format("{}granularities are: per tensor, per token, per channel, "
-                    "per group(128), per block(128, 128)",
+                    "per tokens(4), per group(128), per block(128, 128)",
                     near.empty() ? ""
                                  : fmt::format("did you mean 'per {}'? ",
                                                std::string_view(near))));
   }
-  size_t wanted = word == "group" ? 1 : 0;
+  size_t wanted = word == "group" || word == "tokens" ? 1 : 0;
   if (word == "block") {
     if (extents.empty() || extents.size() > rank)
       return refuse(fmt::format("per block with {} extents for a tensor of "
@@ -116,7 +116,8 @@ LayerEmitter::granularity(Place place, llvm::StringRef word,
                     "per block(128, 128)");
   } else if (extents.size() != wanted) {
     return refuse(fmt::format("per {} with {} extents", shown, extents.size()),
-                  wanted ? "write per group(128)"
+                  wanted ? fmt::format("write per {}({})", shown,
+                                       word == "group" ? 128 : 4)
                          : fmt::format("write per {}", shown));
   }
   for (int64_t extent : extents)
@@ -128,9 +129,14 @@ LayerEmitter::granularity(Place place, llvm::StringRef word,
   if (rank < 1)
     return refuse(fmt::format("per {} for a tensor of rank 0", shown),
                   "write per tensor");
+  if (word == "tokens" && rank < 2)
+    return refuse(fmt::format("per tokens for a tensor of rank {}", rank),
+                  "tokens are the last axis but one; write per tensor");
   Blocks block(rank, 1);
   if (word == "token" || word == "channel")
     block.back() = 0;
+  else if (word == "tokens")
+    block.back() = 0, block[rank - 2] = extents.front();
   else
     llvm::copy(extents, block.end() - extents.size());
   return block;

@@ -37,7 +37,8 @@ std::vector<Lowering::Function> Lowering::makeFunctions(MLIRContext *context) {
   static const llvm::StringLiteral axis[] = {"axis"};
   static const llvm::StringLiteral eps[] = {"eps"};
   static const llvm::StringLiteral quantizer[] = {
-      "scale", "zero", "rounding", "divisor", "qmin", "qmax", "floor"};
+      "scale", "zero",           "rounding",  "divisor", "qmin",   "qmax",
+      "floor", "scale_rounding", "predicted", "decay",   "clipped"};
   std::vector<Function> table = {
       {"quantize", 2, 2, quantizer,
        "quantize(x, i8 per token, scale = s, rounding = half_even, divisor = "
@@ -258,6 +259,38 @@ bool Lowering::setting(const Expr &call, llvm::StringRef name,
   return true;
 }
 
+/// A setting that is one of a few words.
+template <typename Word>
+bool Lowering::word(const Expr &call, llvm::StringRef name,
+                    llvm::ArrayRef<std::pair<llvm::StringLiteral, Word>> words,
+                    std::optional<Word> &result, Place &place) {
+  const Argument *argument = option(call, name);
+  if (!argument)
+    return true;
+  place = argument->place;
+  llvm::StringRef written =
+      argument->value && argument->value->kind == Expr::Kind::Name
+          ? llvm::StringRef(argument->value->text)
+          : "";
+  for (const auto &[text, meaning] : words)
+    if (text == written) {
+      result = meaning;
+      return true;
+    }
+  std::string accepted;
+  for (const auto &[text, meaning] : words)
+    accepted += (accepted.empty()               ? ""
+                 : &text == &words.back().first ? " and "
+                                                : ", ") +
+                text.str();
+  errors.add(argument->place,
+             written.empty() ? fmt::format("'{}' must be a word", view(name))
+                             : fmt::format("unknown {} '{}'", view(name),
+                                           view(written.take_front(60))),
+             {fmt::format("{} is one of {}", view(name), accepted)});
+  return false;
+}
+
 Operand Lowering::callQuantize(const Expr &call) {
   Operand x = operand(call, 0);
   const Argument &target = call.arguments[1];
@@ -272,30 +305,28 @@ Operand Lowering::callQuantize(const Expr &call) {
   if (!setting(call, "divisor", settings.divisor) ||
       !setting(call, "qmin", settings.qmin) ||
       !setting(call, "qmax", settings.qmax) ||
-      !setting(call, "floor", settings.floor))
+      !setting(call, "floor", settings.floor) ||
+      !setting(call, "decay", settings.decay))
     return {};
-  if (const Argument *rounding = option(call, "rounding")) {
-    settings.roundingPlace = rounding->place;
-    llvm::StringRef word =
-        rounding->value && rounding->value->kind == Expr::Kind::Name
-            ? llvm::StringRef(rounding->value->text)
-            : "";
-    settings.rounding = llvm::StringSwitch<std::optional<Rounding>>(word)
-                            .Case("half_even", Rounding::HalfEven)
-                            .Case("half_away", Rounding::HalfAway)
-                            .Case("toward_zero", Rounding::TowardZero)
-                            .Default(std::nullopt);
-    if (!settings.rounding) {
-      errors.add(rounding->place,
-                 word.empty() ? std::string("'rounding' must be a word")
-                              : fmt::format("unknown rounding '{}'",
-                                            view(word.take_front(60))),
-                 {"roundings are half_even, half_away and toward_zero"});
-      return {};
-    }
-  }
+  static const std::pair<llvm::StringLiteral, Rounding> roundings[] = {
+      {"half_even", Rounding::HalfEven},
+      {"half_away", Rounding::HalfAway},
+      {"toward_zero", Rounding::TowardZero}};
+  static const std::pair<llvm::StringLiteral, ScaleRounding> powers[] = {
+      {"nearest", ScaleRounding::Nearest},
+      {"power_ceil", ScaleRounding::PowerCeil},
+      {"power_floor", ScaleRounding::PowerFloor},
+      {"power_even", ScaleRounding::PowerEven}};
+  if (!word<Rounding>(call, "rounding", roundings, settings.rounding,
+                      settings.roundingPlace) ||
+      !word<ScaleRounding>(call, "scale_rounding", powers,
+                           settings.scaleRounding, settings.scaleRoundingPlace))
+    return {};
   std::optional<Operand> scale, zero;
-  for (auto [word, operand] : {std::pair("scale", &scale), {"zero", &zero}})
+  for (auto [word, operand] : {std::pair("scale", &scale),
+                               {"zero", &zero},
+                               {"predicted", &settings.predicted},
+                               {"clipped", &settings.clipped}})
     if (const Argument *argument = option(call, word)) {
       if (!argument->value) {
         errors.add(argument->place, fmt::format("'{}' must be a value", word));
@@ -319,8 +350,13 @@ Operand Lowering::callQuantize(const Expr &call) {
          "type"});
     return {};
   }
-  return emitter->quantize(call.place, x, type, target.place, scale, zero,
-                           settings);
+  Operand quantized = emitter->quantize(call.place, x, type, target.place,
+                                        scale, zero, settings);
+  // From here on the names are those of the new values.
+  for (const auto &state : {settings.predicted, settings.clipped})
+    if (state && !quantized.isPoison())
+      values[state->name] = emitter->updated(state->name);
+  return quantized;
 }
 
 Operand Lowering::callDequantize(const Expr &call) {

@@ -289,7 +289,15 @@ bool Lowering::checkZeros(const TypeExpr &type, const Dims &dims, DType codes,
       resolveElementType(type.zerosElement, type.zerosPlace, errors);
   if (!zeros)
     return false;
-  if (*zeros != codes || isFloat(codes)) {
+  if (isFloat(codes)) {
+    errors.add(type.zerosPlace,
+               fmt::format("zero points for {} codes", name(codes)),
+               {fmt::format("zero points are for i8 and u8, whose codes lie "
+                            "evenly; leave them out: {} per token",
+                            name(codes))});
+    return false;
+  }
+  if (*zeros != codes) {
     errors.add(type.zerosPlace,
                fmt::format("zero points of type {} for codes of type {}",
                            name(*zeros), name(codes)),

@@ -86,6 +86,10 @@ private:
   std::optional<llvm::SmallVector<int64_t>> integers(const Argument &argument);
   bool setting(const Expr &call, llvm::StringRef name,
                std::optional<QuantizeSettings::Number> &result);
+  template <typename Word>
+  bool word(const Expr &call, llvm::StringRef name,
+            llvm::ArrayRef<std::pair<llvm::StringLiteral, Word>> words,
+            std::optional<Word> &result, Place &place);
 
   Operand callUnary(const Expr &call);
   Operand callGelu(const Expr &call);

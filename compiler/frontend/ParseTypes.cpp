@@ -133,7 +133,8 @@ bool Parser::parseGranularity(TypeExpr &type) {
   GranularityExpr &granularity = type.granularity.emplace();
   granularity.place = peek().place;
   static const std::vector<std::string> accepted = {
-      "granularities are: per tensor, per token, per channel, per group(128), "
+      "granularities are: per tensor, per token, per tokens(4), per channel, "
+      "per group(128), "
       "per block(128, 128)"};
   if (!at(TokenKind::Name))
     return fail("a granularity", accepted);

@@ -7,6 +7,9 @@
 #include "compiler/select/CudaPlacement.h"
 
 #include "compiler/emit/cuda/EncodeFit.h"
+#include "compiler/select/TrafficModel.h"
+
+#include <fmt/format.h>
 
 #include <cmath>
 
@@ -87,20 +90,26 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   return found ? std::string() : found.error().message;
 }
 
+Result<ProgramTraffic> CudaPlacement::traffic(mlir::ModuleOp module,
+                                              const Sizes &sizes) const {
+  return predictTraffic(module, target, sizes);
+}
+
 double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
              target.multiprocessors() +
          2 * rates.launchMicroseconds;
 }
 
-double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   tile::ContractOp product = site.consumerProduct();
   tile::LaunchOp consumer = site.consumer;
   emit::Symbols symbols(tile::getKernel(consumer).getSymbols().getValue());
   int64_t maxK = 0;
   Result<emit::GemmProblem> copied = emit::gemmProblem(product, symbols, maxK);
   if (!copied)
-    return 0; // Refused before.
+    return {}; // Refused before.
   emit::GemmProblem encoded = *copied;
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
   double width = encoded.valueBytes =
@@ -108,7 +117,7 @@ double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
   Result<emit::GemmSchedule> with = emit::scheduleGemm(encoded, target),
                              without = emit::scheduleGemm(*copied, target);
   if (!with || !without)
-    return 0;
+    return {};
   unsigned batch = product.getNumBatch();
   double count = 1;
   for (unsigned i = 0; i < batch; ++i)
@@ -135,38 +144,62 @@ double CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
   double passes = std::max(0.0, gathered ? levels - 1 : levels);
   double bytesPerMultiprocessor =
       rates.cacheBytesPerMicrosecond / target.multiprocessors();
-  double encode = turns * perTile *
-                  (std::max(1.0, levels) / rates.encodePerMicrosecond +
-                   ((1 + passes) * width - 1) / bytesPerMultiprocessor);
+  Cost cost;
+  auto times = [&](double number, const char *what) {
+    return fmt::format("{:.0f} tiles of {} rows after each other {}", number,
+                       rows, what);
+  };
+  cost.add(Kind::Reencode,
+           turns * perTile * std::max(1.0, levels) / rates.encodePerMicrosecond,
+           times(turns, levels > 1 ? "encode them, and once more to add codes"
+                                   : "encode them"));
+  cost.add(Kind::Bytes,
+           turns * perTile * ((1 + passes) * width - 1) /
+               bytesPerMultiprocessor,
+           times(turns, passes > 0 ? "read values, for scales and for codes"
+                                   : "read values instead of codes"));
   // Lower tiles read the right operand more often.
-  double reread = n * k * count *
-                  (std::ceil(m / with->tileM) - std::ceil(m / without->tileM)) /
-                  rates.cacheBytesPerMicrosecond;
+  double again = n * k * count *
+                 (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
+  cost.add(Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
+           fmt::format("{:.0f} bytes of the right operand, which tiles of {} "
+                       "rows read again",
+                       again, with->tileM));
   // Products wait more where fewer tiles are resident.
   double together = emit::residentBlocks(encoded, *with, target),
          apart = emit::residentBlocks(*copied, *without, target);
   double work = m * n * k * count * product.getNumTerms() /
                 (rates.productPerMicrosecond * target.multiprocessors());
-  double lost =
-      together < apart && panels * tilesN > together ? 0.25 * work : 0;
-  return encode + lost + std::max(0.0, reread);
+  if (together < apart && panels * tilesN > together)
+    cost.add(Kind::Tiles, 0.25 * work,
+             fmt::format("{:.0f} blocks at once instead of {:.0f}", together,
+                         apart));
+  return cost;
 }
 
-double CudaPlacement::cost(const Site &site, Placement placement,
+Cost CudaPlacement::costOf(const Site &site, Placement placement,
                            const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
   double elements = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults())
     elements *= evaluate(extent, sizes);
   double width = byteWidth(*getDType(type.getElementType()));
-  auto move = [&](double bytes) {
-    return bytes / (elements * width > rates.cacheBytes
-                        ? rates.memoryBytesPerMicrosecond
-                        : rates.cacheBytesPerMicrosecond);
+  Cost cost;
+  auto move = [&](double bytes, const char *what) {
+    bool fits = elements * width <= rates.cacheBytes;
+    cost.add(Kind::Bytes,
+             bytes / (fits ? rates.cacheBytesPerMicrosecond
+                           : rates.memoryBytesPerMicrosecond),
+             fmt::format("{:.0f} bytes through {}: {}", bytes,
+                         fits ? "the L2 cache" : "memory", what));
   };
-  double separate = rates.launchMicroseconds + move(elements * (3 * width + 1));
-  if (placement == Placement::Separate)
-    return separate;
+  if (placement == Placement::Separate) {
+    cost.add(Kind::Launch, rates.launchMicroseconds, "a kernel of its own");
+    move(elements * (3 * width + 1),
+         "the value written and read twice, its codes written");
+    return cost;
+  }
   if (placement == Placement::Consumer)
     return consumerCost(site, sizes);
 
@@ -190,7 +223,6 @@ double CudaPlacement::cost(const Site &site, Placement placement,
     return std::ceil(tiles / together) * perTile * share /
            rates.productPerMicrosecond;
   };
-  double lost = 0;
   Result<emit::StageFit> found = fit(site, placement);
   if (found) {
     emit::GemmProblem alone = found->problem;
@@ -206,22 +238,57 @@ double CudaPlacement::cost(const Site &site, Placement placement,
                   free->tileN == found->schedule.tileN
               ? fused
               : std::max(1u, emit::residentBlocks(alone, *free, target));
-      lost = std::max(0.0, productTime(found->problem, found->schedule, fused) -
-                               productTime(alone, *free, apart));
+      auto waves = [&](const emit::GemmSchedule &schedule, double together) {
+        return std::ceil(count * std::ceil(m / schedule.tileM) *
+                         std::ceil(n / schedule.tileN) / together);
+      };
+      double lost = productTime(found->problem, found->schedule, fused) -
+                    productTime(alone, *free, apart);
+      cost.add(Kind::Tiles, std::max(0.0, lost),
+               fmt::format("the product in tiles of {}x{}, {} blocks at once, "
+                           "{:.0f} waves, instead of {}x{}, {} at once, {:.0f} "
+                           "waves",
+                           found->schedule.tileM, found->schedule.tileN, fused,
+                           waves(found->schedule, fused), free->tileM,
+                           free->tileN, apart, waves(*free, apart)));
     }
   }
   double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
   double turns = found ? std::max(1.0, std::ceil(panels * found->tilesN /
                                                  std::max(1u, found->resident)))
                        : 1.0;
+  auto wait = [&](double each, double times, const char *what) {
+    cost.add(Kind::Waiting, each * times,
+             fmt::format("{}, {:.0f} {}", what, times,
+                         times == 1 ? "time" : "times"));
+  };
   switch (placement) {
   case Placement::Cluster:
-    return lost + rates.clusterMicroseconds * turns;
+    wait(rates.clusterMicroseconds, turns, "tiles of a cluster meet");
+    return cost;
   case Placement::Grid:
-    return lost + rates.meetingMicroseconds * turns;
+    wait(rates.meetingMicroseconds, turns, "tiles of a row panel meet");
+    return cost;
   case Placement::Panel:
-    return lost + rates.meetingMicroseconds + move(elements * 2 * width);
+    wait(rates.meetingMicroseconds, 1, "tiles of a row panel meet");
+    move(elements * 2 * width, "the value written and read again");
+    return cost;
   default:
-    return lost + 0.1 * turns;
+    wait(0.1, turns, "threads of a tile meet");
+    return cost;
   }
+}
+
+Peaks select::peaksOf(const GpuRates &rates, const emit::CudaTarget &target) {
+  Peaks peaks;
+  peaks.machine =
+      fmt::format("{} multiprocessors, as the smallest common device of {} "
+                  "has; rates are estimates of the cost model",
+                  target.multiprocessors(), target.name());
+  peaks.bytes = rates.memoryBytesPerMicrosecond;
+  peaks.operations8 =
+      2 * rates.productPerMicrosecond * target.multiprocessors();
+  peaks.operations16 = peaks.operations8 / 2;
+  peaks.scalar = rates.scalarPerMicrosecond * target.multiprocessors();
+  return peaks;
 }

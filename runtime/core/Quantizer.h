@@ -17,6 +17,20 @@
 // type, dividing by the scale as it is stored. The division is correctly
 // rounded.
 //
+// With a `scaleRounding` other than Nearest, scales are powers of two, which
+// scale exactly and may be stored as an exponent. With r the scale above before
+// it is rounded to its type:
+//
+//     PowerCeil   the smallest power of two that is not below r: no element of
+//                 the block saturates
+//     PowerFloor  2^(floor(log2 amax) - floor(log2 divisor)), the rule of the
+//                 OCP microscaling formats; the largest elements may saturate
+//     PowerEven   the power nearest to r, from half-way (1.5 * 2^e) to the one
+//                 whose exponent field is even; the same holds
+//
+// An r that is NaN or infinite stays that; a finite one gives a normal number
+// of the scale type, the largest power at most (2^127, 2^15 for f16).
+//
 // Corner cases are part of the contract. amax is the unsigned maximum of
 // `bits(x) & 0x7fffffff` over the block in f32, so that a NaN anywhere makes
 // the block's scale NaN and nothing else; a NaN's code is 0 for integer codes.
@@ -33,6 +47,8 @@
 
 #include "runtime/core/DType.h"
 
+#include <cmath>
+
 namespace quern {
 inline namespace v0 {
 
@@ -40,6 +56,14 @@ enum class Rounding : uint8_t {
   HalfEven = 0,
   HalfAway = 1,
   TowardZero = 2,
+};
+
+/// How a scale is rounded before it is stored.
+enum class ScaleRounding : uint8_t {
+  Nearest = 0, ///< To the nearest number of its type.
+  PowerCeil = 1,
+  PowerFloor = 2,
+  PowerEven = 3,
 };
 
 struct Quantizer {
@@ -55,6 +79,21 @@ struct Quantizer {
   /// Lower bound of a scale before it is rounded to its type: the smallest
   /// normal number of the scale type.
   float floor = 0x1p-126f;
+  ScaleRounding scaleRounding = ScaleRounding::Nearest;
+
+  /// What the absolute maximum is divided by: the divisor, or its power of two
+  /// where exponents alone are compared.
+  float effectiveDivisor() const {
+    if (scaleRounding != ScaleRounding::PowerFloor)
+      return divisor;
+    int exponent = 0;
+    std::frexp(divisor, &exponent);
+    return std::ldexp(1.0f, exponent - 1);
+  }
+  /// The largest power of two of the scale type.
+  float largestPower() const {
+    return scaleType == DType::F16 ? 0x1p15f : 0x1p127f;
+  }
 
   /// The default recipe for a pair of types. u8 codes are symmetric without a
   /// zero point: for data that is never negative (negatives clamp to 0).

@@ -29,7 +29,7 @@ TEST(FrontendErrors, Types) {
        {"zero points of type i8", "of the codes' type"}},
       {"zero points of floats",
        type("(f8e4m3[M, N] - ~f8e4m3[M, 1]) * f16[M, 1]"),
-       {"zero points of type f8e4m3", "i8 or u8"}},
+       {"zero points for f8e4m3 codes", "i8 and u8"}},
       {"zero points of other blocks",
        type("(u8[M, N] - ~u8[M, N/32]) * f16[M, 1]"),
        {"different granularity", "for each scale"}},
@@ -79,6 +79,13 @@ TEST(FrontendErrors, Types) {
       {"token arity",
        type("i8[M, N] per ~token(3)"),
        {"per token with 1 extents", "per token"}},
+      {"tokens arity",
+       type("i8[M, N] per ~tokens"),
+       {"per tokens with 0 extents", "per tokens(4)"}},
+      {"tokens of a vector",
+       type("i8[M] per ~tokens(4)"),
+       {"per tokens for a tensor of rank 1", "last axis but one"}},
+      {"tokens of zero", type("i8[M, N] per tokens(~0)"), {"extent of 0"}},
       {"block rank",
        type("i8[M, N] per ~block(1, 2, 3)"),
        {"3 extents for a tensor of rank 2"}},
@@ -313,6 +320,74 @@ TEST(FrontendErrors, Elementwise) {
   });
 }
 
+namespace {
+/// A layer with state, which the body updates.
+std::string stateful(const std::string &parameters, const std::string &text) {
+  return "layer f(x: f16[M, 64], " + parameters + ") -> f16[M, 64] {\n" + text +
+         "\n  return x\n}\n";
+}
+} // namespace
+
+TEST(FrontendErrors, State) {
+  const std::string both = "inout s: f32[1, 1], inout n: i32[1, 1]";
+  auto quantize = [&](const std::string &settings) {
+    return stateful(both, "  q = quantize(x, i8 per tensor, " + settings + ")");
+  };
+  checkAll({
+      {"never updated",
+       stateful("inout ~s: f32[1, 1]", "  y = s + 1"),
+       {"inout parameter 's' is never updated", "predicted = s"}},
+      {"updated twice",
+       stateful("inout s: f32[1, 1]", "  s = s + 1\n  ~s = s * 2"),
+       {"inout parameter 's' is updated twice", "line 2"}},
+      {"updated by a call and again",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = s)\n"
+                "  r = quantize(x, i8 per tensor, predicted = ~s)"),
+       {"inout parameter 's' is updated twice"}},
+      {"another type",
+       stateful("inout s: f32[1, 1]", "  s = ~x"),
+       {"inout parameter 's' is declared f32[1, 1], found 'x'"}},
+      {"state that is no float",
+       stateful("inout n: i32[1, 1]", "  n = ~amax(x, axis = [0, 1])"),
+       {"inout parameter 'n' is declared i32[1, 1]"}},
+      {"a weight",
+       stateful("~inout weight s: f32[1, 1]", ""),
+       {"a weight that is inout", "inout amax: f32[1, 1]"}},
+      {"a weight, in the other order",
+       stateful("weight ~inout s: f32[1, 1]", ""),
+       {"a weight that is inout"}},
+      {"quantized state",
+       stateful("inout ~s: i8[M, 64] per token", "  s = quantize(x, i8 per "
+                                                 "token)"),
+       {"inout parameter 's' of type i8[M, 64] * f32[M, 1]", "plain tensor"}},
+      {"wrong shape of the statistic",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, i8 per token, predicted = ~s)"),
+       {"the granularity needs 'predicted' to be f32[M, 1], found 's', which "
+        "is f32[1, 1]"}},
+      {"statistic of another type",
+       stateful("inout s: f16[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = ~s)"),
+       {"needs 'predicted' to be f32[1, 1], found 's', which is f16[1, 1]"}},
+      {"count of another type",
+       stateful("inout s: f32[1, 1], inout n: f32[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = s, clipped = "
+                "~n)"),
+       {"needs 'clipped' to be i32[1, 1]", "'n', which is f32[1, 1]"}},
+      {"zero points",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, (u8 - u8) per tensor, predicted = ~s)"),
+       {"a predicted scale with zero points"}},
+      {"no decay",
+       quantize("predicted = s, ~decay = 0, clipped = n"),
+       {"a decay of 0", "above 0 and at most 1"}},
+      {"too much decay",
+       quantize("predicted = s, clipped = n, ~decay = 1.5"),
+       {"a decay of 1.5"}},
+  });
+}
+
 TEST(FrontendErrors, Quantization) {
   checkAll({
       {"no granularity",
@@ -343,6 +418,43 @@ TEST(FrontendErrors, Quantization) {
       {"float rounding",
        body("a = quantize(x, f8e4m3 per token, ~rounding = half_away)"),
        {"f8e4m3 codes", "half_even"}},
+      {"scale rounding",
+       body("a = quantize(x, i8 per token, ~scale_rounding = power)"),
+       {"unknown scale_rounding 'power'",
+        "nearest, power_ceil, power_floor and power_even"}},
+      {"scale rounding word",
+       body("a = quantize(x, i8 per token, ~scale_rounding = 2)"),
+       {"'scale_rounding' must be a word", "power_ceil"}},
+      {"static scale rounding",
+       body("a = quantize(x, i8 per token, scale = k, ~scale_rounding = "
+            "power_ceil)"),
+       {"rounding of scales beside a given scale", "as it stands"}},
+      {"zero points of floats",
+       body("a = quantize(x, (f8e4m3 - ~f8e4m3) per token)"),
+       {"zero points for f8e4m3 codes", "zero points are for i8 and u8"}},
+      {"zero points of other floats",
+       body("a = quantize(x, (f8e5m2 - ~f8e5m2) per group(32))"),
+       {"zero points for f8e5m2 codes", "zero points are for i8 and u8"}},
+      {"zero points of another type",
+       body("a = quantize(x, (u8 - ~i8) per token)"),
+       {"zero points of type i8 for codes of type u8"}},
+      {"predicted by no state",
+       body("a = quantize(x, i8 per token, predicted = ~k)"),
+       {"'predicted' needs an inout parameter, found 'k'",
+        "inout amax: f32[M, 1]"}},
+      {"predicted by a number",
+       body("a = quantize(x, i8 per tensor, predicted = ~3)"),
+       {"'predicted' needs an inout parameter, found the number 3",
+        "inout amax: f32[1, 1]"}},
+      {"predicted beside a scale",
+       body("a = quantize(x, i8 per token, scale = k, predicted = ~k)"),
+       {"a predicted scale beside a given one"}},
+      {"decay alone",
+       body("a = quantize(x, i8 per token, ~decay = 0.5)"),
+       {"'decay' without 'predicted'", "inout parameter"}},
+      {"clipped alone",
+       body("a = quantize(x, i8 per token, clipped = ~k)"),
+       {"'clipped' without 'predicted'"}},
       {"divisor",
        body("a = quantize(x, i8 per token, ~divisor = 0)"),
        {"a divisor of 0", "positive"}},

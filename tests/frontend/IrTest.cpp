@@ -281,6 +281,52 @@ TEST(FrontendIr, QuantizerSettings) {
                "block = [0, 0], type = f16"});
 }
 
+TEST(FrontendIr, PowersOfTwoAsScales) {
+  expectParts(unaryLayer("q = quantize(x, f8e4m3 per group(32), "
+                         "scale_rounding = power_floor)\n"
+                         "return dequantize(q)"),
+              {", scale_rounding = power_floor>"});
+  // The default is not written.
+  expectParts(unaryLayer("q = quantize(x, i8 per token, scale_rounding = "
+                         "nearest)\nreturn dequantize(q)"),
+              {"floor = 1.17549435E-38> :"});
+}
+
+TEST(FrontendIr, State) {
+  expectParts("layer f(x: f32[M, 64], inout s: f32[1, 64], inout: f32[64]) -> "
+              "f32[M, 64] {\n"
+              "  y = x - s\n  s = s * 0.5 as f16\n  return y * s + inout\n}\n",
+              {"%arg1: tensor<1x64xf32> {quern.inout, quern.name = \"s\"}",
+               "%arg2: tensor<64xf32> {quern.name = \"inout\"}",
+               "tensor<1x64xf32> {quern.inout, quern.name = \"s\"})"});
+}
+
+TEST(FrontendIr, PredictedScalesWaitForNoReduction) {
+  // The scale is made of the state alone.
+  expectParts("layer f(x: f16[M, 64], inout s: f32[1, 1], inout n: i32[1, 1]) "
+              "-> f16[M, 64] {\n"
+              "  q = quantize(x, i8 per tensor, predicted = s, decay = 0.25, "
+              "clipped = n)\n  return dequantize(q)\n}\n",
+              {"quern.constant 1.270000e+02", "quern.compare lt", "quern.div",
+               "quern.max", "quern.quantize %arg0 scale",
+               "quern.reduce absmax %arg0 block [1, 0]", "quern.reduce absmax",
+               "block [0, 1]", "7.500000e-01", "2.500000e-01",
+               "quern.count_clipped %arg0", "after %arg2"});
+}
+
+TEST(FrontendIr, OneScaleForSomeTokens) {
+  // In words, as a shape, and as a block of the same extents.
+  for (const char *type :
+       {"i8 per tokens(4)", "i8[M, 64] * f32[M/4, 1]", "i8 per block(4, 64)"})
+    expectParts("layer f(x: f16[M, 64]) -> i8[M, 64] * f32[M/4, 1] {\n"
+                "  return quantize(x, " +
+                    std::string(type) + ")\n}\n",
+                {"block = [4, 0], type = f32"});
+  expectParts("layer f(x: f16[B, M, K]) -> i8[B, M, K] per tokens(2) {\n"
+              "  return quantize(x, i8 per tokens(2))\n}\n",
+              {"block = [1, 2, 0], type = f32"});
+}
+
 TEST(FrontendIr, StaticQuantization) {
   expectParts("layer f(x: f16[M, 64], s: f32[1, 1]) -> i8[M, 64] * f32[1, 1] "
               "{\n  return quantize(x, i8 per tensor, scale = s)\n}\n",

@@ -26,7 +26,7 @@ std::string recipe(double divisor, double low, double high,
                    const std::string &rounding = "half_even",
                    const std::string &floor = "1.17549435E-38") {
   return fmt::format(
-      "<divisor = {:.1f}, range = {:.1f}, {:.1f}, rounding = {}, floor = {}>",
+      "<divisor = {:.15f}, range = {:.1f}, {:.1f}, rounding = {}, floor = {}>",
       divisor, low, high, rounding, floor);
 }
 
@@ -132,6 +132,124 @@ TEST(Quantize, ScaleTypesRoundBeforeUse) {
     for (int i = 0; i < 3; ++i)
       EXPECT_EQ(q[0].get(i),
                 std::min(127.0f, std::rint(static_cast<float>(x.get(i)) / s)));
+  }
+}
+
+namespace {
+std::string powers(double divisor, double largest, const std::string &word,
+                   const std::string &floor = "1.17549435E-38") {
+  std::string text = recipe(divisor, -largest, largest, "half_even", floor);
+  text.pop_back();
+  return text + ", scale_rounding = " + word + ">";
+}
+
+/// The scale of a block whose absolute maximum is `amax`.
+double powerScale(double amax, double divisor, const std::string &word,
+                  const std::string &type = "f32",
+                  const std::string &floor = "1.17549435E-38") {
+  HostTensor x = tensorOf(DType::F32, {1, 2}, {0, -amax});
+  return quantize(x, "f8E4M3FN", {1, 0}, powers(divisor, 448, word, floor),
+                  type)[1]
+      .get(0);
+}
+} // namespace
+
+TEST(Quantize, PowersOfTwo) {
+  struct Row {
+    double amax, divisor, ceil, floor, even;
+  };
+  // floor compares exponents: 448 counts as 256.
+  for (const Row &row : std::initializer_list<Row>{
+           {448, 448, 1, 1, 1},
+           {256, 448, 1, 1, 0.5},
+           {255, 448, 1, 0.5, 0.5},
+           {449, 448, 2, 1, 1},
+           {0x1.c00002p8, 448, 2, 1, 1},
+           {511, 448, 2, 1, 1},
+           {512, 448, 2, 2, 1},
+           {1, 1, 1, 1, 1},
+           {0x1.000002p0, 1, 2, 1, 1},
+           {0x1.fffffep-1, 1, 1, 0.5, 1},
+           // Half-way, between fields 127 and 128, then 126 and 127.
+           {1.5, 1, 2, 1, 2},
+           {0.75, 1, 1, 0.5, 0.5},
+           {3, 1, 4, 2, 2},
+           {0x1.800002p1, 1, 4, 2, 4},
+           {0x1.7ffffep0, 1, 2, 1, 1},
+           // The smallest normal number bounds, and so does the largest power.
+           {0, 448, 0x1p-126, 0x1p-126, 0x1p-126},
+           {0x1p-140, 448, 0x1p-126, 0x1p-126, 0x1p-126},
+           {0x1.fffffep127, 1, 0x1p127, 0x1p127, 0x1p127},
+           {0x1.4p127, 1, 0x1p127, 0x1p127, 0x1p127},
+           {infinity, 1, infinity, infinity, infinity},
+       }) {
+    EXPECT_EQ(powerScale(row.amax, row.divisor, "power_ceil"), row.ceil)
+        << row.amax << " / " << row.divisor;
+    EXPECT_EQ(powerScale(row.amax, row.divisor, "power_floor"), row.floor)
+        << row.amax << " / " << row.divisor;
+    EXPECT_EQ(powerScale(row.amax, row.divisor, "power_even"), row.even)
+        << row.amax << " / " << row.divisor;
+  }
+  for (const char *word : {"power_ceil", "power_floor", "power_even"}) {
+    double nan = powerScale(notANumber, 448, word);
+    EXPECT_NE(nan, nan);
+    // f16 has fewer powers; beyond them a scale stays the largest.
+    EXPECT_EQ(powerScale(0x1p40, 1, word, "f16", "6.103515625E-05"), 0x1p15);
+    EXPECT_EQ(powerScale(0x1p-40, 1, word, "f16", "6.103515625E-05"), 0x1p-14);
+    EXPECT_EQ(powerScale(infinity, 1, word, "f16", "6.103515625E-05"),
+              infinity);
+    // A floor that is none is rounded like any scale.
+    EXPECT_EQ(powerScale(0, 1, word, "f32", "1.2"),
+              std::string(word) == "power_ceil" ? 2 : 1);
+  }
+}
+
+/// The smallest power of two that is not below amax / divisor, exactly: the
+/// quotient's rounding never loses one (docs/numerics.md).
+TEST(Quantize, PowerCeilIsExact) {
+  std::mt19937_64 random(12);
+  constexpr int count = 20000;
+  for (float divisor : {127.0f, 448.0f, 0x1.fffffep6f, 3.0f, 0x1.000002p0f}) {
+    HostTensor x(DType::F32, {count, 1});
+    for (int i = 0; i < count; ++i) {
+      // Near a power of two times the divisor, where a quotient may round.
+      float near = std::ldexp(divisor, static_cast<int>(random() % 40) - 20);
+      for (int step = static_cast<int>(random() % 7) - 3; step != 0;
+           step -= step > 0 ? 1 : -1)
+        near = std::nextafter(near, step > 0 ? INFINITY : 0.0f);
+      x.set(i, near);
+    }
+    HostTensor scales =
+        quantize(x, "i8", {1, 0}, powers(divisor, 127, "power_ceil"))[1];
+    for (int i = 0; i < count; ++i) {
+      double s = scales.get(i);
+      EXPECT_GE(s * divisor, x.get(i));
+      EXPECT_LT(s / 2 * divisor, x.get(i));
+    }
+  }
+}
+
+TEST(Quantize, PowersOfTwoWithZeroPoints) {
+  HostTensor x = tensorOf(DType::F32, {1, 3}, {-100, 200, 20});
+  std::string q = "!quern.qtensor<tensor<1x3xui8>, #quern.scale<block = [1, "
+                  "0], type = f32>, zeros = ui8>";
+  std::string how = recipe(255, 0, 255);
+  how.pop_back();
+  using Values = std::vector<double>;
+  // The range is 300, the divisor 255, or 128 where exponents are compared.
+  for (auto [word, scale, zero, codes] :
+       {std::tuple("power_ceil", 2.0, 50.0, Values{0, 150, 60}),
+        {"power_floor", 2.0, 50.0, {0, 150, 60}},
+        {"power_even", 1.0, 100.0, {0, 255, 120}}}) {
+    std::vector<HostTensor> results =
+        layerOf({"tensor<1x3xf32>"}, {q},
+                fmt::format("%q = quern.quantize %a0 {}, scale_rounding = {}> "
+                            ": tensor<1x3xf32> -> {}\nreturn %q : {}",
+                            how, word, q, q))
+            .run({x});
+    EXPECT_EQ(results[1].get(0), scale);
+    EXPECT_EQ(results[2].get(0), zero);
+    EXPECT_EQ(valuesOf(results[0]), codes);
   }
 }
 

@@ -217,6 +217,10 @@ Index count(llvm::ArrayRef<Index> extents);
 
 /// Names for the coordinates of a point of a blocks stage, by its rank.
 llvm::ArrayRef<llvm::StringRef> pointNames(unsigned rank);
+/// The only map of a kernel that is one map, or null.
+tile::MapOp onlyMap(tile::BlocksOp blocks);
+/// What a kernel of blocks asks of its schedule.
+BlocksProblem blocksProblem(tile::BlocksOp blocks, Symbols &symbols);
 /// Whether a stage reads a buffer that it stores, other than to skip it.
 bool readsWhatItWrites(tile::BlocksOp stage);
 

@@ -105,6 +105,22 @@ static std::string wishOf(const GemmProblem &problem) {
   return text;
 }
 
+/// How far the widest tile is from that.
+static std::string distanceOf(const GemmProblem &problem) {
+  auto tiles = [&](int64_t width) {
+    return (problem.maxN + width - 1) / width;
+  };
+  if (problem.maxTilesN && tiles(256) > problem.maxTilesN)
+    return fmt::format(": a row is {} tiles of 128 columns, {} of 256, the "
+                       "widest, and a cluster holds {}",
+                       tiles(128), tiles(256), problem.maxTilesN);
+  if (problem.blockColumns > 256)
+    return fmt::format(": a row of {} is {} tiles of 128 columns, and the "
+                       "widest tile has 256",
+                       problem.maxN, tiles(128));
+  return {};
+}
+
 /// Sums per element: those of the products, and what partial sums go to.
 static unsigned sumsOf(const GemmProblem &problem) {
   return problem.terms * (problem.split ? 2 : 1);
@@ -152,7 +168,8 @@ static Result<void> chooseTile(const GemmProblem &problem,
                   ? fmt::format("a tile of {} has more sums ({} per element) "
                                 "than the registers of a thread block hold",
                                 wishOf(problem), sums)
-                  : fmt::format("no tile has {}", wishOf(problem)),
+                  : fmt::format("no tile has {}{}", wishOf(problem),
+                                distanceOf(problem)),
               {"tiles have 16, 32, 64 or 128 rows and 64, 128 or 256 columns"});
 }
 
@@ -181,12 +198,11 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                    : problem.maxM <= 64 || sums > 2 ? 64
                                                     : 128;
   if (problem.valueBytes) {
+    bool many = sums > 2 || (sums > 1 && problem.float8);
     schedule.tileM = std::min(schedule.tileM, 32u);
-    schedule.tileN = problem.maxN <= 64                ? 64
-                     : problem.maxN <= 128 || sums > 1 ? 128
+    schedule.tileN = many || problem.maxN <= 64        ? 64
+                     : sums > 1 || problem.maxN <= 128 ? 128
                                                        : 256;
-    if (sums > 2)
-      schedule.tileN = 64;
   }
   if (Result<void> done = chooseTile(problem, schedule); !done)
     return done.error();

@@ -21,6 +21,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/lower/cpu/Lowering.h"
+#include "compiler/lower/cpu/Reducer.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -62,7 +63,6 @@ private:
                   llvm::ArrayRef<Value *> carried, Chunk chunk);
   Value *reduce(tile::ReduceOp op, ElementBody &outer);
   Value *orderedSum(const Box &box, ElementBody &outer);
-  Value *combine(ReduceKind kind, Value *x, Value *y);
 
   KernelFunction &function;
   Emitter &e;
@@ -178,58 +178,33 @@ BlocksLowering::Values BlocksLowering::forEach(const Box &box,
 // Reductions
 //===----------------------------------------------------------------------===//
 
-Value *BlocksLowering::combine(ReduceKind kind, Value *x, Value *y) {
-  switch (kind) {
-  case ReduceKind::UMax:
-    return b.CreateBinaryIntrinsic(llvm::Intrinsic::umax, x, y);
-  case ReduceKind::MaximumF:
-    return e.maximum(x, y);
-  case ReduceKind::AddI:
-    return b.CreateAdd(x, y);
-  case ReduceKind::AddF:
-    return b.CreateFAdd(x, y);
-  }
-  return x;
-}
-
 static Lane yielded(ElementBody &body, mlir::Region &region) {
   return body.lookup(region.front().getTerminator()->getOperand(0));
 }
 
 Value *BlocksLowering::reduce(tile::ReduceOp op, ElementBody &outer) {
   Box box = boxOf(op, outer);
-  ReduceKind kind = op.getKind();
-  if (kind == ReduceKind::AddF)
+  if (op.getKind() == ReduceKind::AddF)
     return orderedSum(box, outer);
-  llvm::Constant *neutral =
-      kind == ReduceKind::MaximumF
-          ? static_cast<llvm::Constant *>(
-                llvm::ConstantFP::getInfinity(b.getFloatTy(), true))
-          : b.getInt32(0);
+  Reducer reducer(e, op);
   // One vector of partial results, and a scalar for what runs one by one.
-  Values inits = {e.splat(neutral, lanes), neutral};
+  Values inits = reducer.neutral(lanes);
+  unsigned width = inits.size();
+  inits.append(reducer.neutral(1));
   Values results =
       forEach(box, outer, inits,
-              [&](ElementBody &body, Value *, Value *mask,
-                  llvm::ArrayRef<Value *> carried) -> Values {
-                Value *element = body.spread(yielded(body, *box.region));
-                if (body.lanes == 1)
-                  return {carried[0], combine(kind, carried[1], element)};
-                if (mask)
-                  element = b.CreateSelect(mask, element, inits[0]);
-                return {combine(kind, carried[0], element), carried[1]};
+              [&](ElementBody &body, Value *, Value *,
+                  llvm::ArrayRef<Value *> carried) {
+                Values vector(carried.take_front(width));
+                Values scalar(carried.drop_front(width));
+                Values &partial = body.lanes == 1 ? scalar : vector;
+                partial = reducer.combine(partial, reducer.read(body));
+                vector.append(scalar);
+                return vector;
               });
-  Value *vector = results[0];
-  for (unsigned half = lanes / 2; half >= 1; half /= 2) {
-    llvm::SmallVector<int, 16> low, high;
-    for (unsigned i = 0; i < half; ++i) {
-      low.push_back(i);
-      high.push_back(half + i);
-    }
-    vector = combine(kind, b.CreateShuffleVector(vector, low),
-                     b.CreateShuffleVector(vector, high));
-  }
-  return combine(kind, b.CreateExtractElement(vector, uint64_t(0)), results[1]);
+  Values vector(llvm::ArrayRef(results).take_front(width));
+  Values scalar(llvm::ArrayRef(results).drop_front(width));
+  return reducer.finish(reducer.combine(reducer.reduceLanes(vector), scalar));
 }
 
 Value *BlocksLowering::orderedSum(const Box &box, ElementBody &outer) {

@@ -167,9 +167,23 @@ void ScaleAttr::print(AsmPrinter &printer) const {
   printer << "], type = " << getType() << ">";
 }
 
+LogicalResult
+QuantizerAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                      APFloat divisor, APFloat, APFloat, ir::Rounding,
+                      APFloat floor, ir::ScaleRounding) {
+  for (const auto &[what, value] :
+       {std::pair("divisor", &divisor), {"floor", &floor}})
+    if (!value->isFinite() || value->isZero() || value->isNegative())
+      return emitError() << "quern_quantizer_c1: a " << what << " of "
+                         << value->convertToFloat()
+                         << "; it is a positive finite f32 number";
+  return success();
+}
+
 Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
   double divisor, qmin, qmax, floor;
   StringRef rounding;
+  Quantizer quantizer;
   auto loc = parser.getCurrentLocation();
   if (parser.parseLess() || parser.parseKeyword("divisor") ||
       parser.parseEqual() || parser.parseFloat(divisor) ||
@@ -179,20 +193,39 @@ Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
       parser.parseKeyword("rounding") || parser.parseEqual() ||
       parser.parseKeyword(&rounding) || parser.parseComma() ||
       parser.parseKeyword("floor") || parser.parseEqual() ||
-      parser.parseFloat(floor) || parser.parseGreater())
+      parser.parseFloat(floor))
+    return {};
+  if (succeeded(parser.parseOptionalComma())) {
+    StringRef word;
+    auto place = parser.getCurrentLocation();
+    if (parser.parseKeyword("scale_rounding") || parser.parseEqual() ||
+        parser.parseKeyword(&word))
+      return {};
+    std::optional<ScaleRounding> mode = symbolizeScaleRounding(word);
+    if (!mode) {
+      parser.emitError(place, "scale_rounding is nearest, power_ceil, "
+                              "power_floor or power_even");
+      return {};
+    }
+    quantizer.scaleRounding = static_cast<quern::ScaleRounding>(*mode);
+  }
+  if (parser.parseGreater())
     return {};
   std::optional<Rounding> mode = symbolizeRounding(rounding);
   if (!mode) {
     parser.emitError(loc, "rounding is half_even, half_away or toward_zero");
     return {};
   }
-  Quantizer quantizer;
   quantizer.divisor = divisor;
   quantizer.qmin = qmin;
   quantizer.qmax = qmax;
   quantizer.rounding = static_cast<quern::Rounding>(*mode);
   quantizer.floor = floor;
-  return getQuantizerAttr(parser.getContext(), quantizer);
+  return QuantizerAttr::getChecked(
+      [&] { return parser.emitError(loc); }, parser.getContext(),
+      APFloat(quantizer.divisor), APFloat(quantizer.qmin),
+      APFloat(quantizer.qmax), *mode, APFloat(quantizer.floor),
+      static_cast<ir::ScaleRounding>(quantizer.scaleRounding));
 }
 
 void QuantizerAttr::print(AsmPrinter &printer) const {
@@ -206,6 +239,9 @@ void QuantizerAttr::print(AsmPrinter &printer) const {
   printer << ", rounding = " << stringifyRounding(getRounding())
           << ", floor = ";
   number(getFloor());
+  if (getScaleRounding() != ir::ScaleRounding::Nearest)
+    printer << ", scale_rounding = "
+            << stringifyScaleRounding(getScaleRounding());
   printer << ">";
 }
 
@@ -218,15 +254,17 @@ Quantizer ir::getQuantizer(QuantizerAttr attr, QTensorType type) {
   q.qmax = attr.getQmax().convertToFloat();
   q.rounding = static_cast<quern::Rounding>(attr.getRounding());
   q.floor = attr.getFloor().convertToFloat();
+  q.scaleRounding = static_cast<quern::ScaleRounding>(attr.getScaleRounding());
   return q;
 }
 
 QuantizerAttr ir::getQuantizerAttr(MLIRContext *context,
                                    const Quantizer &quantizer) {
-  return QuantizerAttr::get(context, APFloat(quantizer.divisor),
-                            APFloat(quantizer.qmin), APFloat(quantizer.qmax),
-                            static_cast<ir::Rounding>(quantizer.rounding),
-                            APFloat(quantizer.floor));
+  return QuantizerAttr::get(
+      context, APFloat(quantizer.divisor), APFloat(quantizer.qmin),
+      APFloat(quantizer.qmax), static_cast<ir::Rounding>(quantizer.rounding),
+      APFloat(quantizer.floor),
+      static_cast<ir::ScaleRounding>(quantizer.scaleRounding));
 }
 
 //===----------------------------------------------------------------------===//
@@ -279,6 +317,23 @@ RankedTensorType ir::getBlockType(RankedTensorType type,
     dims.push_back(extent == 0 ? getAffineConstantExpr(1, type.getContext())
                                : dim.ceilDiv(extent));
   return getTensorType(dims, elementType, getNumSymbols(type));
+}
+
+bool ir::splitLeadingAxes(RankedTensorType type, ArrayRef<int64_t> block,
+                          SmallVectorImpl<int64_t> &rows,
+                          SmallVectorImpl<int64_t> &rest) {
+  rows.assign(block.begin(), block.end());
+  rest.assign(block.size(), 1);
+  bool twoSteps = false;
+  AffineExpr one = getAffineConstantExpr(1, type.getContext());
+  for (size_t d = 0; d + 1 < block.size(); ++d) {
+    if (block[d] != 0 || getDims(type)[d] == one)
+      continue;
+    rows[d] = 1;
+    rest[d] = 0;
+    twoSteps = true;
+  }
+  return twoSteps;
 }
 
 //===----------------------------------------------------------------------===//

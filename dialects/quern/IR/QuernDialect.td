@@ -30,7 +30,9 @@ def Quern_Dialect : Dialect {
     **Attributes of a layer.** The function carries `quern.symbols` (an array
     of `#quern.symbol`, in index order) and `quern.numerics` ("strict" or
     "fast"). Arguments carry `quern.name` and, when constant between calls,
-    the unit attribute `quern.weight`; results carry `quern.name`.
+    the unit attribute `quern.weight`; results carry `quern.name`. An argument
+    and the result that it holds after a call both carry `quern.inout`, one name
+    and one type: state that a layer updates.
 
     **Element types.** i8 (signed codes), ui8 (unsigned codes), f8E4M3FN,
     f8E5M2, f16, bf16, f32, i32 (indices and raw accumulators), i1
@@ -100,16 +102,29 @@ def Quern_Rounding : I32EnumAttr<"Rounding", "rounding of a quantizer",
   let genSpecializedAttr = 0;
 }
 
+def Quern_ScaleNearest : I32EnumAttrCase<"Nearest", 0, "nearest">;
+def Quern_ScalePowerCeil : I32EnumAttrCase<"PowerCeil", 1, "power_ceil">;
+def Quern_ScalePowerFloor : I32EnumAttrCase<"PowerFloor", 2, "power_floor">;
+def Quern_ScalePowerEven : I32EnumAttrCase<"PowerEven", 3, "power_even">;
+def Quern_ScaleRounding : I32EnumAttr<"ScaleRounding", "rounding of a scale",
+    [Quern_ScaleNearest, Quern_ScalePowerCeil, Quern_ScalePowerFloor, Quern_ScalePowerEven]> {
+  let cppNamespace = "::quern::ir";
+}
+
 def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
   let summary = "The complete recipe that turns numbers into codes";
   let description = [{
     Mirrors `quern::Quantizer` (`runtime/core/Quantizer.h`), which defines the
     meaning of every field; numbers are f32. The code and scale types are those of the result.
+    A `scale_rounding` of `nearest` is not printed.
+
+    - quern_quantizer_c1: divisor and floor are positive finite numbers.
   }];
   let parameters = (ins APFloatParameter<"">:$divisor, APFloatParameter<"">:$qmin,
                         APFloatParameter<"">:$qmax, "::quern::ir::Rounding":$rounding,
-                        APFloatParameter<"">:$floor);
+                        APFloatParameter<"">:$floor, "::quern::ir::ScaleRounding":$scale_rounding);
   let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
 }
 
 //===----------------------------------------------------------------------===//

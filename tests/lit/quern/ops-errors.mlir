@@ -330,3 +330,67 @@ func.func @contract_c5_shape(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %z: tensor<
   %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
   return
 }
+
+// -----
+
+func.func @quantizer_c1(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantizer_c1: a divisor of}}
+  %0 = quern.quantize %x <divisor = 0.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @quantizer_scale_rounding(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{scale_rounding is nearest, power_ceil, power_floor or power_even}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = up> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @power_of_two_c1(%x: tensor<4xf16>) {
+  // expected-error @+1 {{quern_power_of_two_c1: operand and result are f32}}
+  %0 = quern.power_of_two power_ceil %x most 2.0 : tensor<4xf16> -> tensor<4xf16>
+  return
+}
+
+// -----
+
+func.func @power_of_two_c2(%x: tensor<4xf32>) {
+  // expected-error @+1 {{quern_power_of_two_c2: the rounding is power_ceil}}
+  %0 = quern.power_of_two nearest %x most 2.0 : tensor<4xf32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @power_of_two_c3(%x: tensor<4xf32>) {
+  // expected-error @+1 {{quern_power_of_two_c3: `most` is 3.000000e+00, not a normal power of two}}
+  %0 = quern.power_of_two power_even %x most 3.0 : tensor<4xf32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @count_clipped_c1(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_count_clipped_c1: 'tensor<4x1xf32>' are not the scales of 'tensor<4x8xf32>'}}
+  %0 = quern.count_clipped %x, %s <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [0, 0] block [0, 0] : tensor<4x8xf32>, tensor<4x1xf32> -> tensor<1x1xi32>
+  return
+}
+
+// -----
+
+func.func @count_clipped_c2(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>, %n: tensor<4x1xi32>) {
+  // expected-error @+1 {{quern_count_clipped_c2: counts are i32, with an element for each block}}
+  %0 = quern.count_clipped %x, %s after %n : tensor<4x1xi32> <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [1, 0] block [0, 0] : tensor<4x8xf32>, tensor<4x1xf32> -> tensor<1x1xi32>
+  return
+}
+
+// -----
+
+func.func @add_counts_c1(%x: tensor<4x8xi32>) {
+  // expected-error @+1 {{quern_add_counts_c1: counts are i32, with an element for each block}}
+  %0 = quern.add_counts %x block [1, 0] : tensor<4x8xi32> -> tensor<1x8xi32>
+  return
+}

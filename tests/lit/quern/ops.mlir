@@ -20,6 +20,10 @@ func.func @quantization(%x: !x {quern.name = "x"}) -> tensor<?x64xf32, #mk>
   %s = quern.scales %q : !q -> !s
   // CHECK: quern.make_qtensor
   %m = quern.make_qtensor %c, %s : !c, !s -> !q
+  // CHECK: quern.quantize {{.*}}, floor = 1.000000e+00, scale_rounding = power_even> :
+  %pe = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = power_even> : !x -> !q
+  // CHECK: quern.quantize {{.*}}, floor = 1.000000e+00> :
+  %pn = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = nearest> : !x -> !q
   // CHECK: quern.quantize %{{.*}} scale %{{.*}} : tensor<?x1xf32, #{{.*}}> <{{.*}}rounding = toward_zero{{.*}}>
   %t = quern.quantize %x scale %s : !s <divisor = 127.0, range = -127.0, 127.0, rounding = toward_zero, floor = 1.0> : !x -> !q
   // CHECK: quern.encode %{{.*}}, %{{.*}} <{{.*}}rounding = half_away{{.*}}> block [1, 0]

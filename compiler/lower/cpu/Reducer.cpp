@@ -1,0 +1,135 @@
+//===- Reducer.cpp - Reductions whose order does not matter ---------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Reducer.h"
+
+#include "mlir/IR/Matchers.h"
+
+using namespace quern;
+using namespace quern::cpugen;
+using llvm::Value;
+using tile::ReduceKind;
+namespace arith = mlir::arith;
+
+static constexpr int64_t magnitudeBits = 0x7fffffff;
+
+/// The f16 or bf16 value whose magnitude, as the bits of an f32, this is.
+static mlir::Value magnitudeOf(mlir::Value value) {
+  auto masked = value.getDefiningOp<arith::AndIOp>();
+  llvm::APInt mask;
+  if (!masked ||
+      !mlir::matchPattern(masked.getRhs(), mlir::m_ConstantInt(&mask)))
+    return {};
+  auto bits = masked.getLhs().getDefiningOp<arith::BitcastOp>();
+  auto widened =
+      bits ? bits.getIn().getDefiningOp<arith::ExtFOp>() : arith::ExtFOp();
+  if (mask != magnitudeBits || !widened ||
+      widened.getIn().getType().getIntOrFloatBitWidth() != 16)
+    return {};
+  return widened.getIn();
+}
+
+Reducer::Reducer(Emitter &e, tile::ReduceOp op)
+    : e(e), kind(op.getKind()),
+      element(op.getBody().front().getTerminator()->getOperand(0)) {
+  assert(kind != ReduceKind::AddF && "sums of f32 have an order");
+  if (kind == ReduceKind::MaximumF)
+    form = Form::Number;
+  if (kind != ReduceKind::UMax)
+    return;
+  if ((narrow = magnitudeOf(element))) {
+    form = Form::Magnitude;
+    narrowType = *getDType(narrow.getType());
+  }
+}
+
+/// Signed order of these integers is the order of the numbers.
+static Value *orderedBits(Emitter &e, Value *bits) {
+  Value *sign = e.b.CreateAShr(bits, e.i32(31, bits));
+  return e.b.CreateXor(bits, e.b.CreateAnd(sign, e.i32(magnitudeBits, bits)));
+}
+
+Reducer::Values Reducer::neutral(unsigned lanes) const {
+  Value *zero = e.splat(e.b.getInt32(0), lanes);
+  switch (form) {
+  case Form::Integer:
+    return {zero};
+  case Form::Magnitude:
+    return {e.splat(e.b.getInt16(0), lanes)};
+  case Form::Number:
+    return {orderedBits(e, e.i32(int32_t(0xff800000), zero)), zero};
+  }
+  return {};
+}
+
+Reducer::Values Reducer::read(ElementBody &body) const {
+  Values carried;
+  if (form == Form::Magnitude) {
+    Value *stored = body.spread(body.lookup(narrow));
+    carried = {e.b.CreateAnd(
+        stored, llvm::ConstantInt::get(stored->getType(), 0x7fff))};
+  } else {
+    Value *read = body.spread(body.lookup(element));
+    carried = {read};
+    if (form == Form::Number) {
+      Value *bits = e.bits(read);
+      carried = {orderedBits(e, bits),
+                 e.b.CreateAnd(bits, e.i32(magnitudeBits, bits))};
+    }
+  }
+  if (body.mask)
+    for (auto [value, none] : llvm::zip(carried, neutral(body.lanes)))
+      value = e.b.CreateSelect(body.mask, value, none);
+  return carried;
+}
+
+Reducer::Values Reducer::combine(const Values &x, const Values &y) const {
+  using namespace llvm::Intrinsic;
+  llvm::IRBuilder<> &b = e.b;
+  if (form == Form::Number)
+    return {b.CreateBinaryIntrinsic(smax, x[0], y[0]),
+            b.CreateBinaryIntrinsic(umax, x[1], y[1])};
+  if (kind == ReduceKind::AddI)
+    return {b.CreateAdd(x[0], y[0])};
+  return {b.CreateBinaryIntrinsic(umax, x[0], y[0])};
+}
+
+Reducer::Values Reducer::reduceLanes(Values partial) const {
+  for (unsigned half = Emitter::width(partial[0]) / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 16> low, high;
+    for (unsigned i = 0; i < half; ++i) {
+      low.push_back(i);
+      high.push_back(half + i);
+    }
+    Values lows, highs;
+    for (Value *value : partial) {
+      lows.push_back(e.b.CreateShuffleVector(value, low));
+      highs.push_back(e.b.CreateShuffleVector(value, high));
+    }
+    partial = combine(lows, highs);
+  }
+  for (Value *&value : partial)
+    if (value->getType()->isVectorTy())
+      value = e.b.CreateExtractElement(value, uint64_t(0));
+  return partial;
+}
+
+Value *Reducer::finish(const Values &partial) const {
+  llvm::IRBuilder<> &b = e.b;
+  switch (form) {
+  case Form::Integer:
+    return partial[0];
+  case Form::Magnitude:
+    return e.bits(e.decode(partial[0], narrowType));
+  case Form::Number: {
+    // Inverting is its own inverse.
+    Value *number = orderedBits(e, partial[0]);
+    Value *isNan = b.CreateICmpUGT(partial[1], b.getInt32(0x7f800000));
+    return e.float_(b.CreateSelect(isNan, b.getInt32(0x7fc00000), number));
+  }
+  }
+  return nullptr;
+}
