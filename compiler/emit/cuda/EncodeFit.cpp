@@ -298,10 +298,11 @@ uint32_t EncodeFit::lay(Symbols &symbols, unsigned tileM) {
       double box = 1;
       for (const Index &extent : symbols.affine(reduce.getExtents(), point))
         box *= static_cast<double>(extent.hi);
-      while (stage.lanes && stage.lanes < 32 && stage.lanes < box)
+      // A lane reads some elements at once.
+      while (stage.lanes && stage.lanes < 32 && stage.lanes * 8 <= box)
         stage.lanes *= 2;
-      if (ordered && box > 256)
-        stage.lanes = 0;
+      if (ordered)
+        stage.lanes = box > 256 ? 0 : 32;
     }
     bytes += stage.lanes ? 0 : 2048;
   }
