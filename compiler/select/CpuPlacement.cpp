@@ -161,6 +161,10 @@ double CpuPlacement::cost(const Site &site, Placement placement,
     return reduce + idle + reread * std::max(items - rates.threads, 0.0) * 0.1;
   }
   case Placement::Grid:
+    // Where nothing is encoded, nothing is read again.
+    if (!site.codes)
+      return rates.launchMicroseconds +
+             elements / rates.gatherPerMicrosecond / threads;
     return rates.launchMicroseconds + move(2 * valueBytes + elements) +
            elements / rates.gatherPerMicrosecond / threads;
   case Placement::Consumer:
@@ -168,6 +172,8 @@ double CpuPlacement::cost(const Site &site, Placement placement,
     return reduce + encode * (rates.rangesPerThread - 1 / rates.threads) +
            (site.producerProduct() ? move(2 * valueBytes - elements) : 0);
   default:
+    if (!site.codes)
+      return rates.launchMicroseconds + move(valueBytes) + reduce;
     return rates.launchMicroseconds + move(3 * valueBytes + elements) + reduce;
   }
 }

@@ -119,9 +119,19 @@ Drawn Draw::layer() {
   std::string granularity = blocks(n);
   std::string power = pick<std::string>(
       {"", "", "", "", "", "power_ceil", "power_floor", "power_even"});
-  body +=
-      fmt::format("  hq = quantize(h, {} {}{}{})\n", drawn.format, granularity,
-                  power.empty() ? "" : ", scale_rounding = ", power);
+  std::string settings = power.empty() ? "" : ", scale_rounding = " + power;
+  bool simple = granularity == "per token" || granularity == "per tensor";
+  size_t statistic = drawn.format == "(u8 - u8)" ? 9 : below(10);
+  if (statistic == 0) {
+    settings += ", statistic = percentile(95)";
+  } else if (statistic == 1 && simple) {
+    const char *shape = granularity == "per token" ? "[M, 1]" : "[1, 1]";
+    parameters +=
+        fmt::format(", inout amax: f32{0}, inout clipped: i32{0}", shape);
+    settings += ", predicted = amax, clipped = clipped";
+  }
+  body += fmt::format("  hq = quantize(h, {} {}{})\n", drawn.format,
+                      granularity, settings);
   if (drawn.format == "f8e4m3") {
     parameters +=
         fmt::format(", weight d: f8e4m3[{0}, {1}] * f32[{0}, 1]", p, n);

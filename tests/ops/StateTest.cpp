@@ -13,6 +13,8 @@
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/ops/LayerCheck.h"
 
+#include <gmock/gmock.h>
+
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -161,6 +163,45 @@ TEST_P(StateOn, PredictsScales) {
   }
   // The count wrapped: more than the three that were left were clipped.
   EXPECT_LT(clipped[0], 0);
+}
+
+namespace {
+/// The tile program of a layer whose inner value has a predicted scale.
+std::string tileOf(const std::string &target, const std::string &placement) {
+  std::string text =
+      "layer f(x: i8[M, 64] per token, weight a: i8[96, 64] * f32[96, 1], "
+      "weight b: i8[32, 96] * f32[32, 1], inout s: f32[1, 1], inout n: i32[1, "
+      "1]) -> f16[M, 32] {\n"
+      "  h  = relu(x @ a.T) as f16\n"
+      "  hq = quantize(h, i8 per tensor, predicted = s, clipped = n)\n"
+      "  return hq @ b.T\n}\n";
+  CompileRequest request;
+  request.source = text;
+  request.target = *Target::parse(target);
+  request.settings = {"placement=" + placement};
+  request.wanted = {Stage::Tile};
+  request.textsOnly = true;
+  auto output = compileLayer(request);
+  EXPECT_TRUE(output) << output.error().render();
+  return output ? output->texts[0].text : std::string();
+}
+} // namespace
+
+/// What is learned of a value is learned where it is made: it never lies in
+/// memory, and the codes wait for nothing but the scale.
+TEST(State, APredictedScaleLeavesNoPassOverMemory) {
+  using testing::HasSubstr;
+  using testing::Not;
+  std::string cpu = tileOf("cpu:generic", "grid");
+  EXPECT_THAT(cpu, Not(HasSubstr("tile.buffer \"h\" \"values\"")));
+  EXPECT_THAT(cpu, HasSubstr("tile.buffer \"h\" \"absmax\" state"));
+  EXPECT_THAT(cpu, HasSubstr("tile.buffer \"h\" \"sum\" state"));
+  EXPECT_THAT(cpu, HasSubstr("tile.accumulate umax"));
+  EXPECT_THAT(cpu, HasSubstr("tile.accumulate addi"));
+  for (const char *target : {"cuda:sm_80", "cuda:sm_90a"})
+    EXPECT_THAT(tileOf(target, "auto"),
+                Not(HasSubstr("tile.buffer \"h\" \"values\"")))
+        << target;
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, StateOn,
