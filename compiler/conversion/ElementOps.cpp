@@ -252,7 +252,7 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](EncodeOp encode) {
         Value zero = encode.getZeros() ? operands[2] : Value();
         return emitCode(builder, loc, operands[0], operands[1], zero,
-                        encode.getQuantizer(), element);
+                        encode.getQuantizer(), encode.getWithinAttr(), element);
       })
       .Case([&](CorrectZerosOp) {
         Value result = operands[0];

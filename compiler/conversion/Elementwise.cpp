@@ -236,16 +236,25 @@ static Value roundCode(Formula f, Value t, ir::Rounding rounding) {
 }
 
 Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
-                           Value zero, QuantizerAttr quantizer, Type codeType) {
+                           Value zero, QuantizerAttr quantizer,
+                           FloatAttr within, Type codeType) {
   Formula f{b, loc};
   Value t = f.div(x, scale);
+  if (within)
+    t.getDefiningOp()->setAttr(quern::tile::withinAttrName, within);
   t.getDefiningOp()->setAttr(quern::tile::toCodeAttrName,
                              UnitAttr::get(t.getContext()));
   Value qmin = f.number(quantizer.getQmin().convertToFloat());
   Value qmax = f.number(quantizer.getQmax().convertToFloat());
-  if (isa<FloatType>(codeType))
+  if (auto type = dyn_cast<FloatType>(codeType)) {
+    // The rounding saturates by itself at the largest finite code.
+    APFloat largest = APFloat::getLargest(type.getFloatSemantics());
+    bool all =
+        quantizer.getQmax().convertToDouble() == largest.convertToDouble() &&
+        quantizer.getQmin().convertToDouble() == -largest.convertToDouble();
     return arith::TruncFOp::create(b, loc, codeType,
-                                   f.min(f.max(t, qmin), qmax));
+                                   all ? t : f.min(f.max(t, qmin), qmax));
+  }
   Value isNaN = f.compare(arith::CmpFPredicate::UNO, t, t);
   t = f.select(isNaN, f.number(0), t);
   if (zero) {

@@ -43,10 +43,11 @@ mlir::Value emitPowerOfTwo(mlir::OpBuilder &b, ir::PowerOfTwoOp op,
                            mlir::Value x);
 
 /// The code of f32 `x` under f32 `scale` and, unless null, i32 `zero`, stored
-/// as `codeType`.
+/// as `codeType`; `within` as in quern.encode, or null.
 mlir::Value emitCode(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
                      mlir::Value scale, mlir::Value zero,
-                     ir::QuantizerAttr quantizer, mlir::Type codeType);
+                     ir::QuantizerAttr quantizer, mlir::FloatAttr within,
+                     mlir::Type codeType);
 
 } // namespace quern::conversion
 

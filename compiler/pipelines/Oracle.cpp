@@ -6,10 +6,12 @@
 
 #include "compiler/pipelines/Oracle.h"
 
+#include "compiler/diagnostics/Diagnostics.h"
 #include "compiler/frontend/Frontend.h"
 #include "compiler/reference/Compare.h"
 #include "compiler/reference/Interpreter.h"
 #include "compiler/reference/RandomInputs.h"
+#include "compiler/reference/Work.h"
 #include "dialects/quern/IR/Quern.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -145,12 +147,18 @@ fromHost(const std::vector<reference::HostTensor> &hosts,
 
 Result<std::vector<Tensor>>
 Oracle::drawInputs(std::span<const int64_t> symbols, uint64_t seed,
-                   std::span<const std::string> given) const {
+                   std::span<const std::string> given,
+                   reference::Corner corner) const {
   auto drawn = reference::randomInputs(
-      state->layer, ArrayRef<int64_t>(symbols.data(), symbols.size()), seed);
+      state->layer, ArrayRef<int64_t>(symbols.data(), symbols.size()), seed,
+      corner);
   if (!drawn)
     return drawn.error();
   return fromHost(*drawn, state->operands, given);
+}
+
+bool Oracle::applies(reference::Corner corner) const {
+  return reference::applies(corner, state->layer);
 }
 
 Result<std::vector<Tensor>>
@@ -169,10 +177,20 @@ static double f8ErrorOn(StringRef target) {
   return isShort ? 0x1p-13 : 0x1p-24;
 }
 
-Result<std::vector<OutputCheck>>
-Oracle::check(std::span<const TensorView> operands,
-              std::span<const TensorView> outputs, unsigned threads,
-              std::string_view target) const {
+struct Oracle::Answer::State {
+  std::vector<reference::HostTensor> expected;
+  reference::Tolerance tolerance;
+};
+
+Oracle::Answer::Answer(std::unique_ptr<State> state)
+    : state(std::move(state)) {}
+Oracle::Answer::Answer(Answer &&) noexcept = default;
+Oracle::Answer &Oracle::Answer::operator=(Answer &&) noexcept = default;
+Oracle::Answer::~Answer() = default;
+
+Result<Oracle::Answer> Oracle::answer(std::span<const TensorView> operands,
+                                      unsigned threads,
+                                      std::string_view target) const {
   std::vector<reference::HostTensor> inputs = toHost(operands);
   reference::Options options{threads};
   options.f8Error = f8ErrorOn(StringRef(target.data(), target.size()));
@@ -180,26 +198,46 @@ Oracle::check(std::span<const TensorView> operands,
                                        reference::Mode::Exact, options);
   if (!expected)
     return expected.error();
-  if (expected->size() != outputs.size())
-    return fail(Errc::InvalidArgument,
-                fmt::format("the layer has {} results, not {}",
-                            expected->size(), outputs.size()));
   auto tolerance =
       reference::deriveTolerance(state->layer, inputs, *expected, options);
   if (!tolerance)
     return tolerance.error();
+  auto answer = std::make_unique<Answer::State>();
+  answer->expected = std::move(*expected);
+  answer->tolerance = std::move(*tolerance);
+  return Answer(std::move(answer));
+}
 
+Result<std::vector<OutputCheck>>
+Oracle::check(std::span<const TensorView> operands,
+              std::span<const TensorView> outputs, unsigned threads,
+              std::string_view target) const {
+  auto made = answer(operands, threads, target);
+  if (!made)
+    return made.error();
+  return check(*made, outputs);
+}
+
+Result<std::vector<OutputCheck>>
+Oracle::check(const Answer &answer, std::span<const TensorView> outputs) const {
+  const std::vector<reference::HostTensor> &expected = answer.state->expected;
+  if (expected.size() != outputs.size())
+    return fail(Errc::InvalidArgument,
+                fmt::format("the layer has {} results, not {}", expected.size(),
+                            outputs.size()));
   std::vector<OutputCheck> checks;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    reference::Tolerance own = *tolerance;
-    if (i < own.rows.size())
-      own.rows = {own.rows[i]};
-    if (i < own.codeShare.size())
-      own.codeShare = {own.codeShare[i]};
-    reference::HostTensor actual = toHost(outputs[i]);
-    if (i < own.undetermined.size())
-      own.undetermined = {own.undetermined[i]};
-    auto compared = reference::compare({(*expected)[i]}, {actual}, own);
+    const reference::Tolerance &all = answer.state->tolerance;
+    reference::Tolerance own;
+    own.numericsClass = all.numericsClass;
+    own.extraRelative = all.extraRelative;
+    if (i < all.rows.size())
+      own.rows = {all.rows[i]};
+    if (i < all.codeShare.size())
+      own.codeShare = {all.codeShare[i]};
+    if (i < all.undetermined.size())
+      own.undetermined = {all.undetermined[i]};
+    auto compared = reference::compare(expected[i], toHost(outputs[i]), own);
     if (!compared)
       return compared.error();
     OutputCheck check;
@@ -211,9 +249,51 @@ Oracle::check(std::span<const TensorView> operands,
                             : fmt::format("{}: equal bits",
                                           quern::name(compared->numericsClass));
     check.worst = compared->render();
+    check.elements = compared->elements;
+    check.different = compared->different;
+    check.mismatches = compared->mismatches;
+    check.codesOff = compared->steps;
+    check.error = compared->error;
+    check.share = compared->share;
     checks.push_back(std::move(check));
   }
   return checks;
+}
+
+NumericsClass Oracle::numericsClass() const {
+  return reference::classify(state->layer);
+}
+
+double Oracle::work(std::span<const int64_t> symbols) const {
+  return reference::estimateWork(
+      state->layer, ArrayRef<int64_t>(symbols.data(), symbols.size()));
+}
+
+std::vector<Oracle::SharedScale>
+Oracle::scalesSharedAlong(size_t symbol) const {
+  std::vector<SharedScale> shared;
+  state->layer.walk([&](ir::QuantizeOp quantize) {
+    if (quantize.getScale())
+      return;
+    auto type = cast<ir::QTensorType>(quantize.getResult().getType());
+    auto dims = ir::getDims(type.getCodes());
+    for (auto [dim, block] :
+         llvm::zip_equal(dims, type.getScale().getBlock())) {
+      if (block == 1 || !dim.isFunctionOfSymbol(symbol))
+        continue;
+      SharedScale one;
+      one.block = block;
+      if (FileLineColLoc place = findFileLocation(quantize.getLoc())) {
+        one.line = place.getLine();
+        one.column = place.getColumn();
+      }
+      if (auto name = dyn_cast<NameLoc>(quantize.getLoc()))
+        one.value = name.getName().str();
+      shared.push_back(std::move(one));
+      return;
+    }
+  });
+  return shared;
 }
 
 Result<std::vector<Oracle::Bounds>>

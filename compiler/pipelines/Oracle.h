@@ -13,6 +13,7 @@
 #ifndef QUERN_COMPILER_PIPELINES_ORACLE_H
 #define QUERN_COMPILER_PIPELINES_ORACLE_H
 
+#include "compiler/reference/Corner.h"
 #include "quern/tensor.h"
 #include "runtime/module/Module.h"
 
@@ -32,6 +33,13 @@ struct OutputCheck {
   std::string requirement;
   /// The worst element with both values, and how many are outside.
   std::string worst;
+  /// The same in numbers: elements compared, those whose bits differ, those
+  /// beyond what is allowed, and codes one step off (bounded layers only).
+  int64_t elements = 0, different = 0, mismatches = 0, codesOff = 0;
+  /// Bounded layers, over numbers that are no codes: the largest error, as a
+  /// share of the largest number of its row, and the largest share of what is
+  /// allowed.
+  double error = 0, share = 0;
 };
 
 class Oracle {
@@ -46,10 +54,14 @@ public:
   /// Inputs and weights (quantized ones as codes, then scales) for the given
   /// symbol values, in declared order and named as the runtime names operands:
   /// normal numbers with a few outlier channels, and plausible codes and
-  /// scales. Those whose name is in `given` are left out.
+  /// scales, with a corner written over them. Those whose name is in `given`
+  /// are left out.
   Result<std::vector<Tensor>>
   drawInputs(std::span<const int64_t> symbols, uint64_t seed,
-             std::span<const std::string> given) const;
+             std::span<const std::string> given,
+             reference::Corner corner = reference::Corner::None) const;
+  /// Whether the layer has operands that the corner is written over.
+  bool applies(reference::Corner corner) const;
 
   /// Evaluates the layer on operands in declared order.
   Result<std::vector<Tensor>> evaluate(std::span<const TensorView> operands,
@@ -62,6 +74,42 @@ public:
                                          std::span<const TensorView> outputs,
                                          unsigned threads,
                                          std::string_view target = {}) const;
+
+  /// The reference's results for some operands and how far others may be from
+  /// them: the work of `check` that does not depend on what is compared. It may
+  /// outlive the oracle.
+  class Answer {
+  public:
+    Answer(Answer &&) noexcept;
+    Answer &operator=(Answer &&) noexcept;
+    ~Answer();
+
+  private:
+    friend class Oracle;
+    struct State;
+    explicit Answer(std::unique_ptr<State> state);
+    std::unique_ptr<State> state;
+  };
+  Result<Answer> answer(std::span<const TensorView> operands, unsigned threads,
+                        std::string_view target = {}) const;
+  Result<std::vector<OutputCheck>>
+  check(const Answer &answer, std::span<const TensorView> outputs) const;
+
+  /// The weakest class of the layer's operations.
+  NumericsClass numericsClass() const;
+
+  /// About how many multiply-adds an evaluation with these symbol values takes,
+  /// other operations counted as so many that they take as long. Never 0.
+  double work(std::span<const int64_t> symbols) const;
+
+  /// A dynamic quantization whose scales depend on several indices of an axis
+  /// whose extent depends on the symbol.
+  struct SharedScale {
+    unsigned line = 0, column = 0;
+    std::string value; ///< What the text calls it; may be empty.
+    int64_t block = 0; ///< Indices that share a scale; 0 for all.
+  };
+  std::vector<SharedScale> scalesSharedAlong(size_t symbol) const;
 
   /// What outputs for these operands are compared with, for a comparison made
   /// elsewhere: the reference's results, and how far each may be off.

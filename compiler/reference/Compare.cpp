@@ -43,6 +43,16 @@ static int64_t rowLength(const HostTensor &tensor) {
   return tensor.shape.empty() ? 1 : std::max<int64_t>(tensor.shape.back(), 1);
 }
 
+/// The largest finite magnitude, at least that of the smallest number.
+static double largestOfRow(const HostTensor &tensor, int64_t row,
+                           int64_t length) {
+  double largest = 0x1p-149;
+  for (int64_t i = row * length; i < (row + 1) * length; ++i)
+    if (double value = std::fabs(tensor.get(i)); std::isfinite(value))
+      largest = std::max(largest, value);
+  return largest;
+}
+
 static Result<void> checkLike(llvm::ArrayRef<HostTensor> expected,
                               llvm::ArrayRef<HostTensor> actual) {
   if (expected.size() != actual.size())
@@ -144,6 +154,8 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
   for (size_t t = 0; t < expected.size(); ++t) {
     const HostTensor &e = expected[t], &a = actual[t];
     int64_t length = rowLength(e), steps = 0;
+    int64_t measured = -1; // The row that `largest` is of.
+    double largest = 0;
     if (bounded &&
         static_cast<int64_t>(tolerance.rows[t].size()) != e.elements() / length)
       return fail(Errc::InvalidArgument,
@@ -180,6 +192,13 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
           excess = allowed > 0 ? error / allowed : error * HUGE_VAL;
           if (!(excess < HUGE_VAL))
             excess = HUGE_VAL;
+          if (measured != i / length) {
+            measured = i / length;
+            largest = largestOfRow(e, measured, length);
+          }
+          comparison.error = std::max(comparison.error, error / largest);
+          if (ulps > 1)
+            comparison.share = std::max(comparison.share, excess);
         }
       } else if (x != x || y != y) {
         excess = HUGE_VAL;
@@ -198,6 +217,7 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
     if (bounded && static_cast<double>(steps) >
                        std::max(1.0, tolerance.codeShare[t] * e.elements()))
       comparison.mismatches += steps;
+    comparison.steps += steps;
   }
   return comparison;
 }

@@ -101,6 +101,14 @@ struct Comparison {
   int64_t different = 0;
   /// Elements not compared: see Tolerance::undetermined.
   int64_t undetermined = 0;
+  /// Bounded only: codes that are one step off.
+  int64_t steps = 0;
+  /// Bounded only, over the numbers that are not codes: the largest error, as a
+  /// share of the largest number of its row, and the largest share of what is
+  /// allowed (1 is all of it; one unit in the last place is always allowed and
+  /// counts for nothing).
+  double error = 0;
+  double share = 0;
   /// Set when any element differs: a mismatch if there is one.
   std::optional<WorstElement> worst;
 

@@ -138,33 +138,150 @@ static void fillNormal(Random &random, HostTensor &tensor, bool weight) {
     tensor.set(i, random.normal() * size[i % length]);
 }
 
-static void applyCorner(Random &random, Corner corner, HostTensor &tensor) {
-  int64_t length = lastExtent(tensor);
-  if (tensor.elements() == 0 || corner == Corner::None)
-    return;
-  if (corner == Corner::Denormals || corner == Corner::Large) {
-    double unit = corner == Corner::Large ? largestFinite(tensor.dtype)
-                                          : smallestNormal(tensor.dtype);
-    double low = corner == Corner::Large ? 0.25 : 0.0;
-    double high = corner == Corner::Large ? 1.0 : 0.99;
-    for (int64_t i = 0; i < tensor.elements(); ++i) {
-      double value = unit * (low + (high - low) * random.uniform());
-      tensor.set(i, random.below(2) ? value : -value);
-    }
-    return;
-  }
-  for (int64_t row = 0; row < tensor.elements() / length; row += 3) {
-    double sign = row % 2 ? -1.0 : 1.0;
-    if (corner == Corner::ZeroRows)
-      for (int64_t i = 0; i < length; ++i)
-        tensor.set(row * length + i, sign * 0.0);
-    else
-      tensor.set(row * length + static_cast<int64_t>(random.below(length)),
-                 corner == Corner::NaNRows
-                     ? std::numeric_limits<double>::quiet_NaN()
-                     : sign * std::numeric_limits<double>::infinity());
+//===----------------------------------------------------------------------===//
+// Corners
+//===----------------------------------------------------------------------===//
+
+/// Codes, scales and zero points of quantized operands, or activations.
+static bool isOfCodes(Corner corner) { return corner >= Corner::ExtremeCodes; }
+
+/// Every 41st element or so; the large numbers are small enough to be summed.
+static void scatter(Random &random, HostTensor &tensor) {
+  static constexpr double corners[] = {std::numeric_limits<double>::quiet_NaN(),
+                                       std::numeric_limits<double>::infinity(),
+                                       -std::numeric_limits<double>::infinity(),
+                                       0.0,
+                                       -0.0,
+                                       1e-41,
+                                       65504.0,
+                                       -1e15};
+  int64_t step = 41 + static_cast<int64_t>(random.below(13));
+  for (int64_t i = static_cast<int64_t>(random.below(17));
+       i < tensor.elements(); i += step)
+    tensor.set(i, corners[random.below(std::size(corners))]);
+}
+
+static void fillBetween(Random &random, HostTensor &tensor, double low,
+                        double high) {
+  for (int64_t i = 0; i < tensor.elements(); ++i) {
+    double value = low + (high - low) * random.uniform();
+    tensor.set(i, random.below(2) ? value : -value);
   }
 }
+
+/// What becomes of one row where a corner is one of rows.
+static Corner cornerOfRow(Corner corner, int64_t row) {
+  switch (corner) {
+  case Corner::Zeros:
+  case Corner::OneHot:
+    return corner;
+  case Corner::MixedRows:
+    return row % 4 == 1   ? Corner::ZeroRows
+           : row % 4 == 2 ? Corner::NaNRows
+                          : Corner::None;
+  default:
+    return row % 3 == 0 ? corner : Corner::None;
+  }
+}
+
+/// Writes over an activation.
+static void applyCorner(Random &random, Corner corner, HostTensor &tensor) {
+  int64_t length = lastExtent(tensor);
+  if (tensor.elements() == 0)
+    return;
+  switch (corner) {
+  case Corner::Denormals:
+    return fillBetween(random, tensor, 0, 0.99 * smallestNormal(tensor.dtype));
+  case Corner::Large:
+    return fillBetween(random, tensor, 0.25 * largestFinite(tensor.dtype),
+                       largestFinite(tensor.dtype));
+  case Corner::Constant: {
+    double value = random.normal();
+    for (int64_t i = 0; i < tensor.elements(); ++i)
+      tensor.set(i, value);
+    return;
+  }
+  case Corner::Scattered:
+    return scatter(random, tensor);
+  case Corner::Zeros:
+  case Corner::ZeroRows:
+  case Corner::OneHot:
+  case Corner::NaNRows:
+  case Corner::InfRows:
+  case Corner::MixedRows:
+    break;
+  default:
+    return;
+  }
+  for (int64_t row = 0; row < tensor.elements() / length; ++row) {
+    double sign = row % 2 ? -1.0 : 1.0;
+    int64_t chosen = row * length + static_cast<int64_t>(random.below(length));
+    switch (cornerOfRow(corner, row)) {
+    case Corner::NaNRows:
+      tensor.set(chosen, std::numeric_limits<double>::quiet_NaN());
+      break;
+    case Corner::InfRows:
+      tensor.set(chosen, sign * std::numeric_limits<double>::infinity());
+      break;
+    case Corner::None:
+      break;
+    default:
+      for (int64_t i = 0; i < length; ++i)
+        tensor.set(row * length + i, sign * 0.0);
+      if (corner == Corner::OneHot)
+        tensor.set(chosen, sign * (1 + 15 * random.uniform()));
+    }
+  }
+}
+
+static void fillExtremes(Random &random, HostTensor &tensor) {
+  double largest = largestFinite(tensor.dtype);
+  double least = tensor.dtype == DType::I8   ? -128.0
+                 : tensor.dtype == DType::U8 ? 0.0
+                                             : -largest;
+  for (int64_t i = 0; i < tensor.elements(); ++i) {
+    uint64_t which = random.below(16);
+    tensor.set(i, which == 0 ? 0.0 : which % 2 ? largest : least);
+  }
+}
+
+/// Writes over the parts of a quantized operand; `zeros` may be null.
+static void applyCorner(Random &random, Corner corner, HostTensor &codes,
+                        HostTensor &scales, HostTensor *zeros) {
+  if (corner == Corner::ExtremeCodes || corner == Corner::ExtremeZeros)
+    fillExtremes(random, codes);
+  if (corner == Corner::ExtremeZeros && zeros)
+    fillExtremes(random, *zeros);
+  if (corner != Corner::TinyScales && corner != Corner::HugeScales)
+    return;
+  double unit = corner == Corner::TinyScales
+                    ? smallestNormal(scales.dtype)
+                    : std::sqrt(largestFinite(scales.dtype));
+  for (int64_t s = random.below(2); s < scales.elements(); s += 2)
+    scales.set(s, unit * (0.5 + random.uniform()));
+}
+
+bool applies(Corner corner, func::FuncOp layer) {
+  if (corner == Corner::None)
+    return true;
+  for (unsigned i = 0; i < layer.getNumArguments(); ++i) {
+    Type type = layer.getArgument(i).getType();
+    if (auto quantized = dyn_cast<QTensorType>(type)) {
+      if (isOfCodes(corner) &&
+          (corner != Corner::ExtremeZeros || quantized.hasZeros()))
+        return true;
+    } else if (auto tensor = dyn_cast<RankedTensorType>(type)) {
+      if (!isOfCodes(corner) && isa<FloatType>(tensor.getElementType()) &&
+          !layer.getArgAttr(i, weightAttrName))
+        return true;
+    }
+  }
+  return false;
+}
+
+//===----------------------------------------------------------------------===//
+// Layers
+//===----------------------------------------------------------------------===//
 
 Result<std::vector<HostTensor>> randomInputs(func::FuncOp layer,
                                              ArrayRef<int64_t> symbols,
@@ -210,8 +327,10 @@ Result<std::vector<HostTensor>> randomInputs(func::FuncOp layer,
       double unit = 1 / (largestFinite(first.dtype) * std::sqrt(k));
       for (int64_t s = 0; s < scales.elements(); ++s)
         scales.set(s, unit * (0.5 + random.uniform()));
+      HostTensor *zeros = nullptr;
       if (cast<QTensorType>(layer.getArgument(i).getType()).hasZeros())
-        fillCodes(random, inputs[next++]);
+        fillCodes(random, *(zeros = &inputs[next++]));
+      applyCorner(random, corner, first, scales, zeros);
       continue;
     }
     switch (first.dtype) {

@@ -30,6 +30,7 @@
 #ifndef QUERN_REFERENCE_RANDOMINPUTS_H
 #define QUERN_REFERENCE_RANDOMINPUTS_H
 
+#include "compiler/reference/Corner.h"
 #include "compiler/reference/HostTensor.h"
 #include "runtime/core/Result.h"
 
@@ -39,17 +40,6 @@
 #include <vector>
 
 namespace quern::reference {
-
-/// What is written over the drawn activations (float tensors that are neither
-/// weights nor scales), to walk the corners the semantics define.
-enum class Corner {
-  None,
-  ZeroRows,  ///< Every third row is zero, of alternating sign.
-  NaNRows,   ///< Every third row holds one NaN.
-  InfRows,   ///< Every third row holds one infinity, of alternating sign.
-  Denormals, ///< All values are subnormal in their type.
-  Large,     ///< All values lie within a factor 4 of the type's largest.
-};
 
 /// The PRNG: xoshiro256** by Blackman and Vigna, in the public domain.
 class Random {
@@ -74,6 +64,9 @@ Result<std::vector<HostTensor>> randomInputs(mlir::func::FuncOp layer,
                                              llvm::ArrayRef<int64_t> symbols,
                                              uint64_t seed,
                                              Corner corner = Corner::None);
+
+/// Whether the layer has inputs that the corner is written over.
+bool applies(Corner corner, mlir::func::FuncOp layer);
 
 } // namespace quern::reference
 

@@ -49,6 +49,7 @@ LAYERS = {
     "compiler/lower": _COMPILER + _TILE,
     "compiler/select": _COMPILER + _TILE,
     "compiler/pipelines": _COMPILER + _QUERN + _TILE,
+    "compiler/verify": _COMPILER,
     "compiler/tools": _COMPILER + _QUERN + _TILE,
     "compiler/tools/tile-opt": _COMPILER + _TILE,
 }

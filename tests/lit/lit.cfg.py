@@ -3,8 +3,9 @@
 A test calls quern, quern-opt and tile-opt of this build, and FileCheck, not and
 split-file of LLVM, by their plain names; `%layers` is the folder of example
 layers, and `%wrong COMMAND` succeeds where the command exits with 2, for wrong
-input. Features for REQUIRES: one for each tool that is built (`quern`,
-`quern-opt`, `tile-opt`), and `nvrtc` where the library loads.
+input (`%mismatch` with 1, `%interrupted` with 130). Features for REQUIRES: one
+for each tool that is built (`quern`, `quern-opt`, `tile-opt`), and `nvrtc`
+where the library loads.
 """
 
 import ctypes
@@ -22,6 +23,8 @@ config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = config.quern_exec_root
 inputs = os.path.join(config.test_source_root, "Inputs")
 config.substitutions.append(("%wrong", f"{sys.executable} {inputs}/exits.py 2"))
+config.substitutions.append(("%mismatch", f"{sys.executable} {inputs}/exits.py 1"))
+config.substitutions.append(("%interrupted", f"{sys.executable} {inputs}/exits.py 130"))
 config.substitutions.append(("%python", sys.executable))
 config.substitutions.append(("%layers", os.path.join(config.test_source_root, "..", "..", "examples")))
 

@@ -147,6 +147,25 @@ TEST(LegalPlacements, TallBlocksAreRefusedWithTheirHeight) {
   }
 }
 
+/// The scales and the codes of one quantization may be two places to decide on;
+/// a wish is granted where one of them can be there.
+TEST(LegalPlacements, AWishIsForScalesOrCodes) {
+  std::string text = layerOf("i8", "per tensor", 512);
+  for (auto [wish, possible] : {std::pair("hq:grid", true),
+                                {"hq:separate", true},
+                                {"hq:consumer", false}}) {
+    CompileRequest request;
+    request.source = text;
+    request.target = *Target::parse("cpu");
+    request.settings = {std::string("placement=") + wish};
+    request.wanted = {Stage::Tile};
+    request.textsOnly = true;
+    auto output = compileLayer(request);
+    EXPECT_EQ(bool(output), possible)
+        << wish << (output ? "" : output.error().render());
+  }
+}
+
 /// Wishes that cannot be are refused in words.
 TEST(LegalPlacements, RefusesWhatCannotBe) {
   struct Wish {

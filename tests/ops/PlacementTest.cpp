@@ -4,24 +4,29 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Layers of one shape: a product (plain, with bias and activation, with a
-// residual, gated) or a row operation makes a value, a dynamic quantization
-// encodes it, and a product reads the codes. What is made, the format, the
-// blocks and the sizes are drawn; so is the placement, among those the compiler
-// says are possible, so that each is met often. Results are compared with the
-// reference, which knows nothing of placements: bits for exact and ordered
-// layers, the stated bound for others.
+// The layers of PlacedLayers.h, with their quantizations in the places that the
+// compiler says are possible, some of them for each layer, beside a drawn place
+// of the other quantizations. Results are
+// compared with the reference, which knows nothing of placements: bits for
+// exact and ordered layers, the stated bound for others. What was met is
+// counted, and must be enough.
 //
 // QUERN_SEED sets the first seed (else it is the day's), QUERN_LAYERS the
-// count.
+// count. A failure names the seed of its layer: QUERN_SEED=... QUERN_LAYERS=1
+// repeats it.
 //
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/ops/LayerCheck.h"
+#include "tests/ops/PlacedLayers.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdlib>
 #include <ctime>
+#include <map>
 #include <random>
 #include <set>
 
@@ -35,210 +40,273 @@ uint64_t environment(const char *name, uint64_t otherwise) {
   return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-/// What was drawn for one layer.
-struct Drawn {
-  std::string text, producer, format;
-  int64_t m = 1;
-  bool tails = false, corners = false;
+using Sites = std::vector<QuantizationPlacement>;
+
+/// Whether a quantization, or one of several of that name, is there.
+bool isPlacedAt(const Sites &sites, const std::string &name,
+                const std::string &placement) {
+  for (const QuantizationPlacement &site : sites)
+    for (const auto &option : site.options)
+      if (site.value == name && option.chosen && option.placement == placement)
+        return true;
+  return false;
+}
+
+/// Where the first of that name is.
+std::string placeOf(const Sites &sites, const std::string &name) {
+  for (const QuantizationPlacement &site : sites)
+    for (const auto &option : site.options)
+      if (site.value == name && option.chosen)
+        return option.placement;
+  return "nowhere";
+}
+
+/// How often everything was met.
+struct Met {
+  /// "panel of softmax, i8": the runs, and whether any layer could be so.
+  std::map<std::string, int> cells;
+  std::set<std::string> legal;
+  std::map<std::string, int> placements, producers, formats, granularities,
+      scaleTypes, chains;
+  std::map<std::string, int> features;
+  int layers = 0, runs = 0, refused = 0;
+
+  void print(const std::string &target, uint64_t seed) const {
+    fmt::print("{}, QUERN_SEED={} to {}: {} layers, {} runs, {} layers refused "
+               "by the target\n",
+               target, seed, seed + layers - 1, layers, runs, refused);
+    int least = runs;
+    for (const std::string &cell : legal)
+      least = std::min(least, cells.count(cell) ? cells.at(cell) : 0);
+    fmt::print("  {} cells of placement, producer and format, each at least {} "
+               "times\n",
+               legal.size(), least);
+    for (const auto &[what, counts] : {std::pair("placements", &placements),
+                                       {"producers", &producers},
+                                       {"formats", &formats},
+                                       {"granularities", &granularities},
+                                       {"scale types", &scaleTypes},
+                                       {"chains", &chains},
+                                       {"inputs", &features}}) {
+      std::vector<std::string> texts;
+      for (const auto &[name, count] : *counts)
+        texts.push_back(fmt::format("{} {}", name, count));
+      fmt::print("  {}: {}\n", what, fmt::join(texts, ", "));
+    }
+  }
 };
 
-class Draw {
-public:
-  explicit Draw(uint64_t seed) : random(seed) {}
-
-  Drawn layer();
-  template <typename T> T pick(std::initializer_list<T> values) {
-    return *(values.begin() + random() % values.size());
+/// What the drawn activations hold: zero rows, rows with a NaN, numbers far
+/// beyond the others.
+std::set<std::string> featuresOf(const Layer &layer,
+                                 const std::vector<Tensor> &operands) {
+  std::set<std::string> found;
+  size_t next = 0;
+  for (const Operand &operand : layer.operands()) {
+    if (operand.role == Operand::Role::Output)
+      continue;
+    const Tensor &tensor = operands[next++];
+    if (operand.role != Operand::Role::Input || tensor.shape().rank() != 2)
+      continue;
+    std::vector<float> values = tensor.toFloats();
+    size_t length = static_cast<size_t>(tensor.shape()[1]);
+    for (size_t row = 0; row < values.size(); row += length) {
+      bool isZero = true;
+      for (size_t i = row; i < row + length; ++i) {
+        isZero &= values[i] == 0;
+        if (std::isnan(values[i]))
+          found.insert("NaN rows");
+        // Normal numbers are drawn within 6.
+        else if (std::isfinite(values[i]) && std::fabs(values[i]) > 6)
+          found.insert("outliers");
+      }
+      if (isZero)
+        found.insert("zero rows");
+    }
   }
-  size_t below(size_t count) { return random() % count; }
+  return found;
+}
+
+class PlacedRun {
+public:
+  PlacedRun(std::string target, uint64_t seed, Met &met)
+      : seed(seed), met(met), random(seed), placed(makePlacedLayer(seed)) {
+    setting.target = std::move(target);
+    setting.threads = 1 + static_cast<unsigned>(seed / 7 % 3);
+  }
+
+  /// Runs the quantization in at most so many of its possible places.
+  void run(size_t most);
 
 private:
-  std::string blocks(int64_t columns);
+  Result<Sites> findSites() const;
+  void runAt(const std::string &placement, const Sites &sites);
+  Result<CompileOutput> compileAt(const std::string &placement,
+                                  const Sites &sites);
+  void count(const std::string &placement, const Layer &layer,
+             const PlacedLayer::Run &run);
+  std::string cellOf(const std::string &placement) const {
+    return fmt::format("{} of {}, {}", placement, placed.producer,
+                       placed.format);
+  }
 
+  uint64_t seed;
+  Met &met;
   std::mt19937_64 random;
+  PlacedLayer placed;
+  LayerRun setting;
+  std::optional<Oracle> oracle;
+  /// The answers for the layer's runs, which are the same for all placements.
+  std::vector<std::vector<Tensor>> operands;
+  std::vector<Oracle::Answer> answers;
 };
 
-std::string Draw::blocks(int64_t columns) {
-  switch (below(7)) {
-  case 0:
-  case 1:
-    return "per token";
-  case 2:
-    return "per tensor";
-  case 3:
-    return fmt::format("per group({})",
-                       pick<int64_t>({4, 8, 16, 24, 32, 50, 64, 128}));
-  case 4:
-    return fmt::format("per block({}, {})", pick<int64_t>({1, 2, 3, 8, 16}),
-                       pick<int64_t>({8, 32, 48, 128}));
-  case 5:
-    return fmt::format("per tokens({})", pick<int64_t>({2, 4, 8, 16, 32}));
-  default:
-    return fmt::format("per group({})", columns);
-  }
+} // namespace
+
+/// The places of each quantization, without making code.
+Result<Sites> PlacedRun::findSites() const {
+  CompileRequest request;
+  request.source = placed.text;
+  request.name = "drawn.qn";
+  request.target = *Target::parse(setting.target);
+  request.wanted = {Stage::Tile};
+  request.textsOnly = true;
+  auto output = compileLayer(request);
+  if (!output)
+    return output.error();
+  return std::move(output->quantizations);
 }
 
-Drawn Draw::layer() {
-  Drawn drawn;
-  drawn.m = pick<int64_t>({1, 2, 7, 16, 33, 64, 130});
-  int64_t k = pick<int64_t>({32, 64, 96, 160});
-  int64_t n = pick<int64_t>({32, 48, 64, 100, 128, 192, 260});
-  int64_t p = pick<int64_t>({16, 40, 64});
-  drawn.tails = drawn.m % 16 != 0 || n % 32 != 0 || p % 32 != 0;
-  drawn.producer = pick<std::string>(
-      {"product", "activation", "residual", "gated", "rmsnorm", "input"});
-  std::string type = pick<std::string>({"f16", "f16", "bf16", "f32"});
-  drawn.format = pick<std::string>({"i8", "i8", "(u8 - u8)", "f8e4m3"});
-  std::string parameters = fmt::format("x: f16[M, {}]", k), body;
-  if (drawn.producer == "input" || drawn.producer == "rmsnorm") {
-    parameters = fmt::format("x: {}[M, {}]", type, n);
-    if (drawn.producer == "rmsnorm") {
-      parameters += fmt::format(", g: {}[{}]", type, n);
-      body = fmt::format("  h = rmsnorm(x, g, eps = 1e-6) as {}\n", type);
-    } else {
-      body = "  h = x\n";
-    }
-  } else {
-    parameters += fmt::format(", weight a: i8[{0}, {1}] * f32[{0}, 1]", n, k);
-    std::string product = "(xq @ a.T)";
-    std::string value = product;
-    if (drawn.producer == "activation") {
-      parameters += fmt::format(", b: f32[{}]", n);
-      value = fmt::format("{}({} + b)", pick<std::string>({"relu", "silu"}),
-                          product);
-    } else if (drawn.producer == "residual") {
-      parameters += fmt::format(", r: f16[M, {}]", n);
-      value = fmt::format("{} + r", product);
-    } else if (drawn.producer == "gated") {
-      parameters += fmt::format(", weight u: i8[{0}, {1}] * f32[{0}, 1]", n, k);
-      value = fmt::format("silu({}) * (xq @ u.T)", product);
-    }
-    body = fmt::format("  xq = quantize(x, i8 per token)\n  h = {} as {}\n",
-                       value, type);
-  }
-  std::string granularity = blocks(n);
-  std::string power = pick<std::string>(
-      {"", "", "", "", "", "power_ceil", "power_floor", "power_even"});
-  std::string settings = power.empty() ? "" : ", scale_rounding = " + power;
-  bool simple = granularity == "per token" || granularity == "per tensor";
-  size_t statistic = drawn.format == "(u8 - u8)" ? 9 : below(10);
-  if (statistic == 0) {
-    settings += ", statistic = percentile(95)";
-  } else if (statistic == 1 && simple) {
-    const char *shape = granularity == "per token" ? "[M, 1]" : "[1, 1]";
-    parameters +=
-        fmt::format(", inout amax: f32{0}, inout clipped: i32{0}", shape);
-    settings += ", predicted = amax, clipped = clipped";
-  }
-  body += fmt::format("  hq = quantize(h, {} {}{})\n", drawn.format,
-                      granularity, settings);
-  if (drawn.format == "f8e4m3") {
-    parameters +=
-        fmt::format(", weight d: f8e4m3[{0}, {1}] * f32[{0}, 1]", p, n);
-  } else {
-    parameters += fmt::format(", weight d: i8[{0}, {1}] * f32[{0}, 1]", p, n);
-  }
-  // Some results are the codes themselves, or the value beside them.
-  size_t kind = below(6);
-  std::string results = fmt::format("f16[M, {}]", p);
-  std::string yielded = "hq @ d.T as f16";
-  if (kind == 0) {
-    results = fmt::format("f32[M, {}]", n);
-    yielded = "dequantize(hq)";
-    parameters = parameters.substr(0, parameters.find(", weight d:"));
-  } else if (kind == 1) {
-    results = fmt::format("({}, {}[M, {}])", results, type, n);
-    yielded += ", h";
-  }
-  drawn.corners = below(4) == 0;
-  drawn.text = fmt::format("layer drawn({}) -> {} {{\n{}  return {}\n}}\n",
-                           parameters, results, body, yielded);
-  return drawn;
-}
-
-/// How often each legal placement was met, by format and producer.
-struct Met {
-  std::map<std::string, int> cells, placements;
-  int layers = 0, runs = 0, tails = 0, corners = 0, refused = 0;
-
-  void print(const char *target, uint64_t seed) const {
-    fmt::print("{}, seeds {} to {}: {} layers, {} runs, {} with tails, {} with "
-               "NaN, infinities and zeros, {} refused by the target\n",
-               target, seed, seed + layers - 1, layers, runs, tails, corners,
-               refused);
-    for (const auto &[what, count] : placements)
-      fmt::print("  {} {}\n", what, count);
-  }
-};
-
-/// A wish for every quantization: one of its possible placements.
-std::string drawPlacements(const CompileOutput &compiled, Draw &draw) {
+/// With the others at drawn places; as the choices before change what is
+/// possible after, at the compiler's where that cannot be.
+Result<CompileOutput> PlacedRun::compileAt(const std::string &placement,
+                                           const Sites &sites) {
   std::string wish;
-  for (const QuantizationPlacement &site : compiled.quantizations) {
+  for (const QuantizationPlacement &site : sites) {
     std::vector<std::string> possible;
     for (const auto &option : site.options)
       if (option.possible)
         possible.push_back(option.placement);
-    wish += fmt::format("{}{}:{}", wish.empty() ? "" : ",", site.value,
-                        possible[draw.below(possible.size())]);
+    wish += fmt::format(
+        "{}{}:{}", wish.empty() ? "" : ",", site.value,
+        site.value == "hq" ? placement : possible[random() % possible.size()]);
   }
-  return wish;
+  Result<CompileOutput> compiled = fail(Errc::Internal, "never compiled");
+  for (const std::string &attempt : {wish, "hq:" + placement}) {
+    setting.placement = attempt;
+    compiled = compileFor(setting, placed.text, "drawn.qn");
+    if (compiled || compiled.error().code != Errc::InvalidArgument)
+      break;
+  }
+  return compiled;
 }
 
-void checkDrawn(const std::string &target, uint64_t seed, Met &met) {
-  Draw draw(seed);
-  Drawn drawn = draw.layer();
-  SCOPED_TRACE(fmt::format("{}, QUERN_SEED={}\n{}", target, seed, drawn.text));
+void PlacedRun::count(const std::string &placement, const Layer &layer,
+                      const PlacedLayer::Run &run) {
+  ++met.runs;
+  ++met.cells[cellOf(placement)];
+  ++met.placements[placement];
+  ++met.producers[placed.producer];
+  ++met.formats[placed.format];
+  ++met.granularities[placed.granularity.substr(0,
+                                                placed.granularity.find('('))];
+  ++met.scaleTypes[placed.scaleType];
+  if (run.hasTails)
+    ++met.features["tails"];
+  auto at = &run - placed.runs.data();
+  for (const std::string &feature : featuresOf(layer, operands[at]))
+    ++met.features[feature];
+}
+
+void PlacedRun::runAt(const std::string &placement, const Sites &sites) {
+  auto compiled = compileAt(placement, sites);
+  SCOPED_TRACE("placement=" + setting.placement);
+  ASSERT_TRUE(compiled) << compiled.error().render();
+  ASSERT_TRUE(isPlacedAt(compiled->quantizations, "hq", placement));
+  auto layer = loadFor(setting, *compiled);
+  ASSERT_TRUE(layer) << layer.error().render();
+  if (placed.isChain)
+    ++met.chains[placement + " then " + placeOf(compiled->quantizations, "yq")];
+  for (size_t r = 0; r < placed.runs.size(); ++r) {
+    const PlacedLayer::Run &run = placed.runs[r];
+    SCOPED_TRACE(fmt::format("M = {}, {}", run.m, reference::name(run.corner)));
+    if (answers.size() <= r) {
+      auto drawn = oracle->drawInputs(std::array{run.m}, seed, {}, run.corner);
+      ASSERT_TRUE(drawn) << drawn.error().render();
+      operands.push_back(std::move(*drawn));
+      std::vector<TensorView> views(operands[r].begin(), operands[r].end());
+      auto answer = oracle->answer(views, 1);
+      ASSERT_TRUE(answer) << answer.error().render();
+      answers.push_back(std::move(*answer));
+    }
+    count(placement, *layer, run);
+    std::vector<TensorView> views(operands[r].begin(), operands[r].end());
+    expectAnswer(*layer, *oracle, views, std::array{run.m}, answers[r]);
+  }
+}
+
+void PlacedRun::run(size_t most) {
+  SCOPED_TRACE(fmt::format("{}, {} threads, QUERN_SEED={}\n{}", setting.target,
+                           setting.threads, seed, placed.text));
   ++met.layers;
-  auto oracle = Oracle::create(drawn.text, "drawn.qn");
-  ASSERT_TRUE(oracle) << oracle.error().render();
-  LayerRun run{target, "all", 1 + unsigned(seed % 3)};
-  auto compiled = compileFor(run, drawn.text, "drawn.qn");
-  if (!compiled && compiled.error().code == Errc::Unsupported &&
-      target != "cpu") {
+  auto made = Oracle::create(placed.text, "drawn.qn");
+  ASSERT_TRUE(made) << made.error().render();
+  oracle = std::move(*made);
+  auto sites = findSites();
+  if (!sites && sites.error().code == Errc::Unsupported &&
+      setting.target != "cpu") {
     ++met.refused;
     return;
   }
-  ASSERT_TRUE(compiled) << compiled.error().render();
-  std::string wish = drawPlacements(*compiled, draw);
-  // The choices before change what is possible after: take what is granted.
-  for (std::string placement : {wish, std::string("auto")}) {
-    if (placement.empty())
-      continue;
-    run.placement = placement;
-    auto placed = compileFor(run, drawn.text, "drawn.qn");
-    if (!placed && placed.error().code == Errc::InvalidArgument)
-      continue;
-    SCOPED_TRACE("placement=" + placement);
-    ASSERT_TRUE(placed) << placed.error().render();
-    auto layer = loadFor(run, *placed);
-    ASSERT_TRUE(layer) << layer.error().render();
-    ++met.runs;
-    met.tails += drawn.tails;
-    met.corners += drawn.corners;
-    for (const QuantizationPlacement &site : placed->quantizations)
-      for (const auto &option : site.options)
-        if (option.chosen && site.value == "hq")
-          ++met.placements[fmt::format("{} of {}, {}", option.placement,
-                                       drawn.producer, drawn.format)];
-    expectAgreement(*layer, *oracle, {drawn.m}, seed, drawn.corners);
-  }
+  ASSERT_TRUE(sites) << sites.error().render();
+  // Those first that few layers have, on the CPU, where there is time for most;
+  // of the others, layers of one kind take up where the last one ended.
+  std::vector<std::string> rare, common;
+  for (const QuantizationPlacement &site : *sites)
+    for (const auto &option : site.options) {
+      // Its scales and its codes may be two.
+      if (site.value != "hq" || !option.possible ||
+          std::count(rare.begin(), rare.end(), option.placement) ||
+          std::count(common.begin(), common.end(), option.placement))
+        continue;
+      met.legal.insert(cellOf(option.placement));
+      bool isRare = most > 2 && (option.placement == "register" ||
+                                 option.placement == "tile");
+      (isRare ? rare : common).push_back(option.placement);
+    }
+  ASSERT_FALSE(common.empty()) << "hq can be nowhere";
+  std::rotate(common.begin(), common.begin() + placed.number % common.size(),
+              common.end());
+  rare.insert(rare.end(), common.begin(), common.end());
+  for (size_t i = 0; i < std::min(most, rare.size()); ++i)
+    if (!testing::Test::HasFatalFailure())
+      runAt(rare[i], *sites);
 }
 
-void checkTarget(const std::vector<std::string> &targets, uint64_t count,
-                 uint64_t part = 0) {
+namespace {
+
+Met checkTargets(const std::vector<std::string> &targets, uint64_t count,
+                 size_t most, uint64_t part = 0) {
   uint64_t today = static_cast<uint64_t>(std::time(nullptr)) / 86400 * 100000;
-  count = environment("QUERN_LAYERS", count);
   uint64_t first = environment("QUERN_SEED", today) + part * count;
   Met met;
   for (uint64_t seed = first;
-       seed < first + count && !testing::Test::HasFatalFailure(); ++seed)
-    checkDrawn(targets[seed % targets.size()], seed, met);
-  met.print(targets[0].c_str(), first);
-  if (count < 50)
-    return;
-  EXPECT_GE(4 * met.tails, met.runs);
-  EXPECT_GE(8 * met.corners, met.runs);
+       seed < first + count && !testing::Test::HasFatalFailure(); ++seed) {
+    // Each kind of layer meets each target.
+    uint64_t round = seed / (producers().size() * formats().size());
+    PlacedRun(targets[(seed + round) % targets.size()], seed, met).run(most);
+    if ((seed - first + 1) % 50 == 0 && seed + 1 < first + count) {
+      fmt::print("  {} layers; the next is QUERN_SEED={}\n", seed - first + 1,
+                 seed + 1);
+      std::fflush(stdout);
+    }
+  }
+  met.print(fmt::format("{}", fmt::join(targets, ", ")), first);
+  // Each of them in a fourth of the runs.
+  if (met.layers >= 50 && !testing::Test::HasFatalFailure())
+    for (const char *feature : {"tails", "zero rows", "NaN rows", "outliers"})
+      EXPECT_GE(4 * met.features[feature], met.runs) << feature;
+  return met;
 }
 
 } // namespace
@@ -247,7 +315,19 @@ void checkTarget(const std::vector<std::string> &targets, uint64_t count,
 class PlacementsByChance : public testing::TestWithParam<int> {};
 
 TEST_P(PlacementsByChance, Cpu) {
-  checkTarget({"cpu", "cpu", "cpu:generic"}, 500, GetParam());
+  uint64_t count = environment("QUERN_LAYERS", 500);
+  Met met = checkTargets({"cpu", "cpu", "cpu:generic"}, count, 4, GetParam());
+  if (count < 500 || HasFatalFailure())
+    return;
+  // What a product makes can be anywhere but in a cluster, other values in the
+  // product that reads their codes and apart.
+  size_t pairs = formats().size();
+  EXPECT_EQ(met.legal.size(), 4 * pairs * 6 + 5 * pairs * 2);
+  for (const std::string &cell : met.legal)
+    EXPECT_GE(met.cells[cell], 10) << cell;
+  EXPECT_GE(met.chains.size(), 12u);
+  for (const char *type : {"f32", "f16", "bf16"})
+    EXPECT_GE(5 * met.scaleTypes[type], met.runs / 2) << type;
 }
 
 INSTANTIATE_TEST_SUITE_P(Half, PlacementsByChance, testing::Values(0, 1));
@@ -255,5 +335,15 @@ INSTANTIATE_TEST_SUITE_P(Half, PlacementsByChance, testing::Values(0, 1));
 TEST(Placements, Sim) {
   if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
     GTEST_SKIP() << nvrtc.error().message;
-  checkTarget({"sim:sm_80", "sim:sm_90a", "sim:sm_120a"}, 60);
+  uint64_t count = environment("QUERN_LAYERS", 60);
+  Met met = checkTargets({"sim:sm_80", "sim:sm_90a", "sim:sm_120a"}, count, 2);
+  if (count < 60 || HasFatalFailure())
+    return;
+  for (const char *placement :
+       {"register", "tile", "cluster", "grid", "panel", "separate"})
+    EXPECT_GE(met.placements[placement], 4) << placement;
+  for (const char *producer : producers())
+    EXPECT_GE(met.producers[producer], 4) << producer;
+  for (const char *format : formats())
+    EXPECT_GE(met.formats[format], 10) << format;
 }

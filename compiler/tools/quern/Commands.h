@@ -11,6 +11,9 @@
 //     1  a mismatch, a failed check or a fault found by the simulator
 //     2  wrong input: a bad argument, layer, file or machine
 //
+// and 130, as shells have it, for `quern verify` that was interrupted before it
+// found anything wrong.
+//
 // Results go to standard output, in words or as JSON; messages to standard
 // error.
 //
@@ -23,6 +26,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,7 +74,24 @@ struct CompileCommandOptions : LayerOptions {
 };
 int compile(const CompileCommandOptions &options);
 
-int explain(const LayerOptions &options);
+struct ExplainOptions : LayerOptions {
+  std::string html; ///< A page to write instead of words.
+};
+int explain(const ExplainOptions &options);
+
+struct VerifyCommandOptions {
+  std::string file, layer;
+  std::vector<std::string> targets; ///< None: all that can be here.
+  std::vector<std::string> placements = {"all"};
+  std::vector<std::string> fuse = {"all", "none"};
+  std::vector<unsigned> threads = {1, 2};
+  unsigned cases = 20;
+  std::optional<unsigned> onlyCase;
+  uint64_t seed = 0;
+  bool batchInvariant = false;
+  bool json = false;
+};
+int verifyFile(const VerifyCommandOptions &options);
 
 struct SimCommandOptions {
   std::string file, kernel;

@@ -288,18 +288,78 @@ static void addCompile(CLI::App &app, CompileCommandOptions &options,
   });
 }
 
-static void addExplain(CLI::App &app, LayerOptions &options, Chosen &chosen) {
+static void addExplain(CLI::App &app, ExplainOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand(
       "explain", "say what was fused, where each scale goes, and why");
   addLayerOptions(command, options);
   addSymbolOption(command, options);
+  command.add_option("--html", options.html,
+                     "write a page for a browser instead");
   command.footer(
-      "With a simulated target the kernels run, and are counted.\n"
+      "What it says is for the sizes of --set; for others, for a spread over "
+      "their\nranges. With a simulated target the kernels run, and are "
+      "counted.\n"
       "Examples:\n"
       "  quern explain examples/swiglu_mlp.qn --set M=64\n"
+      "  quern explain examples/swiglu_mlp.qn --target cuda:sm_90a --html "
+      "report.html\n"
       "  quern explain examples/hello/hello.qn --target sim:sm_80 --set M=8");
   command.callback([&options, &chosen] {
     chosen = [&options] { return explain(options); };
+  });
+}
+
+static void addVerify(CLI::App &app, VerifyCommandOptions &options,
+                      Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
+      "verify", "compare a layer with the reference at many sizes and values, "
+                "wherever and however it can run");
+  command.add_option("FILE", options.file, "the layer, a .qn file")->required();
+  command.add_option("--layer", options.layer,
+                     "which layer of a file with several");
+  command
+      .add_option("--targets", options.targets,
+                  "as in cpu,cpu:generic,sim:sm_80; without, all that can be "
+                  "on this machine")
+      ->delimiter(',');
+  command
+      .add_option("--cases", options.cases, "how many sets of sizes and values")
+      ->check(CLI::Range(0u, 1000000u))
+      ->capture_default_str();
+  command
+      .add_option("--case", options.onlyCase,
+                  "only this one, by its number from 0")
+      ->check(CLI::Range(0u, 1000000u));
+  command.add_option("--seed", options.seed, "what the cases are drawn from")
+      ->check(isSeed)
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "numbers of CPU threads")
+      ->delimiter(',')
+      ->check(CLI::Range(1u, 4096u))
+      ->capture_default_str();
+  command
+      .add_option("--placements", options.placements,
+                  "all, or a placement as quern run --placement takes it; "
+                  "several by giving the option again")
+      ->take_all()
+      ->capture_default_str();
+  command.add_option("--fuse", options.fuse, "all, none, or both by a comma")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"all", "none"}))
+      ->capture_default_str();
+  command.add_flag("--batch-invariant", options.batchInvariant,
+                   "also test that a row's bits do not depend on its batch");
+  command.add_flag("--json", options.json, "print JSON");
+  command.footer(
+      "An interrupt (Ctrl-C) ends it early, with what was done.\n"
+      "Examples:\n"
+      "  quern verify examples/hello/hello.qn\n"
+      "  quern verify layer.qn --targets cpu,sim:sm_90a --cases 200 --seed 7\n"
+      "  quern verify layer.qn --targets cpu --placements panel --placements "
+      "xq:consumer,hq:grid\n"
+      "  quern verify layer.qn --batch-invariant --cases 0");
+  command.callback([&options, &chosen] {
+    chosen = [&options] { return verifyFile(options); };
   });
 }
 
@@ -412,13 +472,15 @@ int main(int argc, char **argv) {
   Chosen chosen;
   RunOptions runOptions;
   CompileCommandOptions compileOptions;
-  LayerOptions explainOptions;
+  ExplainOptions explainOptions;
+  VerifyCommandOptions verifyOptions;
   SimCommandOptions simOptions;
   DoctorOptions doctorOptions;
   CacheOptions cacheOptions;
   addRun(app, runOptions, chosen);
   addCompile(app, compileOptions, chosen);
   addExplain(app, explainOptions, chosen);
+  addVerify(app, verifyOptions, chosen);
   addSim(app, simOptions, chosen);
   addDoctor(app, doctorOptions, chosen);
   addCache(app, cacheOptions, chosen);

@@ -131,7 +131,8 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
 
     Rounding and range are the quantizer's; its divisor and floor play no part.
     With zeros, found as the scales are, `clamp(round(t) + zero, qmin, qmax)`,
-    and NaN encodes to the zero point, clamped.
+    and NaN encodes to the zero point, clamped. `within` promises that |t| is
+    below it wherever s is finite: the scales were made of these very numbers.
 
     - quern_encode_c1: input and result have the same shape; the input is f16,
       bf16 or f32, the result i8, ui8, f8E4M3FN or f8E5M2.
@@ -142,7 +143,8 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
   }];
   let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$scales,
                        Optional<AnyRankedTensor>:$zeros,
-                       Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block);
+                       Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block,
+                       OptionalAttr<F32Attr>:$within);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     $input `,` $scales (`zeros` $zeros^ `:` type($zeros))? $quantizer `block` $block attr-dict

@@ -32,13 +32,16 @@ public:
 
   Value run() {
     Value scales = op.getScale(), zeros = op.getZero();
-    if (!scales && type.hasZeros())
+    FloatAttr within;
+    if (!scales && type.hasZeros()) {
       std::tie(scales, zeros) = scalesAndZeros();
-    else if (!scales)
+    } else if (!scales) {
       scales = scaleOf(statistic());
+      within = boundOfQuotients();
+    }
     Value codes =
         mark(EncodeOp::create(b, loc, type.getCodes(), op.getInput(), scales,
-                              zeros, op.getQuantizer(), block));
+                              zeros, op.getQuantizer(), block, within));
     return MakeQTensorOp::create(b, loc, type, codes, scales, zeros);
   }
 
@@ -124,6 +127,18 @@ private:
     if (type.getScalesType() != perBlock)
       scale = mark(CastOp::create(b, loc, type.getScalesType(), scale));
     return scale;
+  }
+
+  /// How large x / s comes where s was made of the block's absolute maximum: no
+  /// more than the divisor, but for the rounding of s, by less than 2^-8 of it
+  /// where s is a normal number. A power of two may be held down by the largest
+  /// one of its type.
+  FloatAttr boundOfQuotients() {
+    Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
+    if (quantizer.scaleRounding != quern::ScaleRounding::Nearest ||
+        quantizer.statistic.kind != Statistic::Kind::AbsMax)
+      return {};
+    return b.getF32FloatAttr(quantizer.divisor * (1 + 0x1p-8f));
   }
 
   std::pair<Value, Value> scalesAndZeros() {

@@ -11,7 +11,7 @@ func.func @dynamic(%x: tensor<4x256xf16>) -> !q {
   // CHECK-DAG: %[[S0:.*]] = quern.div %[[A]], %[[D]]
   // CHECK: %[[S1:.*]] = quern.max %[[S0]], %[[FLOOR]]
   // CHECK: %[[S:.*]] = quern.cast %[[S1]] {{.*}} : tensor<4x2xf32> -> tensor<4x2xf16>
-  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]] <{{.*}}> block [1, 128]
+  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]] <{{.*}}> block [1, 128] {{{.*}}within = 127.496094 : f32}
   // CHECK: %[[Q:.*]] = quern.make_qtensor %[[C]], %[[S]]
   // CHECK: return %[[Q]]
   %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 6.103515625E-05> : tensor<4x256xf16> -> !q
