@@ -136,8 +136,8 @@ private:
   FloatAttr boundOfQuotients() {
     Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
     // Of a subnormal scale the rounding may be half.
-    float smallestNormal = type.getScale().getType().isF16() ? 0x1p-14f
-                                                             : 0x1p-126f;
+    float smallestNormal =
+        type.getScale().getType().isF16() ? 0x1p-14f : 0x1p-126f;
     if (quantizer.scaleRounding != quern::ScaleRounding::Nearest ||
         quantizer.statistic.kind != Statistic::Kind::AbsMax ||
         quantizer.floor < smallestNormal)
