@@ -86,7 +86,7 @@ public:
 private:
   struct Sum {
     Moved moved;
-    double byBlocks = 0;
+    double bytesByBlocks = 0, sectorsByBlocks = 0;
   };
   static void count(Sum &sum, Touch::Kind kind, double bytes, double sectors,
                     bool byBlocks);
