@@ -241,6 +241,12 @@ Result<void> EncodeFitter::checkLoads(const EncodeStage &stage) {
   op.walk([&](tile::LoadOp load) {
     if (!stored.contains(load.getBuffer()))
       return;
+    if (isa<BlockArgument>(load.getBuffer())) {
+      bad = true;
+      why = no(load, "the stage before the product updates what it reads, and "
+                     "tiles do not wait for each other");
+      return;
+    }
     auto layout = axes.find(load.getBuffer());
     bool own = layout != axes.end();
     for (auto [d, expr] : llvm::enumerate(load.getMap().getResults())) {
