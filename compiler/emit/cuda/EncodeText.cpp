@@ -46,19 +46,6 @@ Result<void> KernelWriter::beginEncoding() {
   for (const EncodeScalars &scalars : encoding->scalars)
     if (scalars.buffer.getDefiningOp<tile::LocalOp>())
       body.bindBuffer(scalars.buffer, "", true);
-  // What only stages see of each other has no place among the product's blocks.
-  llvm::SmallPtrSet<Value, 4> left;
-  for (const EncodeStage &stage : encoding->stages) {
-    tile::BlocksOp op = stage.stage;
-    op.walk([&](tile::StoreOp store) { left.insert(store.getBuffer()); });
-  }
-  for (auto local : kernel.getBody().getOps<tile::LocalOp>())
-    if (left.contains(local) &&
-        llvm::none_of(encoding->scalars, [&](const EncodeScalars &scalars) {
-          return scalars.buffer == local.getResult();
-        }))
-      return refuse(local.getLoc(),
-                    "a stage leaves something that the product does not read");
   return {};
 }
 
@@ -197,7 +184,15 @@ Result<void> KernelWriter::writeEncodeStage(const EncodeStage &stage,
   }
   StageLayout layout;
   layout.lanes = stage.lanes;
-  body.setMemoryGuard("tile.n0 == 0");
+  // One tile of a row panel stores what others read; of a batch that shares the
+  // rows, one element.
+  std::string guard = "tile.n0 == 0";
+  for (unsigned i = 0; i < batch.size(); ++i)
+    if (llvm::none_of(stage.points, [&](const EncodeAxis &axis) {
+          return axis.kind == EncodeAxis::Batch && axis.batch == i;
+        }))
+      guard += fmt::format(" && {} == 0", batch[i].unit());
+  body.setMemoryGuard(guard);
   readsPieces = true;
   if (Result<void> done = writeOps(stage.stage, layout, number,
                                    [](Operation *) { return Doing::Emit; });
