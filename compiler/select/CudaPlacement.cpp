@@ -6,6 +6,7 @@
 
 #include "compiler/select/CudaPlacement.h"
 
+#include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/select/TrafficModel.h"
 
 #include <fmt/format.h>
@@ -28,18 +29,26 @@ Result<emit::StageFit> CudaPlacement::fit(const Site &site,
   return emit::fitStages(site.producerProduct(), stage, placement, target);
 }
 
+static std::string refuseConsumer(const Site &site) {
+  if (!site.consumerProduct())
+    return site.codes ? "no product alone reads the codes"
+                      : "it makes scales, and the codes elsewhere";
+  tile::LaunchOp consumer = site.consumer;
+  if (tile::getKernel(consumer).getStages().size() > 1)
+    return "the product has a stage before it already";
+  return {};
+}
+
 std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   if (placement == Placement::Consumer)
-    return site.consumerProduct()
-               ? "products on CUDA copy codes to shared memory as they are"
-               : "no product alone reads the codes";
+    return refuseConsumer(site);
   if (!site.producerProduct())
     return site.producer ? "the value is not made by a product"
                          : "the value is an input of the layer";
   tile::LaunchOp producer = site.producer;
-  if (tile::getKernel(producer).getStages().size() > 1)
+  if (tile::getKernel(producer).getStages().back() != site.producerProduct())
     return "the product has a stage behind it already";
   if (!site.geometry)
     return site.irregular;
@@ -57,6 +66,21 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   tile::LaunchOp fused;
+  if (placement == Placement::Consumer) {
+    // Where the reductions stay behind, every tile reduces its own rows.
+    if (site.producerProduct())
+      (void)tile::accumulate(site.producer, site.quantize, site.value);
+    tile::LaunchOp quantize = site.quantize, consumer = site.consumer;
+    std::string why = tile::absorb(quantize, consumer, site.codes);
+    if (why.empty())
+      why = tile::fuse(quantize, consumer, {placement}, fused);
+    if (!why.empty())
+      return why;
+    emit::GemmSchedule schedule;
+    Result<emit::EncodeFit> found =
+        emit::fitEncoding(tile::getKernel(fused), target, schedule);
+    return found ? std::string() : found.error().message;
+  }
   tile::FuseOptions options{placement, placement == Placement::Panel};
   std::string why = tile::fuse(site.producer, site.quantize, options, fused);
   if (!why.empty())
@@ -75,6 +99,82 @@ double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
              target.multiprocessors() +
          2 * rates.launchMicroseconds;
+}
+
+Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+  using Kind = Cost::Kind;
+  tile::ContractOp product = site.consumerProduct();
+  tile::LaunchOp consumer = site.consumer;
+  emit::Symbols symbols(tile::getKernel(consumer).getSymbols().getValue());
+  int64_t maxK = 0;
+  Result<emit::GemmProblem> copied = emit::gemmProblem(product, symbols, maxK);
+  if (!copied)
+    return {}; // Refused before.
+  emit::GemmProblem encoded = *copied;
+  auto type = llvm::cast<tile::BufferType>(site.value.getType());
+  double width = encoded.valueBytes =
+      byteWidth(*getDType(type.getElementType()));
+  Result<emit::GemmSchedule> with = emit::scheduleGemm(encoded, target),
+                             without = emit::scheduleGemm(*copied, target);
+  if (!with || !without)
+    return {};
+  unsigned batch = product.getNumBatch();
+  double count = 1;
+  for (unsigned i = 0; i < batch; ++i)
+    count *= evaluate(product.getExtents().getResult(i), sizes);
+  auto extent = [&](unsigned i) {
+    return evaluate(product.getExtents().getResult(batch + i), sizes);
+  };
+  double m = extent(0), n = extent(1), k = extent(2);
+  // Each multiprocessor has so many tiles to make, some of them at once: what
+  // they compute adds up, and more at once hide more of their waiting.
+  double panels = count * std::ceil(m / with->tileM);
+  double tilesN = std::ceil(n / with->tileN);
+  // Tiles beside each other encode the same values. They are counted one after
+  // the other even where multiprocessors are idle: with more rows none is, and
+  // sizes without an upper end are judged by some of them.
+  double turns =
+      std::max(tilesN, std::ceil(panels * tilesN / target.multiprocessors()));
+  double rows = std::min<double>(m, with->tileM);
+  double perTile = rows * k;
+  // Reductions that the value's maker does not gather are passes over the rows;
+  // those that depend on others make the codes once more (their sums do).
+  double levels = site.levels.levels.size();
+  bool gathered = site.producerProduct() && !site.levels.anyOrdered;
+  double passes = std::max(0.0, gathered ? levels - 1 : levels);
+  double bytesPerMultiprocessor =
+      rates.cacheBytesPerMicrosecond / target.multiprocessors();
+  Cost cost;
+  auto times = [&](double number, const char *what) {
+    return fmt::format("{:.0f} tiles of {} rows after each other {}", number,
+                       rows, what);
+  };
+  cost.add(Kind::Reencode,
+           turns * perTile * std::max(1.0, levels) / rates.encodePerMicrosecond,
+           times(turns, levels > 1 ? "encode them, and once more to add codes"
+                                   : "encode them"));
+  cost.add(Kind::Bytes,
+           turns * perTile * ((1 + passes) * width - 1) /
+               bytesPerMultiprocessor,
+           times(turns, passes > 0 ? "read values, for scales and for codes"
+                                   : "read values instead of codes"));
+  // Lower tiles read the right operand more often.
+  double again = n * k * count *
+                 (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
+  cost.add(Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
+           fmt::format("{:.0f} bytes of the right operand, which tiles of {} "
+                       "rows read again",
+                       again, with->tileM));
+  // Products wait more where fewer tiles are resident.
+  double together = emit::residentBlocks(encoded, *with, target),
+         apart = emit::residentBlocks(*copied, *without, target);
+  double work = m * n * k * count * product.getNumTerms() /
+                (rates.productPerMicrosecond * target.multiprocessors());
+  if (together < apart && panels * tilesN > together)
+    cost.add(Kind::Tiles, 0.25 * work,
+             fmt::format("{:.0f} blocks at once instead of {:.0f}", together,
+                         apart));
+  return cost;
 }
 
 Cost CudaPlacement::costOf(const Site &site, Placement placement,
@@ -99,6 +199,8 @@ Cost CudaPlacement::costOf(const Site &site, Placement placement,
     move(elements * (3 * width + 1), "the value three times, its codes once");
     return cost;
   }
+  if (placement == Placement::Consumer)
+    return consumerCost(site, sizes);
 
   // The product's own time, in waves of its tiles, beside what it would be with
   // the tile it takes alone.

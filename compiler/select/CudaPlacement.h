@@ -33,6 +33,9 @@ struct GpuRates {
   int64_t cacheBytes = 32 << 20;
   /// Multiply-adds of 8-bit integers and microsecond, one multiprocessor.
   double productPerMicrosecond = 2.0e6;
+  /// Elements made into codes on load and microsecond, one multiprocessor: four
+  /// of the instructions for one go to the unit that takes 16 at a time.
+  double encodePerMicrosecond = 6e3;
   /// Other operations and microsecond, one multiprocessor: 128 lanes.
   double scalarPerMicrosecond = 200e3;
 };
@@ -55,6 +58,8 @@ public:
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:
+  /// Every tile of columns encodes the value again.
+  Cost consumerCost(const Site &site, const Sizes &sizes) const;
   Result<emit::StageFit> fit(const Site &site, tile::Placement placement) const;
 
   const emit::CudaTarget &target;

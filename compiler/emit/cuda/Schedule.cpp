@@ -30,10 +30,16 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t rowBytes = schedule.tileK * problem.elementBytes;
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
-  uint32_t stage = (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
+  uint32_t stage = rhs * schedule.tileN * rowBytes, codes = 0;
+  if (problem.valueBytes) {
+    stage += schedule.tileM * schedule.tileK * problem.valueBytes;
+    codes = 2 * schedule.tileM * rowBytes;
+  } else {
+    stage += lhs * schedule.tileM * rowBytes;
+  }
   uint32_t epilogue = std::max(problem.terms, problem.held) * schedule.tileM *
                       (schedule.tileN + 8) * 4;
-  return std::max(schedule.stages * stage, epilogue);
+  return std::max(schedule.stages * stage + codes, epilogue);
 }
 
 bool emit::promotesSums(const GemmProblem &problem, int64_t maxK,
@@ -191,6 +197,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                    : problem.maxM <= 32             ? 32
                    : problem.maxM <= 64 || sums > 2 ? 64
                                                     : 128;
+  if (problem.valueBytes) {
+    bool many = sums > 2 || (sums > 1 && problem.float8);
+    schedule.tileM = std::min(schedule.tileM, 32u);
+    schedule.tileN = many || problem.maxN <= 64        ? 64
+                     : sums > 1 || problem.maxN <= 128 ? 128
+                                                       : 256;
+  }
   if (Result<void> done = chooseTile(problem, schedule); !done)
     return done.error();
   // With few accumulators the assembler goes for more blocks than shared
@@ -222,7 +235,9 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
 
   // Fewer stages where shared memory is short; two keep copies and products
   // overlapping.
-  for (schedule.stages = 4;; --schedule.stages) {
+  schedule.stages = problem.valueBytes ? 3 : 4;
+  schedule.fewBlocks |= problem.valueBytes != 0;
+  for (;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
     if (schedule.sharedBytes + problem.stageBytes <=
         target.sharedBytesPerBlock()) {
@@ -241,6 +256,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
               std::min(schedule.minBlocks, 256 / schedule.threads());
       }
       return schedule;
+    }
+    if (schedule.stages == 2 && problem.valueBytes &&
+        schedule.tileK * problem.elementBytes > 32) {
+      // Values are wide: shorter rows.
+      schedule.tileK /= 2;
+      schedule.stages = 4;
+      continue;
     }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,
