@@ -129,6 +129,14 @@ static std::optional<Anchor> getReductionAnchor(ir::KernelOp group) {
       RankedTensorType shape = sums.getInput().getType();
       return Anchor{shape, normalizeBlock(shape, sums.getBlock())};
     }
+    if (auto count = dyn_cast<CountClippedOp>(op)) {
+      RankedTensorType shape = count.getInput().getType();
+      return Anchor{shape, normalizeBlock(shape, count.getBlock())};
+    }
+    if (auto count = dyn_cast<AddCountsOp>(op)) {
+      RankedTensorType shape = count.getInput().getType();
+      return Anchor{shape, normalizeBlock(shape, count.getBlock())};
+    }
     if (isa<SoftmaxOp, RmsNormOp, LayerNormOp>(op)) {
       auto shape = cast<RankedTensorType>(op.getOperand(0).getType());
       SmallVector<int64_t> extents(shape.getRank(), 1);

@@ -252,7 +252,7 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](EncodeOp encode) {
         Value zero = encode.getZeros() ? operands[2] : Value();
         return emitCode(builder, loc, operands[0], operands[1], zero,
-                        encode.getQuantizer(), element);
+                        encode.getQuantizer(), encode.getWithinAttr(), element);
       })
       .Case([&](CorrectZerosOp) {
         Value result = operands[0];
@@ -278,6 +278,8 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](ConcatOp concat) { return emitConcat(concat, index); })
       .Case([&](ReduceOp reduce) { return emitReduce(reduce, index); })
       .Case([&](SumCodesOp sums) { return emitSumCodes(sums, index); })
+      .Case([&](CountClippedOp op) { return emitCountClipped(op, index); })
+      .Case([&](AddCountsOp op) { return emitAddCounts(op, index); })
       .Case<SoftmaxOp, RmsNormOp, LayerNormOp>(
           [&](auto) { return emitRowOp(op, index); })
       .Default([&](Operation *) { return refuse(); });

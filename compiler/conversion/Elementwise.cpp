@@ -236,16 +236,25 @@ static Value roundCode(Formula f, Value t, ir::Rounding rounding) {
 }
 
 Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
-                           Value zero, QuantizerAttr quantizer, Type codeType) {
+                           Value zero, QuantizerAttr quantizer,
+                           FloatAttr within, Type codeType) {
   Formula f{b, loc};
   Value t = f.div(x, scale);
+  if (within)
+    t.getDefiningOp()->setAttr(quern::tile::withinAttrName, within);
   t.getDefiningOp()->setAttr(quern::tile::toCodeAttrName,
                              UnitAttr::get(t.getContext()));
   Value qmin = f.number(quantizer.getQmin().convertToFloat());
   Value qmax = f.number(quantizer.getQmax().convertToFloat());
-  if (isa<FloatType>(codeType))
+  if (auto type = dyn_cast<FloatType>(codeType)) {
+    // The rounding saturates by itself at the largest finite code.
+    APFloat largest = APFloat::getLargest(type.getFloatSemantics());
+    bool all =
+        quantizer.getQmax().convertToDouble() == largest.convertToDouble() &&
+        quantizer.getQmin().convertToDouble() == -largest.convertToDouble();
     return arith::TruncFOp::create(b, loc, codeType,
-                                   f.min(f.max(t, qmin), qmax));
+                                   all ? t : f.min(f.max(t, qmin), qmax));
+  }
   Value isNaN = f.compare(arith::CmpFPredicate::UNO, t, t);
   t = f.select(isNaN, f.number(0), t);
   if (zero) {
@@ -260,4 +269,31 @@ Value conversion::emitCode(OpBuilder &b, Location loc, Value x, Value scale,
   if (zero)
     integer = arith::AddIOp::create(b, loc, integer, zero);
   return arith::TruncIOp::create(b, loc, b.getI8Type(), integer);
+}
+
+Value conversion::emitIsClipped(OpBuilder &b, Location loc, Value x,
+                                Value scale, QuantizerAttr quantizer,
+                                bool floatCodes) {
+  Formula f{b, loc};
+  float qmin = quantizer.getQmin().convertToFloat();
+  float qmax = quantizer.getQmax().convertToFloat();
+  Value t = f.div(x, scale);
+  if (!floatCodes) {
+    // From one step beyond the range on the side does not change, and rounding
+    // is of small numbers.
+    Value isNaN = f.compare(arith::CmpFPredicate::UNO, t, t);
+    t = f.select(isNaN, f.number(0.5f * (qmin + qmax)), t);
+    Value low = f.number(qmin - 1), high = f.number(qmax + 1);
+    t = roundCode(f, f.min(f.max(t, low), high), quantizer.getRounding());
+    if (quantizer.getRounding() == ir::Rounding::TowardZero) {
+      Value integer = arith::FPToSIOp::create(b, loc, b.getI32Type(), t);
+      t = arith::SIToFPOp::create(b, loc, b.getF32Type(), integer);
+    }
+  }
+  Value below = f.compare(arith::CmpFPredicate::OLT, t, f.number(qmin));
+  Value above = f.compare(arith::CmpFPredicate::OGT, t, f.number(qmax));
+  Value one = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1));
+  Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+  Value outside = f.select(above, one, zero);
+  return f.select(below, one, outside);
 }

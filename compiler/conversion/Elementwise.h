@@ -32,15 +32,22 @@ mlir::Value toF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value stored,
 mlir::Value fromF32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value value,
                     mlir::Type elementType);
 
+/// i32: 1 where the code of f32 `x`, before it is clamped, lies outside of the
+/// quantizer's range, else 0.
+mlir::Value emitIsClipped(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
+                          mlir::Value scale, ir::QuantizerAttr quantizer,
+                          bool floatCodes);
+
 /// The power of two an f32 is rounded to.
 mlir::Value emitPowerOfTwo(mlir::OpBuilder &b, ir::PowerOfTwoOp op,
                            mlir::Value x);
 
 /// The code of f32 `x` under f32 `scale` and, unless null, i32 `zero`, stored
-/// as `codeType`.
+/// as `codeType`; `within` as in quern.encode, or null.
 mlir::Value emitCode(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
                      mlir::Value scale, mlir::Value zero,
-                     ir::QuantizerAttr quantizer, mlir::Type codeType);
+                     ir::QuantizerAttr quantizer, mlir::FloatAttr within,
+                     mlir::Type codeType);
 
 } // namespace quern::conversion
 

@@ -43,9 +43,11 @@ private:
   struct Output {
     std::string name, part;
     BufferKey source;
+    bool isInout = false; ///< Also an argument's buffer of that name.
   };
 
   LogicalResult verifyBody();
+  LogicalResult verifyInout(StringRef name, Type type);
   LogicalResult collectOutputs();
   void declareSignature();
   void declare(const BufferKey &key, StringRef name, StringRef part,
@@ -99,12 +101,29 @@ LogicalResult LayerConverter::verifyBody() {
   return success();
 }
 
+LogicalResult LayerConverter::verifyInout(StringRef name, Type type) {
+  for (auto [i, argument] : llvm::enumerate(layer.getArguments()))
+    if (getName(layer.getArgAttrDict(i), "") == name &&
+        layer.getArgAttr(i, inoutAttrName) && argument.getType() == type &&
+        isa<RankedTensorType>(type) && !layer.getArgAttr(i, weightAttrName))
+      return success();
+  return layer.emitOpError("convert_quern_c6: result '")
+         << name << "' of type " << type
+         << " is inout, and no inout argument has its name and type";
+}
+
 LogicalResult LayerConverter::collectOutputs() {
   auto ret = cast<func::ReturnOp>(layer.getBody().front().getTerminator());
   for (auto [i, value] : llvm::enumerate(ret.getOperands())) {
     std::string otherwise =
         ret.getNumOperands() == 1 ? "result" : fmt::format("result{}", i);
     std::string name = getName(layer.getResultAttrDict(i), otherwise);
+    if (layer.getResultAttr(i, inoutAttrName)) {
+      if (failed(verifyInout(name, value.getType())))
+        return failure();
+      outputs.push_back({name, "values", resolveBuffer(value), true});
+      continue;
+    }
     if (auto type = dyn_cast<QTensorType>(value.getType())) {
       outputs.push_back({name, "codes", resolveBuffer(value, Part::Codes)});
       outputs.push_back({name, "scales", resolveBuffer(value, Part::Scales)});
@@ -274,9 +293,18 @@ LogicalResult LayerConverter::run() {
 
   // An output is written where it is computed, by the kernel whose result it
   // is; further outputs of the same memory, and arguments, are copied.
-  std::vector<std::pair<BufferKey, Value>> copies;
+  //
+  // What an inout argument holds afterwards is copied last, when nobody reads
+  // the argument any more: both may be one memory. An argument that becomes
+  // another's value is set aside first.
+  struct Copy {
+    BufferKey source;
+    Value from, to;
+  };
+  std::vector<Copy> copies, updates;
   for (const Output &output : outputs) {
-    bool computed = output.source.value.getDefiningOp<ir::KernelOp>() &&
+    bool computed = !output.isInout &&
+                    output.source.value.getDefiningOp<ir::KernelOp>() &&
                     !buffers.contains(output.source);
     RankedTensorType type = conversion::getTensorType(output.source);
     if (computed) {
@@ -289,7 +317,18 @@ LogicalResult LayerConverter::run() {
         builder, layer.getLoc(),
         tile::BufferType::get(context, shape, type.getElementType()),
         output.name, output.part, tile::BufferRole::Output);
-    copies.push_back({output.source, buffer});
+    if (!output.isInout) {
+      copies.push_back({output.source, Value(), buffer});
+      continue;
+    }
+    Value aside;
+    if (!output.source.value.getDefiningOp<ir::KernelOp>()) {
+      aside = tile::BufferOp::create(builder, layer.getLoc(), buffer.getType(),
+                                     output.name + ".next", output.part,
+                                     tile::BufferRole::Temporary);
+      copies.push_back({output.source, Value(), aside});
+    }
+    updates.push_back({output.source, aside, buffer});
   }
   SmallVector<ir::KernelOp> groups(
       layer.getBody().front().getOps<ir::KernelOp>());
@@ -300,17 +339,20 @@ LogicalResult LayerConverter::run() {
   for (ir::KernelOp group : groups)
     if (failed(convertGroup(group)))
       return failure();
-  for (auto &[source, target] : copies) {
+  auto copy = [&](const Copy &what, StringRef role, StringRef reason) {
     KernelScope scope =
-        startKernel("copy", "an output that is an argument, or is given twice",
-                    tile::NumericsClass::Exact, layer.getLoc());
-    buildCopyKernel(scope, source, layer.getLoc());
+        startKernel(role, reason, tile::NumericsClass::Exact, layer.getLoc());
+    buildCopyKernel(scope, what.source, layer.getLoc());
     SmallVector<bool> writes{false, true};
     scope.kernel.setWrites(writes);
+    Value from = what.from ? what.from : buffers.at(what.source);
     tile::LaunchOp::create(builder, layer.getLoc(), scope.kernel.getSymName(),
-                           ValueRange{buffers.at(source), target},
-                           tile::LaunchPhase::Run);
-  }
+                           ValueRange{from, what.to}, tile::LaunchPhase::Run);
+  };
+  for (const Copy &output : copies)
+    copy(output, "copy", "an output that is an argument, or is given twice");
+  for (const Copy &update : updates)
+    copy(update, "update", "what an inout argument holds from now on");
   layer.erase();
   return success();
 }

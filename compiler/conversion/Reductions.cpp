@@ -225,6 +225,40 @@ Value ElementEmitter::emitSumCodes(SumCodesOp op, const Index &index) {
       });
 }
 
+Value ElementEmitter::emitCountClipped(CountClippedOp op, const Index &index) {
+  Location loc = op.getLoc();
+  RankedTensorType shape = op.getInput().getType();
+  Value count =
+      reduce(op, 0, tile::ReduceKind::AddI, shape,
+             normalizeBlock(shape, op.getBlock()), index,
+             [&](const Index &at) -> Value {
+               Value x = emitF32(op.getInput(), at);
+               Value scale = emitF32(
+                   op.getScales(),
+                   blockIndex(at, normalizeBlock(shape, op.getScaleBlock())));
+               return emitIsClipped(builder, loc, x, scale, op.getQuantizer(),
+                                    op.getFloatCodes());
+             });
+  return op.getBefore()
+             ? arith::AddIOp::create(builder, loc,
+                                     emitI32(op.getBefore(), index), count)
+                   .getResult()
+             : count;
+}
+
+Value ElementEmitter::emitAddCounts(AddCountsOp op, const Index &index) {
+  Location loc = op.getLoc();
+  RankedTensorType shape = op.getInput().getType();
+  Value sum =
+      reduce(op, 0, tile::ReduceKind::AddI, shape,
+             normalizeBlock(shape, op.getBlock()), index,
+             [&](const Index &at) { return emitI32(op.getInput(), at); });
+  return op.getBefore() ? arith::AddIOp::create(
+                              builder, loc, emitI32(op.getBefore(), index), sum)
+                              .getResult()
+                        : sum;
+}
+
 Value ElementEmitter::emitRowOp(Operation *op, const Index &index) {
   Location loc = op->getLoc();
   Value input = op->getOperand(0);

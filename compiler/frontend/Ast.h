@@ -127,6 +127,7 @@ struct Parameter {
   Place place;
   std::string name;
   bool isWeight = false;
+  bool isInout = false;
   TypeExpr type;
 };
 

@@ -181,8 +181,9 @@ struct LayerBuilder::State {
                  : Type();
   }
 
+  using Kind = LayerEmitter::ParameterKind;
   Tensor parameter(llvm::StringRef name, Type type, const Shape &shape,
-                   bool isWeight) {
+                   Kind kind) {
     // As in the text: a symbol alone, or times a number.
     for (const Dim &dim : shape) {
       if (!dim.valid || dim.owner != self)
@@ -197,7 +198,7 @@ struct LayerBuilder::State {
     if (!results.empty() || finished)
       errors.add({}, fmt::format("parameter '{}' after an output",
                                  std::string_view(name)));
-    return tensor(emit().addParameter({}, name, type, isWeight));
+    return tensor(emit().addParameter({}, name, type, kind));
   }
 
   void output(const Tensor &value, Type type, llvm::StringRef name) {
@@ -245,23 +246,35 @@ Dim LayerBuilder::symbol(llvm::StringRef name, int64_t min, int64_t max,
 
 Tensor LayerBuilder::input(llvm::StringRef name, DType element,
                            const Shape &shape) {
-  return state->parameter(name, state->type(element, shape), shape, false);
+  return state->parameter(name, state->type(element, shape), shape,
+                          State::Kind::Input);
+}
+Tensor LayerBuilder::inout(llvm::StringRef name, DType element,
+                           const Shape &shape) {
+  return state->parameter(name, state->type(element, shape), shape,
+                          State::Kind::Inout);
+}
+void LayerBuilder::update(const Tensor &parameter, const Tensor &value) {
+  Operand of = state->operand(parameter);
+  if (!of.isPoison())
+    state->emit().update({}, of.name, state->operand(value));
 }
 Tensor LayerBuilder::input(llvm::StringRef name, DType codes,
                            const Shape &shape, const Granularity &granularity,
                            DType scale) {
   return state->parameter(name, state->type(codes, shape, &granularity, scale),
-                          shape, false);
+                          shape, State::Kind::Input);
 }
 Tensor LayerBuilder::weight(llvm::StringRef name, DType element,
                             const Shape &shape) {
-  return state->parameter(name, state->type(element, shape), shape, true);
+  return state->parameter(name, state->type(element, shape), shape,
+                          State::Kind::Weight);
 }
 Tensor LayerBuilder::weight(llvm::StringRef name, DType codes,
                             const Shape &shape, const Granularity &granularity,
                             DType scale) {
   return state->parameter(name, state->type(codes, shape, &granularity, scale),
-                          shape, true);
+                          shape, State::Kind::Weight);
 }
 
 void LayerBuilder::output(const Tensor &value, DType element,
@@ -335,6 +348,11 @@ Tensor LayerBuilder::quantize(const Tensor &x, DType codes,
   set(options.qmin, settings.qmin);
   set(options.qmax, settings.qmax);
   set(options.floor, settings.floor);
+  set(options.decay, settings.decay);
+  if (options.predicted)
+    settings.predicted = s.operand(*options.predicted);
+  if (options.clipped)
+    settings.clipped = s.operand(*options.clipped);
   settings.rounding = options.rounding;
   settings.scaleRounding = options.scaleRounding;
   std::optional<Operand> scale, zero;

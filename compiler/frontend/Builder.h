@@ -156,6 +156,10 @@ struct QuantizeOptions {
   std::optional<Rounding> rounding;
   std::optional<ScaleRounding> scaleRounding;
   std::optional<double> divisor, qmin, qmax, floor;
+  /// Inout parameters: the absolute maximum that earlier calls predict, which
+  /// this call updates, and a count of the codes that had to be clamped.
+  std::optional<Tensor> predicted, clipped;
+  std::optional<double> decay;
 };
 
 /// One axis of a slice; absent bounds are the ends of the axis.
@@ -185,6 +189,11 @@ public:
   Tensor weight(llvm::StringRef name, DType element, const Shape &shape);
   Tensor weight(llvm::StringRef name, DType codes, const Shape &shape,
                 const Granularity &granularity, DType scale = DType::F32);
+  /// State: what the layer updates it to is what the next call starts from. The
+  /// tensor is its value before the call.
+  Tensor inout(llvm::StringRef name, DType element, const Shape &shape);
+  /// What an inout parameter holds after the call, once for each.
+  void update(const Tensor &parameter, const Tensor &value);
   /// Declares a result, in order; a float value is cast to its type.
   void output(const Tensor &value, DType element, const Shape &shape,
               llvm::StringRef name = {});

@@ -141,6 +141,22 @@ Operand LayerEmitter::quantize(Place place, Operand x, Type type,
       recipe(place, quantized, scale.has_value(), settings);
   if (!quantizer)
     return {};
+  if (settings.predicted && scale)
+    return error(at(*settings.predicted, place),
+                 "a predicted scale beside a given one",
+                 {"give scale = s, or predicted = amax"});
+  for (const auto &[given, what, where] :
+       {std::tuple(settings.clipped.has_value(), "clipped",
+                   settings.clipped ? settings.clipped->place : Place()),
+        {settings.decay.has_value(), "decay",
+         settings.decay ? settings.decay->place : Place()}})
+    if (given && !settings.predicted)
+      return error(where.line ? where : place,
+                   fmt::format("'{}' without 'predicted'", what),
+                   {"write predicted = amax, where amax is an inout parameter "
+                    "that keeps the statistic between calls"});
+  if (settings.predicted)
+    return quantizePredicted(place, x, quantized, *quantizer, settings);
   if (zero && !quantized.hasZeros())
     return error(at(*zero, place), "a zero point for codes without one",
                  {"write the codes' type as (u8 - u8) per token"});

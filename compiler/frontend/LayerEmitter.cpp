@@ -95,7 +95,7 @@ std::string LayerEmitter::show(const Operand &operand) const {
 //===----------------------------------------------------------------------===//
 
 Operand LayerEmitter::addParameter(Place place, llvm::StringRef name, Type type,
-                                   bool isWeight) {
+                                   ParameterKind kind) {
   if (llvm::is_contained(parameterNames, name))
     return error(
         place,
@@ -115,13 +115,76 @@ Operand LayerEmitter::addParameter(Place place, llvm::StringRef name, Type type,
   }
   SmallVector<NamedAttribute> attrs = {
       builder.getNamedAttr(ir::nameAttrName, builder.getStringAttr(name))};
-  if (isWeight)
+  if (kind == ParameterKind::Weight)
     attrs.push_back(
         builder.getNamedAttr(ir::weightAttrName, builder.getUnitAttr()));
+  if (kind == ParameterKind::Inout) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    std::optional<DType> element =
+        tensor ? getDType(tensor.getElementType()) : std::nullopt;
+    bool isState = element == DType::F32 || element == DType::F16 ||
+                   element == DType::BF16 || element == DType::I32;
+    // Known by its name all the same: an update of it is no other mistake.
+    inouts.push_back(
+        {name.str(), place, isState ? type : Type(), {}, {}, false});
+    if (!isState)
+      return error(place,
+                   fmt::format("inout parameter '{}' of type {}",
+                               std::string_view(name), symbols.print(type)),
+                   {"state is a plain tensor of f32, f16, bf16 or i32"});
+    attrs.push_back(
+        builder.getNamedAttr(ir::inoutAttrName, builder.getUnitAttr()));
+  }
   argumentAttrs.push_back(builder.getDictionaryAttr(attrs));
   Value argument = function.front().addArgument(
       type, NameLoc::get(builder.getStringAttr(name), loc(place)));
   return Operand::ofValue(argument, place, name.str());
+}
+
+LayerEmitter::Inout *LayerEmitter::findInout(llvm::StringRef name) {
+  for (Inout &inout : inouts)
+    if (inout.name == name)
+      return &inout;
+  return nullptr;
+}
+
+bool LayerEmitter::isInout(llvm::StringRef name) const {
+  return llvm::any_of(inouts,
+                      [&](const Inout &inout) { return inout.name == name; });
+}
+
+void LayerEmitter::refuseSecondUpdate(Place place, const Inout &inout) {
+  std::string note = "an inout parameter gets its new value once";
+  if (inout.updatePlace.line)
+    note += fmt::format("; this one in line {}", inout.updatePlace.line);
+  error(place, fmt::format("inout parameter '{}' is updated twice", inout.name),
+        {note});
+}
+
+Operand LayerEmitter::update(Place place, llvm::StringRef name, Operand value) {
+  Inout *inout = findInout(name);
+  if (!inout)
+    return error(place,
+                 fmt::format("'{}' is no inout parameter",
+                             std::string_view(name.take_front(60))),
+                 {"only a parameter declared as inout amax: f32[1, 1] holds "
+                  "another value after a call"});
+  if (inout->isUpdated) {
+    refuseSecondUpdate(place, *inout);
+    return {};
+  }
+  inout->isUpdated = true;
+  inout->updatePlace = place;
+  Value converted = result(place, value, {place, inout->name, inout->type});
+  if (!converted)
+    return {};
+  inout->updated = Operand::ofValue(converted, place, inout->name);
+  return inout->updated;
+}
+
+Operand LayerEmitter::updated(llvm::StringRef name) {
+  Inout *inout = findInout(name);
+  return inout ? inout->updated : Operand();
 }
 
 Operand LayerEmitter::bind(Operand operand, llvm::StringRef name) {
@@ -141,7 +204,9 @@ Value LayerEmitter::result(Place place, const Operand &value,
     return {};
   Place where = at(value, place);
   std::string wanted = symbols.print(declared.type);
-  std::string which = declared.name.empty()
+  std::string which = isInout(declared.name)
+                          ? fmt::format("inout parameter '{}'", declared.name)
+                      : declared.name.empty()
                           ? std::string("the result")
                           : fmt::format("result '{}'", declared.name);
   if (value.isNumber()) {
@@ -195,7 +260,20 @@ void LayerEmitter::finish(Place place, llvm::ArrayRef<Operand> values,
     returned.push_back(v);
     types.push_back(v.getType());
   }
-  if (returned.size() != results.size())
+  bool silent = errors.any();
+  for (const Inout &inout : inouts) {
+    if (!inout.isUpdated && !silent)
+      error(inout.place,
+            fmt::format("inout parameter '{}' is never updated", inout.name),
+            {fmt::format("write {} = EXPRESSION, or predicted = {} in a "
+                         "quantize; a parameter that is only read is no inout",
+                         inout.name, inout.name)});
+    if (inout.updated.isPoison())
+      continue;
+    returned.push_back(inout.updated.value);
+    types.push_back(inout.type);
+  }
+  if (returned.size() != results.size() + inouts.size())
     return;
   func::ReturnOp::create(builder, loc(place), returned);
   function.setFunctionType(
@@ -216,6 +294,12 @@ void LayerEmitter::finish(Place place, llvm::ArrayRef<Operand> values,
     }
     function.setResultAttr(static_cast<unsigned>(i), ir::nameAttrName,
                            builder.getStringAttr(name));
+  }
+  for (auto [i, inout] : llvm::enumerate(inouts)) {
+    auto index = static_cast<unsigned>(results.size() + i);
+    function.setResultAttr(index, ir::nameAttrName,
+                           builder.getStringAttr(inout.name));
+    function.setResultAttr(index, ir::inoutAttrName, builder.getUnitAttr());
   }
 }
 

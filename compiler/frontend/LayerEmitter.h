@@ -65,6 +65,9 @@ struct QuantizeSettings {
   Place roundingPlace;
   std::optional<ScaleRounding> scaleRounding;
   Place scaleRoundingPlace;
+  /// Inout parameters: the statistic that earlier calls left, and a count.
+  std::optional<Operand> predicted, clipped;
+  std::optional<Number> decay;
 };
 
 /// A result as declared.
@@ -95,8 +98,16 @@ public:
 
   //===--- The layer (LayerEmitter.cpp) -----------------------------------===//
 
+  enum class ParameterKind { Input, Weight, Inout };
   Operand addParameter(Place place, llvm::StringRef name, mlir::Type type,
-                       bool isWeight);
+                       ParameterKind kind);
+  /// The name is an inout parameter's.
+  bool isInout(llvm::StringRef name) const;
+  /// Gives an inout parameter the value it holds when the call is over, once.
+  /// The operand names it from now on.
+  Operand update(Place place, llvm::StringRef name, Operand value);
+  /// That value.
+  Operand updated(llvm::StringRef name);
   /// Gives the op that made `operand` the name of the value it is bound to.
   Operand bind(Operand operand, llvm::StringRef name);
   /// Checks the values against the declared results, casts, and ends the
@@ -166,6 +177,17 @@ private:
   mlir::func::FuncOp function;
   llvm::SmallVector<mlir::DictionaryAttr> argumentAttrs;
   llvm::SmallVector<std::string> parameterNames;
+  struct Inout {
+    std::string name;
+    Place place;
+    mlir::Type type;
+    Operand updated; ///< Poison until it is.
+    Place updatePlace;
+    bool isUpdated = false;
+  };
+  llvm::SmallVector<Inout> inouts;
+  Inout *findInout(llvm::StringRef name);
+  void refuseSecondUpdate(Place place, const Inout &inout);
 
   mlir::Location loc(Place place) const;
   Operand error(Place place, std::string message,
@@ -217,6 +239,14 @@ private:
   /// error.
   mlir::Value given(Place place, llvm::StringRef what, const Operand &operand,
                     mlir::RankedTensorType wanted);
+  /// The inout parameter of a setting, of that type and not updated before;
+  /// null after an error.
+  mlir::Value state(Place place, llvm::StringRef setting,
+                    const Operand &operand, mlir::RankedTensorType wanted);
+  Operand quantizePredicted(Place place, const Operand &x,
+                            ir::QTensorType quantized,
+                            const Quantizer &quantizer,
+                            const QuantizeSettings &settings);
   std::optional<Quantizer> recipe(Place place, ir::QTensorType type,
                                   bool isStatic,
                                   const QuantizeSettings &settings);

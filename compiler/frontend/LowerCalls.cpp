@@ -37,8 +37,8 @@ std::vector<Lowering::Function> Lowering::makeFunctions(MLIRContext *context) {
   static const llvm::StringLiteral axis[] = {"axis"};
   static const llvm::StringLiteral eps[] = {"eps"};
   static const llvm::StringLiteral quantizer[] = {
-      "scale", "zero", "rounding", "divisor",
-      "qmin",  "qmax", "floor",    "scale_rounding"};
+      "scale", "zero",           "rounding",  "divisor", "qmin",   "qmax",
+      "floor", "scale_rounding", "predicted", "decay",   "clipped"};
   std::vector<Function> table = {
       {"quantize", 2, 2, quantizer,
        "quantize(x, i8 per token, scale = s, rounding = half_even, divisor = "
@@ -305,7 +305,8 @@ Operand Lowering::callQuantize(const Expr &call) {
   if (!setting(call, "divisor", settings.divisor) ||
       !setting(call, "qmin", settings.qmin) ||
       !setting(call, "qmax", settings.qmax) ||
-      !setting(call, "floor", settings.floor))
+      !setting(call, "floor", settings.floor) ||
+      !setting(call, "decay", settings.decay))
     return {};
   static const std::pair<llvm::StringLiteral, Rounding> roundings[] = {
       {"half_even", Rounding::HalfEven},
@@ -322,7 +323,10 @@ Operand Lowering::callQuantize(const Expr &call) {
                            settings.scaleRounding, settings.scaleRoundingPlace))
     return {};
   std::optional<Operand> scale, zero;
-  for (auto [word, operand] : {std::pair("scale", &scale), {"zero", &zero}})
+  for (auto [word, operand] : {std::pair("scale", &scale),
+                               {"zero", &zero},
+                               {"predicted", &settings.predicted},
+                               {"clipped", &settings.clipped}})
     if (const Argument *argument = option(call, word)) {
       if (!argument->value) {
         errors.add(argument->place, fmt::format("'{}' must be a value", word));
@@ -346,8 +350,13 @@ Operand Lowering::callQuantize(const Expr &call) {
          "type"});
     return {};
   }
-  return emitter->quantize(call.place, x, type, target.place, scale, zero,
-                           settings);
+  Operand quantized = emitter->quantize(call.place, x, type, target.place,
+                                        scale, zero, settings);
+  // From here on the names are those of the new values.
+  for (const auto &state : {settings.predicted, settings.clipped})
+    if (state && !quantized.isPoison())
+      values[state->name] = emitter->updated(state->name);
+  return quantized;
 }
 
 Operand Lowering::callDequantize(const Expr &call) {

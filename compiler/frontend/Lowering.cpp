@@ -34,8 +34,11 @@ void Lowering::run() {
                  fmt::format("'{}' is a word of the language and cannot name "
                              "a parameter",
                              parameter.name));
+    using Kind = LayerEmitter::ParameterKind;
     Operand value = emitter->addParameter(parameter.place, parameter.name, type,
-                                          parameter.isWeight);
+                                          parameter.isWeight  ? Kind::Weight
+                                          : parameter.isInout ? Kind::Inout
+                                                              : Kind::Input);
     values.try_emplace(parameter.name, value);
   }
   const Statement *returned = nullptr;
@@ -80,6 +83,14 @@ bool Lowering::declareName(llvm::StringRef name, Place place) {
 }
 
 void Lowering::lowerStatement(const Statement &statement) {
+  if (emitter->isInout(statement.name)) {
+    Operand value;
+    if (!statement.values.empty())
+      value = evaluate(*statement.values.front());
+    values[statement.name] =
+        emitter->update(statement.place, statement.name, std::move(value));
+    return;
+  }
   bool isNew = declareName(statement.name, statement.place);
   Operand value;
   if (!statement.values.empty())

@@ -208,6 +208,19 @@ bool Parser::parseParameters(Layer &layer) {
 
 bool Parser::parseParameter(Parameter &parameter) {
   parameter.isWeight = accept(TokenKind::Weight);
+  // A word only where another follows: it names parameters elsewhere.
+  parameter.isInout =
+      at(TokenKind::Name) && peek().text == "inout" &&
+      (peek(1).kind == TokenKind::Name || peek(1).kind == TokenKind::Weight);
+  if (parameter.isInout) {
+    Place place = take().place;
+    if (accept(TokenKind::Weight) || parameter.isWeight) {
+      errors.add(place, "a weight that is inout",
+                 {"weights are the same in all calls, and packed once; state "
+                  "is an inout parameter: inout amax: f32[1, 1]"});
+      return false;
+    }
+  }
   parameter.place = peek().place;
   if (!at(TokenKind::Name))
     return fail("a parameter such as x: f16[M, 64]");

@@ -9,11 +9,14 @@
 #include "compiler/conversion/QuernToTile.h"
 #include "compiler/diagnostics/Diagnostics.h"
 #include "compiler/emit/cuda/CudaCompiler.h"
+#include "compiler/emit/cuda/Materialise.h"
 #include "compiler/frontend/Frontend.h"
 #include "compiler/lower/cpu/CpuCompiler.h"
+#include "compiler/pipelines/Describe.h"
 #include "compiler/pipelines/QuernPipeline.h"
 #include "compiler/select/CpuPlacement.h"
 #include "compiler/select/CudaPlacement.h"
+#include "compiler/select/TrafficModel.h"
 #include "dialects/quern/IR/Quern.h"
 #include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
@@ -55,6 +58,8 @@ private:
   Result<void> runQuernPasses();
   Result<void> convert();
   Result<void> place();
+  void chooseSizes();
+  Result<void> predict();
   Result<std::vector<select::SiteReport>> placeOnCpu();
   Result<std::vector<select::SiteReport>> placeOnCuda();
   Result<emit::CudaTarget> cudaTarget() const;
@@ -100,6 +105,9 @@ private:
   OwningOpRef<ModuleOp> module;
   CompileOutput output;
   std::vector<std::string> passNames; ///< Kept for `dumpAfter` alone.
+  // Kept for predictions alone.
+  std::vector<select::Sizes> predictFor;
+  pipelines::QuantizedTypes quantizedTypes;
 };
 
 } // namespace
@@ -205,6 +213,10 @@ Result<void> Compilation::parse() {
     output.module.symbols.push_back({symbol.getName().str(), symbol.getMin(),
                                      symbol.getMax(), symbol.getMultiple()});
   }
+  if (request.predict) {
+    output.report.graph = pipelines::describeLayer(layer);
+    quantizedTypes = pipelines::describeTypes(layer);
+  }
   time("frontend", start);
   if (wants(Stage::Quern))
     note(Stage::Quern, print());
@@ -308,22 +320,6 @@ Result<void> Compilation::convert() {
   return {};
 }
 
-/// The public form of what was found out about one quantization.
-static QuantizationPlacement describe(const select::SiteReport &site) {
-  QuantizationPlacement out;
-  if (FileLineColLoc place = findFileLocation(site.location)) {
-    out.line = place.getLine();
-    out.column = place.getColumn();
-  }
-  out.value = site.name;
-  out.sizes = site.sizes;
-  for (const select::Option &option : site.options)
-    out.options.push_back({tile::stringifyPlacement(option.placement).str(),
-                           option.possible, option.chosen, option.reason,
-                           option.costs});
-  return out;
-}
-
 Result<emit::CudaTarget> Compilation::cudaTarget() const {
   if (request.target.arch.empty())
     return fail(Errc::InvalidArgument,
@@ -338,7 +334,7 @@ Result<std::vector<select::SiteReport>> Compilation::placeOnCpu() {
     return target.error();
   return select::placeQuantizations(
       *module, select::CpuPlacement(*target),
-      {.wanted = settings.placement, .sizes = {}});
+      {.wanted = settings.placement, .sizes = {}, .predictFor = predictFor});
 }
 
 Result<std::vector<select::SiteReport>> Compilation::placeOnCuda() {
@@ -347,10 +343,60 @@ Result<std::vector<select::SiteReport>> Compilation::placeOnCuda() {
     return target.error();
   return select::placeQuantizations(
       *module, select::CudaPlacement(*target),
-      {.wanted = settings.placement, .sizes = {}});
+      {.wanted = settings.placement, .sizes = {}, .predictFor = predictFor});
+}
+
+void Compilation::chooseSizes() {
+  if (!request.predict)
+    return;
+  tile::ProgramOp program = *module->getOps<tile::ProgramOp>().begin();
+  for (select::Sizes sizes : select::spread(program)) {
+    for (auto [i, symbol] : llvm::enumerate(output.module.symbols))
+      for (const auto &[name, value] : request.predictAt)
+        if (name == symbol.name)
+          sizes[i] = value;
+    if (!llvm::is_contained(predictFor, sizes))
+      predictFor.push_back(std::move(sizes));
+  }
+}
+
+Result<void> Compilation::predict() {
+  if (!request.predict)
+    return {};
+  bool cpu = request.target.kind == Target::Kind::Cpu;
+  OwningOpRef<ModuleOp> launched = module->clone();
+  tile::ProgramOp program = *launched->getOps<tile::ProgramOp>().begin();
+  emit::CudaTarget target;
+  LayerReport &report = output.report;
+  if (cpu) {
+    report.peaks = select::peaksOf(select::CpuRates());
+  } else {
+    auto found = cudaTarget();
+    if (!found)
+      return found.error();
+    target = *found;
+    report.peaks = select::peaksOf(select::GpuRates(), target);
+    // What it refuses, code generation refuses too, in better words.
+    if (!emit::materialiseOperands(program))
+      return {};
+  }
+  report.scales = pipelines::describeScales(program, quantizedTypes);
+  for (const select::Sizes &sizes : predictFor) {
+    Prediction prediction;
+    prediction.sizes = sizes;
+    auto traffic = cpu ? select::predictCpuTraffic(*module, sizes)
+                       : select::predictTraffic(*module, target, sizes);
+    if (traffic)
+      prediction.traffic = std::move(*traffic);
+    else
+      prediction.unknown = traffic.error().message;
+    report.predictions.push_back(std::move(prediction));
+  }
+  return {};
 }
 
 Result<void> Compilation::place() {
+  chooseSizes();
   if (settings.fuse == "all") {
     Clock::time_point start = Clock::now();
     auto reports =
@@ -358,12 +404,12 @@ Result<void> Compilation::place() {
     if (!reports)
       return reports.error();
     for (const select::SiteReport &report : *reports)
-      output.quantizations.push_back(describe(report));
+      output.quantizations.push_back(pipelines::describe(report, predictFor));
     time("placement", start);
   }
   if (wants(Stage::Tile))
     note(Stage::Tile, print());
-  return {};
+  return predict();
 }
 
 Result<void> Compilation::generateForCpu() {

@@ -29,6 +29,7 @@
 #ifndef QUERN_COMPILER_PIPELINES_COMPILER_H
 #define QUERN_COMPILER_PIPELINES_COMPILER_H
 
+#include "compiler/pipelines/Report.h"
 #include "runtime/core/Target.h"
 #include "runtime/module/Module.h"
 
@@ -86,6 +87,10 @@ struct CompileRequest {
   /// The pass after which to print the IR, by its command-line name; empty for
   /// none.
   std::string dumpAfter;
+  /// Fill `report`, and predict what kernels and placements cost: for these
+  /// values of symbols, and a spread over the ranges of all others.
+  bool predict = false;
+  std::vector<std::pair<std::string, int64_t>> predictAt;
 };
 
 /// Where the scales of one product are applied, and why.
@@ -100,6 +105,12 @@ struct QuantizationPlacement {
   std::string value; ///< What the text calls it.
   /// The sizes costs are given for: a value per symbol of the module.
   std::vector<std::vector<int64_t>> sizes;
+  /// A part of a predicted cost.
+  struct Term {
+    std::string kind; ///< bytes, launch, waiting, tiles, reduce, reencode
+    double microseconds = 0;
+    std::string text;
+  };
   struct Option {
     std::string placement;
     bool possible = false;
@@ -107,8 +118,18 @@ struct QuantizationPlacement {
     std::string reason; ///< Why it is not possible.
     /// Predicted microseconds beyond a static scale, for each of `sizes`.
     std::vector<double> costs;
+    /// For each of `predictedFor`, where possible: the terms of the cost, the
+    /// bytes that quantizing moves (the value, its codes and scales, state, and
+    /// what the product moves more), and the passes over the value in memory
+    /// that `separate` takes beyond.
+    std::vector<std::vector<Term>> terms;
+    std::vector<double> bytes;
+    std::vector<int> passesSaved;
   };
   std::vector<Option> options;
+  std::vector<std::vector<int64_t>> predictedFor;
+  /// Bytes that quantizing with a static scale would move.
+  std::vector<double> staticBytes;
 };
 
 struct CompileOutput {
@@ -126,6 +147,7 @@ struct CompileOutput {
   std::vector<Time> times;
   std::vector<ScalePlacement> placements;
   std::vector<QuantizationPlacement> quantizations;
+  LayerReport report; ///< Where the request asks for it.
 };
 
 Result<CompileOutput> compileLayer(const CompileRequest &request);

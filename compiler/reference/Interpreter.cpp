@@ -105,13 +105,16 @@ static Result<void> evaluate(Machine &machine, KernelOp op) {
 }
 
 static Result<void> runOp(Machine &machine, Operation *op) {
+  if (auto power = dyn_cast<PowerOfTwoOp>(op))
+    return evaluate(machine, power);
   if (isa<ElementwiseInterface>(op))
     return evaluateElementwise(machine, op);
   return llvm::TypeSwitch<Operation *, Result<void>>(op)
       .Case<QuantizeOp, DequantizeOp, MakeQTensorOp, CodesOp, ScalesOp, ZerosOp,
-            MatmulOp, ContractOp, ReduceOp, SoftmaxOp, RmsNormOp, LayerNormOp,
-            ConstantOp, ReshapeOp, TransposeOp, SliceOp, ConcatOp, GatherOp,
-            KernelOp>([&](auto typed) { return evaluate(machine, typed); })
+            CountClippedOp, MatmulOp, ContractOp, ReduceOp, SoftmaxOp,
+            RmsNormOp, LayerNormOp, ConstantOp, ReshapeOp, TransposeOp, SliceOp,
+            ConcatOp, GatherOp, KernelOp>(
+          [&](auto typed) { return evaluate(machine, typed); })
       .Default([&](Operation *) -> Result<void> {
         return opError(op, Errc::Unsupported,
                        "the reference gives no meaning to this operation; it "

@@ -57,6 +57,8 @@ Result<void> evaluateElementwise(Machine &machine, mlir::Operation *op);
 // Quantization.cpp
 Result<void> evaluate(Machine &machine, ir::QuantizeOp op);
 Result<void> evaluate(Machine &machine, ir::DequantizeOp op);
+Result<void> evaluate(Machine &machine, ir::CountClippedOp op);
+Result<void> evaluate(Machine &machine, ir::PowerOfTwoOp op);
 // Products.cpp
 Result<void> evaluate(Machine &machine, ir::MatmulOp op);
 Result<void> evaluate(Machine &machine, ir::ContractOp op);

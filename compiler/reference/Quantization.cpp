@@ -86,12 +86,12 @@ static float encode(const Quantizer &q, float x, float s, float zero) {
 
 /// The power of two a scale is rounded to, where the recipe wants one. Beside
 /// the targets' arithmetic on bits this is written with frexp.
-template <typename T> static T roundScale(const Quantizer &q, T s) {
+template <typename T> static T roundScale(const Quantizer &q, T s, T most) {
   if (q.scaleRounding == ScaleRounding::Nearest || !std::isfinite(s))
     return s;
   int exponent = 0;
   T fraction = std::frexp(s, &exponent); // s = fraction * 2^exponent
-  T below = std::ldexp(T(0.5), exponent), most = q.largestPower();
+  T below = std::ldexp(T(0.5), exponent);
   bool up = false;
   if (q.scaleRounding == ScaleRounding::PowerCeil)
     up = fraction > T(0.5);
@@ -100,6 +100,9 @@ template <typename T> static T roundScale(const Quantizer &q, T s) {
          (fraction == T(0.75) && (exponent - 1 + 127) % 2 != 0);
   // The double of the largest power is out of range.
   return up && below < most ? 2 * below : std::min(below, most);
+}
+template <typename T> static T roundScale(const Quantizer &q, T s) {
+  return roundScale(q, s, static_cast<T>(q.largestPower()));
 }
 
 /// The scales of a dynamic quantization.
@@ -189,6 +192,69 @@ static void computeScalesAndZeros(Machine &machine, const Tensor &input,
     compute(0.0);
   else
     compute(0.0f);
+}
+
+Result<void> evaluate(Machine &machine, PowerOfTwoOp op) {
+  Result<Tensor> made = machine.make(op.getResult().getType());
+  if (!made)
+    return opError(op, made.error().code, made.error().message);
+  const Tensor &input = machine.tensor(op.getInput());
+  if (input.elements() != made->elements())
+    return opError(op, Errc::Unsupported, "operands that repeat");
+  Quantizer q;
+  q.scaleRounding = static_cast<quern::ScaleRounding>(op.getRounding());
+  auto round = [&](auto zero) {
+    std::vector<decltype(zero)> x(made->elements());
+    input.load(0, made->elements(), x.data());
+    for (auto &value : x)
+      value =
+          roundScale<decltype(zero)>(q, value, op.getMost().convertToFloat());
+    made->store(0, made->elements(), x.data());
+  };
+  if (machine.real())
+    round(0.0);
+  else
+    round(0.0f);
+  machine.set(op.getResult(), std::move(*made));
+  return {};
+}
+
+Result<void> evaluate(Machine &machine, CountClippedOp op) {
+  Quantizer q;
+  q.qmin = op.getQuantizer().getQmin().convertToFloat();
+  q.qmax = op.getQuantizer().getQmax().convertToFloat();
+  q.rounding = static_cast<quern::Rounding>(op.getQuantizer().getRounding());
+  const Tensor &input = machine.tensor(op.getInput());
+  const Tensor &scales = machine.tensor(op.getScales());
+  Result<Tensor> made = machine.make(op.getResult().getType());
+  if (!made)
+    return opError(op, made.error().code, made.error().message);
+  std::vector<double> counts(made->elements(), 0.0);
+  if (op.getBefore())
+    machine.tensor(op.getBefore()).load(0, made->elements(), counts.data());
+  std::vector<float> s(scales.elements());
+  scales.load(0, scales.elements(), s.data());
+  ScaleIndexer counters(op.getBlock(), input.shape());
+  ScaleIndexer scaleOf(op.getScaleBlock(), input.shape());
+  int64_t length = input.rowLength();
+  int64_t countRun = counters.lastExtent(), scaleRun = scaleOf.lastExtent();
+  std::vector<float> x(length);
+  for (int64_t row = 0; input.elements() && row < input.rows(); ++row) {
+    input.load(row * length, length, x.data());
+    for (int64_t i = 0; i < length; ++i) {
+      float t = x[i] / s[scaleOf.base(row) + i / scaleRun];
+      if (!op.getFloatCodes() && t == t)
+        t = roundTo(q.rounding, t);
+      if (t < q.qmin || t > q.qmax)
+        counts[counters.base(row) + i / countRun] += 1;
+    }
+  }
+  for (double &count : counts) // Modulo 2^32.
+    count = static_cast<int32_t>(
+        static_cast<uint32_t>(static_cast<int64_t>(count)));
+  made->store(0, made->elements(), counts.data());
+  machine.set(op.getResult(), std::move(*made));
+  return {};
 }
 
 Result<void> evaluate(Machine &machine, QuantizeOp op) {

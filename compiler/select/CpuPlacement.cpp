@@ -6,6 +6,8 @@
 
 #include "compiler/select/CpuPlacement.h"
 
+#include "compiler/select/TrafficModel.h"
+
 #include "compiler/lower/cpu/Stages.h"
 
 #include <fmt/format.h>
@@ -112,6 +114,11 @@ std::string CpuPlacement::apply(const Site &site, Placement placement) const {
   }
 }
 
+Result<ProgramTraffic> CpuPlacement::traffic(mlir::ModuleOp module,
+                                             const Sizes &sizes) const {
+  return predictCpuTraffic(module, sizes);
+}
+
 double CpuPlacement::products(const Site &site, const Sizes &sizes) const {
   // Two launches at least, however small they are.
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
@@ -119,8 +126,9 @@ double CpuPlacement::products(const Site &site, const Sizes &sizes) const {
          2 * rates.launchMicroseconds;
 }
 
-double CpuPlacement::cost(const Site &site, Placement placement,
+Cost CpuPlacement::costOf(const Site &site, Placement placement,
                           const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
   double elements = 1, rows = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults()) {
@@ -130,19 +138,29 @@ double CpuPlacement::cost(const Site &site, Placement placement,
   double width = byteWidth(*getDType(type.getElementType()));
   double threads = std::max(1.0, std::min<double>(rates.threads, rows));
   double valueBytes = elements * width;
+  Cost cost;
   // Memory another loop touched before: from the shared cache if it fits.
   auto move = [&](double bytes) {
-    double rate = valueBytes > rates.sharedCacheBytes
-                      ? rates.memoryBytesPerMicrosecond
-                      : rates.cacheBytesPerMicrosecond * threads;
-    return bytes / rate;
+    bool fits = valueBytes <= rates.sharedCacheBytes;
+    double rate = fits ? rates.cacheBytesPerMicrosecond * threads
+                       : rates.memoryBytesPerMicrosecond;
+    cost.add(Kind::Bytes, bytes / rate,
+             fmt::format("{:.0f} bytes between loops, through the {}", bytes,
+                         fits ? "shared cache" : "memory"));
   };
-  double reduce = elements / rates.reducePerMicrosecond / threads;
+  auto launch = [&](const char *what) {
+    cost.add(Kind::Launch, rates.launchMicroseconds, what);
+  };
   double encode = elements / rates.encodePerMicrosecond;
+  auto reduce = [&] {
+    cost.add(Kind::Reduce, elements / rates.reducePerMicrosecond / threads,
+             fmt::format("{:.0f} elements reduced", elements));
+  };
   switch (placement) {
   case Placement::Register:
   case Placement::Tile:
-    return reduce;
+    reduce();
+    return cost;
   case Placement::Panel: {
     // No more threads than row panels, and each reads all of the right operand
     // once per row panel, instead of the threads together.
@@ -153,21 +171,57 @@ double CpuPlacement::cost(const Site &site, Placement placement,
     };
     double m = extent(0), n = extent(1), k = extent(2);
     double terms = product.getNumTerms();
-    double items = std::ceil(m / cpugen::StagePlan::panelRows(n * width));
+    double items =
+        std::max(1.0, std::ceil(m / cpugen::StagePlan::panelRows(n * width)));
     double turns = std::ceil(items / rates.threads);
     double work = m * n * k * terms / rates.productPerMicrosecond;
     double idle = work * (turns / items - 1 / rates.threads);
     double reread = n * k * terms / rates.memoryBytesPerMicrosecond;
-    return reduce + idle + reread * std::max(items - rates.threads, 0.0) * 0.1;
+    reduce();
+    cost.add(Kind::Tiles, idle,
+             fmt::format("{:.0f} row panels for {:.0f} threads: {:.0f} turns",
+                         items, rates.threads, turns));
+    cost.add(Kind::Bytes, reread * std::max(items - rates.threads, 0.0) * 0.1,
+             fmt::format("the right operand read by each of {:.0f} row panels",
+                         items));
+    return cost;
   }
   case Placement::Grid:
-    return rates.launchMicroseconds + move(2 * valueBytes + elements) +
-           elements / rates.gatherPerMicrosecond / threads;
+    launch("a second loop");
+    move(2 * valueBytes + elements);
+    cost.add(
+        Kind::Reduce, elements / rates.gatherPerMicrosecond / threads,
+        fmt::format("{:.0f} elements reduced where they are stored", elements));
+    return cost;
   case Placement::Consumer:
     // A thread copies its left rows anew for every range of items it takes.
-    return reduce + encode * (rates.rangesPerThread - 1 / rates.threads) +
-           (site.producerProduct() ? move(2 * valueBytes - elements) : 0);
+    reduce();
+    cost.add(Kind::Reencode,
+             encode * (rates.rangesPerThread - 1 / rates.threads),
+             fmt::format("{:.0f} elements encoded {:.0f} times by every thread",
+                         elements, rates.rangesPerThread));
+    if (site.producerProduct())
+      move(2 * valueBytes - elements);
+    return cost;
   default:
-    return rates.launchMicroseconds + move(3 * valueBytes + elements) + reduce;
+    launch("a loop of its own");
+    move(3 * valueBytes + elements);
+    reduce();
+    return cost;
   }
+}
+
+Peaks select::peaksOf(const CpuRates &rates) {
+  Peaks peaks;
+  peaks.machine =
+      fmt::format("{:.0f} threads of the cost model's CPU, whose rates are "
+                  "estimates",
+                  rates.threads);
+  peaks.bytes = rates.memoryBytesPerMicrosecond;
+  peaks.operations8 = 2 * rates.productPerMicrosecond * rates.threads;
+  // Half of them: floats are multiplied two to an instruction of 8-bit fours.
+  peaks.operations16 = peaks.operations8 / 4;
+  // About five operations to reduce or encode an element.
+  peaks.scalar = 5 * rates.encodePerMicrosecond * rates.threads;
+  return peaks;
 }

@@ -33,6 +33,7 @@
 
 #include "compiler/lower/cpu/CpuTarget.h"
 #include "compiler/select/Placement.h"
+#include "compiler/select/Roofline.h"
 
 namespace quern::select {
 
@@ -50,6 +51,9 @@ struct CpuRates {
   int64_t sharedCacheBytes = 16 << 20;
 };
 
+/// The same rates as what bounds a kernel, all threads together.
+Peaks peaksOf(const CpuRates &rates);
+
 class CpuPlacement final : public PlacementModel {
 public:
   explicit CpuPlacement(const cpugen::CpuTarget &target, CpuRates rates = {})
@@ -58,8 +62,10 @@ public:
   std::string refuse(const Site &site,
                      tile::Placement placement) const override;
   double products(const Site &site, const Sizes &sizes) const override;
-  double cost(const Site &site, tile::Placement placement,
+  Cost costOf(const Site &site, tile::Placement placement,
               const Sizes &sizes) const override;
+  Result<ProgramTraffic> traffic(mlir::ModuleOp module,
+                                 const Sizes &sizes) const override;
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:

@@ -6,6 +6,11 @@
 
 #include "compiler/select/CudaPlacement.h"
 
+#include "compiler/emit/cuda/EncodeFit.h"
+#include "compiler/select/TrafficModel.h"
+
+#include <fmt/format.h>
+
 #include <cmath>
 
 using namespace quern;
@@ -24,18 +29,26 @@ Result<emit::StageFit> CudaPlacement::fit(const Site &site,
   return emit::fitStages(site.producerProduct(), stage, placement, target);
 }
 
+static std::string refuseConsumer(const Site &site) {
+  if (!site.consumerProduct())
+    return site.codes ? "no product alone reads the codes"
+                      : "it makes scales, and the codes elsewhere";
+  tile::LaunchOp consumer = site.consumer;
+  if (tile::getKernel(consumer).getStages().size() > 1)
+    return "the product has a stage before it already";
+  return {};
+}
+
 std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   if (placement == Placement::Consumer)
-    return site.consumerProduct()
-               ? "products on CUDA copy codes to shared memory as they are"
-               : "no product alone reads the codes";
+    return refuseConsumer(site);
   if (!site.producerProduct())
     return site.producer ? "the value is not made by a product"
                          : "the value is an input of the layer";
   tile::LaunchOp producer = site.producer;
-  if (tile::getKernel(producer).getStages().size() > 1)
+  if (tile::getKernel(producer).getStages().back() != site.producerProduct())
     return "the product has a stage behind it already";
   if (!site.geometry)
     return site.irregular;
@@ -53,6 +66,21 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   if (placement == Placement::Separate)
     return {};
   tile::LaunchOp fused;
+  if (placement == Placement::Consumer) {
+    // Where the reductions stay behind, every tile reduces its own rows.
+    if (site.producerProduct())
+      (void)tile::accumulate(site.producer, site.quantize, site.value);
+    tile::LaunchOp quantize = site.quantize, consumer = site.consumer;
+    std::string why = tile::absorb(quantize, consumer, site.codes);
+    if (why.empty())
+      why = tile::fuse(quantize, consumer, {placement}, fused);
+    if (!why.empty())
+      return why;
+    emit::GemmSchedule schedule;
+    Result<emit::EncodeFit> found =
+        emit::fitEncoding(tile::getKernel(fused), target, schedule);
+    return found ? std::string() : found.error().message;
+  }
   tile::FuseOptions options{placement, placement == Placement::Panel};
   std::string why = tile::fuse(site.producer, site.quantize, options, fused);
   if (!why.empty())
@@ -62,27 +90,118 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   return found ? std::string() : found.error().message;
 }
 
+Result<ProgramTraffic> CudaPlacement::traffic(mlir::ModuleOp module,
+                                              const Sizes &sizes) const {
+  return predictTraffic(module, target, sizes);
+}
+
 double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
   return multiplyAdds(site, sizes) / rates.productPerMicrosecond /
              target.multiprocessors() +
          2 * rates.launchMicroseconds;
 }
 
-double CudaPlacement::cost(const Site &site, Placement placement,
+Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+  using Kind = Cost::Kind;
+  tile::ContractOp product = site.consumerProduct();
+  tile::LaunchOp consumer = site.consumer;
+  emit::Symbols symbols(tile::getKernel(consumer).getSymbols().getValue());
+  int64_t maxK = 0;
+  Result<emit::GemmProblem> copied = emit::gemmProblem(product, symbols, maxK);
+  if (!copied)
+    return {}; // Refused before.
+  emit::GemmProblem encoded = *copied;
+  auto type = llvm::cast<tile::BufferType>(site.value.getType());
+  double width = encoded.valueBytes =
+      byteWidth(*getDType(type.getElementType()));
+  Result<emit::GemmSchedule> with = emit::scheduleGemm(encoded, target),
+                             without = emit::scheduleGemm(*copied, target);
+  if (!with || !without)
+    return {};
+  unsigned batch = product.getNumBatch();
+  double count = 1;
+  for (unsigned i = 0; i < batch; ++i)
+    count *= evaluate(product.getExtents().getResult(i), sizes);
+  auto extent = [&](unsigned i) {
+    return evaluate(product.getExtents().getResult(batch + i), sizes);
+  };
+  double m = extent(0), n = extent(1), k = extent(2);
+  // Each multiprocessor has so many tiles to make, some of them at once: what
+  // they compute adds up, and more at once hide more of their waiting.
+  double panels = count * std::ceil(m / with->tileM);
+  double tilesN = std::ceil(n / with->tileN);
+  // Tiles beside each other encode the same values. They are counted one after
+  // the other even where multiprocessors are idle: with more rows none is, and
+  // sizes without an upper end are judged by some of them.
+  double turns =
+      std::max(tilesN, std::ceil(panels * tilesN / target.multiprocessors()));
+  double rows = std::min<double>(m, with->tileM);
+  double perTile = rows * k;
+  // Reductions that the value's maker does not gather are passes over the rows;
+  // those that depend on others make the codes once more (their sums do).
+  double levels = site.levels.levels.size();
+  bool gathered = site.producerProduct() && !site.levels.anyOrdered;
+  double passes = std::max(0.0, gathered ? levels - 1 : levels);
+  double bytesPerMultiprocessor =
+      rates.cacheBytesPerMicrosecond / target.multiprocessors();
+  Cost cost;
+  auto times = [&](double number, const char *what) {
+    return fmt::format("{:.0f} tiles of {} rows after each other {}", number,
+                       rows, what);
+  };
+  cost.add(Kind::Reencode,
+           turns * perTile * std::max(1.0, levels) / rates.encodePerMicrosecond,
+           times(turns, levels > 1 ? "encode them, and once more to add codes"
+                                   : "encode them"));
+  cost.add(Kind::Bytes,
+           turns * perTile * ((1 + passes) * width - 1) /
+               bytesPerMultiprocessor,
+           times(turns, passes > 0 ? "read values, for scales and for codes"
+                                   : "read values instead of codes"));
+  // Lower tiles read the right operand more often.
+  double again = n * k * count *
+                 (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
+  cost.add(Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
+           fmt::format("{:.0f} bytes of the right operand, which tiles of {} "
+                       "rows read again",
+                       again, with->tileM));
+  // Products wait more where fewer tiles are resident.
+  double together = emit::residentBlocks(encoded, *with, target),
+         apart = emit::residentBlocks(*copied, *without, target);
+  double work = m * n * k * count * product.getNumTerms() /
+                (rates.productPerMicrosecond * target.multiprocessors());
+  if (together < apart && panels * tilesN > together)
+    cost.add(Kind::Tiles, 0.25 * work,
+             fmt::format("{:.0f} blocks at once instead of {:.0f}", together,
+                         apart));
+  return cost;
+}
+
+Cost CudaPlacement::costOf(const Site &site, Placement placement,
                            const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   auto type = llvm::cast<tile::BufferType>(site.value.getType());
   double elements = 1;
   for (mlir::AffineExpr extent : type.getShape().getResults())
     elements *= evaluate(extent, sizes);
   double width = byteWidth(*getDType(type.getElementType()));
-  auto move = [&](double bytes) {
-    return bytes / (elements * width > rates.cacheBytes
-                        ? rates.memoryBytesPerMicrosecond
-                        : rates.cacheBytesPerMicrosecond);
+  Cost cost;
+  auto move = [&](double bytes, const char *what) {
+    bool fits = elements * width <= rates.cacheBytes;
+    cost.add(Kind::Bytes,
+             bytes / (fits ? rates.cacheBytesPerMicrosecond
+                           : rates.memoryBytesPerMicrosecond),
+             fmt::format("{:.0f} bytes through {}: {}", bytes,
+                         fits ? "the L2 cache" : "memory", what));
   };
-  double separate = rates.launchMicroseconds + move(elements * (3 * width + 1));
-  if (placement == Placement::Separate)
-    return separate;
+  if (placement == Placement::Separate) {
+    cost.add(Kind::Launch, rates.launchMicroseconds, "a kernel of its own");
+    move(elements * (3 * width + 1),
+         "the value three times, its codes once");
+    return cost;
+  }
+  if (placement == Placement::Consumer)
+    return consumerCost(site, sizes);
 
   // The product's own time, in waves of its tiles, beside what it would be with
   // the tile it takes alone.
@@ -104,7 +223,6 @@ double CudaPlacement::cost(const Site &site, Placement placement,
     return std::ceil(tiles / together) * perTile * share /
            rates.productPerMicrosecond;
   };
-  double lost = 0;
   Result<emit::StageFit> found = fit(site, placement);
   if (found) {
     emit::GemmProblem alone = found->problem;
@@ -120,22 +238,57 @@ double CudaPlacement::cost(const Site &site, Placement placement,
                   free->tileN == found->schedule.tileN
               ? fused
               : std::max(1u, emit::residentBlocks(alone, *free, target));
-      lost = std::max(0.0, productTime(found->problem, found->schedule, fused) -
-                               productTime(alone, *free, apart));
+      auto waves = [&](const emit::GemmSchedule &schedule, double together) {
+        return std::ceil(count * std::ceil(m / schedule.tileM) *
+                         std::ceil(n / schedule.tileN) / together);
+      };
+      double lost = productTime(found->problem, found->schedule, fused) -
+                    productTime(alone, *free, apart);
+      cost.add(Kind::Tiles, std::max(0.0, lost),
+               fmt::format("the product in tiles of {}x{}, {} blocks at once, "
+                           "{:.0f} waves, instead of {}x{}, {} at once, {:.0f} "
+                           "waves",
+                           found->schedule.tileM, found->schedule.tileN, fused,
+                           waves(found->schedule, fused), free->tileM,
+                           free->tileN, apart, waves(*free, apart)));
     }
   }
   double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
   double turns = found ? std::max(1.0, std::ceil(panels * found->tilesN /
                                                  std::max(1u, found->resident)))
                        : 1.0;
+  auto wait = [&](double each, double times, const char *what) {
+    cost.add(Kind::Waiting, each * times,
+             fmt::format("{}, {:.0f} {}", what, times,
+                         times == 1 ? "time" : "times"));
+  };
   switch (placement) {
   case Placement::Cluster:
-    return lost + rates.clusterMicroseconds * turns;
+    wait(rates.clusterMicroseconds, turns, "tiles of a cluster meet");
+    return cost;
   case Placement::Grid:
-    return lost + rates.meetingMicroseconds * turns;
+    wait(rates.meetingMicroseconds, turns, "tiles of a row panel meet");
+    return cost;
   case Placement::Panel:
-    return lost + rates.meetingMicroseconds + move(elements * 2 * width);
+    wait(rates.meetingMicroseconds, 1, "tiles of a row panel meet");
+    move(elements * 2 * width, "the value written and read again");
+    return cost;
   default:
-    return lost + 0.1 * turns;
+    wait(0.1, turns, "threads of a tile meet");
+    return cost;
   }
+}
+
+Peaks select::peaksOf(const GpuRates &rates, const emit::CudaTarget &target) {
+  Peaks peaks;
+  peaks.machine =
+      fmt::format("{} multiprocessors, as the smallest common device of {} "
+                  "has; rates are estimates of the cost model",
+                  target.multiprocessors(), target.name());
+  peaks.bytes = rates.memoryBytesPerMicrosecond;
+  peaks.operations8 =
+      2 * rates.productPerMicrosecond * target.multiprocessors();
+  peaks.operations16 = peaks.operations8 / 2;
+  peaks.scalar = rates.scalarPerMicrosecond * target.multiprocessors();
+  return peaks;
 }

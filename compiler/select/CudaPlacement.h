@@ -20,6 +20,7 @@
 
 #include "compiler/emit/cuda/StageFit.h"
 #include "compiler/select/Placement.h"
+#include "compiler/select/Roofline.h"
 
 namespace quern::select {
 
@@ -32,7 +33,15 @@ struct GpuRates {
   int64_t cacheBytes = 32 << 20;
   /// Multiply-adds of 8-bit integers and microsecond, one multiprocessor.
   double productPerMicrosecond = 2.0e6;
+  /// Elements made into codes on load and microsecond, one multiprocessor: four
+  /// of the instructions for one go to the unit that takes 16 at a time.
+  double encodePerMicrosecond = 6e3;
+  /// Other operations and microsecond, one multiprocessor: 128 lanes.
+  double scalarPerMicrosecond = 200e3;
 };
+
+/// The same rates as what bounds a kernel, all multiprocessors together.
+Peaks peaksOf(const GpuRates &rates, const emit::CudaTarget &target);
 
 class CudaPlacement final : public PlacementModel {
 public:
@@ -42,11 +51,15 @@ public:
   std::string refuse(const Site &site,
                      tile::Placement placement) const override;
   double products(const Site &site, const Sizes &sizes) const override;
-  double cost(const Site &site, tile::Placement placement,
+  Cost costOf(const Site &site, tile::Placement placement,
               const Sizes &sizes) const override;
+  Result<ProgramTraffic> traffic(mlir::ModuleOp module,
+                                 const Sizes &sizes) const override;
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:
+  /// Every tile of columns encodes the value again.
+  Cost consumerCost(const Site &site, const Sizes &sizes) const;
   Result<emit::StageFit> fit(const Site &site, tile::Placement placement) const;
 
   const emit::CudaTarget &target;

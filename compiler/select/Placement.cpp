@@ -29,6 +29,24 @@ std::span<const Placement> select::allPlacements() {
   return all;
 }
 
+const char *select::name(Cost::Kind kind) {
+  switch (kind) {
+  case Cost::Kind::Bytes:
+    return "bytes";
+  case Cost::Kind::Launch:
+    return "launch";
+  case Cost::Kind::Waiting:
+    return "waiting";
+  case Cost::Kind::Tiles:
+    return "tiles";
+  case Cost::Kind::Reduce:
+    return "reduce";
+  case Cost::Kind::Reencode:
+    return "reencode";
+  }
+  return "?";
+}
+
 std::string Site::name() const {
   // Made by a map of blocks that declares both codes and scales, or scales.
   Value named = codes;
@@ -123,8 +141,7 @@ static std::optional<Site> siteAt(tile::ProgramOp program, unsigned number) {
   return std::nullopt;
 }
 
-/// A spread over the range of every symbol.
-static std::vector<Sizes> spread(tile::ProgramOp program) {
+std::vector<Sizes> select::spread(tile::ProgramOp program) {
   std::vector<Sizes> result;
   for (int64_t wanted : {1, 16, 64, 512}) {
     Sizes sizes;
@@ -200,12 +217,47 @@ std::string Wishes::unknownNames(const std::vector<SiteReport> &reports) const {
   return {};
 }
 
-/// Whether the placement works out, tried on a copy.
+/// Whether the placement works out, tried on a copy, which is left there.
 static std::string tryOn(ModuleOp module, unsigned number,
-                         const PlacementModel &model, Placement placement) {
-  OwningOpRef<ModuleOp> copy = module.clone();
+                         const PlacementModel &model, Placement placement,
+                         OwningOpRef<ModuleOp> &copy) {
+  copy = module.clone();
   tile::ProgramOp program = *copy->getOps<tile::ProgramOp>().begin();
   return model.apply(*siteAt(program, number), placement);
+}
+
+/// What is predicted of an option that is possible, in the program it leaves.
+static void predict(Option &option, const Site &site, ModuleOp placed,
+                    const PlacementModel &model,
+                    const std::vector<Sizes> &predictFor) {
+  for (const Sizes &at : predictFor) {
+    option.predicted.push_back(model.costOf(site, option.placement, at));
+    Result<ProgramTraffic> traffic = model.traffic(placed, at);
+    option.traffic.push_back(traffic ? std::move(*traffic) : ProgramTraffic());
+  }
+}
+
+/// What predictions are made of: the names and sizes of the value and codes.
+static void describeValue(SiteReport &report, const Site &site,
+                          const std::vector<Sizes> &predictFor) {
+  auto nameOf = [](Value buffer) -> std::string {
+    auto declared = buffer.getDefiningOp<tile::BufferOp>();
+    if (!declared)
+      return {};
+    return declared.getPart() == "values"
+               ? declared.getName().str()
+               : (declared.getName() + "." + declared.getPart()).str();
+  };
+  report.value = nameOf(site.value);
+  report.codes = site.codes ? nameOf(site.codes) : std::string();
+  report.ofProduct = static_cast<bool>(site.producerProduct());
+  auto type = cast<tile::BufferType>(site.value.getType());
+  for (const Sizes &at : predictFor) {
+    double bytes = byteWidth(*getDType(type.getElementType()));
+    for (AffineExpr extent : type.getShape().getResults())
+      bytes *= evaluate(extent, at);
+    report.valueBytes.push_back(bytes);
+  }
 }
 
 double select::evaluate(AffineExpr extent, const Sizes &sizes) {
@@ -256,21 +308,32 @@ static size_t leastRegret(const SiteReport &report) {
 
 static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
                             const PlacementModel &model,
-                            std::vector<Sizes> sizes) {
-  SiteReport report{
-      site.quantize.getLoc(), site.name(), std::move(sizes), {}, {}};
+                            std::vector<Sizes> sizes,
+                            const std::vector<Sizes> &predictFor) {
+  SiteReport report{.location = site.quantize.getLoc(),
+                    .name = site.name(),
+                    .sizes = std::move(sizes),
+                    .products = {},
+                    .options = {},
+                    .value = {},
+                    .codes = {},
+                    .valueBytes = {}};
+  describeValue(report, site, predictFor);
   for (const Sizes &at : report.sizes)
     report.products.push_back(model.products(site, at));
   for (Placement placement : allPlacements()) {
     Option option;
     option.placement = placement;
     option.reason = model.refuse(site, placement);
+    OwningOpRef<ModuleOp> placed;
     if (option.reason.empty() && placement != Placement::Separate)
-      option.reason = tryOn(module, number, model, placement);
+      option.reason = tryOn(module, number, model, placement, placed);
     option.possible = option.reason.empty();
     if (option.possible)
       for (const Sizes &at : report.sizes)
         option.costs.push_back(model.cost(site, placement, at));
+    if (option.possible)
+      predict(option, site, placed ? *placed : module, model, predictFor);
     report.options.push_back(std::move(option));
   }
   return report;
@@ -303,7 +366,8 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
       ++number;
       continue;
     }
-    SiteReport report = enumerate(module, *site, number, model, sizes);
+    SiteReport report =
+        enumerate(module, *site, number, model, sizes, options.predictFor);
     size_t chosen = leastRegret(report);
     if (std::optional<Placement> wanted = wishes->of(*site)) {
       for (auto [i, option] : llvm::enumerate(report.options)) {

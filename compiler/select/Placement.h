@@ -31,6 +31,7 @@
 #ifndef QUERN_COMPILER_SELECT_PLACEMENT_H
 #define QUERN_COMPILER_SELECT_PLACEMENT_H
 
+#include "compiler/select/Traffic.h"
 #include "dialects/tile/Transforms/StageFusion.h"
 #include "dialects/tile/Transforms/StageGeometry.h"
 #include "runtime/core/Result.h"
@@ -61,13 +62,46 @@ struct Site {
   tile::ContractOp consumerProduct() const;
 };
 
-/// The layer's sizes for which costs are computed: a value per symbol.
-using Sizes = std::vector<int64_t>;
-
+/// A spread over the range of every symbol.
+std::vector<Sizes> spread(tile::ProgramOp program);
 /// An extent for these sizes; 0 where it has no value.
 double evaluate(mlir::AffineExpr extent, const Sizes &sizes);
 /// Multiply-adds of the products beside a site.
 double multiplyAdds(const Site &site, const Sizes &sizes);
+
+/// A predicted time in microseconds, as the sum of what it is made of.
+struct Cost {
+  /// What a term is spent on.
+  enum class Kind : uint8_t {
+    Bytes,    ///< moving data between kernels, or within one through memory
+    Launch,   ///< starting a kernel
+    Waiting,  ///< tiles or threads for each other
+    Tiles,    ///< tiles or row panels that suit the product less
+    Reduce,   ///< taking maxima and sums of elements in hand
+    Reencode, ///< encoding elements more than once
+  };
+  struct Term {
+    Kind kind;
+    double microseconds = 0;
+    std::string text; ///< What exactly, with the numbers.
+  };
+  std::vector<Term> terms;
+
+  /// Adds a term, unless it is nothing.
+  Cost &add(Kind kind, double microseconds, std::string text) {
+    if (microseconds != 0)
+      terms.push_back({kind, microseconds, std::move(text)});
+    return *this;
+  }
+  double total() const {
+    double sum = 0;
+    for (const Term &term : terms)
+      sum += term.microseconds;
+    return sum;
+  }
+};
+/// "bytes", "launch", ...
+const char *name(Cost::Kind kind);
 
 /// What a target says of placements.
 class PlacementModel {
@@ -79,10 +113,16 @@ public:
   /// Predicted time of the products beside the quantization, in microseconds:
   /// what its cost is measured by.
   virtual double products(const Site &site, const Sizes &sizes) const = 0;
-  /// Predicted time beyond that of the same layer with a static scale, in
-  /// microseconds.
-  virtual double cost(const Site &site, tile::Placement placement,
+  /// Predicted time beyond that of the same layer with a static scale.
+  virtual Cost costOf(const Site &site, tile::Placement placement,
                       const Sizes &sizes) const = 0;
+  double cost(const Site &site, tile::Placement placement,
+              const Sizes &sizes) const {
+    return costOf(site, placement, sizes).total();
+  }
+  /// What a program with placed quantizations moves in a run.
+  virtual Result<ProgramTraffic> traffic(mlir::ModuleOp module,
+                                         const Sizes &sizes) const = 0;
   /// Changes the program. The reason, and no change, where that fails.
   virtual std::string apply(const Site &site,
                             tile::Placement placement) const = 0;
@@ -96,6 +136,11 @@ struct Option {
   std::string reason;
   /// For the sizes of the report, where possible: microseconds.
   std::vector<double> costs;
+  /// For the sizes that predictions were asked for, where possible.
+  std::vector<Cost> predicted;
+  /// The same: what the program moves with the quantization placed here, those
+  /// before it placed and those behind it not yet.
+  std::vector<ProgramTraffic> traffic;
 };
 
 struct SiteReport {
@@ -105,6 +150,11 @@ struct SiteReport {
   /// Time of the products beside it, for each of them.
   std::vector<double> products;
   std::vector<Option> options;
+  /// The value that is quantized, as the layer calls it, and its codes.
+  std::string value, codes;
+  bool ofProduct = false; ///< A product makes the value.
+  /// Bytes of the value for the sizes that predictions were asked for.
+  std::vector<double> valueBytes;
 };
 
 struct PlacementOptions {
@@ -112,6 +162,9 @@ struct PlacementOptions {
   std::string wanted = "auto";
   /// Sizes to compute costs for; none: a spread over the symbols' ranges.
   std::vector<Sizes> sizes;
+  /// Sizes for which costs are given with their terms and the traffic, beside
+  /// those by which placements are chosen.
+  std::vector<Sizes> predictFor;
 };
 
 /// Places every site of the module's program. InvalidArgument for a placement

@@ -258,9 +258,15 @@ Result<void> ContextState::checkOverlap() const {
                             describe(*layer, layer->outputs[output]), with),
                 {"outputs may overlap nothing else that the run touches"});
   };
+  // An operand that is updated may stay where it is.
+  auto isUpdate = [&](size_t o, size_t i) {
+    return outputs[o]->data == inputs[i]->data &&
+           layer->bufferNames[layer->outputs[o]] ==
+               layer->bufferNames[layer->inputs[i]];
+  };
   for (size_t o = 0; o < outputs.size(); ++o) {
     for (size_t i = 0; i < inputs.size(); ++i)
-      if (viewsOverlap(*outputs[o], *inputs[i]))
+      if (viewsOverlap(*outputs[o], *inputs[i]) && !isUpdate(o, i))
         return refusal(o, describe(*layer, layer->inputs[i]));
     for (size_t other = 0; other < o; ++other)
       if (viewsOverlap(*outputs[o], *outputs[other]))

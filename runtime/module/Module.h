@@ -70,6 +70,8 @@ struct SymbolDesc {
 
 /// A buffer of the plan. Inputs, weights and outputs form the signature, in
 /// declared order; a quantized operand contributes its codes, then its scales.
+/// An input and an output of one name, part, type and shape are state that a
+/// run updates: both may be one memory, which is read before it is written.
 struct BufferDesc {
   std::string name; ///< The operand's name in the layer.
   std::string part; ///< "values", "codes" or "scales".
@@ -172,8 +174,8 @@ struct VariantDesc {
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
   /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state, and
-  /// how blocks of a launch depend on each other.
-  static constexpr uint16_t formatMinor = 4;
+  /// how blocks of a launch depend on each other; 5: operands that are updated.
+  static constexpr uint16_t formatMinor = 5;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <set>
 
 using namespace quern;
@@ -70,7 +71,7 @@ private:
   Result<void> checkVariant(const VariantDesc &variant) {
     if (variant.target.empty())
       return rule("it has no target");
-    std::set<std::string> operands;
+    std::map<std::string, const BufferDesc *> operands;
     for (const BufferDesc &b : variant.buffers) {
       if (b.name.empty())
         return rule("a buffer has no name");
@@ -86,15 +87,27 @@ private:
           return rule(fmt::format("the shape of '{}' uses a symbol that does "
                                   "not exist",
                                   b.name));
-      if (inSignature(b.role) && !operands.insert(b.name + "." + b.part).second)
+      if (!inSignature(b.role))
+        continue;
+      auto [it, isNew] = operands.try_emplace(b.name + "." + b.part, &b);
+      // The output of an input's name is what that holds afterwards.
+      if (!isNew && !isUpdateOf(it->second, b))
         return rule(
             fmt::format("two operands are named '{}.{}'", b.name, b.part));
+      it->second = isNew ? &b : nullptr;
     }
     if (!sameSignature(variant, module.variants.front()))
       return rule("its signature differs from the first variant's");
     if (Result<void> ok = checkLaunches(variant); !ok)
       return ok;
     return checkCode(variant);
+  }
+
+  /// `first` may be null: a third of the name.
+  static bool isUpdateOf(const BufferDesc *first, const BufferDesc &second) {
+    return first && first->role == BufferRole::Input &&
+           second.role == BufferRole::Output && first->dtype == second.dtype &&
+           first->shape == second.shape;
   }
 
   static bool sameSignature(const VariantDesc &a, const VariantDesc &b) {

@@ -203,6 +203,44 @@ layer all(x: f16[M, 2*K], s: f32[1, 1], i: i32[M], t: f32[100, 2*K],
   });
 }
 
+TEST(FrontendBuilder, State) {
+  const char *text = R"(
+layer f(x: f16[M, 64], inout amax: f32[1, 1], inout n: i32[1, 1],
+        inout calls: f32[1]) -> i8[M, 64] per tensor {
+  calls = calls + 1
+  return quantize(x, i8 per tensor, predicted = amax, decay = 0.5, clipped = n)
+})";
+  expectSame("f", text, [](LayerBuilder &b) {
+    Dim m = b.symbol("M");
+    Tensor x = b.input("x", DType::F16, {m, 64});
+    QuantizeOptions options;
+    options.predicted = b.inout("amax", DType::F32, {1, 1});
+    options.clipped = b.inout("n", DType::I32, {1, 1});
+    options.decay = 0.5;
+    Tensor calls = b.inout("calls", DType::F32, {1});
+    b.update(calls, calls + 1);
+    b.output(b.quantize(x, DType::I8, perTensor(), options), DType::I8, {m, 64},
+             perTensor());
+  });
+}
+
+TEST(FrontendBuilder, StateIsUpdatedOnce) {
+  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+  LayerBuilder b(context, "f");
+  Tensor x = b.input("x", DType::F32, {4});
+  Tensor s = b.inout("s", DType::F32, {4});
+  b.update(s, x);
+  b.update(s, x);
+  b.update(x, s);
+  b.output(x, DType::F32, {4});
+  auto module = b.finish();
+  ASSERT_FALSE(module);
+  EXPECT_NE(module.error().render().find("'s' is updated twice"),
+            std::string::npos);
+  EXPECT_NE(module.error().render().find("'x' is no inout parameter"),
+            std::string::npos);
+}
+
 TEST(FrontendBuilder, PowersOfTwoForSomeTokens) {
   const char *text = R"(
 layer f(x: f16[M, K]) -> f8e5m2[M, K] per tokens(4) {

@@ -320,6 +320,74 @@ TEST(FrontendErrors, Elementwise) {
   });
 }
 
+namespace {
+/// A layer with state, which the body updates.
+std::string stateful(const std::string &parameters, const std::string &text) {
+  return "layer f(x: f16[M, 64], " + parameters + ") -> f16[M, 64] {\n" + text +
+         "\n  return x\n}\n";
+}
+} // namespace
+
+TEST(FrontendErrors, State) {
+  const std::string both = "inout s: f32[1, 1], inout n: i32[1, 1]";
+  auto quantize = [&](const std::string &settings) {
+    return stateful(both, "  q = quantize(x, i8 per tensor, " + settings + ")");
+  };
+  checkAll({
+      {"never updated",
+       stateful("inout ~s: f32[1, 1]", "  y = s + 1"),
+       {"inout parameter 's' is never updated", "predicted = s"}},
+      {"updated twice",
+       stateful("inout s: f32[1, 1]", "  s = s + 1\n  ~s = s * 2"),
+       {"inout parameter 's' is updated twice", "line 2"}},
+      {"updated by a call and again",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = s)\n"
+                "  r = quantize(x, i8 per tensor, predicted = ~s)"),
+       {"inout parameter 's' is updated twice"}},
+      {"another type",
+       stateful("inout s: f32[1, 1]", "  s = ~x"),
+       {"inout parameter 's' is declared f32[1, 1], found 'x'"}},
+      {"state that is no float",
+       stateful("inout n: i32[1, 1]", "  n = ~amax(x, axis = [0, 1])"),
+       {"inout parameter 'n' is declared i32[1, 1]"}},
+      {"a weight",
+       stateful("~inout weight s: f32[1, 1]", ""),
+       {"a weight that is inout", "inout amax: f32[1, 1]"}},
+      {"a weight, in the other order",
+       stateful("weight ~inout s: f32[1, 1]", ""),
+       {"a weight that is inout"}},
+      {"quantized state",
+       stateful("inout ~s: i8[M, 64] per token", "  s = quantize(x, i8 per "
+                                                 "token)"),
+       {"inout parameter 's' of type i8[M, 64] * f32[M, 1]", "plain tensor"}},
+      {"wrong shape of the statistic",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, i8 per token, predicted = ~s)"),
+       {"the granularity needs 'predicted' to be f32[M, 1], found 's', which "
+        "is f32[1, 1]"}},
+      {"statistic of another type",
+       stateful("inout s: f16[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = ~s)"),
+       {"needs 'predicted' to be f32[1, 1], found 's', which is f16[1, 1]"}},
+      {"count of another type",
+       stateful("inout s: f32[1, 1], inout n: f32[1, 1]",
+                "  q = quantize(x, i8 per tensor, predicted = s, clipped = "
+                "~n)"),
+       {"needs 'clipped' to be i32[1, 1]", "'n', which is f32[1, 1]"}},
+      {"zero points",
+       stateful("inout s: f32[1, 1]",
+                "  q = quantize(x, (u8 - u8) per tensor, predicted = ~s)"),
+       {"a predicted scale with zero points"}},
+      {"no decay",
+       quantize("predicted = s, ~decay = 0, clipped = n"),
+       {"a decay of 0", "above 0 and at most 1"}},
+      {"too much decay",
+       quantize("predicted = s, clipped = n, ~decay = 1.5"),
+       {"a decay of 1.5"}},
+  });
+}
+
 TEST(FrontendErrors, Quantization) {
   checkAll({
       {"no granularity",
@@ -370,6 +438,23 @@ TEST(FrontendErrors, Quantization) {
       {"zero points of another type",
        body("a = quantize(x, (u8 - ~i8) per token)"),
        {"zero points of type i8 for codes of type u8"}},
+      {"predicted by no state",
+       body("a = quantize(x, i8 per token, predicted = ~k)"),
+       {"'predicted' needs an inout parameter, found 'k'",
+        "inout amax: f32[M, 1]"}},
+      {"predicted by a number",
+       body("a = quantize(x, i8 per tensor, predicted = ~3)"),
+       {"'predicted' needs an inout parameter, found the number 3",
+        "inout amax: f32[1, 1]"}},
+      {"predicted beside a scale",
+       body("a = quantize(x, i8 per token, scale = k, predicted = ~k)"),
+       {"a predicted scale beside a given one"}},
+      {"decay alone",
+       body("a = quantize(x, i8 per token, ~decay = 0.5)"),
+       {"'decay' without 'predicted'", "inout parameter"}},
+      {"clipped alone",
+       body("a = quantize(x, i8 per token, clipped = ~k)"),
+       {"'clipped' without 'predicted'"}},
       {"divisor",
        body("a = quantize(x, i8 per token, ~divisor = 0)"),
        {"a divisor of 0", "positive"}},

@@ -292,6 +292,28 @@ TEST(FrontendIr, PowersOfTwoAsScales) {
               {"floor = 1.17549435E-38> :"});
 }
 
+TEST(FrontendIr, State) {
+  expectParts("layer f(x: f32[M, 64], inout s: f32[1, 64], inout: f32[64]) -> "
+              "f32[M, 64] {\n"
+              "  y = x - s\n  s = s * 0.5 as f16\n  return y * s + inout\n}\n",
+              {"%arg1: tensor<1x64xf32> {quern.inout, quern.name = \"s\"}",
+               "%arg2: tensor<64xf32> {quern.name = \"inout\"}",
+               "tensor<1x64xf32> {quern.inout, quern.name = \"s\"})"});
+}
+
+TEST(FrontendIr, PredictedScalesWaitForNoReduction) {
+  // The scale is made of the state alone.
+  expectParts("layer f(x: f16[M, 64], inout s: f32[1, 1], inout n: i32[1, 1]) "
+              "-> f16[M, 64] {\n"
+              "  q = quantize(x, i8 per tensor, predicted = s, decay = 0.25, "
+              "clipped = n)\n  return dequantize(q)\n}\n",
+              {"quern.constant 1.270000e+02", "quern.compare lt", "quern.div",
+               "quern.max", "quern.quantize %arg0 scale",
+               "quern.reduce absmax %arg0 block [1, 0]", "quern.reduce absmax",
+               "block [0, 1]", "7.500000e-01", "2.500000e-01",
+               "quern.count_clipped %arg0", "after %arg2"});
+}
+
 TEST(FrontendIr, OneScaleForSomeTokens) {
   // In words, as a shape, and as a block of the same extents.
   for (const char *type :

@@ -200,6 +200,31 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: {T}[M, K]) -> i8[M, K] * f32[M/4, 1] {\n"
        "  return quantize(a, i8 per tokens(4))\n}",
        {{1, 5}, {7, 64}, {33, 130}, {0, 3}}},
+      // State: what is assigned, in any order, to one another.
+      {"state",
+       "layer t(a: {T}[M, 37], inout s: {T}[M, 37], inout n: i32[3, 5], inout "
+       "m: i32[3, 5]) -> {T}[M, 37] {\n"
+       "  old = n\n  n = m\n  m = old\n  y = s * 2\n  s = s + a\n"
+       "  return y - s\n}",
+       rows},
+      {"quantize_predicted",
+       "layer t(a: {T}[M, 300], inout s: f32[1, 1], inout n: i32[1, 1]) -> "
+       "i8[M, 300] * f32[1, 1] {\n"
+       "  return quantize(a, i8 per tensor, predicted = s, clipped = n)\n}",
+       {{1}, {7}, {33}, {0}}},
+      {"quantize_predicted_rows",
+       "layer t(a: {T}[M, 300], inout s: f32[M/3, 3], inout n: i32[M/3, 3]) -> "
+       "f8e4m3[M, 300] * f16[M/3, 3] {\n"
+       "  return quantize(a * 100, f8e4m3 per block(3, 100) * f16, predicted = "
+       "s, clipped = n, decay = 0.5, scale_rounding = power_even, divisor = "
+       "200)\n}",
+       rows},
+      {"quantize_predicted_rounding",
+       "layer t(a: {T}[M, 40], inout s: f32[1, 40], inout n: i32[1, 40]) -> "
+       "u8[M, 40] * bf16[1, 40] {\n"
+       "  return quantize(a, u8[M, 40] * bf16[1, 40], predicted = s, clipped = "
+       "n, rounding = toward_zero, decay = 1)\n}",
+       rows},
       {"quantize_f8_static",
        "layer t(a: {T}[M, 300], s: bf16[1, 1]) -> f8e5m2[M, 300] * bf16[1, "
        "1] {\n  return quantize(a, f8e5m2 per tensor * bf16, scale = s)\n}",

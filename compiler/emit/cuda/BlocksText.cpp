@@ -68,6 +68,9 @@ static std::string extentText(const Index &elements, const Index &linear) {
 }
 
 Result<void> KernelWriter::writeReduce(tile::ReduceOp reduce, BlocksKind kind) {
+  if (readsPieces)
+    if (Result<bool> done = writeReducePieces(reduce); !done || *done)
+      return done ? Result<void>() : done.error();
   Block &block = reduce.getBody().front();
   std::vector<Index> box = boxOf(reduce);
   Index elements = count(box);
@@ -140,9 +143,9 @@ Result<void> KernelWriter::writeStage(Operation *op, BlocksKind kind) {
   return body.emit(op);
 }
 
-/// The only map of a kernel that is one map, or null. Scalar ops beside it are
-/// repeated by every thread, so they must not store.
-static tile::MapOp onlyMap(tile::BlocksOp blocks) {
+// Scalar ops beside the map are repeated by every thread, so they must not
+// store.
+tile::MapOp emit::onlyMap(tile::BlocksOp blocks) {
   tile::MapOp found;
   for (Operation &op : blocks.getBody().front()) {
     if (isa<tile::ReduceOp, tile::StoreOp, tile::AccumulateOp>(op))
@@ -160,6 +163,34 @@ static tile::MapOp onlyMap(tile::BlocksOp blocks) {
     if (!extent.isSymbolicOrConstant())
       return {};
   return found;
+}
+
+BlocksProblem emit::blocksProblem(tile::BlocksOp blocks, Symbols &symbols) {
+  BlocksProblem problem;
+  problem.isOneMap = static_cast<bool>(onlyMap(blocks));
+  // The largest box, with every point's index at its widest.
+  std::vector<Index> domain = symbols.affine(blocks.getDomain());
+  auto largest = [&](auto op) {
+    std::vector<Index> point;
+    for (Value index : op.getPoint()) {
+      auto arg = dyn_cast<BlockArgument>(index);
+      point.push_back(arg && arg.getOwner() == &blocks.getBody().front()
+                          ? Index::variable("", domain[arg.getArgNumber()].hi)
+                          : Index::unknown(""));
+    }
+    std::vector<Index> box = symbols.affine(op.getExtents(), point);
+    if (std::optional<AffineMap> clamp = op.getClamp())
+      for (auto [extent, limit] : llvm::zip(box, symbols.affine(*clamp, point)))
+        extent = least(extent, limit);
+    problem.maxBox = std::max(problem.maxBox, count(box).hi);
+  };
+  for (Operation &op : blocks.getBody().front()) {
+    if (auto reduce = dyn_cast<tile::ReduceOp>(op))
+      largest(reduce);
+    else if (auto map = dyn_cast<tile::MapOp>(op))
+      largest(map);
+  }
+  return problem;
 }
 
 Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
@@ -214,22 +245,7 @@ Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
   Block &block = blocks.getBody().front();
   std::vector<Index> domain = symbols.affine(blocks.getDomain());
 
-  // The largest box, with every point's index at its widest.
-  BlocksProblem problem;
-  problem.isOneMap = static_cast<bool>(onlyMap(blocks));
-  std::vector<Index> bounds;
-  for (const Index &extent : domain)
-    bounds.push_back(Index::variable("", extent.hi));
-  for (auto [arg, bound] : llvm::zip(block.getArguments(), bounds))
-    body.bindIndex(arg, bound);
-  for (Operation &op : block) {
-    if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
-      problem.maxBox = std::max(problem.maxBox, count(boxOf(reduce)).hi);
-    } else if (auto map = dyn_cast<tile::MapOp>(op)) {
-      problem.maxBox = std::max(problem.maxBox, count(boxOf(map)).hi);
-    }
-  }
-  BlocksSchedule schedule = scheduleBlocks(problem);
+  BlocksSchedule schedule = scheduleBlocks(blocksProblem(blocks, symbols));
 
   KernelText result;
   result.schedule = schedule.describe();

@@ -258,8 +258,9 @@ void BodyText::bindBuffer(Value buffer, std::string name, bool written) {
 std::string BodyText::elementText(const Buffer &buffer, tile::BufferType type,
                                   ArrayRef<Index> at) {
   if (!buffer.held.empty())
-    return fmt::format("{}({}, {})", buffer.held, at[at.size() - 2].text,
-                       at.back().text);
+    return fmt::format("{}({}, {})", buffer.held,
+                       at.size() < 2 ? "0" : at[at.size() - 2].text,
+                       at.empty() ? "0" : at.back().text);
   return fmt::format("{}[{}]", buffer.name, symbols.offset(type, at).text);
 }
 
@@ -380,14 +381,24 @@ Result<void> BodyText::emitStore(tile::StoreOp store) {
     value = "(u8)" + value;
   std::string text = fmt::format(
       "{} = {};", elementText(buffer, store.getBuffer().getType(), at), value);
+  auto add = [&](std::string statement, bool toMemory) {
+    std::string condition = guard;
+    if (toMemory && !memoryGuard.empty())
+      condition += (condition.empty() ? "" : " && ") + memoryGuard;
+    if (!condition.empty())
+      statement = fmt::format("if ({}) {}", condition, statement);
+    out.add(std::move(statement), Place::of(store.getLoc()));
+  };
   if (!buffer.held.empty() && !buffer.name.empty()) {
     Buffer inMemory{buffer.name, "", true};
-    text =
-        elementText(inMemory, store.getBuffer().getType(), at) + " = " + text;
+    std::string place = elementText(inMemory, store.getBuffer().getType(), at);
+    if (memoryGuard.empty()) {
+      text = place + " = " + text;
+    } else {
+      add(fmt::format("{} = {};", place, value), true);
+    }
   }
-  if (!guard.empty())
-    text = fmt::format("if ({}) {}", guard, text);
-  out.add(std::move(text), Place::of(store.getLoc()));
+  add(std::move(text), buffer.held.empty());
   return {};
 }
 

@@ -46,8 +46,8 @@ public:
 
   void bindBuffer(mlir::Value buffer, std::string name, bool written);
   /// From now on elements of the buffer are `held(m, n)`, m and n being the
-  /// last two coordinates. Stores go to memory too unless the buffer has no
-  /// name there. An empty text ends it.
+  /// last two coordinates, m = 0 where there is one. Stores go to memory too
+  /// unless the buffer has no name there. An empty text ends it.
   void bindHeld(mlir::Value buffer, std::string held) {
     Buffer &known = buffers[buffer];
     known.held = std::move(held);
@@ -81,6 +81,11 @@ public:
 
   /// While set, stores happen only where this condition holds.
   void setStoreGuard(std::string condition) { guard = std::move(condition); }
+  /// While set, stores reach memory only where this condition holds too; what
+  /// is held gets them anyway.
+  void setMemoryGuard(std::string condition) {
+    memoryGuard = std::move(condition);
+  }
 
   /// Emits one scalar op, load or store.
   Result<void> emit(mlir::Operation *op);
@@ -113,7 +118,7 @@ private:
   llvm::DenseMap<mlir::Value, std::string> scalars;
   llvm::DenseSet<mlir::Value> laneIndices;
   llvm::DenseMap<mlir::Operation *, std::string> accumulators;
-  std::string guard;
+  std::string guard, memoryGuard;
 };
 
 } // namespace quern::emit

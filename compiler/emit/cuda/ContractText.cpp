@@ -49,6 +49,9 @@ void KernelWriter::writeConfig(SourceText &declarations,
                   contract.getRhsUnsigned());
   if (left != "s8")
     members.push_back(fmt::format("using Lhs = {};", left));
+  if (encoding)
+    members.push_back(
+        fmt::format("using Value = {};", typeText(encoding->value.getType())));
   if (right != "s8")
     members.push_back(fmt::format("using Rhs = {};", right));
   member(pick("tileM", schedule.tileM, standard.tileM),
@@ -264,7 +267,8 @@ Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
   for (unsigned t = 0; t < entries; ++t) {
     Region &region = isLhs ? contract.getLhsRegion(terms[2 * t])
                            : contract.getRhsRegion(terms[2 * t + 1]);
-    std::optional<OperandRows> rows = OperandRows::of(contract, region);
+    std::optional<OperandRows> rows =
+        isLhs && encoding ? encoding->rows : OperandRows::of(contract, region);
     if (!rows)
       return refuse(contract.getLoc(),
                     "an operand of the product is not rows of contiguous K",
@@ -275,7 +279,7 @@ Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
     Type held = cast<tile::BufferType>(rows->buffer.getType()).getElementType();
     std::string wanted = elementText(
         element, isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned());
-    if (wanted != typeText(held))
+    if (wanted != typeText(held) && !(isLhs && encoding))
       pointer = fmt::format("(const {} *){}", wanted, pointer);
     if (!offset.isConstant() || offset.lo != 0)
       pointer += " + " + offset.text;
@@ -312,8 +316,11 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   if (!problem)
     return problem.error();
   KernelText result;
-  if (kernel.getStages().size() > 1)
+  if (kernel.getStages().back() != contract.getOperation())
     if (Result<void> done = beginFused(contract, extents, result); !done)
+      return done.error();
+  if (encodesOnLoad(kernel))
+    if (Result<void> done = beginEncoding(); !done)
       return done.error();
 
   // Operands, in the order of terms; one entry where all terms share it.
@@ -333,6 +340,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   if (fused) {
     fused->batch = batch;
     problem = fused->fit.problem;
+  } else if (encoding) {
+    problem = encoding->problem;
   }
   Result<GemmSchedule> schedule = scheduleGemm(*problem, target);
   if (!schedule) {
@@ -341,6 +350,9 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   }
   SourceText declarations;
   writeConfig(declarations, contract, *problem, *schedule);
+  if (encoding)
+    if (Result<void> done = declareEncoding(contract, batch); !done)
+      return done.error();
   if (promotes) {
     schedule->remark =
         fmt::format("sums of {} added up in f32", problem->split);
@@ -354,16 +366,25 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     out.add(fmt::format("if (!{}.finishes) {{", fused->item));
     out.indent();
   }
+  if (encoding)
+    if (Result<void> done = writeEncodeStages(batch); !done)
+      return done.error();
   if (fused)
     declareHeld();
   if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
     return done.error();
-  out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
-                      config, M.text, N.text, K.text, *lhs, *rhs,
-                      problem->split ? ", rescale" : ""));
+  out.add(
+      fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{}{});",
+                  config, M.text, N.text, K.text, *lhs, *rhs,
+                  problem->split ? ", rescale"
+                  : encoding     ? ", NoRescale()"
+                                 : "",
+                  encoding ? ", encode" : ""));
 
   emptyAccumulators();
   result.schedule = schedule->describe();
+  if (encoding)
+    result.schedule += "; left encoded on load";
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch = launchOf(contract, *schedule);
   if (fused) {
@@ -371,6 +392,8 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
       return done.error();
     endFused(contract, result);
   }
+  if (encoding)
+    result.header = "gemm_mma/encode_rows.cuh";
   unsigned minBlocks = fused ? schedule->minBlocks : schedule->fewBlocks;
   finish(result, declarations,
          fmt::format("Gemm<{}>::threads{}", config,

@@ -7,8 +7,8 @@
 // Writes the `__global__` function of one tile.kernel, with the configuration
 // struct it needs, and says how it is launched. Two families: products
 // (ContractText.cpp, over gemm_mma.cuh), possibly with stages behind them
-// (StagesText.cpp, over stages.cuh), and blocks (BlocksText.cpp, over
-// rowwise.cuh).
+// (StagesText.cpp, over stages.cuh) or before them (EncodeText.cpp, over
+// encode_rows.cuh), and blocks (BlocksText.cpp, over rowwise.cuh).
 //
 // Parameters are the buffers' addresses in argument order, then those of the
 // kernel's own buffers, then every symbol of the layer as `long long`.
@@ -19,6 +19,7 @@
 #define QUERN_COMPILER_EMIT_CUDA_KERNELTEXT_H
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/Schedule.h"
 #include "compiler/emit/cuda/StageFit.h"
 #include "runtime/module/Module.h"
@@ -157,6 +158,26 @@ private:
   void writePlace(tile::BlocksOp stage, const StageLayout &layout,
                   const std::string &name);
   std::optional<Fused> fused;
+
+  // Stages before a product (EncodeText.cpp). `encoding` is set for them.
+  Result<void> beginEncoding();
+  /// Where scalars are kept, and the function `encode`.
+  Result<void> declareEncoding(tile::ContractOp contract,
+                               llvm::ArrayRef<Index> batch);
+  /// Runs the stages for this tile's rows.
+  Result<void> writeEncodeStages(llvm::ArrayRef<Index> batch);
+  Result<void> writeEncodeStage(const EncodeStage &stage,
+                                llvm::ArrayRef<Index> batch);
+  /// As writePoint.
+  std::string writeEncodePoint(const EncodeStage &stage,
+                               const std::string &number,
+                               llvm::ArrayRef<Index> batch);
+  /// A reduction over neighbouring elements, many bytes at once; false if it is
+  /// none, or its order matters.
+  Result<bool> writeReducePieces(tile::ReduceOp reduce);
+  std::optional<EncodeFit> encoding;
+  bool readsPieces = false; ///< While a stage before the product is written.
+
   std::optional<Clip> clip;
   llvm::DenseMap<mlir::Operation *, PartOf> parts;
 
@@ -196,6 +217,10 @@ Index count(llvm::ArrayRef<Index> extents);
 
 /// Names for the coordinates of a point of a blocks stage, by its rank.
 llvm::ArrayRef<llvm::StringRef> pointNames(unsigned rank);
+/// The only map of a kernel that is one map, or null.
+tile::MapOp onlyMap(tile::BlocksOp blocks);
+/// What a kernel of blocks asks of its schedule.
+BlocksProblem blocksProblem(tile::BlocksOp blocks, Symbols &symbols);
 /// Whether a stage reads a buffer that it stores, other than to skip it.
 bool readsWhatItWrites(tile::BlocksOp stage);
 

@@ -7,6 +7,7 @@
 #include "compiler/emit/cuda/Materialise.h"
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/OperandRows.h"
 
 #include "mlir/IR/Builders.h"
@@ -337,6 +338,9 @@ Result<void> emit::materialiseOperands(tile::ProgramOp program) {
       if (!writer.padsGroups() && OperandRows::of(contract, region))
         continue;
       bool isLhs = i < contract.getNumLhs();
+      // Encoded on its way to the tile.
+      if (isLhs && encodesOnLoad(kernel))
+        continue;
       std::string name = fmt::format(
           "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
           isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));

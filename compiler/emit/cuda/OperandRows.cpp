@@ -15,8 +15,11 @@ using namespace quern::emit;
 std::optional<OperandRows> OperandRows::of(tile::ContractOp op,
                                            Region &region) {
   tile::LoadOp load = op.getPlainLoad(region);
-  if (!load)
-    return std::nullopt;
+  return load ? of(op, region, load) : std::nullopt;
+}
+
+std::optional<OperandRows> OperandRows::of(tile::ContractOp op, Region &region,
+                                           tile::LoadOp load) {
   // The map over the region's arguments: batch dimensions, row, k.
   MLIRContext *context = op.getContext();
   SmallVector<AffineExpr> args;

@@ -33,6 +33,9 @@ struct OperandRows {
   /// The form of an operand region of `op`, if it has it.
   static std::optional<OperandRows> of(tile::ContractOp op,
                                        mlir::Region &region);
+  /// That of one load of the region, which may compute with it.
+  static std::optional<OperandRows> of(tile::ContractOp op,
+                                       mlir::Region &region, tile::LoadOp load);
   /// Bytes that every row's start is known to be a multiple of, 16 at most.
   int64_t alignment(const Symbols &symbols, unsigned elementBytes) const;
   /// Elements before row 0 of the batch element.

@@ -30,10 +30,16 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t rowBytes = schedule.tileK * problem.elementBytes;
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
-  uint32_t stage = (lhs * schedule.tileM + rhs * schedule.tileN) * rowBytes;
+  uint32_t stage = rhs * schedule.tileN * rowBytes, codes = 0;
+  if (problem.valueBytes) {
+    stage += schedule.tileM * schedule.tileK * problem.valueBytes;
+    codes = 2 * schedule.tileM * rowBytes;
+  } else {
+    stage += lhs * schedule.tileM * rowBytes;
+  }
   uint32_t epilogue = std::max(problem.terms, problem.held) * schedule.tileM *
                       (schedule.tileN + 8) * 4;
-  return std::max(schedule.stages * stage, epilogue);
+  return std::max(schedule.stages * stage + codes, epilogue);
 }
 
 bool emit::promotesSums(const GemmProblem &problem, int64_t maxK,
@@ -99,6 +105,22 @@ static std::string wishOf(const GemmProblem &problem) {
   return text;
 }
 
+/// How far the widest tile is from that.
+static std::string distanceOf(const GemmProblem &problem) {
+  auto tiles = [&](int64_t width) {
+    return (problem.maxN + width - 1) / width;
+  };
+  if (problem.maxTilesN && tiles(256) > problem.maxTilesN)
+    return fmt::format(": a row is {} tiles of 128 columns, {} of 256, the "
+                       "widest, and a cluster holds {}",
+                       tiles(128), tiles(256), problem.maxTilesN);
+  if (problem.blockColumns > 256)
+    return fmt::format(": a row of {} is {} tiles of 128 columns, and the "
+                       "widest tile has 256",
+                       problem.maxN, tiles(128));
+  return {};
+}
+
 /// Sums per element: those of the products, and what partial sums go to.
 static unsigned sumsOf(const GemmProblem &problem) {
   return problem.terms * (problem.split ? 2 : 1);
@@ -146,7 +168,8 @@ static Result<void> chooseTile(const GemmProblem &problem,
                   ? fmt::format("a tile of {} has more sums ({} per element) "
                                 "than the registers of a thread block hold",
                                 wishOf(problem), sums)
-                  : fmt::format("no tile has {}", wishOf(problem)),
+                  : fmt::format("no tile has {}{}", wishOf(problem),
+                                distanceOf(problem)),
               {"tiles have 16, 32, 64 or 128 rows and 64, 128 or 256 columns"});
 }
 
@@ -174,6 +197,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                    : problem.maxM <= 32             ? 32
                    : problem.maxM <= 64 || sums > 2 ? 64
                                                     : 128;
+  if (problem.valueBytes) {
+    bool many = sums > 2 || (sums > 1 && problem.float8);
+    schedule.tileM = std::min(schedule.tileM, 32u);
+    schedule.tileN = many || problem.maxN <= 64        ? 64
+                     : sums > 1 || problem.maxN <= 128 ? 128
+                                                       : 256;
+  }
   if (Result<void> done = chooseTile(problem, schedule); !done)
     return done.error();
   // With few accumulators the assembler goes for more blocks than shared
@@ -205,7 +235,9 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
 
   // Fewer stages where shared memory is short; two keep copies and products
   // overlapping.
-  for (schedule.stages = 4;; --schedule.stages) {
+  schedule.stages = problem.valueBytes ? 3 : 4;
+  schedule.fewBlocks |= problem.valueBytes != 0;
+  for (;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
     if (schedule.sharedBytes + problem.stageBytes <=
         target.sharedBytesPerBlock()) {
@@ -224,6 +256,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
               std::min(schedule.minBlocks, 256 / schedule.threads());
       }
       return schedule;
+    }
+    if (schedule.stages == 2 && problem.valueBytes &&
+        schedule.tileK * problem.elementBytes > 32) {
+      // Values are wide: shorter rows.
+      schedule.tileK /= 2;
+      schedule.stages = 4;
+      continue;
     }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,

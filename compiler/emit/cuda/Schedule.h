@@ -18,6 +18,12 @@
 // that is a multiple of them, as long as its sums stay in the registers; a tile
 // that holds all rows, or all columns, there ever are holds their blocks too.
 //
+// Where the left operand is encoded on load, that is most of the work (a code
+// takes as long as some hundred multiplications): tiles are at most 32 rows
+// high, so that many multiprocessors share it, and as wide as N, up to 256
+// columns, so that it is done once. Values and codes take shared memory beside
+// the ring; three stages then leave room for more blocks.
+//
 // 8-bit floats. Where the machine multiplies them in one instruction, that
 // instruction sums with fewer bits than f32 has, and its error grows with the
 // length of the sum. So a product without a split is given one there, every
@@ -46,9 +52,11 @@ struct GemmProblem {
   unsigned terms = 1;
   bool sharedLhs = true, sharedRhs = true;
   unsigned elementBytes = 1;
+  /// Bytes of the values that left elements are encoded from; 0: none.
+  unsigned valueBytes = 0;
   bool float8 = false; ///< 8-bit floats on both sides.
   int64_t split = 0;   ///< Elements of K per partial sum; 0: one sum.
-  /// Bytes every row and base of an operand is known to be a multiple of.
+  /// Bytes every row and base of what is copied is known to be a multiple of.
   int64_t lhsAlignment = 16, rhsAlignment = 16;
   /// The tile is a multiple of this, or has room for all rows (columns).
   int64_t blockRows = 1, blockColumns = 1;

@@ -7,6 +7,7 @@
 #include "compiler/emit/cuda/StageFit.h"
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/OperandRows.h"
 
 #include <fmt/format.h>
@@ -223,6 +224,15 @@ Result<StageFit> Fitter::run(ArrayRef<StageOfValue> stages, unsigned held) {
   fit.promotes = promotesSums(fit.problem, maxK, target);
   if (fit.promotes)
     fit.problem.split = GemmSchedule::promoteEvery;
+  auto kernel = contract->getParentOfType<tile::KernelOp>();
+  std::optional<EncodeFit> encoding;
+  if (encodesOnLoad(kernel)) {
+    Result<EncodeFit> found = findEncoding(kernel, symbols, target);
+    if (!found)
+      return found.error();
+    encoding = std::move(*found);
+    fit.problem = encoding->problem;
+  }
   fit.problem.held = held;
   if (placement == tile::Placement::Cluster)
     fit.problem.maxTilesN = maxCluster;
@@ -233,7 +243,7 @@ Result<StageFit> Fitter::run(ArrayRef<StageOfValue> stages, unsigned held) {
   // What is shared between tiles is staged, a word for each block a tile meets;
   // teams of threads exchange through at most 2 KiB.
   auto lay = [&](unsigned tileM, unsigned tileN) {
-    uint32_t bytes = 64;
+    uint32_t bytes = 64 + (encoding ? encoding->lay(symbols, tileM) : 0);
     for (StageLayout &layout : fit.stages) {
       layAxis(layout.geometry.rows(), tileM, fit.problem.maxM, layout.rows,
               layout.countM);
@@ -262,6 +272,12 @@ Result<StageFit> Fitter::run(ArrayRef<StageOfValue> stages, unsigned held) {
   }
   fit.schedule = *schedule;
   lay(schedule->tileM, schedule->tileN);
+  if (encoding) {
+    unsigned tileM = schedule->tileM;
+    uint32_t bytes = encoding->lay(symbols, tileM);
+    if (Result<void> done = encoding->check(tileM, bytes); !done)
+      return done.error();
+  }
   if (Result<void> done = checkSizes(); !done)
     return done.error();
   return std::move(fit);
@@ -299,16 +315,18 @@ Result<HeldValues> emit::findHeldValues(tile::KernelOp kernel) {
   if (!contract)
     return refuse(kernel.getLoc(), "kernels of several stages without a "
                                    "product are not available on CUDA");
-  if (stages.front() != contract.getOperation())
-    return refuse(kernel.getLoc(), "stages before the product are not "
-                                   "available on CUDA");
+  // Stages before the product leave it their scalars, and nobody else anything.
+  auto product = llvm::find(stages, contract.getOperation());
+  llvm::SmallPtrSet<Value, 4> ahead;
+  for (Operation *op : llvm::make_range(stages.begin(), product))
+    op->walk([&](tile::StoreOp store) { ahead.insert(store.getBuffer()); });
   llvm::SetVector<Value> stored, values, elsewhere;
   contract.getEpilogue().walk([&](tile::StoreOp store) {
     stored.insert(store.getBuffer());
     if (!storesOwnElement(store, contract))
       elsewhere.insert(store.getBuffer());
   });
-  for (Operation *op : ArrayRef(stages).drop_front()) {
+  for (Operation *op : llvm::make_range(std::next(product), stages.end())) {
     auto stage = cast<tile::BlocksOp>(op);
     llvm::SetVector<Value> loaded, own;
     stage.walk([&](tile::LoadOp load) {
@@ -346,7 +364,8 @@ Result<HeldValues> emit::findHeldValues(tile::KernelOp kernel) {
     stored.insert(own.begin(), own.end());
   }
   for (auto local : kernel.getBody().getOps<tile::LocalOp>())
-    values.insert(local);
+    if (!ahead.contains(local))
+      values.insert(local);
   held.values.assign(values.begin(), values.end());
   return held;
 }

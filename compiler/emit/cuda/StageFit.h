@@ -18,8 +18,8 @@
 //     panel     the same, resident or not
 //
 // Reductions that several tiles share are maxima and integer sums, over the
-// product's values alone: an f32 sum has one written order. `consumer` and
-// `separate` are no kernel of a product with its stages behind it.
+// product's values alone: an f32 sum has one written order. `consumer`, stages
+// before a product, is in EncodeFit.h.
 //
 //===----------------------------------------------------------------------===//
 

@@ -15,6 +15,9 @@
 // and gives 0x80000000 for NaN, of which an 8-bit code keeps 0. So NaN is sent
 // through the clamps untouched instead of being looked for.
 //
+// Where the quotient is known to be within the codes (tile.within: the scale
+// was made of these very numbers) nothing of that is left but the conversion.
+//
 //===----------------------------------------------------------------------===//
 
 #include "compiler/lower/cpu/ElementBody.h"
@@ -67,35 +70,91 @@ std::optional<IntegerCode> IntegerCode::match(arith::FPToSIOp op) {
   return IntegerCode{value, above.getRhs(), below.getRhs()};
 }
 
+/// The code a quotient becomes, if it becomes nothing else.
+static std::optional<IntegerCode> codeOf(arith::DivFOp quotient) {
+  // The test for NaN, and the select that follows it.
+  for (mlir::Operation *user : quotient->getUsers())
+    if (!llvm::isa<arith::CmpFOp, arith::SelectOp>(user))
+      return std::nullopt;
+  mlir::Operation *at = quotient;
+  for (bool more = true; more;) {
+    more = false;
+    for (mlir::Operation *user : at->getUsers()) {
+      if (auto end = llvm::dyn_cast<arith::FPToSIOp>(user)) {
+        auto code = IntegerCode::match(end);
+        return code && code->number == quotient.getResult() ? code
+                                                            : std::nullopt;
+      }
+      if (llvm::isa<arith::SelectOp, arith::MaximumFOp, arith::MinimumFOp,
+                    math::RoundEvenOp>(user)) {
+        if (!user->hasOneUse() && !llvm::isa<math::RoundEvenOp>(user))
+          return std::nullopt;
+        at = user;
+        more = true;
+        break;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+/// Whether numbers up to `within` round to codes in the range by themselves.
+static bool fitsRange(const IntegerCode &code, double within) {
+  llvm::APFloat low(0.0f), high(0.0f);
+  return mlir::matchPattern(code.low, mlir::m_ConstantFloat(&low)) &&
+         mlir::matchPattern(code.high, mlir::m_ConstantFloat(&high)) &&
+         -within > low.convertToDouble() - 0.5 &&
+         within < high.convertToDouble() + 0.5;
+}
+
+/// Up to which magnitude quotients come, where that is known.
+static std::optional<double> boundOf(arith::DivFOp quotient) {
+  auto within = quotient->getAttrOfType<mlir::FloatAttr>(tile::withinAttrName);
+  return within ? std::optional(within.getValueAsDouble()) : std::nullopt;
+}
+
+/// A vector of numbers, neither clamped nor free of NaN, as integers.
+static Value *roundToIntegers(Emitter &e, Value *numbers) {
+  using namespace llvm::Intrinsic;
+  llvm::IRBuilder<> &b = e.b;
+  switch (Emitter::width(numbers)) {
+  case 4:
+    return b.CreateIntrinsic(x86_sse2_cvtps2dq, {}, {numbers});
+  case 8:
+    return b.CreateIntrinsic(x86_avx_cvt_ps2dq_256, {}, {numbers});
+  default:
+    return b.CreateIntrinsic(
+        x86_avx512_mask_cvtps2dq_512, {},
+        {numbers,
+         llvm::Constant::getNullValue(e.vectorType(b.getInt32Ty(), 16)),
+         b.getInt16(-1), b.getInt32(4 /* the rounding in force */)});
+  }
+}
+
 bool ElementBody::emitIntegerCode(arith::FPToSIOp op) {
   std::optional<IntegerCode> code = IntegerCode::match(op);
-  if (!code || lanes == 1 || lookup(op.getIn()).isVector() == false)
+  if (!code || lanes == 1 || !lookup(op.getIn()).isVector())
     return false;
   llvm::IRBuilder<> &b = e.b;
-  Value *number = spread(lookup(code->number));
-  Value *low = spread(lookup(code->low)), *high = spread(lookup(code->high));
-  // Comparisons with NaN are false: it stays.
-  number = b.CreateSelect(b.CreateFCmpOGT(low, number), low, number);
-  number = b.CreateSelect(b.CreateFCmpOLT(high, number), high, number);
-  using namespace llvm::Intrinsic;
-  Value *integer = nullptr;
-  switch (lanes) {
-  case 4:
-    integer = b.CreateIntrinsic(x86_sse2_cvtps2dq, {}, {number});
-    break;
-  case 8:
-    integer = b.CreateIntrinsic(x86_avx_cvt_ps2dq_256, {}, {number});
-    break;
-  case 16:
-    integer = b.CreateIntrinsic(
-        x86_avx512_mask_cvtps2dq_512, {},
-        {number, llvm::Constant::getNullValue(e.vectorType(b.getInt32Ty(), 16)),
-         b.getInt16(-1), b.getInt32(4 /* the rounding in force */)});
-    break;
-  default:
-    return false;
+  auto clamped = [&](Value *number) {
+    Value *low = spread(lookup(code->low)), *high = spread(lookup(code->high));
+    // Comparisons with NaN are false: it stays.
+    number = b.CreateSelect(b.CreateFCmpOGT(low, number), low, number);
+    number = b.CreateSelect(b.CreateFCmpOLT(high, number), high, number);
+    return roundToIntegers(e, number);
+  };
+  auto quotient = code->number.getDefiningOp<arith::DivFOp>();
+  if (!quotient || !isCodeQuotient(quotient)) {
+    bind(op.getResult(), {clamped(spread(lookup(code->number)))});
+    return true;
   }
-  bind(op.getResult(), {integer});
+  std::optional<double> within = boundOf(quotient);
+  bool fits = within && fitsRange(*code, *within);
+  bind(op.getResult(),
+       {emitQuotient(
+           quotient, !fits, /*isSigned=*/false,
+           [&](Value *t) { return fits ? roundToIntegers(e, t) : clamped(t); },
+           clamped)});
   return true;
 }
 
@@ -110,7 +169,15 @@ static bool becomesInteger(mlir::Value value) {
   });
 }
 
-void ElementBody::emitCodeQuotient(arith::DivFOp op) {
+bool ElementBody::isCodeQuotient(arith::DivFOp op) {
+  return op->hasAttr(tile::toCodeAttrName) && lanes > 1 && e.target.hasFma() &&
+         !lookup(op.getRhs()).isVector();
+}
+
+Value *
+ElementBody::emitQuotient(arith::DivFOp op, bool mayOverflow, bool isSigned,
+                          llvm::function_ref<Value *(Value *)> ordinary,
+                          llvm::function_ref<Value *(Value *)> otherwise) {
   llvm::IRBuilder<> &b = e.b;
   Value *s = lookup(op.getRhs()).value, *x = spread(lookup(op.getLhs()));
   auto constant = [&](double value) {
@@ -121,20 +188,30 @@ void ElementBody::emitCodeQuotient(arith::DivFOp op) {
                                b.CreateFCmpOLE(s, constant(0x1p126)));
   Value *r = e.splat(b.CreateFDiv(constant(1), s), lanes);
   Value *all = e.splat(s, lanes);
-  bool isSigned = !becomesInteger(op.getResult());
   auto fast = [&]() -> Emitter::Values {
     Value *q = b.CreateFMul(x, r);
     Value *rest = e.fma(b.CreateFNeg(q), all, x);
     Value *t = e.fma(rest, r, q);
     // Where q is no finite number the steps made it NaN.
-    Value *number = b.CreateFCmpORD(t, t);
-    t = b.CreateSelect(number, t, q);
-    if (!isSigned)
-      return {t};
+    if (mayOverflow)
+      t = b.CreateSelect(b.CreateFCmpORD(t, t), t, q);
     // -0 gave +0; the sign of every other quotient is q's anyway.
-    return {b.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, t, q)};
+    if (isSigned)
+      t = b.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, t, q);
+    return {ordinary(t)};
   };
-  bind(op.getResult(), {e.branch(inRange, fast, [&]() -> Emitter::Values {
-         return {b.CreateFDiv(x, all)};
-       })[0]});
+  return e.branch(inRange, fast, [&]() -> Emitter::Values {
+    return {otherwise(b.CreateFDiv(x, all))};
+  })[0];
+}
+
+void ElementBody::emitCodeQuotient(arith::DivFOp op) {
+  // The end of the encoding makes it, with what follows.
+  if (codeOf(op))
+    return bind(op.getResult(), {llvm::PoisonValue::get(
+                                    e.vectorType(e.b.getFloatTy(), lanes))});
+  auto same = [](Value *t) { return t; };
+  bind(op.getResult(),
+       {emitQuotient(op, !boundOf(op), !becomesInteger(op.getResult()), same,
+                     same)});
 }

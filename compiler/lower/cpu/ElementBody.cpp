@@ -255,8 +255,7 @@ void ElementBody::emit(mlir::Operation &op) {
   if (auto accumulate = llvm::dyn_cast<tile::AccumulateOp>(op))
     return emitAccumulate(accumulate);
   if (auto quotient = llvm::dyn_cast<arith::DivFOp>(op);
-      quotient && op.hasAttr(tile::toCodeAttrName) && lanes > 1 &&
-      e.target.hasFma() && !lookup(quotient.getRhs()).isVector())
+      quotient && isCodeQuotient(quotient))
     return emitCodeQuotient(quotient);
   if (auto code = llvm::dyn_cast<arith::FPToSIOp>(op);
       code && emitIntegerCode(code))

@@ -104,7 +104,16 @@ private:
                mlir::ValueRange indices);
   void emitLoad(tile::LoadOp op);
   void emitStore(tile::StoreOp op);
+  /// Whether vectors of quotients are made without dividing.
+  bool isCodeQuotient(mlir::arith::DivFOp op);
   void emitCodeQuotient(mlir::arith::DivFOp op);
+  /// What `ordinary` makes of the quotients where the scale is neither tiny nor
+  /// huge, and `otherwise` elsewhere. They are finite there unless they
+  /// `mayOverflow`.
+  llvm::Value *
+  emitQuotient(mlir::arith::DivFOp op, bool mayOverflow, bool isSigned,
+               llvm::function_ref<llvm::Value *(llvm::Value *)> ordinary,
+               llvm::function_ref<llvm::Value *(llvm::Value *)> otherwise);
   /// False where the conversion is not the end of an encoding.
   bool emitIntegerCode(mlir::arith::FPToSIOp op);
   void emitAccumulate(tile::AccumulateOp op);

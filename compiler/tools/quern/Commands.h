@@ -74,7 +74,10 @@ struct CompileCommandOptions : LayerOptions {
 };
 int compile(const CompileCommandOptions &options);
 
-int explain(const LayerOptions &options);
+struct ExplainOptions : LayerOptions {
+  std::string html; ///< A page to write instead of words.
+};
+int explain(const ExplainOptions &options);
 
 struct VerifyCommandOptions {
   std::string file, layer;

@@ -288,15 +288,21 @@ static void addCompile(CLI::App &app, CompileCommandOptions &options,
   });
 }
 
-static void addExplain(CLI::App &app, LayerOptions &options, Chosen &chosen) {
+static void addExplain(CLI::App &app, ExplainOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand(
       "explain", "say what was fused, where each scale goes, and why");
   addLayerOptions(command, options);
   addSymbolOption(command, options);
+  command.add_option("--html", options.html,
+                     "write a page for a browser instead");
   command.footer(
-      "With a simulated target the kernels run, and are counted.\n"
+      "What it says is for the sizes of --set; for others, for a spread over "
+      "their\nranges. With a simulated target the kernels run, and are "
+      "counted.\n"
       "Examples:\n"
       "  quern explain examples/swiglu_mlp.qn --set M=64\n"
+      "  quern explain examples/swiglu_mlp.qn --target cuda:sm_90a --html "
+      "report.html\n"
       "  quern explain examples/hello/hello.qn --target sim:sm_80 --set M=8");
   command.callback([&options, &chosen] {
     chosen = [&options] { return explain(options); };
@@ -466,7 +472,7 @@ int main(int argc, char **argv) {
   Chosen chosen;
   RunOptions runOptions;
   CompileCommandOptions compileOptions;
-  LayerOptions explainOptions;
+  ExplainOptions explainOptions;
   VerifyCommandOptions verifyOptions;
   SimCommandOptions simOptions;
   DoctorOptions doctorOptions;

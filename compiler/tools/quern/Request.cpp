@@ -76,12 +76,16 @@ static Result<CompiledFile> readModule(const LayerOptions &options) {
   return read;
 }
 
-Result<CompiledFile> quern::tool::compileOrRead(const LayerOptions &options) {
+Result<CompiledFile> quern::tool::compileOrRead(
+    const LayerOptions &options,
+    const std::function<void(CompileRequest &)> &change) {
   if (isModule(options.file))
     return readModule(options);
   auto request = makeRequest(options);
   if (!request)
     return request.error();
+  if (change)
+    change(request->compile);
   auto start = std::chrono::steady_clock::now();
   auto output = compileLayer(request->compile);
   if (!output)

@@ -16,6 +16,7 @@
 #include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
 
+#include <functional>
 #include <memory>
 
 namespace quern::tool {
@@ -39,8 +40,11 @@ struct CompiledFile {
   double compileMs = 0; ///< 0 for a module.
 };
 
-/// Compiles the text, or reads the module.
-Result<CompiledFile> compileOrRead(const LayerOptions &options);
+/// Compiles the text, or reads the module. `change` may ask the compiler for
+/// more than the options do.
+Result<CompiledFile>
+compileOrRead(const LayerOptions &options,
+              const std::function<void(CompileRequest &)> &change = {});
 
 /// How many kernels a variant launches: in each run, and once before when
 /// weights are bound.

@@ -52,6 +52,7 @@ inline constexpr llvm::StringLiteral symbolsAttrName = "quern.symbols";
 inline constexpr llvm::StringLiteral numericsAttrName = "quern.numerics";
 inline constexpr llvm::StringLiteral nameAttrName = "quern.name";
 inline constexpr llvm::StringLiteral weightAttrName = "quern.weight";
+inline constexpr llvm::StringLiteral inoutAttrName = "quern.inout";
 
 /// The dimensions of a tensor as affine expressions over the layer's symbols.
 llvm::SmallVector<mlir::AffineExpr> getDims(mlir::RankedTensorType type);
@@ -88,6 +89,13 @@ bool coversAxis(int64_t extent, mlir::AffineExpr length);
 mlir::RankedTensorType getBlockType(mlir::RankedTensorType type,
                                     llvm::ArrayRef<int64_t> block,
                                     mlir::Type elementType);
+
+/// Whether blocks that span leading axes are better reduced in two steps, rows
+/// in parallel first: `rows` reduces the last axis alone, `rest` what is left.
+bool splitLeadingAxes(mlir::RankedTensorType type,
+                      llvm::ArrayRef<int64_t> block,
+                      llvm::SmallVectorImpl<int64_t> &rows,
+                      llvm::SmallVectorImpl<int64_t> &rest);
 
 /// How many products of these codes, less their zero points, are summed
 /// exactly in i32: the limit rounded down to a multiple of 128, see

@@ -319,6 +319,23 @@ RankedTensorType ir::getBlockType(RankedTensorType type,
   return getTensorType(dims, elementType, getNumSymbols(type));
 }
 
+bool ir::splitLeadingAxes(RankedTensorType type, ArrayRef<int64_t> block,
+                          SmallVectorImpl<int64_t> &rows,
+                          SmallVectorImpl<int64_t> &rest) {
+  rows.assign(block.begin(), block.end());
+  rest.assign(block.size(), 1);
+  bool twoSteps = false;
+  AffineExpr one = getAffineConstantExpr(1, type.getContext());
+  for (size_t d = 0; d + 1 < block.size(); ++d) {
+    if (block[d] != 0 || getDims(type)[d] == one)
+      continue;
+    rows[d] = 1;
+    rest[d] = 0;
+    twoSteps = true;
+  }
+  return twoSteps;
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//

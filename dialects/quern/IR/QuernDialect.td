@@ -30,7 +30,9 @@ def Quern_Dialect : Dialect {
     **Attributes of a layer.** The function carries `quern.symbols` (an array
     of `#quern.symbol`, in index order) and `quern.numerics` ("strict" or
     "fast"). Arguments carry `quern.name` and, when constant between calls,
-    the unit attribute `quern.weight`; results carry `quern.name`.
+    the unit attribute `quern.weight`; results carry `quern.name`. An argument
+    and the result that it holds after a call both carry `quern.inout`, one name
+    and one type: state that a layer updates.
 
     **Element types.** i8 (signed codes), ui8 (unsigned codes), f8E4M3FN,
     f8E5M2, f16, bf16, f32, i32 (indices and raw accumulators), i1

@@ -353,6 +353,45 @@ LogicalResult SumCodesOp::verify() {
   return success();
 }
 
+/// i32 with an element for each block.
+static bool isCount(RankedTensorType type, RankedTensorType of,
+                    ArrayRef<int64_t> block) {
+  return static_cast<int64_t>(block.size()) == of.getRank() &&
+         llvm::none_of(block, [](int64_t extent) { return extent < 0; }) &&
+         type ==
+             getBlockType(of, block, IntegerType::get(type.getContext(), 32));
+}
+
+LogicalResult CountClippedOp::verify() {
+  RankedTensorType input = getInput().getType(), scales = getScales().getType();
+  auto isFloat = [](Type type) {
+    return type.isF32() || type.isF16() || type.isBF16();
+  };
+  ArrayRef<int64_t> block = getScaleBlock();
+  if (!isFloat(input.getElementType()) || !isFloat(scales.getElementType()) ||
+      static_cast<int64_t>(block.size()) != input.getRank() ||
+      llvm::any_of(block, [](int64_t extent) { return extent < 0; }) ||
+      scales != getBlockType(input, block, scales.getElementType()))
+    return emitOpError("quern_count_clipped_c1: ")
+           << scales << " are not the scales of " << input
+           << " under the given block";
+  if (!isCount(getResult().getType(), input, getBlock()) ||
+      (getBefore() && getBefore().getType() != Type(getResult().getType())))
+    return emitOpError("quern_count_clipped_c2: counts are i32, with an "
+                       "element for each block");
+  return success();
+}
+
+LogicalResult AddCountsOp::verify() {
+  RankedTensorType input = getInput().getType();
+  if (!input.getElementType().isInteger(32) ||
+      !isCount(getResult().getType(), input, getBlock()) ||
+      (getBefore() && getBefore().getType() != Type(getResult().getType())))
+    return emitOpError("quern_add_counts_c1: counts are i32, with an element "
+                       "for each block");
+  return success();
+}
+
 LogicalResult PowerOfTwoOp::verify() {
   if (!getInput().getType().getElementType().isF32() ||
       !getResult().getType().getElementType().isF32())

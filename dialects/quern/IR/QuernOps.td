@@ -128,7 +128,8 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
 
     Rounding and range are the quantizer's; its divisor and floor play no part.
     With zeros, found as the scales are, `clamp(round(t) + zero, qmin, qmax)`,
-    and NaN encodes to the zero point, clamped.
+    and NaN encodes to the zero point, clamped. `within` promises that |t| is
+    below it wherever s is finite: the scales were made of these very numbers.
 
     - quern_encode_c1: input and result have the same shape; the input is f16,
       bf16 or f32, the result i8, ui8, f8E4M3FN or f8E5M2.
@@ -139,7 +140,8 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
   }];
   let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$scales,
                        Optional<AnyRankedTensor>:$zeros,
-                       Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block);
+                       Quern_QuantizerAttr:$quantizer, DenseI64ArrayAttr:$block,
+                       OptionalAttr<F32Attr>:$within);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     $input `,` $scales (`zeros` $zeros^ `:` type($zeros))? $quantizer `block` $block attr-dict
@@ -238,6 +240,49 @@ def Quern_SumCodesOp : Quern_Op<"sum_codes"> {
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     $input (`zeros` $zeros^ `:` type($zeros))? `block` $block attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_CountClippedOp : Quern_Op<"count_clipped"> {
+  let summary = "Counts the elements that a range of codes does not hold";
+  let description = [{
+    `result[i / block] = before[i / block] +` the number of elements x of the
+    block with `round(f32(x) / s) < qmin` or `> qmax`, modulo 2^32, where s is
+    the scale that `quern.encode` would use and, for float codes, nothing is
+    rounded. NaN counts as inside. Without `$before` it is 0.
+
+    - quern_count_clipped_c1: the input is f16, bf16 or f32, and `$scales` has
+      the scale shape of `scale_block` and is f32, f16 or bf16.
+    - quern_count_clipped_c2: the result, and `$before`, is i32 with an element
+      for each block.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, AnyRankedTensor:$scales,
+                       Optional<AnyRankedTensor>:$before, Quern_QuantizerAttr:$quantizer,
+                       UnitAttr:$float_codes, DenseI64ArrayAttr:$scale_block,
+                       DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input `,` $scales (`after` $before^ `:` type($before))? $quantizer (`float` $float_codes^)?
+    `scales` $scale_block `block` $block attr-dict `:` type($input) `,` type($scales) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_AddCountsOp : Quern_Op<"add_counts"> {
+  let summary = "Sums of i32 over blocks, modulo 2^32";
+  let description = [{
+    `result[i / block] = before[i / block] + sum of input[i]`; without `$before`
+    the sum alone. `block` is as in quern.reduce.
+
+    - quern_add_counts_c1: all are i32, the result and `$before` with an element
+      for each block.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$before,
+                       DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input (`after` $before^ `:` type($before))? `block` $block attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -32,13 +32,16 @@ public:
 
   Value run() {
     Value scales = op.getScale(), zeros = op.getZero();
-    if (!scales && type.hasZeros())
+    FloatAttr within;
+    if (!scales && type.hasZeros()) {
       std::tie(scales, zeros) = scalesAndZeros();
-    else if (!scales)
+    } else if (!scales) {
       scales = scaleOf(maxima(ReduceKind::AbsMax, op.getInput()));
+      within = boundOfQuotients();
+    }
     Value codes =
         mark(EncodeOp::create(b, loc, type.getCodes(), op.getInput(), scales,
-                              zeros, op.getQuantizer(), block));
+                              zeros, op.getQuantizer(), block, within));
     return MakeQTensorOp::create(b, loc, type, codes, scales, zeros);
   }
 
@@ -55,19 +58,11 @@ private:
   /// The maxima of the blocks in f32. Whole leading axes: the maxima of rows,
   /// then their maximum.
   Value maxima(ReduceKind kind, Value input) {
-    SmallVector<int64_t> rows(block), rest(block.size(), 1);
+    SmallVector<int64_t> rows, rest;
     auto shape = cast<RankedTensorType>(input.getType());
     Type element =
         kind == ReduceKind::AbsMax ? Type(f32) : shape.getElementType();
-    bool twoSteps = false;
-    for (size_t d = 0; d + 1 < block.size(); ++d) {
-      AffineExpr length = getDims(shape)[d];
-      if (block[d] != 0 || length == b.getAffineConstantExpr(1))
-        continue;
-      rows[d] = 1;
-      rest[d] = 0;
-      twoSteps = true;
-    }
+    bool twoSteps = splitLeadingAxes(shape, block, rows, rest);
     if (twoSteps)
       input = mark(ReduceOp::create(b, loc, getBlockType(shape, rows, element),
                                     kind, input, rows));
@@ -95,6 +90,17 @@ private:
     if (type.getScalesType() != perBlock)
       scale = mark(CastOp::create(b, loc, type.getScalesType(), scale));
     return scale;
+  }
+
+  /// How large x / s comes where s was made of the block's absolute maximum: no
+  /// more than the divisor, but for the rounding of s, by less than 2^-8 of it
+  /// where s is a normal number. A power of two may be held down by the largest
+  /// one of its type.
+  FloatAttr boundOfQuotients() {
+    Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
+    if (quantizer.scaleRounding != quern::ScaleRounding::Nearest)
+      return {};
+    return b.getF32FloatAttr(quantizer.divisor * (1 + 0x1p-8f));
   }
 
   std::pair<Value, Value> scalesAndZeros() {
@@ -127,6 +133,23 @@ private:
   RankedTensorType perBlock;
 };
 
+/// Counts of blocks that span leading axes: of rows first, as maxima are.
+void splitCount(CountClippedOp op) {
+  SmallVector<int64_t> rows, rest;
+  RankedTensorType input = op.getInput().getType();
+  if (!splitLeadingAxes(input, op.getBlock(), rows, rest))
+    return;
+  OpBuilder b(op);
+  auto ofRows = CountClippedOp::create(
+      b, op.getLoc(), getBlockType(input, rows, b.getI32Type()), op.getInput(),
+      op.getScales(), Value(), op.getQuantizer(), op.getFloatCodes(),
+      op.getScaleBlock(), rows);
+  auto all = AddCountsOp::create(b, op.getLoc(), op.getResult().getType(),
+                                 ofRows, op.getBefore(), rest);
+  op.getResult().replaceAllUsesWith(all.getResult());
+  op.erase();
+}
+
 struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
   void runOnOperation() override {
     SmallVector<QuantizeOp> ops;
@@ -136,6 +159,9 @@ struct ExpandQuantize : quern::ir::impl::ExpandQuantizeBase<ExpandQuantize> {
       op.getResult().replaceAllUsesWith(joined);
       op.erase();
     }
+    SmallVector<CountClippedOp> counts;
+    getOperation().walk([&](CountClippedOp op) { counts.push_back(op); });
+    llvm::for_each(counts, splitCount);
     // Later passes see codes and scales directly.
     getOperation().walk([](Operation *op) {
       Value source;

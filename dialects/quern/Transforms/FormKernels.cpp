@@ -43,7 +43,8 @@ bool isElementwise(Operation *op) {
 }
 
 bool isRowOp(Operation *op) {
-  return isa<ReduceOp, SumCodesOp, SoftmaxOp, RmsNormOp, LayerNormOp>(op);
+  return isa<ReduceOp, SumCodesOp, CountClippedOp, AddCountsOp, SoftmaxOp,
+             RmsNormOp, LayerNormOp>(op);
 }
 
 /// The blocks a reduction works on.
@@ -78,6 +79,10 @@ Blocks getBlocks(Operation *op) {
     return normalize(shape, reduce.getBlock());
   if (auto sums = dyn_cast<SumCodesOp>(op))
     return normalize(shape, sums.getBlock());
+  if (auto count = dyn_cast<CountClippedOp>(op))
+    return normalize(shape, count.getBlock());
+  if (auto count = dyn_cast<AddCountsOp>(op))
+    return normalize(shape, count.getBlock());
   SmallVector<int64_t> extents(shape.getRank(), 1);
   extents.back() = 0;
   return normalize(shape, extents);

@@ -46,6 +46,7 @@ namespace quern::tile {
 
 /// On an arith.divf: see "Quotients that become codes" in TileDialect.td.
 inline constexpr llvm::StringLiteral toCodeAttrName = "tile.to_code";
+inline constexpr llvm::StringLiteral withinAttrName = "tile.within";
 
 /// An affine expression over symbols (no dimensions) as the runtime's
 /// expression type.

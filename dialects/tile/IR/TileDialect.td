@@ -43,7 +43,9 @@ def Tile_Dialect : Dialect {
 
     **Quotients that become codes.** An `arith.divf {tile.to_code}` is only ever
     clamped and rounded to a code of 8 bits or fewer: a quotient that is an ulp
-    off does as well where that cannot change the code (docs/numerics.md).
+    off does as well where that cannot change the code (docs/numerics.md). With
+    `{tile.within = 127.5 : f32}` its magnitude is below that number wherever
+    the divisor is a finite number: the divisor was made of the dividends.
 
     **Stages.** A kernel is a list of stages, each a `tile.contract` (a product
     with what is fused around it, at most one to a kernel) or a `tile.blocks`
@@ -54,7 +56,7 @@ def Tile_Dialect : Dialect {
     the product's body nor the reduction's. How the stages are tied in time and
     space is the kernel's `placement`. Nothing here knows the quern dialect.
   }];
-  let discardableAttrs = (ins "::mlir::UnitAttr":$to_code);
+  let discardableAttrs = (ins "::mlir::UnitAttr":$to_code, "::mlir::FloatAttr":$within);
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];

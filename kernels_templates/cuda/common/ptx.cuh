@@ -64,6 +64,22 @@ QN_DEVICE void storeShared(u32 dst, u32 word) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(dst), "r"(word) : "memory");
 }
 
+QN_DEVICE void storeShared(u32 dst, const u32 (&words)[1]) {
+  storeShared(dst, words[0]);
+}
+QN_DEVICE void storeShared(u32 dst, const u32 (&words)[2]) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(dst), "r"(words[0]),
+               "r"(words[1])
+               : "memory");
+}
+QN_DEVICE void loadShared4(u32 (&words)[4], u32 src) {
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]),
+                 "=r"(words[3])
+               : "r"(src)
+               : "memory");
+}
+
 QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

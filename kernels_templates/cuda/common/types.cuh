@@ -137,6 +137,7 @@ QN_DEVICE u32 storedBits(e4m3 x) { return x.bits; }
 QN_DEVICE u32 storedBits(e5m2 x) { return x.bits; }
 QN_DEVICE u32 storedBits(f16 x) { return x.bits; }
 QN_DEVICE u32 storedBits(bf16 x) { return x.bits; }
+QN_DEVICE u32 storedBits(float x) { return bitsOf(x); }
 
 QN_DEVICE s32 wrapAdd(s32 a, s32 b) { return (s32)((u32)a + (u32)b); }
 QN_DEVICE s32 wrapSub(s32 a, s32 b) { return (s32)((u32)a - (u32)b); }

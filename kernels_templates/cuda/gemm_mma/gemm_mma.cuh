@@ -22,7 +22,8 @@
 // one short loop in which neighbouring threads own neighbouring columns: its
 // code is compiled once whatever it does, and its stores coalesce. What it
 // makes may stay where the accumulators were, for stages that reduce and encode
-// it (stages.cuh).
+// it (stages.cuh). Rows of the left operand may hold values that become codes
+// on their way to the tile (encode_rows.cuh).
 //
 // A kernel names its choices in a struct derived from `GemmDefaults`; see
 // there. The launch needs `Gemm<Config>::threads` threads and
@@ -48,6 +49,9 @@ struct GemmDefaults {
   /// both.
   using Lhs = s8;
   using Rhs = s8;
+  /// What rows of the left operand hold, if something else than Lhs: f16, bf16
+  /// or float, which become 8-bit codes on load (encode_rows.cuh).
+  using Value = void;
   static constexpr int tileM = 128, tileN = 128, tileK = 64; ///< In elements.
   static constexpr int stages = 4;
   static constexpr int warpsM = 2, warpsN = 4;
@@ -94,10 +98,25 @@ template <class Part> struct SumType<Part, true> {
   using Type = float;
 };
 
+/// What rows of the left operand hold.
+template <class Value, class Lhs> struct RowsHold {
+  using Type = Value;
+  static constexpr int valueBytes = sizeof(Value);
+};
+template <class Lhs> struct RowsHold<void, Lhs> {
+  using Type = Lhs;
+  static constexpr int valueBytes = 0;
+};
+
+/// Values on their way to codes: see encode_rows.cuh.
+template <class Config> struct EncodedRows;
+
 /// The numbers that follow from a configuration.
 template <class Config> struct Gemm {
   using Lhs = typename Config::Lhs;
   using Rhs = typename Config::Rhs;
+  using Left = RowsHold<typename Config::Value, Lhs>;
+  static constexpr bool encodes = Left::valueBytes != 0;
   using Part = typename Accumulates<Lhs>::Type;
   using Acc = typename SumType<Part, Config::split != 0>::Type;
   static_assert(sizeof(Lhs) == sizeof(Rhs), "operands of one width");
@@ -116,7 +135,15 @@ template <class Config> struct Gemm {
   static constexpr int rhsCount = Config::sharedRhs ? 1 : Config::terms;
   static constexpr int lhsBytes = Config::tileM * rowBytes;
   static constexpr int rhsBytes = Config::tileN * rowBytes;
-  static constexpr int stageBytes = lhsCount * lhsBytes + rhsCount * rhsBytes;
+  static constexpr int stageBytes =
+      (encodes ? 0 : lhsCount * lhsBytes) + rhsCount * rhsBytes;
+  /// Behind the ring: two tiles of codes, then a ring of tiles of values.
+  static constexpr int valueBytes =
+      Config::tileM * Config::tileK * Left::valueBytes;
+  static constexpr int encodeBytes =
+      encodes ? 2 * lhsBytes + Config::stages * valueBytes : 0;
+  static_assert(!encodes || (lhsCount == 1 && sizeof(Lhs) == 1),
+                "one left operand of 8-bit codes");
 
   /// Words per row of the epilogue's tile; 8 more keep its stores apart.
   static constexpr int pitch = Config::tileN + 8;
@@ -124,7 +151,8 @@ template <class Config> struct Gemm {
   static constexpr int epilogueBytes =
       (Config::terms > Config::held ? Config::terms : Config::held) *
       planeBytes;
-  static constexpr int pipelineBytes = Config::stages * stageBytes;
+  static constexpr int pipelineBytes =
+      Config::stages * stageBytes + encodeBytes;
   static constexpr int sharedBytes =
       pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
 
@@ -215,7 +243,7 @@ template <class Acc> struct __align__(8) AccPair {
   Acc first, second;
 };
 
-/// Does nothing, for products in one sum.
+/// Does nothing, for products in one sum, or of operands that are copied.
 struct NoRescale {
   template <class... Any> __device__ void operator()(Any &&...) const {}
 };
@@ -229,13 +257,17 @@ struct NoRescale {
 /// Config::split, `rescale(m, n, kb, factor)` fills the `terms` factors of
 /// partial sum kb, and acc = fma(f32(part), factor, acc), kb ascending. With
 /// Config::corrects it is `rescale(m, n, kb, factor, addend)` and the part is
-/// part + addend, modulo 2^32.
-template <class Config, class Epilogue, class Rescale = NoRescale>
+/// part + addend, modulo 2^32. With Config::Value, `encode(m, k, value)` is the
+/// code of a left element.
+template <class Config, class Epilogue, class Rescale = NoRescale,
+          class Encode = NoRescale>
 QN_DEVICE void
 gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
-     const GemmRows<typename Config::Lhs> (&lhs)[Gemm<Config>::lhsCount],
+     const GemmRows<typename Gemm<Config>::Left::Type> (
+         &lhs)[Gemm<Config>::lhsCount],
      const GemmRows<typename Config::Rhs> (&rhs)[Gemm<Config>::rhsCount],
-     const Epilogue &epilogue, const Rescale &rescale = {}) {
+     const Epilogue &epilogue, const Rescale &rescale = {},
+     const Encode &encode = {}) {
   using G = Gemm<Config>;
   using Part = typename G::Part;
   constexpr int T = Config::terms, fragsM = G::warpM / 16,
@@ -251,14 +283,33 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
 
   auto load = [&](int kt) {
     u32 to = shared + kt % Config::stages * G::stageBytes;
+    if constexpr (!G::encodes) {
 #pragma unroll
-    for (int i = 0; i < G::lhsCount; ++i, to += G::lhsBytes)
-      gemmLoadTile<Config::tileM, G::rowBytes, Config::lhsCopy, G::threads>(
-          to, lhs[i], tile.m0, M, kt * Config::tileK, K, thread);
+      for (int i = 0; i < G::lhsCount; ++i, to += G::lhsBytes)
+        gemmLoadTile<Config::tileM, G::rowBytes, Config::lhsCopy, G::threads>(
+            to, lhs[i], tile.m0, M, kt * Config::tileK, K, thread);
+    }
 #pragma unroll
     for (int i = 0; i < G::rhsCount; ++i, to += G::rhsBytes)
       gemmLoadTile<Config::tileN, G::rowBytes, Config::rhsCopy, G::threads>(
           to, rhs[i], tile.n0, N, kt * Config::tileK, K, thread);
+  };
+  // Tiles of codes are made one step ahead of the products that read them, out
+  // of values that come one step ahead of the right operand.
+  const u32 codes = shared + Config::stages * G::stageBytes;
+  auto valuesOf = [&](int kt) {
+    return codes + 2 * G::lhsBytes + kt % Config::stages * G::valueBytes;
+  };
+  auto loadValues = [&](int kt) {
+    if constexpr (G::encodes)
+      EncodedRows<Config>::load(valuesOf(kt), lhs[0], tile.m0, M,
+                                kt * Config::tileK, K, thread);
+  };
+  auto encodeTile = [&](int kt) {
+    if constexpr (G::encodes)
+      EncodedRows<Config>::encode(valuesOf(kt), codes + kt % 2 * G::lhsBytes,
+                                  encode, tile.m0, M, kt * Config::tileK, K,
+                                  thread);
   };
 
   Part part[T][fragsM][fragsN][4];
@@ -324,22 +375,37 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
   };
 
   const int tilesK = ceilDiv(K, Config::tileK);
+  if (G::encodes && tilesK > 0)
+    loadValues(0);
 #pragma unroll
   for (int s = 0; s < Config::stages - 1; ++s) {
     if (s < tilesK)
       load(s);
+    if (G::encodes && s + 1 < tilesK)
+      loadValues(s + 1);
     copyCommit();
+  }
+  if (G::encodes && tilesK > 0) {
+    copyWait<Config::stages - 2>();
+    encodeTile(0);
   }
   for (int kt = 0; kt < tilesK; ++kt) {
     copyWait<Config::stages - 2>();
     __syncthreads();
     if (kt + Config::stages - 1 < tilesK)
       load(kt + Config::stages - 1);
+    if (G::encodes && kt + Config::stages < tilesK)
+      loadValues(kt + Config::stages);
     copyCommit();
+    if (G::encodes && kt + 1 < tilesK)
+      encodeTile(kt + 1);
     if (!hasRows)
       continue;
-    const u32 lhsTile = shared + kt % Config::stages * G::stageBytes;
-    const u32 rhsTile = lhsTile + G::lhsCount * G::lhsBytes;
+    const u32 ringTile = shared + kt % Config::stages * G::stageBytes;
+    const u32 lhsTile =
+        G::encodes ? codes + kt % 2 * G::lhsBytes : ringTile;
+    const u32 rhsTile =
+        ringTile + (G::encodes ? 0 : G::lhsCount * G::lhsBytes);
     using Left = Multiplied<typename G::Lhs>;
     using Right = Multiplied<typename G::Rhs>;
     // Steps that decode are long enough as they are.

@@ -33,6 +33,10 @@
 // `w.scales`. Views with a name are matched by it, views without by position
 // among the inputs (weights, outputs).
 //
+// State that a layer updates (`inout amax: f32[1, 1]`) is an input and an
+// output of one name: what it was before a run, and what it is after. Both may
+// be the same memory, in which it is then updated, or different ones.
+//
 // Errors are values (`Result<T>`): nothing prints or aborts, and what returns a
 // Result throws nothing, not even for want of memory (Errc::OutOfMemory).
 //
@@ -112,7 +116,9 @@ public:
   /// was prepared for, and kept: a host that passes device addresses never pays
   /// for it.
   ///
-  /// Outputs must not overlap each other or any input. A second call while one
+  /// Outputs must not overlap each other or any input, but that state may be
+  /// updated in place: the output is then exactly the input of its name. A
+  /// second call while one
   /// is in flight on another thread is refused. What was enqueued uses the
   /// context's memory: runs on different streams must be ordered by the caller,
   /// and the context must live until they are done.

@@ -67,3 +67,8 @@ func.func @convert_quern_c4_concat(%x: tensor<?x8xf32, #v>, %y: tensor<4x8xf32>)
 func.func @convert_quern_c5(%x: tensor<1x1x1x1x1x1x1xf32>) -> tensor<1x1x1x1x1x1x1xf32> {
   return %x : tensor<1x1x1x1x1x1x1xf32>
 }
+// -----
+// expected-error @+1 {{convert_quern_c6: result 'b' of type 'tensor<4xf32>' is inout, and no inout argument has its name and type}}
+func.func @convert_quern_c6(%a: tensor<4xf32> {quern.name = "a", quern.inout}) -> (tensor<4xf32> {quern.name = "b", quern.inout}) {
+  return %a : tensor<4xf32>
+}

@@ -32,3 +32,22 @@ func.func @number() -> tensor<f32> {
   %0 = quern.constant 2.0 : f32 : tensor<f32>
   return %0 : tensor<f32>
 }
+
+// What inout arguments hold afterwards is copied last; an argument that becomes
+// another's value is set aside before.
+// CHECK-LABEL: tile.program @state
+// CHECK: %[[A:.*]] = tile.buffer "a" "values" input
+// CHECK: %[[B:.*]] = tile.buffer "b" "values" input
+// CHECK: %[[C:.*]] = tile.buffer "c" "values" output
+// CHECK: %[[A2:.*]] = tile.buffer "a" "values" output
+// CHECK: %[[ASIDE:.*]] = tile.buffer "a.next" "values" temporary
+// CHECK: %[[B2:.*]] = tile.buffer "b" "values" output
+// CHECK: tile.launch @quern_state_0_neg(%[[A]], %[[C]])
+// CHECK: tile.launch @quern_state_1_copy(%[[B]], %[[ASIDE]])
+// CHECK: tile.launch @quern_state_2_update(%[[ASIDE]], %[[A2]])
+// CHECK: tile.launch @quern_state_3_update(%[[C]], %[[B2]])
+func.func @state(%a: tensor<4xf32> {quern.name = "a", quern.inout}, %b: tensor<4xf32> {quern.name = "b", quern.inout})
+    -> (tensor<4xf32> {quern.name = "c"}, tensor<4xf32> {quern.name = "a", quern.inout}, tensor<4xf32> {quern.name = "b", quern.inout}) {
+  %n = quern.neg %a : tensor<4xf32> -> tensor<4xf32>
+  return %n, %b, %n : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>
+}

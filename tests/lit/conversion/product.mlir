@@ -34,7 +34,7 @@
 // CHECK: %[[SCALE:.*]] = arith.maximumf %[[D]], %{{.*}} : f32
 // CHECK: tile.store %[[SCALE]] to %arg1
 // CHECK: tile.map
-// CHECK: %[[T:.*]] = arith.divf %{{.*}}, %[[SCALE]] {tile.to_code} : f32
+// CHECK: %[[T:.*]] = arith.divf %{{.*}}, %[[SCALE]] {tile.to_code, tile.within = 127.496094 : f32} : f32
 // CHECK: arith.cmpf uno, %[[T]], %[[T]]
 // CHECK: arith.maximumf
 // CHECK: arith.minimumf

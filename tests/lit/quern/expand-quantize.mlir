@@ -11,7 +11,7 @@ func.func @dynamic(%x: tensor<4x256xf16>) -> !q {
   // CHECK-DAG: %[[S0:.*]] = quern.div %[[A]], %[[D]]
   // CHECK: %[[S1:.*]] = quern.max %[[S0]], %[[FLOOR]]
   // CHECK: %[[S:.*]] = quern.cast %[[S1]] {{.*}} : tensor<4x2xf32> -> tensor<4x2xf16>
-  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]] <{{.*}}> block [1, 128]
+  // CHECK: %[[C:.*]] = quern.encode %[[X]], %[[S]] <{{.*}}> block [1, 128] {{{.*}}within = 127.496094 : f32}
   // CHECK: %[[Q:.*]] = quern.make_qtensor %[[C]], %[[S]]
   // CHECK: return %[[Q]]
   %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 6.103515625E-05> : tensor<4x256xf16> -> !q
@@ -80,4 +80,15 @@ func.func @powers(%x: tensor<4x256xf32>) -> (!e, !e) {
   // CHECK: quern.power_of_two power_ceil
   %r = quern.quantize %x <divisor = 448.0, range = -448.0, 448.0, rounding = half_even, floor = 6.103515625E-05, scale_rounding = power_ceil> : tensor<4x256xf32> -> !e
   return %q, %r : !e, !e
+}
+
+// Counts of a whole tensor: of rows in parallel, then their sum.
+// CHECK-LABEL: func.func @counts
+// CHECK-SAME: %[[X:.*]]: tensor<4x256xf32>, %[[S:.*]]: tensor<1x1xf32>, %[[N:.*]]: tensor<1x1xi32>
+func.func @counts(%x: tensor<4x256xf32>, %s: tensor<1x1xf32>, %n: tensor<1x1xi32>) -> tensor<1x1xi32> {
+  // CHECK: %[[R:.*]] = quern.count_clipped %[[X]], %[[S]] <{{.*}}> scales [0, 0] block [1, 0] : {{.*}} -> tensor<4x1xi32>
+  // CHECK: %[[A:.*]] = quern.add_counts %[[R]] after %[[N]] : tensor<1x1xi32> block [0, 1]
+  // CHECK: return %[[A]]
+  %0 = quern.count_clipped %x, %s after %n : tensor<1x1xi32> <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [0, 0] block [0, 0] : tensor<4x256xf32>, tensor<1x1xf32> -> tensor<1x1xi32>
+  return %0 : tensor<1x1xi32>
 }

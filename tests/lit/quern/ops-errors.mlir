@@ -370,3 +370,27 @@ func.func @power_of_two_c3(%x: tensor<4xf32>) {
   %0 = quern.power_of_two power_even %x most 3.0 : tensor<4xf32> -> tensor<4xf32>
   return
 }
+
+// -----
+
+func.func @count_clipped_c1(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_count_clipped_c1: 'tensor<4x1xf32>' are not the scales of 'tensor<4x8xf32>'}}
+  %0 = quern.count_clipped %x, %s <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [0, 0] block [0, 0] : tensor<4x8xf32>, tensor<4x1xf32> -> tensor<1x1xi32>
+  return
+}
+
+// -----
+
+func.func @count_clipped_c2(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>, %n: tensor<4x1xi32>) {
+  // expected-error @+1 {{quern_count_clipped_c2: counts are i32, with an element for each block}}
+  %0 = quern.count_clipped %x, %s after %n : tensor<4x1xi32> <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [1, 0] block [0, 0] : tensor<4x8xf32>, tensor<4x1xf32> -> tensor<1x1xi32>
+  return
+}
+
+// -----
+
+func.func @add_counts_c1(%x: tensor<4x8xi32>) {
+  // expected-error @+1 {{quern_add_counts_c1: counts are i32, with an element for each block}}
+  %0 = quern.add_counts %x block [1, 0] : tensor<4x8xi32> -> tensor<1x8xi32>
+  return
+}

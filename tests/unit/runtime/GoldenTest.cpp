@@ -18,7 +18,7 @@ using namespace quern::testing;
 namespace {
 
 /// Every golden module, oldest first; the last has today's format.
-const char *const files[] = {"v0.qnm", "v0.3.qnm", "v0.4.qnm"};
+const char *const files[] = {"v0.qnm", "v0.3.qnm", "v0.4.qnm", "v0.5.qnm"};
 
 class Golden : public ::testing::TestWithParam<const char *> {
 protected:

@@ -348,6 +348,24 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"OperandNames",
              [](ModuleDesc &m) { variant(m).buffers[1].name = "x"; },
              "two operands are named 'x.values'"},
+        Rule{"UpdateType",
+             [](ModuleDesc &m) {
+               variant(m).buffers[2].name = "x";
+               variant(m).buffers[2].dtype = DType::I32;
+             },
+             "two operands are named 'x.values'"},
+        Rule{"UpdateShape",
+             [](ModuleDesc &m) {
+               variant(m).buffers[2].name = "x";
+               variant(m).buffers[2].shape.pop_back();
+             },
+             "two operands are named 'x.values'"},
+        Rule{"UpdateTwice",
+             [](ModuleDesc &m) {
+               variant(m).buffers[2].name = "x";
+               variant(m).buffers.push_back(variant(m).buffers[2]);
+             },
+             "two operands are named 'x.values'"},
         Rule{"Signature",
              [](ModuleDesc &m) {
                m.variants.push_back(variant(m));

@@ -1,0 +1,296 @@
+//===- Explanation.cpp - All that is said of a layer ----------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/quern/Explanation.h"
+
+#include "compiler/tools/quern/LayerRun.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+
+using namespace quern;
+using namespace quern::tool;
+
+//===----------------------------------------------------------------------===//
+// Numbers
+//===----------------------------------------------------------------------===//
+
+/// Three digits with a decimal prefix.
+static std::string scaled(double number, const char *unit) {
+  static constexpr const char *prefixes[] = {"", "k", "M", "G", "T", "P", "E"};
+  size_t prefix = 0;
+  while (std::abs(number) >= 999.5 && prefix + 1 < std::size(prefixes)) {
+    number /= 1000;
+    ++prefix;
+  }
+  // Whole numbers stay whole.
+  std::string text = prefix == 0 && number == std::floor(number)
+                         ? fmt::format("{:.0f}", number)
+                         : fmt::format("{:.3g}", number);
+  return fmt::format("{} {}{}", text, prefixes[prefix], unit);
+}
+
+std::string quern::tool::bytesText(double bytes) { return scaled(bytes, "B"); }
+
+std::string quern::tool::countText(double number) {
+  std::string text = scaled(number, "");
+  while (!text.empty() && text.back() == ' ')
+    text.pop_back();
+  return text;
+}
+
+std::string quern::tool::timeText(double microseconds) {
+  double rounded = std::round(microseconds * 10) / 10;
+  if (rounded >= 1 || microseconds == 0)
+    return fmt::format("{:.1f} us", rounded);
+  return fmt::format("{:.2g} us", microseconds);
+}
+
+//===----------------------------------------------------------------------===//
+// Buffers and kernels
+//===----------------------------------------------------------------------===//
+
+static const char *roleName(BufferRole role) {
+  switch (role) {
+  case BufferRole::Input:
+    return "input";
+  case BufferRole::Weight:
+    return "weight";
+  case BufferRole::Output:
+    return "output";
+  case BufferRole::Temporary:
+    return "temporary";
+  case BufferRole::Packed:
+    return "packed";
+  case BufferRole::State:
+    return "state";
+  }
+  return "?";
+}
+
+static std::string bufferName(const BufferDesc &buffer) {
+  return buffer.part == "values" || buffer.part.empty()
+             ? buffer.name
+             : buffer.name + "." + buffer.part;
+}
+
+/// `f16[M, 4096]`
+static std::string bufferType(const BufferDesc &buffer,
+                              const std::vector<std::string> &names) {
+  std::vector<std::string> shape;
+  for (const SymExpr &extent : buffer.shape)
+    shape.push_back(extent.print(names));
+  return fmt::format("{}[{}]", name(buffer.dtype), fmt::join(shape, ", "));
+}
+
+/// The buffer's size for these symbol values, in bytes.
+static Result<int64_t> bufferBytes(const BufferDesc &buffer,
+                                   const std::vector<int64_t> &symbols) {
+  SymExpr bytes = SymExpr::constant(byteWidth(buffer.dtype));
+  for (const SymExpr &extent : buffer.shape)
+    bytes = bytes * extent;
+  return bytes.evaluate(symbols);
+}
+
+Explanation
+quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
+                         const ExplainOptions &options,
+                         const std::vector<std::optional<int64_t>> &given) {
+  Explanation explanation(file, variant, options);
+  std::vector<std::string> names;
+  std::vector<int64_t> values;
+  bool known = true;
+  for (size_t s = 0; s < given.size(); ++s) {
+    names.push_back(file.compiled.module.symbols[s].name);
+    known &= given[s].has_value();
+    values.push_back(given[s].value_or(0));
+  }
+  unsigned numbers[2] = {0, 0};
+  for (const LaunchDesc &launch : variant.launches) {
+    ExplainedKernel kernel{launch.phase,
+                           &variant.kernels[launch.kernel],
+                           {},
+                           launch.buffers,
+                           ++numbers[launch.phase == LaunchPhase::Prepare]};
+    for (uint32_t buffer : launch.buffers)
+      kernel.buffers.push_back(bufferName(variant.buffers[buffer]));
+    explanation.kernels.push_back(std::move(kernel));
+  }
+  for (const BufferDesc &desc : variant.buffers) {
+    ExplainedBuffer buffer{
+        roleName(desc.role), bufferName(desc), bufferType(desc, names), {}};
+    if (known)
+      if (auto bytes = bufferBytes(desc, values))
+        buffer.bytes = *bytes;
+    explanation.buffers.push_back(std::move(buffer));
+  }
+  return explanation;
+}
+
+std::string Explanation::sizesText(const std::vector<int64_t> &sizes) const {
+  std::vector<std::string> parts;
+  for (size_t s = 0; s < sizes.size(); ++s)
+    parts.push_back(
+        fmt::format("{} = {}", output().module.symbols[s].name, sizes[s]));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+const sim::Counters *
+Explanation::countedOf(size_t launch, const std::vector<int64_t> &sizes) const {
+  if (!counted || counted->values != sizes)
+    return nullptr;
+  // Launches without a block were not made, and leave no record.
+  size_t record = 0;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    if (record == counted->launches.size())
+      return nullptr;
+    if (counted->launches[record].kernel != kernels[i].desc->name)
+      continue;
+    if (i == launch)
+      return &counted->launches[record].counters;
+    ++record;
+  }
+  return nullptr;
+}
+
+const select::KernelTraffic *
+Explanation::trafficOf(const Prediction &prediction, size_t launch) const {
+  const auto &all = prediction.traffic.kernels;
+  if (all.size() != kernels.size() || !all[launch].unknown.empty())
+    return nullptr;
+  return &all[launch];
+}
+
+double Explanation::shareOf(const Prediction &prediction, size_t launch) const {
+  double sum = 0, own = 0;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    const select::KernelTraffic *traffic = trafficOf(prediction, i);
+    if (!traffic || kernels[i].prepares())
+      continue;
+    double time = select::rooflineOf(*traffic, report().peaks).time();
+    sum += time;
+    if (i == launch)
+      own = time;
+  }
+  return sum > 0 ? own / sum : 0;
+}
+
+std::string Explanation::kernelText(size_t launch) const {
+  if (launch >= kernels.size())
+    return "a kernel";
+  return fmt::format("{}kernel {}",
+                     kernels[launch].prepares() ? "preparing " : "",
+                     kernels[launch].number);
+}
+
+std::vector<const ScalePlacement *>
+Explanation::placementsOf(const std::string &operand) const {
+  std::vector<const ScalePlacement *> found;
+  for (const ScalePlacement &placement : output().placements)
+    if (placement.text.starts_with(operand + " of "))
+      found.push_back(&placement);
+  return found;
+}
+
+//===----------------------------------------------------------------------===//
+// Counting
+//===----------------------------------------------------------------------===//
+
+/// A size to count at where none is given: small, and not a power of two.
+static int64_t smallSize(const SymbolDesc &symbol) {
+  int64_t multiple = std::max<int64_t>(symbol.multiple, 1);
+  int64_t wanted = std::clamp<int64_t>(20, symbol.min, symbol.max);
+  int64_t size = (wanted + multiple - 1) / multiple * multiple;
+  return size <= symbol.max ? size : symbol.max / multiple * multiple;
+}
+
+Result<Counted>
+quern::tool::count(const ExplainOptions &options, const CompiledFile &file,
+                   const std::vector<std::optional<int64_t>> &given) {
+  RunOptions running;
+  static_cast<LayerOptions &>(running) = options;
+  running.set.clear();
+  Counted counted;
+  const std::vector<SymbolDesc> &symbols = file.compiled.module.symbols;
+  for (size_t s = 0; s < symbols.size(); ++s) {
+    int64_t size = given[s].value_or(smallSize(symbols[s]));
+    running.set.push_back(fmt::format("{}={}", symbols[s].name, size));
+    counted.sizes.push_back(fmt::format("{} = {}", symbols[s].name, size));
+    counted.values.push_back(size);
+  }
+  LayerRun run(running);
+  if (auto done = run.execute(file); !done)
+    return done.error();
+  counted.launches = std::move(run.records);
+  return counted;
+}
+
+//===----------------------------------------------------------------------===//
+// Why
+//===----------------------------------------------------------------------===//
+
+static double totalOf(const std::vector<QuantizationPlacement::Term> &terms) {
+  double sum = 0;
+  for (const auto &term : terms)
+    sum += term.microseconds;
+  return sum;
+}
+
+/// "3.0 us (waiting 3.0 us)"
+static std::string
+costText(const std::vector<QuantizationPlacement::Term> &terms) {
+  std::vector<std::string> parts;
+  for (const auto &term : terms)
+    parts.push_back(
+        fmt::format("{} {}", term.kind, timeText(term.microseconds)));
+  return fmt::format("{}{}", timeText(totalOf(terms)),
+                     parts.empty()
+                         ? std::string()
+                         : fmt::format(" ({})", fmt::join(parts, ", ")));
+}
+
+std::vector<std::string>
+quern::tool::whyChosen(const Explanation &explanation,
+                       const QuantizationPlacement &site) {
+  std::vector<std::string> sentences;
+  const QuantizationPlacement::Option *chosen = nullptr;
+  for (const auto &option : site.options)
+    if (option.chosen)
+      chosen = &option;
+  if (!chosen || chosen->terms.size() != site.predictedFor.size())
+    return sentences;
+  bool asked = explanation.options.isGiven("--placement");
+  for (size_t s = 0; s < site.predictedFor.size(); ++s) {
+    double own = totalOf(chosen->terms[s]);
+    std::vector<std::string> dearer, cheaper;
+    for (const auto &option : site.options) {
+      if (!option.possible || &option == chosen)
+        continue;
+      double cost = totalOf(option.terms[s]);
+      (cost < own ? cheaper : dearer)
+          .push_back(fmt::format("{} {}", option.placement,
+                                 costText(option.terms[s])));
+    }
+    std::string at = explanation.sizesText(site.predictedFor[s]);
+    std::string text =
+        fmt::format("{}{} costs {} more than a static scale",
+                    at.empty() ? "" : "at " + at + " ", chosen->placement,
+                    costText(chosen->terms[s]));
+    if (dearer.empty() && cheaper.empty())
+      text += "; nothing else is possible";
+    if (!dearer.empty())
+      text += fmt::format("; dearer: {}", fmt::join(dearer, "; "));
+    if (!cheaper.empty())
+      text +=
+          fmt::format("; cheaper here: {}{}", fmt::join(cheaper, "; "),
+                      asked ? ", but it was asked for"
+                            : ", but slower at worst over the sizes there are");
+    sentences.push_back(std::move(text));
+  }
+  return sentences;
+}

@@ -1,0 +1,174 @@
+//===- StateTest.cpp - What a layer leaves for its next call --------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// State in place and out of place, over several calls, on the CPU and the
+// simulator; and what docs/numerics.md says of predicted scales, computed here
+// once more from its text.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/cuda/Nvrtc.h"
+#include "tests/ops/LayerCheck.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace quern;
+using namespace quern::test;
+
+namespace {
+
+Layer make(const std::string &target, const std::string &text) {
+  LayerRun run{target, "all", 1};
+  auto compiled = compileFor(run, text, "state.qn");
+  EXPECT_TRUE(compiled) << compiled.error().render();
+  auto layer = loadFor(run, *compiled);
+  EXPECT_TRUE(layer) << layer.error().render();
+  return std::move(*layer);
+}
+
+class StateOn : public testing::TestWithParam<const char *> {
+protected:
+  void SetUp() override {
+    if (auto nvrtc = cuda::Nvrtc::get();
+        !nvrtc && std::string(GetParam()).starts_with("sim"))
+      GTEST_SKIP() << nvrtc.error().message;
+  }
+};
+
+template <typename T>
+TensorView view(DType dtype, Shape shape, std::vector<T> &data,
+                const char *name) {
+  return TensorView(dtype, shape, data.data(), name);
+}
+
+} // namespace
+
+TEST_P(StateOn, ChangesPlacesInPlace) {
+  // Each gets what another had before the call, whatever is written first.
+  Layer layer = make(GetParam(), "layer f(inout a: f32[4], inout b: f32[4], "
+                                 "inout c: f32[4]) -> f32[4] {\n"
+                                 "  old = a\n  a = b\n  b = c\n  c = old\n"
+                                 "  return old + a\n}\n");
+  auto context = layer.makeContext();
+  ASSERT_TRUE(context) << context.error().render();
+  std::vector<float> a{1, 2, 3, 4}, b{10, 20, 30, 40}, c{5, 6, 7, 8}, y(4);
+  std::vector<TensorView> state = {view(DType::F32, {4}, a, "a"),
+                                   view(DType::F32, {4}, b, "b"),
+                                   view(DType::F32, {4}, c, "c")};
+  std::vector<TensorView> outputs = state;
+  outputs.push_back(view(DType::F32, {4}, y, "result"));
+  auto done = context->run(state, outputs);
+  ASSERT_TRUE(done) << done.error().render();
+  EXPECT_EQ(a, (std::vector<float>{10, 20, 30, 40}));
+  EXPECT_EQ(b, (std::vector<float>{5, 6, 7, 8}));
+  EXPECT_EQ(c, (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_EQ(y, (std::vector<float>{11, 22, 33, 44}));
+}
+
+TEST_P(StateOn, OverlapsItselfAlone) {
+  Layer layer = make(GetParam(), "layer f(x: f32[4], inout s: f32[4]) -> "
+                                 "f32[4] {\n  s = s + x\n  return x\n}\n");
+  auto context = layer.makeContext();
+  ASSERT_TRUE(context) << context.error().render();
+  std::vector<float> x{1, 2, 3, 4}, s(8), y(4);
+  TensorView in = view(DType::F32, {4}, x, "x");
+  TensorView out = view(DType::F32, {4}, y, "result");
+  TensorView first(DType::F32, {4}, s.data(), "s");
+  TensorView shifted(DType::F32, {4}, s.data() + 1, "s");
+  TensorView other(DType::F32, {4}, s.data() + 4, "s");
+  EXPECT_TRUE(context->run({in, first}, {out, first}));
+  EXPECT_TRUE(context->run({in, first}, {out, other}));
+  EXPECT_EQ(s, (std::vector<float>{1, 2, 3, 4, 2, 4, 6, 8}));
+  auto moved = context->run({in, first}, {out, shifted});
+  ASSERT_FALSE(moved);
+  EXPECT_NE(moved.error().message.find("output 's' overlaps input 's'"),
+            std::string::npos);
+  TensorView ontoInput(DType::F32, {4}, x.data(), "s");
+  auto onto = context->run({in, first}, {out, ontoInput});
+  ASSERT_FALSE(onto);
+  EXPECT_NE(onto.error().message.find("overlaps input 'x'"), std::string::npos);
+  // A call makes new tensors of both.
+  auto called = layer.call({in, first});
+  ASSERT_TRUE(called) << called.error().render();
+  EXPECT_EQ(called->size(), 2u);
+}
+
+/// The formulas of docs/numerics.md, call by call.
+TEST_P(StateOn, PredictsScales) {
+  constexpr int64_t m = 7, n = 33;
+  Layer layer =
+      make(GetParam(), "layer f(x: f32[M, 33], inout amax: f32[1, 1], inout "
+                       "clipped: i32[1, 1]) -> i8[M, 33] per tensor {\n"
+                       "  return quantize(x, i8 per tensor, predicted = amax, "
+                       "decay = 0.25, clipped = clipped)\n}\n");
+  auto context = layer.makeContext({}, {{"M", m, m}});
+  ASSERT_TRUE(context) << context.error().render();
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(m * n), amax{0}, scale(1);
+  std::vector<int32_t> clipped{INT32_MAX - 3};
+  std::vector<int8_t> codes(m * n);
+  float expectedAmax = 0;
+  uint32_t expectedClipped = INT32_MAX - 3;
+  for (int call = 0; call < 12; ++call) {
+    float size = call == 5 ? 20.0f : call == 9 ? 0.0f : 3.0f;
+    for (float &value : x)
+      value = size * normal(random);
+    if (call == 3)
+      x[40] = std::numeric_limits<float>::quiet_NaN();
+    if (call == 4)
+      x[41] = -std::numeric_limits<float>::infinity();
+    if (call == 7) // A state that is no history.
+      amax[0] = expectedAmax = std::numeric_limits<float>::quiet_NaN();
+
+    bool known = 0 < expectedAmax && expectedAmax < INFINITY;
+    float s = std::max((known ? expectedAmax : 127.0f) / 127.0f, 0x1p-126f);
+    float current = 0;
+    bool finite = true;
+    std::vector<int8_t> expectedCodes;
+    for (float value : x) {
+      finite &= std::isfinite(value);
+      current = std::max(current, std::fabs(value));
+      float t = value / s;
+      t = t == t ? std::nearbyint(t) : 0.0f;
+      expectedClipped += t < -127 || t > 127;
+      expectedCodes.push_back(
+          static_cast<int8_t>(std::clamp(t, -127.0f, 127.0f)));
+    }
+    if (finite)
+      expectedAmax = known ? expectedAmax * 0.75f + current * 0.25f : current;
+
+    auto state = view(DType::F32, {1, 1}, amax, "amax");
+    auto count = view(DType::I32, {1, 1}, clipped, "clipped");
+    auto done = context->run({view(DType::F32, {m, n}, x, "x"), state, count},
+                             {view(DType::I8, {m, n}, codes, "result.codes"),
+                              view(DType::F32, {1, 1}, scale, "result.scales"),
+                              state, count});
+    ASSERT_TRUE(done) << done.error().render();
+    SCOPED_TRACE(fmt::format("call {}", call));
+    EXPECT_EQ(scale[0], s);
+    EXPECT_EQ(codes, expectedCodes);
+    EXPECT_EQ(static_cast<uint32_t>(clipped[0]), expectedClipped);
+    if (expectedAmax == expectedAmax)
+      EXPECT_EQ(amax[0], expectedAmax);
+    else
+      EXPECT_NE(amax[0], amax[0]);
+  }
+  // The count wrapped: more than the three that were left were clipped.
+  EXPECT_LT(clipped[0], 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, StateOn,
+                         testing::Values("cpu", "cpu:generic", "sim:sm_80",
+                                         "sim:sm_90a"),
+                         [](const auto &info) {
+                           std::string name = info.param;
+                           for (char &c : name)
+                             c = std::isalnum(c) ? c : '_';
+                           return name;
+                         });
