@@ -137,6 +137,10 @@ static std::optional<Anchor> getReductionAnchor(ir::KernelOp group) {
       RankedTensorType shape = count.getInput().getType();
       return Anchor{shape, normalizeBlock(shape, count.getBlock())};
     }
+    if (auto percentile = dyn_cast<PercentileOp>(op)) {
+      RankedTensorType shape = percentile.getInput().getType();
+      return Anchor{shape, normalizeBlock(shape, percentile.getBlock())};
+    }
     if (isa<SoftmaxOp, RmsNormOp, LayerNormOp>(op)) {
       auto shape = cast<RankedTensorType>(op.getOperand(0).getType());
       SmallVector<int64_t> extents(shape.getRank(), 1);

@@ -164,6 +164,7 @@ private:
   mlir::Value emitReduce(ir::ReduceOp op, const Index &index);
   mlir::Value emitSumCodes(ir::SumCodesOp op, const Index &index);
   mlir::Value emitCountClipped(ir::CountClippedOp op, const Index &index);
+  mlir::Value emitPercentile(ir::PercentileOp op, const Index &index);
   mlir::Value emitAddCounts(ir::AddCountsOp op, const Index &index);
   mlir::Value emitGather(ir::GatherOp op, const Index &index, mlir::Value row);
   mlir::Value emitConcat(ir::ConcatOp op, const Index &index);

@@ -279,6 +279,7 @@ Value ElementEmitter::combine(Operation *op, Value value, const Index &index,
       .Case([&](ReduceOp reduce) { return emitReduce(reduce, index); })
       .Case([&](SumCodesOp sums) { return emitSumCodes(sums, index); })
       .Case([&](CountClippedOp op) { return emitCountClipped(op, index); })
+      .Case([&](PercentileOp op) { return emitPercentile(op, index); })
       .Case([&](AddCountsOp op) { return emitAddCounts(op, index); })
       .Case<SoftmaxOp, RmsNormOp, LayerNormOp>(
           [&](auto) { return emitRowOp(op, index); })

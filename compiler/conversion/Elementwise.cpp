@@ -277,7 +277,10 @@ Value conversion::emitIsClipped(OpBuilder &b, Location loc, Value x,
   Formula f{b, loc};
   float qmin = quantizer.getQmin().convertToFloat();
   float qmax = quantizer.getQmax().convertToFloat();
+  // Where it decides, a code's quotient is the quotient.
   Value t = f.div(x, scale);
+  t.getDefiningOp()->setAttr(quern::tile::toCodeAttrName,
+                             UnitAttr::get(t.getContext()));
   if (!floatCodes) {
     // From one step beyond the range on the side does not change, and rounding
     // is of small numbers.

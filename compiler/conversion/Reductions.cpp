@@ -14,6 +14,8 @@
 #include "compiler/conversion/ElementEmitter.h"
 #include "compiler/conversion/Elementwise.h"
 
+#include <bit>
+
 using namespace mlir;
 using namespace quern;
 using namespace quern::conversion;
@@ -244,6 +246,80 @@ Value ElementEmitter::emitCountClipped(CountClippedOp op, const Index &index) {
                                      emitI32(op.getBefore(), index), count)
                    .getResult()
              : count;
+}
+
+/// The key is found bit by bit from the top, each by counting the elements that
+/// reach it: passes over a block in cache, and sums whose order is free.
+Value ElementEmitter::emitPercentile(PercentileOp op, const Index &index) {
+  constexpr int shift = 23 - static_cast<int>(Statistic::bits);
+  constexpr int keyOfInfinity = 0x7f800000 >> shift;
+  Location loc = op.getLoc();
+  RankedTensorType shape = op.getInput().getType();
+  SmallVector<int64_t> extents = normalizeBlock(shape, op.getBlock());
+  Index at = simplifyAll(index);
+  if (!outerBlock || usesInner(at))
+    return error(op,
+                 "convert_quern_c2: its blocks are not the blocks of the "
+                 "kernel it is in",
+                 builder.getF32Type());
+  auto known = memoKey(op, 15, at);
+  if (auto it = outerMemo.find(known); it != outerMemo.end())
+    return it->second;
+  auto number = [&](int32_t value) -> Value {
+    return arith::ConstantOp::create(builder, loc,
+                                     builder.getI32IntegerAttr(value));
+  };
+  auto isAbove = [&](Value a, Value b) -> Value {
+    return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::sgt, a, b);
+  };
+  auto choose = [&](Value condition, Value yes, Value no) -> Value {
+    return arith::SelectOp::create(builder, loc, condition, yes, no);
+  };
+  Value allowed, found;
+  atOuter([&] {
+    Value count = blockCount(loc, shape, extents, at);
+    Value tail = emitFloat(builder, loc, op.getTail().convertToFloat());
+    Value share = arith::MulFOp::create(builder, loc, count, tail);
+    allowed =
+        arith::FPToSIOp::create(builder, loc, builder.getI32Type(), share);
+    found = number(0);
+  });
+  unsigned slot = 0;
+  for (int bit = std::bit_width(unsigned(keyOfInfinity)); bit-- > 0; ++slot) {
+    Value candidate, least;
+    atOuter([&] {
+      candidate = arith::OrIOp::create(builder, loc, found, number(1 << bit));
+      // One below the least pattern of that key.
+      least = arith::ShLIOp::create(builder, loc, candidate, number(shift));
+      least = arith::SubIOp::create(builder, loc, least, number(1));
+    });
+    Value reached = reduce(
+        op, slot, tile::ReduceKind::AddI, shape, extents, at,
+        [&](const Index &element) -> Value {
+          Value bits =
+              arith::BitcastOp::create(builder, loc, builder.getI32Type(),
+                                       emitF32(op.getInput(), element));
+          bits = arith::AndIOp::create(builder, loc, bits, number(0x7fffffff));
+          // All NaNs are one, beside infinity.
+          bits = arith::MinSIOp::create(builder, loc, bits, number(0x7f800000));
+          Value one = number(1), none = number(0);
+          return choose(isAbove(bits, least), one, none);
+        });
+    atOuter(
+        [&] { found = choose(isAbove(reached, allowed), candidate, found); });
+  }
+  Value result;
+  atOuter([&] {
+    Value edge = arith::AddIOp::create(builder, loc, found, number(1));
+    edge = arith::ShLIOp::create(builder, loc, edge, number(shift));
+    edge = arith::MinSIOp::create(builder, loc, edge, number(0x7f7fffff));
+    // 4080 << 19 is infinity; one key more would be beyond 31 bits.
+    Value isFinite = isAbove(number(keyOfInfinity), found);
+    edge = choose(isFinite, edge, number(0x7f800000));
+    result = arith::BitcastOp::create(builder, loc, builder.getF32Type(), edge);
+  });
+  outerMemo[known] = result;
+  return result;
 }
 
 Value ElementEmitter::emitAddCounts(AddCountsOp op, const Index &index) {

@@ -355,6 +355,7 @@ Tensor LayerBuilder::quantize(const Tensor &x, DType codes,
     settings.clipped = s.operand(*options.clipped);
   settings.rounding = options.rounding;
   settings.scaleRounding = options.scaleRounding;
+  settings.statistic = options.statistic;
   std::optional<Operand> scale, zero;
   if (options.scale)
     scale = s.operand(*options.scale);

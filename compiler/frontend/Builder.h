@@ -156,6 +156,7 @@ struct QuantizeOptions {
   std::optional<Rounding> rounding;
   std::optional<ScaleRounding> scaleRounding;
   std::optional<double> divisor, qmin, qmax, floor;
+  std::optional<Statistic> statistic;
   /// Inout parameters: the absolute maximum that earlier calls predict, which
   /// this call updates, and a count of the codes that had to be clamped.
   std::optional<Tensor> predicted, clipped;

@@ -83,10 +83,11 @@ Operand LayerEmitter::quantizePredicted(Place place, const Operand &x,
                                   RankedTensorType::get({}, f32),
                                   builder.getF32FloatAttr(value));
   };
-  auto isLess = [&](Value a, Value b) -> Value {
+  auto compare = [&](ir::ComparePredicate predicate, Value a,
+                     Value b) -> Value {
     return ir::CompareOp::create(
         builder, where, type(ir::getDims(perBlock), builder.getI1Type()),
-        ir::ComparePredicate::LT, a, b);
+        predicate, a, b);
   };
   auto choose = [&](Value condition, Value yes, Value no) -> Value {
     return ir::SelectOp::create(builder, where, perBlock, condition, yes, no);
@@ -94,16 +95,20 @@ Operand LayerEmitter::quantizePredicted(Place place, const Operand &x,
   Value zero = number(0),
         infinity = number(std::numeric_limits<float>::infinity());
 
-  // The scale, from the state alone. Without a history it is 1. Comparisons are
-  // made twice, so that the scale and the state share no value but what they
-  // are made of, and the scale's kernel waits for nothing.
-  auto ifHistory = [&](Value yes, Value no) {
+  // The scale, from the state alone. Without a history it is 1. What is said of
+  // the history is said in two ways, a < b and b > a, so that the scale and the
+  // new state share no value and neither kernel waits for the other's.
+  auto ifHistory = [&](bool flipped, Value yes, Value no) {
+    auto isLess = [&](Value a, Value b) {
+      return flipped ? compare(ir::ComparePredicate::GT, b, a)
+                     : compare(ir::ComparePredicate::LT, a, b);
+    };
     Value inner = choose(isLess(before, infinity), yes, no);
     return choose(isLess(zero, before), inner, no);
   };
   Value divisor = number(quantizer.effectiveDivisor());
   Value scale = ir::DivOp::create(builder, where, perBlock,
-                                  ifHistory(before, divisor), divisor);
+                                  ifHistory(false, before, divisor), divisor);
   scale = ir::MaxOp::create(builder, where, perBlock, scale,
                             number(quantizer.floor));
   if (quantizer.scaleRounding != ScaleRounding::Nearest)
@@ -136,8 +141,8 @@ Operand LayerEmitter::quantizePredicted(Place place, const Operand &x,
                                   number(static_cast<float>(decay)));
   Value blended = ir::AddOp::create(builder, where, perBlock, kept, added);
   // A NaN or an infinity among the data leaves the state as it was.
-  Value after =
-      choose(isLess(current, infinity), ifHistory(blended, current), before);
+  Value isNumber = compare(ir::ComparePredicate::LT, current, infinity);
+  Value after = choose(isNumber, ifHistory(true, blended, current), before);
   update(at(predicted, place), predicted.name,
          Operand::ofValue(after, place, predicted.name));
   if (countBefore) {

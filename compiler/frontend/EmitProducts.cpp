@@ -120,7 +120,54 @@ LayerEmitter::recipe(Place place, ir::QTensorType type, bool isStatic,
                     "with scale = s the scale is s as it stands");
     q.scaleRounding = *settings.scaleRounding;
   }
+  if (settings.statistic && settings.statistic->kind != Statistic::Kind::AbsMax)
+    if (!checkStatistic(place, type, isStatic, settings))
+      return std::nullopt;
+  q.statistic = settings.statistic.value_or(Statistic());
   return q;
+}
+
+bool LayerEmitter::checkStatistic(Place place, ir::QTensorType type,
+                                  bool isStatic,
+                                  const QuantizeSettings &settings) {
+  const Statistic &statistic = *settings.statistic;
+  float parameter = statistic.parameter;
+  auto refuse = [&](std::string message, std::string note) {
+    error(settings.statisticPlace.line ? settings.statisticPlace : place,
+          std::move(message), {std::move(note)});
+    return false;
+  };
+  if (isStatic)
+    return refuse("a statistic beside a given scale",
+                  "with scale = s nothing is asked of the data");
+  if (settings.predicted)
+    return refuse("a statistic beside a predicted scale",
+                  "the state is blended with the absolute maximum");
+  if (type.hasZeros())
+    return refuse("a statistic with zero points",
+                  "percentile and sampled are of magnitudes; write the codes' "
+                  "type without zero points");
+  if (statistic.kind == Statistic::Kind::Percentile) {
+    if (!(parameter >= Statistic::leastPercentile &&
+          parameter <= Statistic::mostPercentile))
+      return refuse(fmt::format("a percentile of {}", parameter),
+                    "a percentile is from 50 to 99.9999; without a statistic "
+                    "no element is left out");
+    return true;
+  }
+  if (!(parameter >= 2 && parameter <= 65536 &&
+        parameter == std::floor(parameter)))
+    return refuse(fmt::format("a sample of every {}th element", parameter),
+                  "the stride is an integer from 2 to 65536");
+  llvm::ArrayRef<int64_t> block = type.getScale().getBlock();
+  int64_t last = block.empty() ? 1 : block.back();
+  if (last != 0 && last % statistic.stride() != 0)
+    return refuse(fmt::format("a sample of every {}th element of blocks that "
+                              "have {} along the last axis",
+                              statistic.stride(), last),
+                  "the stride divides that extent, or the block spans the "
+                  "axis");
+  return true;
 }
 
 Operand LayerEmitter::quantize(Place place, Operand x, Type type,

@@ -65,6 +65,8 @@ struct QuantizeSettings {
   Place roundingPlace;
   std::optional<ScaleRounding> scaleRounding;
   Place scaleRoundingPlace;
+  std::optional<Statistic> statistic;
+  Place statisticPlace;
   /// Inout parameters: the statistic that earlier calls left, and a count.
   std::optional<Operand> predicted, clipped;
   std::optional<Number> decay;
@@ -247,6 +249,8 @@ private:
                             ir::QTensorType quantized,
                             const Quantizer &quantizer,
                             const QuantizeSettings &settings);
+  bool checkStatistic(Place place, ir::QTensorType type, bool isStatic,
+                      const QuantizeSettings &settings);
   std::optional<Quantizer> recipe(Place place, ir::QTensorType type,
                                   bool isStatic,
                                   const QuantizeSettings &settings);

@@ -37,8 +37,9 @@ std::vector<Lowering::Function> Lowering::makeFunctions(MLIRContext *context) {
   static const llvm::StringLiteral axis[] = {"axis"};
   static const llvm::StringLiteral eps[] = {"eps"};
   static const llvm::StringLiteral quantizer[] = {
-      "scale", "zero",           "rounding",  "divisor", "qmin",   "qmax",
-      "floor", "scale_rounding", "predicted", "decay",   "clipped"};
+      "scale",     "zero",  "rounding", "divisor",
+      "qmin",      "qmax",  "floor",    "scale_rounding",
+      "predicted", "decay", "clipped",  "statistic"};
   std::vector<Function> table = {
       {"quantize", 2, 2, quantizer,
        "quantize(x, i8 per token, scale = s, rounding = half_even, divisor = "
@@ -291,6 +292,52 @@ bool Lowering::word(const Expr &call, llvm::StringRef name,
   return false;
 }
 
+/// `statistic = absmax`, or one with a number: percentile(99.9), sampled(16).
+bool Lowering::statistic(const Expr &call, QuantizeSettings &settings) {
+  const Argument *argument = option(call, "statistic");
+  if (!argument)
+    return true;
+  settings.statisticPlace = argument->place;
+  const Expr *value = argument->value.get();
+  bool isCall = value && value->kind == Expr::Kind::Call;
+  bool isName = value && value->kind == Expr::Kind::Name;
+  auto refuse = [&](std::string message) {
+    errors.add(argument->place, std::move(message),
+               {"statistics are absmax, percentile(99.9) and sampled(16)"});
+    return false;
+  };
+  if (!isCall && !isName)
+    return refuse("'statistic' must be a word, or one with a number");
+  std::string shown = value->text.substr(0, 60);
+  bool isKnown = value->text == "percentile" || value->text == "sampled";
+  if (isName && value->text == "absmax") {
+    settings.statistic = Statistic();
+    return true;
+  }
+  if (!isKnown && value->text != "absmax")
+    return refuse(fmt::format("unknown statistic '{}'", shown));
+  if (isName != !isKnown || (isCall && (value->arguments.size() != 1 ||
+                                        !value->arguments[0].name.empty())))
+    return refuse(isKnown
+                      ? fmt::format("'{}' takes one number", shown)
+                      : std::string("'absmax' takes no number as a statistic"));
+  std::optional<double> parameter;
+  if (const Expr *given = value->arguments[0].value.get()) {
+    Operand operand = evaluate(*given);
+    if (operand.isPoison())
+      return false;
+    if (operand.isNumber())
+      parameter = operand.number;
+  }
+  if (!parameter)
+    return refuse(fmt::format("'{}' takes one number", shown));
+  settings.statistic =
+      Statistic{value->text == "percentile" ? Statistic::Kind::Percentile
+                                            : Statistic::Kind::Sampled,
+                static_cast<float>(*parameter)};
+  return true;
+}
+
 Operand Lowering::callQuantize(const Expr &call) {
   Operand x = operand(call, 0);
   const Argument &target = call.arguments[1];
@@ -320,7 +367,9 @@ Operand Lowering::callQuantize(const Expr &call) {
   if (!word<Rounding>(call, "rounding", roundings, settings.rounding,
                       settings.roundingPlace) ||
       !word<ScaleRounding>(call, "scale_rounding", powers,
-                           settings.scaleRounding, settings.scaleRoundingPlace))
+                           settings.scaleRounding,
+                           settings.scaleRoundingPlace) ||
+      !statistic(call, settings))
     return {};
   std::optional<Operand> scale, zero;
   for (auto [word, operand] : {std::pair("scale", &scale),

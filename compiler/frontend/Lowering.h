@@ -86,6 +86,7 @@ private:
   std::optional<llvm::SmallVector<int64_t>> integers(const Argument &argument);
   bool setting(const Expr &call, llvm::StringRef name,
                std::optional<QuantizeSettings::Number> &result);
+  bool statistic(const Expr &call, QuantizeSettings &settings);
   template <typename Word>
   bool word(const Expr &call, llvm::StringRef name,
             llvm::ArrayRef<std::pair<llvm::StringLiteral, Word>> words,

@@ -105,6 +105,62 @@ template <typename T> static T roundScale(const Quantizer &q, T s) {
   return roundScale(q, s, static_cast<T>(q.largestPower()));
 }
 
+/// The bits of what all but a share of a block's elements are not above; by a
+/// histogram, where targets count anew for every bit.
+static uint32_t percentile(const Quantizer &q,
+                           const std::vector<float> &block) {
+  constexpr unsigned shift = 23 - Statistic::bits;
+  constexpr uint32_t infinityBits = 0x7f800000u;
+  std::vector<int64_t> histogram((infinityBits >> shift) + 1, 0);
+  for (float x : block)
+    ++histogram[std::min(std::bit_cast<uint32_t>(x) & 0x7fffffffu,
+                         infinityBits) >>
+                shift];
+  auto allowed = static_cast<int64_t>(
+      static_cast<float>(static_cast<int32_t>(block.size())) *
+      q.statistic.tail());
+  int64_t above = 0;
+  for (size_t key = histogram.size(); key-- > 0;) {
+    above += histogram[key];
+    if (above <= allowed && key != 0)
+      continue;
+    return key == infinityBits >> shift
+               ? infinityBits
+               : std::min(static_cast<uint32_t>(key + 1) << shift,
+                          infinityBits - 1);
+  }
+  return 0;
+}
+
+/// The statistic of every block, as bits of f32.
+static std::vector<uint32_t> gatherStatistic(const Tensor &input,
+                                             ArrayRef<int64_t> block,
+                                             const Quantizer &q,
+                                             int64_t scales) {
+  ScaleIndexer indexer(block, input.shape());
+  int64_t length = input.rowLength(), extent = indexer.lastExtent();
+  bool isPercentile = q.statistic.kind == Statistic::Kind::Percentile;
+  int64_t stride = isPercentile ? 1 : q.statistic.stride();
+  std::vector<std::vector<float>> members(scales);
+  std::vector<float> x(length);
+  for (int64_t row = 0; input.elements() && row < input.rows(); ++row) {
+    input.load(row * length, length, x.data());
+    forEachRun(length, extent, indexer.base(row),
+               [&](int64_t begin, int64_t n, int64_t scale) {
+                 for (int64_t i = 0; i < n; i += stride)
+                   members[scale].push_back(x[begin + i]);
+               });
+  }
+  std::vector<uint32_t> result;
+  for (const std::vector<float> &own : members) {
+    uint32_t largest = 0;
+    for (float value : own)
+      largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+    result.push_back(isPercentile ? percentile(q, own) : largest);
+  }
+  return result;
+}
+
 /// The scales of a dynamic quantization.
 static Result<void> computeScales(Machine &machine, const Tensor &input,
                                   ArrayRef<int64_t> block, const Quantizer &q,
@@ -132,18 +188,21 @@ static Result<void> computeScales(Machine &machine, const Tensor &input,
     return {};
   }
   std::vector<uint32_t> amax(scales.elements(), 0);
-  forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
-    std::vector<float> x(length);
-    input.load(row * length, length, x.data());
-    forEachRun(
-        length, extent, base, [&](int64_t begin, int64_t n, int64_t scale) {
-          uint32_t largest = amax[scale];
-          for (int64_t i = begin; i < begin + n; ++i)
-            largest =
-                std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
-          amax[scale] = largest;
-        });
-  });
+  if (q.statistic.kind != Statistic::Kind::AbsMax)
+    amax = gatherStatistic(input, block, q, scales.elements());
+  else
+    forEachRow(machine, input, block, [&](int64_t row, int64_t base) {
+      std::vector<float> x(length);
+      input.load(row * length, length, x.data());
+      forEachRun(length, extent, base,
+                 [&](int64_t begin, int64_t n, int64_t scale) {
+                   uint32_t largest = amax[scale];
+                   for (int64_t i = begin; i < begin + n; ++i)
+                     largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) &
+                                                     0x7fffffffu);
+                   amax[scale] = largest;
+                 });
+    });
   std::vector<float> s(amax.size());
   for (size_t i = 0; i < amax.size(); ++i)
     s[i] = roundScale(

@@ -188,7 +188,9 @@ Cost CpuPlacement::costOf(const Site &site, Placement placement,
   }
   case Placement::Grid:
     launch("a second loop");
-    move(2 * valueBytes + elements);
+    // Where nothing is encoded, nothing is read again.
+    if (site.codes)
+      move(2 * valueBytes + elements);
     cost.add(
         Kind::Reduce, elements / rates.gatherPerMicrosecond / threads,
         fmt::format("{:.0f} elements reduced where they are stored", elements));
@@ -205,7 +207,7 @@ Cost CpuPlacement::costOf(const Site &site, Placement placement,
     return cost;
   default:
     launch("a loop of its own");
-    move(3 * valueBytes + elements);
+    move(site.codes ? 3 * valueBytes + elements : valueBytes);
     reduce();
     return cost;
   }

@@ -321,10 +321,19 @@ static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
   describeValue(report, site, predictFor);
   for (const Sizes &at : report.sizes)
     report.products.push_back(model.products(site, at));
+  // Between two levels tiles would have to meet, or pass over all they hold.
+  constexpr size_t mostLevels = 4;
+  size_t levels = site.levels.levels.size();
   for (Placement placement : allPlacements()) {
     Option option;
     option.placement = placement;
-    option.reason = model.refuse(site, placement);
+    if (levels > mostLevels && placement != Placement::Separate)
+      option.reason =
+          fmt::format("{} reductions wait for each other; a kernel of their "
+                      "own passes over the data for each",
+                      levels);
+    else
+      option.reason = model.refuse(site, placement);
     OwningOpRef<ModuleOp> placed;
     if (option.reason.empty() && placement != Placement::Separate)
       option.reason = tryOn(module, number, model, placement, placed);

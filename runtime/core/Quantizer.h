@@ -31,6 +31,10 @@
 // An r that is NaN or infinite stays that; a finite one gives a normal number
 // of the scale type, the largest power at most (2^127, 2^15 for f16).
 //
+// A `statistic` other than AbsMax takes the place of amax: one that a few
+// outliers do not move, or one that reads a part of the block. Elements beyond
+// it saturate. docs/numerics.md defines them.
+//
 // Corner cases are part of the contract. amax is the unsigned maximum of
 // `bits(x) & 0x7fffffff` over the block in f32, so that a NaN anywhere makes
 // the block's scale NaN and nothing else; a NaN's code is 0 for integer codes.
@@ -58,6 +62,35 @@ enum class Rounding : uint8_t {
   TowardZero = 2,
 };
 
+/// What of a block's elements its scale is made of.
+struct Statistic {
+  enum class Kind : uint8_t {
+    AbsMax = 0,
+    /// What all but some elements are not above, by exponent and the leading
+    /// bits of the mantissa: `parameter` percent are not.
+    Percentile = 1,
+    /// The absolute maximum of every `parameter`-th element along the last
+    /// axis, from a block's first on.
+    Sampled = 2,
+  };
+  Kind kind = Kind::AbsMax;
+  float parameter = 0.0f;
+  bool operator==(const Statistic &) const = default;
+
+  /// Bits of the mantissa that a percentile tells apart: magnitudes are known
+  /// to within a factor of 1 + 2^-bits.
+  static constexpr unsigned bits = 4;
+  /// The share of elements that may lie above a percentile, of which four
+  /// decimals count.
+  float tail() const {
+    return static_cast<float>(
+        std::round((100.0 - static_cast<double>(parameter)) * 1e4) / 1e6);
+  }
+  static constexpr float leastPercentile = 50.0f, mostPercentile = 99.9999f;
+  /// How many steps of the last axis lie between two elements of a sample.
+  int64_t stride() const { return static_cast<int64_t>(parameter); }
+};
+
 /// How a scale is rounded before it is stored.
 enum class ScaleRounding : uint8_t {
   Nearest = 0, ///< To the nearest number of its type.
@@ -80,6 +113,7 @@ struct Quantizer {
   /// normal number of the scale type.
   float floor = 0x1p-126f;
   ScaleRounding scaleRounding = ScaleRounding::Nearest;
+  Statistic statistic;
 
   /// What the absolute maximum is divided by: the divisor, or its power of two
   /// where exponents alone are compared.

@@ -203,6 +203,25 @@ layer all(x: f16[M, 2*K], s: f32[1, 1], i: i32[M], t: f32[100, 2*K],
   });
 }
 
+TEST(FrontendBuilder, Statistics) {
+  const char *text = R"(
+layer f(x: f16[M, 64]) -> (a: i8[M, 64] per token, b: i8[M, 64] per group(32)) {
+  return quantize(x, i8 per token, statistic = percentile(99.9)),
+         quantize(x, i8 per group(32), statistic = sampled(4))
+})";
+  expectSame("f", text, [](LayerBuilder &b) {
+    Dim m = b.symbol("M");
+    Tensor x = b.input("x", DType::F16, {m, 64});
+    QuantizeOptions options;
+    options.statistic = Statistic{Statistic::Kind::Percentile, 99.9f};
+    Tensor a = b.quantize(x, DType::I8, perToken(), options);
+    options.statistic = Statistic{Statistic::Kind::Sampled, 4};
+    Tensor c = b.quantize(x, DType::I8, perGroup(32), options);
+    b.output(a, DType::I8, {m, 64}, perToken(), DType::F32, "a");
+    b.output(c, DType::I8, {m, 64}, perGroup(32), DType::F32, "b");
+  });
+}
+
 TEST(FrontendBuilder, State) {
   const char *text = R"(
 layer f(x: f16[M, 64], inout amax: f32[1, 1], inout n: i32[1, 1],

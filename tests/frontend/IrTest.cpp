@@ -292,6 +292,20 @@ TEST(FrontendIr, PowersOfTwoAsScales) {
               {"floor = 1.17549435E-38> :"});
 }
 
+TEST(FrontendIr, Statistics) {
+  expectParts(unaryLayer("q = quantize(x, i8 per token, statistic = "
+                         "percentile(99.5))\nreturn dequantize(q)"),
+              {", statistic = percentile(9.950000e+01)>"});
+  expectParts(unaryLayer("q = quantize(x, i8 per token, scale_rounding = "
+                         "power_even, statistic = sampled(2 * 4))\n"
+                         "return dequantize(q)"),
+              {", scale_rounding = power_even, statistic = "
+               "sampled(8.000000e+00)>"});
+  expectParts(unaryLayer("q = quantize(x, i8 per token, statistic = absmax)\n"
+                         "return dequantize(q)"),
+              {"floor = 1.17549435E-38> :"});
+}
+
 TEST(FrontendIr, State) {
   expectParts("layer f(x: f32[M, 64], inout s: f32[1, 64], inout: f32[64]) -> "
               "f32[M, 64] {\n"

@@ -74,6 +74,8 @@ std::string table() {
                           {"per group(50)", 500},
                           {"per block(128, 128)", 512},
                           {"per block(2, 64)", 512},
+                          {"per tokens(4)", 96},
+                          {"per tokens(16)", 11008},
                           {"per tensor", 512}})
       for (const char *format : {"i8", "(u8 - u8)", "f8e4m3", "f8e5m2"}) {
         out += fmt::format("{} | {} of {} | {} |", target, blocks.text,

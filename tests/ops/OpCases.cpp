@@ -200,6 +200,34 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(a: {T}[M, K]) -> i8[M, K] * f32[M/4, 1] {\n"
        "  return quantize(a, i8 per tokens(4))\n}",
        {{1, 5}, {7, 64}, {33, 130}, {0, 3}}},
+      // What outliers do not move, and what a sample says.
+      {"quantize_percentile",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, i8 per token, statistic = percentile(99))\n}",
+       rows},
+      {"quantize_percentile_groups",
+       "layer t(a: {T}[M, K]) -> f8e4m3[M, K] * f16[M, K/50] {\n"
+       "  return quantize(a, f8e4m3 per group(50) * f16, statistic = "
+       "percentile(92.5), scale_rounding = power_ceil)\n}",
+       {{1, 5}, {7, 64}, {33, 130}, {0, 3}}},
+      {"quantize_percentile_tensor",
+       "layer t(a: {T}[M, 33]) -> f32[M, 33] {\n"
+       "  return dequantize(quantize(silu(a), i8 per tensor, statistic = "
+       "percentile(50)))\n}",
+       {{1}, {7}, {33}}},
+      {"quantize_sampled",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, i8 per token, statistic = sampled(7))\n}",
+       rows},
+      {"quantize_sampled_groups",
+       "layer t(a: {T}[M, K]) -> u8[M, K] * bf16[M/3, K/64] {\n"
+       "  return quantize(relu(a), u8 per block(3, 64) * bf16, statistic = "
+       "sampled(16))\n}",
+       {{1, 5}, {7, 64}, {33, 130}, {0, 3}}},
+      {"quantize_sampled_tensor",
+       "layer t(a: {T}[M, K]) -> i8[M, K] * f32[1, 1] {\n"
+       "  return quantize(a, i8 per tensor, statistic = sampled(2))\n}",
+       {{1, 5}, {7, 64}, {33, 130}}},
       // State: what is assigned, in any order, to one another.
       {"state",
        "layer t(a: {T}[M, 37], inout s: {T}[M, 37], inout n: i32[3, 5], inout "

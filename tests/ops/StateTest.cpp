@@ -13,6 +13,8 @@
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/ops/LayerCheck.h"
 
+#include <gmock/gmock.h>
+
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -161,6 +163,109 @@ TEST_P(StateOn, PredictsScales) {
   }
   // The count wrapped: more than the three that were left were clipped.
   EXPECT_LT(clipped[0], 0);
+}
+
+namespace {
+/// Layers around one quantization that learns, or does not look at all: the
+/// same bits wherever its parts are computed.
+void expectSameBits(const std::string &target,
+                    const std::vector<std::string> &placements) {
+  struct Granularity {
+    const char *text, *state;
+  };
+  int runs = 0;
+  for (Granularity blocks : {Granularity{"per tensor", "[1, 1]"},
+                             {"per token", "[M, 1]"},
+                             {"per tokens(4)", "[M/4, 1]"},
+                             {"per group(32)", "[M, 3]"}})
+    for (const char *format : {"i8", "f8e4m3"})
+      for (const char *way :
+           {"predicted = s", "predicted = s, clipped = n",
+            "statistic = percentile(90)", "statistic = sampled(8)"}) {
+        std::string state;
+        if (std::string(way).starts_with("predicted"))
+          state = fmt::format(", inout s: f32{}", blocks.state);
+        if (std::string(way).ends_with("n"))
+          state += fmt::format(", inout n: i32{}", blocks.state);
+        std::string text = fmt::format(
+            "layer f(x: f16[M, 64], weight a: i8[96, 64] * f32[96, 1], weight "
+            "b: {0}[40, 96] * f32[40, 1]{1}) -> f16[M, 40] {{\n"
+            "  h  = relu(quantize(x, i8 per token) @ a.T) as f16\n"
+            "  hq = quantize(h, {0} {2}, {3})\n  return hq @ b.T\n}}\n",
+            format, state, blocks.text, way);
+        auto oracle = Oracle::create(text, "state.qn");
+        ASSERT_TRUE(oracle) << oracle.error().render();
+        for (const std::string &placement : placements) {
+          LayerRun run{target, "all", 2};
+          run.placement = placement;
+          SCOPED_TRACE(fmt::format("{} at {}\n{}", target, placement, text));
+          auto compiled = compileFor(run, text, "state.qn");
+          if (!compiled && compiled.error().code == Errc::InvalidArgument)
+            continue; // Not there.
+          ASSERT_TRUE(compiled) << compiled.error().render();
+          auto layer = loadFor(run, *compiled);
+          ASSERT_TRUE(layer) << layer.error().render();
+          ++runs;
+          for (int64_t m : {1, 33})
+            expectAgreement(*layer, *oracle, {m}, m,
+                            m == 33 && runs % 3 == 0 ? Corner::Scattered
+                                                     : Corner::None);
+        }
+      }
+  fmt::print("{}: {} layers in {} kinds of places\n", target, runs,
+             placements.size());
+  EXPECT_GE(runs, 32 * 2);
+}
+} // namespace
+
+TEST(State, IsTheSameInEveryPlaceOnTheCpu) {
+  expectSameBits("cpu", {"auto", "separate", "panel", "grid", "tile"});
+  expectSameBits("cpu:generic", {"auto", "grid"});
+}
+
+TEST(State, IsTheSameInEveryPlaceOnTheSimulator) {
+  if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
+    GTEST_SKIP() << nvrtc.error().message;
+  expectSameBits("sim:sm_90a", {"auto", "grid"});
+}
+
+namespace {
+/// The tile program of a layer whose inner value has a predicted scale.
+std::string tileOf(const std::string &target, const std::string &placement) {
+  std::string text =
+      "layer f(x: i8[M, 64] per token, weight a: i8[96, 64] * f32[96, 1], "
+      "weight b: i8[32, 96] * f32[32, 1], inout s: f32[1, 1], inout n: i32[1, "
+      "1]) -> f16[M, 32] {\n"
+      "  h  = relu(x @ a.T) as f16\n"
+      "  hq = quantize(h, i8 per tensor, predicted = s, clipped = n)\n"
+      "  return hq @ b.T\n}\n";
+  CompileRequest request;
+  request.source = text;
+  request.target = *Target::parse(target);
+  request.settings = {"placement=" + placement};
+  request.wanted = {Stage::Tile};
+  request.textsOnly = true;
+  auto output = compileLayer(request);
+  EXPECT_TRUE(output) << output.error().render();
+  return output ? output->texts[0].text : std::string();
+}
+} // namespace
+
+/// What is learned of a value is learned where it is made: it never lies in
+/// memory, and the codes wait for nothing but the scale.
+TEST(State, APredictedScaleLeavesNoPassOverMemory) {
+  using testing::HasSubstr;
+  using testing::Not;
+  std::string cpu = tileOf("cpu:generic", "grid");
+  EXPECT_THAT(cpu, Not(HasSubstr("tile.buffer \"h\" \"values\"")));
+  EXPECT_THAT(cpu, HasSubstr("tile.buffer \"h\" \"absmax\" state"));
+  EXPECT_THAT(cpu, HasSubstr("tile.buffer \"h\" \"sum\" state"));
+  EXPECT_THAT(cpu, HasSubstr("tile.accumulate umax"));
+  EXPECT_THAT(cpu, HasSubstr("tile.accumulate addi"));
+  for (const char *target : {"cuda:sm_80", "cuda:sm_90a"})
+    EXPECT_THAT(tileOf(target, "auto"),
+                Not(HasSubstr("tile.buffer \"h\" \"values\"")))
+        << target;
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, StateOn,

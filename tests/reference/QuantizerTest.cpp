@@ -253,6 +253,83 @@ TEST(Quantize, PowersOfTwoWithZeroPoints) {
   }
 }
 
+namespace {
+std::string statistic(double divisor, const std::string &text) {
+  std::string how = recipe(divisor, -127, 127);
+  how.pop_back();
+  return how + ", statistic = " + text + ">";
+}
+} // namespace
+
+/// A percentile is at most a factor of 1 + 2^-4 above the exact order
+/// statistic, and never below it.
+TEST(Quantize, PercentilesBoundTheOrderStatistic) {
+  for (auto [percent, share] : {std::pair("99.9", 0.001),
+                                {"99.0", 0.01},
+                                {"75.0", 0.25},
+                                {"50.0", 0.5}})
+    for (int64_t n : {1, 2, 10, 100, 999, 1000, 1001, 2500}) {
+      HostTensor x = randomTensor(DType::F32, {3, n}, static_cast<int>(n), 40);
+      std::vector<HostTensor> q =
+          quantize(x, "i8", {1, 0},
+                   statistic(1, std::string("percentile(") + percent + ")"));
+      for (int64_t row = 0; row < 3; ++row) {
+        std::vector<double> sorted;
+        for (int64_t i = 0; i < n; ++i)
+          sorted.push_back(std::fabs(x.get(row * n + i)));
+        std::sort(sorted.rbegin(), sorted.rend());
+        // A product of decimals, whose floor is meant.
+        auto outside = static_cast<int64_t>(share * n + 1e-9);
+        double exact = sorted[outside], found = q[1].get(row);
+        EXPECT_GT(found, exact) << percent << " of " << n;
+        EXPECT_LE(found, exact * (1 + 0x1p-4)) << percent << " of " << n;
+        EXPECT_LE(std::count_if(sorted.begin(), sorted.end(),
+                                [&](double value) { return value > found; }),
+                  outside);
+      }
+    }
+}
+
+TEST(Quantize, PercentilesLeaveOutWhatIsNoNumber) {
+  HostTensor x(DType::F32, {4, 100});
+  for (int64_t i = 0; i < 400; ++i)
+    x.set(i, i % 2 ? 1.5 : -1.25);
+  x.set(3, notANumber); // Within 2 percent, and beyond.
+  x.set(50, -infinity);
+  for (int i : {110, 120, 130})
+    x.set(i, i == 120 ? notANumber : infinity);
+  for (int i = 200; i < 300; ++i)
+    x.set(i, i == 250 ? 1e30 : 0); // Zeros, and an outlier.
+  for (int i = 300; i < 400; ++i)
+    x.set(i, 0x1.fffffep127);
+  std::vector<HostTensor> q =
+      quantize(x, "i8", {1, 0}, statistic(2, "percentile(98.0)"));
+  EXPECT_EQ(q[1].get(0), 1.5625 / 2); // The edge above 1.5.
+  EXPECT_EQ(q[0].get(3), 0);
+  EXPECT_EQ(q[0].get(50), -127);
+  EXPECT_EQ(q[0].get(1), 2);
+  EXPECT_EQ(q[1].get(1), infinity);
+  EXPECT_EQ(q[0].get(101), 0);
+  EXPECT_EQ(q[1].get(2), 0x1p-126); // The floor.
+  EXPECT_EQ(q[0].get(250), 127);
+  EXPECT_EQ(q[1].get(3), 0x1.fffffep126); // No edge above: the largest number.
+}
+
+TEST(Quantize, SamplesTakeEveryNthElementOfABlock) {
+  HostTensor x(DType::F32, {2, 11});
+  for (int64_t i = 0; i < 22; ++i)
+    x.set(i, static_cast<double>(i));
+  auto scales = [&](std::vector<int64_t> block, const char *text) {
+    return valuesOf(quantize(x, "i8", block, statistic(1, text))[1]);
+  };
+  using Values = std::vector<double>;
+  EXPECT_EQ(scales({1, 0}, "sampled(4.0)"), (Values{8, 19}));
+  EXPECT_EQ(scales({1, 0}, "sampled(100.0)"), (Values{0x1p-126, 11}));
+  EXPECT_EQ(scales({0, 0}, "sampled(3.0)"), (Values{20}));
+  EXPECT_EQ(scales({1, 4}, "sampled(2.0)"), (Values{2, 6, 10, 13, 17, 21}));
+  EXPECT_EQ(scales({2, 4}, "sampled(4.0)"), (Values{11, 15, 19}));
+}
+
 TEST(Quantize, FloatCodes) {
   for (auto [text, type, largest] :
        {std::tuple("f8E4M3FN", DType::F8E4M3, 448.0),

@@ -10,6 +10,8 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace quern;
 using namespace quern::ir;
@@ -170,13 +172,25 @@ void ScaleAttr::print(AsmPrinter &printer) const {
 LogicalResult
 QuantizerAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                       APFloat divisor, APFloat, APFloat, ir::Rounding,
-                      APFloat floor, ir::ScaleRounding) {
+                      APFloat floor, ir::ScaleRounding, StatisticKind statistic,
+                      APFloat parameter) {
   for (const auto &[what, value] :
        {std::pair("divisor", &divisor), {"floor", &floor}})
     if (!value->isFinite() || value->isZero() || value->isNegative())
       return emitError() << "quern_quantizer_c1: a " << what << " of "
                          << value->convertToFloat()
                          << "; it is a positive finite f32 number";
+  float number = parameter.convertToFloat();
+  if (statistic == StatisticKind::Percentile &&
+      !(number >= Statistic::leastPercentile &&
+        number <= Statistic::mostPercentile))
+    return emitError() << "quern_quantizer_c2: a percentile of " << number
+                       << "; it is from 50 to 99.9999";
+  if (statistic == StatisticKind::Sampled &&
+      !(number >= 2 && number <= 65536 && number == std::floor(number)))
+    return emitError() << "quern_quantizer_c2: a sample of every " << number
+                       << "th element; the stride is an integer from 2 to "
+                          "65536";
   return success();
 }
 
@@ -195,11 +209,11 @@ Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
       parser.parseKeyword("floor") || parser.parseEqual() ||
       parser.parseFloat(floor))
     return {};
-  if (succeeded(parser.parseOptionalComma())) {
+  bool more = succeeded(parser.parseOptionalComma());
+  if (more && succeeded(parser.parseOptionalKeyword("scale_rounding"))) {
     StringRef word;
     auto place = parser.getCurrentLocation();
-    if (parser.parseKeyword("scale_rounding") || parser.parseEqual() ||
-        parser.parseKeyword(&word))
+    if (parser.parseEqual() || parser.parseKeyword(&word))
       return {};
     std::optional<ScaleRounding> mode = symbolizeScaleRounding(word);
     if (!mode) {
@@ -208,6 +222,25 @@ Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
       return {};
     }
     quantizer.scaleRounding = static_cast<quern::ScaleRounding>(*mode);
+    more = succeeded(parser.parseOptionalComma());
+  }
+  if (more) {
+    StringRef word;
+    double parameter;
+    auto place = parser.getCurrentLocation();
+    if (parser.parseKeyword("statistic") || parser.parseEqual() ||
+        parser.parseKeyword(&word))
+      return {};
+    std::optional<StatisticKind> kind = symbolizeStatisticKind(word);
+    if (!kind || *kind == StatisticKind::AbsMax) {
+      parser.emitError(place, "statistic is percentile(99.9) or sampled(16)");
+      return {};
+    }
+    if (parser.parseLParen() || parser.parseFloat(parameter) ||
+        parser.parseRParen())
+      return {};
+    quantizer.statistic = {static_cast<Statistic::Kind>(*kind),
+                           static_cast<float>(parameter)};
   }
   if (parser.parseGreater())
     return {};
@@ -225,7 +258,9 @@ Attribute QuantizerAttr::parse(AsmParser &parser, Type) {
       [&] { return parser.emitError(loc); }, parser.getContext(),
       APFloat(quantizer.divisor), APFloat(quantizer.qmin),
       APFloat(quantizer.qmax), *mode, APFloat(quantizer.floor),
-      static_cast<ir::ScaleRounding>(quantizer.scaleRounding));
+      static_cast<ir::ScaleRounding>(quantizer.scaleRounding),
+      static_cast<StatisticKind>(quantizer.statistic.kind),
+      APFloat(quantizer.statistic.parameter));
 }
 
 void QuantizerAttr::print(AsmPrinter &printer) const {
@@ -242,6 +277,12 @@ void QuantizerAttr::print(AsmPrinter &printer) const {
   if (getScaleRounding() != ir::ScaleRounding::Nearest)
     printer << ", scale_rounding = "
             << stringifyScaleRounding(getScaleRounding());
+  if (getStatistic() != StatisticKind::AbsMax) {
+    printer << ", statistic = " << stringifyStatisticKind(getStatistic())
+            << "(";
+    number(getStatisticParameter());
+    printer << ")";
+  }
   printer << ">";
 }
 
@@ -255,16 +296,18 @@ Quantizer ir::getQuantizer(QuantizerAttr attr, QTensorType type) {
   q.rounding = static_cast<quern::Rounding>(attr.getRounding());
   q.floor = attr.getFloor().convertToFloat();
   q.scaleRounding = static_cast<quern::ScaleRounding>(attr.getScaleRounding());
+  q.statistic = {static_cast<Statistic::Kind>(attr.getStatistic()),
+                 attr.getStatisticParameter().convertToFloat()};
   return q;
 }
 
-QuantizerAttr ir::getQuantizerAttr(MLIRContext *context,
-                                   const Quantizer &quantizer) {
+QuantizerAttr ir::getQuantizerAttr(MLIRContext *context, const Quantizer &q) {
   return QuantizerAttr::get(
-      context, APFloat(quantizer.divisor), APFloat(quantizer.qmin),
-      APFloat(quantizer.qmax), static_cast<ir::Rounding>(quantizer.rounding),
-      APFloat(quantizer.floor),
-      static_cast<ir::ScaleRounding>(quantizer.scaleRounding));
+      context, APFloat(q.divisor), APFloat(q.qmin), APFloat(q.qmax),
+      static_cast<ir::Rounding>(q.rounding), APFloat(q.floor),
+      static_cast<ir::ScaleRounding>(q.scaleRounding),
+      static_cast<StatisticKind>(q.statistic.kind),
+      APFloat(q.statistic.parameter));
 }
 
 //===----------------------------------------------------------------------===//
@@ -310,12 +353,25 @@ bool ir::coversAxis(int64_t extent, AffineExpr length) {
                          extent >= constant.getValue());
 }
 
+/// Blocks of blocks are blocks: equal shapes are equal types.
+static AffineExpr divideUp(AffineExpr length, int64_t extent) {
+  auto division = dyn_cast<AffineBinaryOpExpr>(length);
+  auto inner = division && division.getKind() == AffineExprKind::CeilDiv
+                   ? dyn_cast<AffineConstantExpr>(division.getRHS())
+                   : AffineConstantExpr();
+  int64_t both = 0;
+  if (inner && inner.getValue() > 0 &&
+      !__builtin_mul_overflow(inner.getValue(), extent, &both))
+    return division.getLHS().ceilDiv(both);
+  return length.ceilDiv(extent);
+}
+
 RankedTensorType ir::getBlockType(RankedTensorType type,
                                   ArrayRef<int64_t> block, Type elementType) {
   SmallVector<AffineExpr> dims;
   for (auto [dim, extent] : llvm::zip_equal(getDims(type), block))
     dims.push_back(extent == 0 ? getAffineConstantExpr(1, type.getContext())
-                               : dim.ceilDiv(extent));
+                               : divideUp(dim, extent));
   return getTensorType(dims, elementType, getNumSymbols(type));
 }
 

@@ -111,18 +111,30 @@ def Quern_ScaleRounding : I32EnumAttr<"ScaleRounding", "rounding of a scale",
   let cppNamespace = "::quern::ir";
 }
 
+def Quern_StatisticAbsMax : I32EnumAttrCase<"AbsMax", 0, "absmax">;
+def Quern_StatisticPercentile : I32EnumAttrCase<"Percentile", 1, "percentile">;
+def Quern_StatisticSampled : I32EnumAttrCase<"Sampled", 2, "sampled">;
+def Quern_StatisticKind : I32EnumAttr<"StatisticKind", "what of a block a scale is made of",
+    [Quern_StatisticAbsMax, Quern_StatisticPercentile, Quern_StatisticSampled]> {
+  let cppNamespace = "::quern::ir";
+}
+
 def Quern_QuantizerAttr : Quern_Attr<"Quantizer", "quantizer"> {
   let summary = "The complete recipe that turns numbers into codes";
   let description = [{
     Mirrors `quern::Quantizer` (`runtime/core/Quantizer.h`), which defines the
     meaning of every field; numbers are f32. The code and scale types are those of the result.
-    A `scale_rounding` of `nearest` is not printed.
+    A `scale_rounding` of `nearest` and the statistic `absmax` are not printed;
+    others are `statistic = percentile(99.9)` and `sampled(16)`.
 
     - quern_quantizer_c1: divisor and floor are positive finite numbers.
+    - quern_quantizer_c2: a percentile is from 50 to 99.9999; the stride
+      of a sample is an integer from 2 to 65536.
   }];
   let parameters = (ins APFloatParameter<"">:$divisor, APFloatParameter<"">:$qmin,
                         APFloatParameter<"">:$qmax, "::quern::ir::Rounding":$rounding,
-                        APFloatParameter<"">:$floor, "::quern::ir::ScaleRounding":$scale_rounding);
+                        APFloatParameter<"">:$floor, "::quern::ir::ScaleRounding":$scale_rounding,
+                        "::quern::ir::StatisticKind":$statistic, APFloatParameter<"">:$statistic_parameter);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }

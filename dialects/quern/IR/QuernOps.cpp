@@ -133,6 +133,19 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError("quern_quantize_c4: the zero point has type ")
            << getZero().getType() << ", the granularity needs "
            << result.getZerosType();
+  if (getQuantizer().getStatistic() == StatisticKind::AbsMax)
+    return success();
+  if (getScale() || result.hasZeros())
+    return emitOpError("quern_quantize_c5: a statistic beside a given scale, "
+                       "or with zeros");
+  if (getQuantizer().getStatistic() != StatisticKind::Sampled)
+    return success();
+  ArrayRef<int64_t> block = result.getScale().getBlock();
+  int64_t stride = getQuantizer().getStatisticParameter().convertToFloat();
+  if (block.empty() || (block.back() != 0 && block.back() % stride != 0))
+    return emitOpError("quern_quantize_c5: a sample of every ")
+           << stride << "th element of blocks that have "
+           << (block.empty() ? 1 : block.back()) << " along the last axis";
   return success();
 }
 
@@ -379,6 +392,22 @@ LogicalResult CountClippedOp::verify() {
       (getBefore() && getBefore().getType() != Type(getResult().getType())))
     return emitOpError("quern_count_clipped_c2: counts are i32, with an "
                        "element for each block");
+  return success();
+}
+
+LogicalResult PercentileOp::verify() {
+  RankedTensorType input = getInput().getType(), result = getResult().getType();
+  Type type = input.getElementType();
+  if ((!type.isF32() && !type.isF16() && !type.isBF16()) ||
+      static_cast<int64_t>(getBlock().size()) != input.getRank() ||
+      llvm::any_of(getBlock(), [](int64_t extent) { return extent < 0; }) ||
+      result != getBlockType(input, getBlock(), Float32Type::get(getContext())))
+    return emitOpError("quern_percentile_c1: the input is f16, bf16 or f32, "
+                       "the result f32 with an element for each block");
+  float tail = getTail().convertToFloat();
+  if (!(tail > 0 && tail <= 0.5f))
+    return emitOpError("quern_percentile_c2: a tail of ")
+           << tail << "; it is above 0 and at most 0.5";
   return success();
 }
 

@@ -42,6 +42,9 @@ def Quern_QuantizeOp : Quern_Op<"quantize", [AttrSizedOperandSegments]> {
       result's scales.
     - quern_quantize_c4: `$zero` is present exactly when `$scale` is and the
       result has zeros, and has their type.
+    - quern_quantize_c5: a statistic other than absmax makes a dynamic scale,
+      without zeros; the stride of a sample divides the blocks' extent along the
+      last axis, unless that is the whole axis.
   }];
   let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$scale,
                        Optional<AnyRankedTensor>:$zero, Quern_QuantizerAttr:$quantizer);
@@ -240,6 +243,28 @@ def Quern_SumCodesOp : Quern_Op<"sum_codes"> {
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
     $input (`zeros` $zeros^ `:` type($zeros))? `block` $block attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Quern_PercentileOp : Quern_Op<"percentile"> {
+  let summary = "What all but a share of each block's elements are not above in magnitude";
+  let description = [{
+    An f32 for each block. With `b = min(bits(|x|), 0x7f800000)` and the key
+    `b >> 19`, exponent and four bits of the mantissa, t is the largest key that
+    more than `i32(f32(n) * tail)` of the block's n elements reach, 0 if none.
+    The result is infinity for the key of infinity, else the smaller of the
+    largest finite number and the f32 of bits `(t + 1) << 19`: what no element
+    of that key reaches.
+
+    - quern_percentile_c1: the input is f16, bf16 or f32; the result is f32 with
+      an element for each block.
+    - quern_percentile_c2: 0 < tail <= 0.5.
+  }];
+  let arguments = (ins AnyRankedTensor:$input, F32Attr:$tail, DenseI64ArrayAttr:$block);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $input `tail` $tail `block` $block attr-dict `:` type($input) `->` type($result)
   }];
   let hasVerifier = 1;
 }

@@ -36,7 +36,7 @@ public:
     if (!scales && type.hasZeros()) {
       std::tie(scales, zeros) = scalesAndZeros();
     } else if (!scales) {
-      scales = scaleOf(maxima(ReduceKind::AbsMax, op.getInput()));
+      scales = scaleOf(statistic());
       within = boundOfQuotients();
     }
     Value codes =
@@ -58,6 +58,7 @@ private:
   /// The maxima of the blocks in f32. Whole leading axes: the maxima of rows,
   /// then their maximum.
   Value maxima(ReduceKind kind, Value input) {
+    ArrayRef<int64_t> block = sampleBlock.empty() ? this->block : sampleBlock;
     SmallVector<int64_t> rows, rest;
     auto shape = cast<RankedTensorType>(input.getType());
     Type element =
@@ -72,6 +73,42 @@ private:
     if (element != f32)
       most = mark(CastOp::create(b, loc, perBlock, most));
     return most;
+  }
+
+  /// What the scale is made of.
+  Value statistic() {
+    Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
+    Value input = op.getInput();
+    switch (quantizer.statistic.kind) {
+    case Statistic::Kind::AbsMax:
+      break;
+    case Statistic::Kind::Percentile:
+      return mark(PercentileOp::create(
+          b, loc, perBlock, input, APFloat(quantizer.statistic.tail()), block));
+    case Statistic::Kind::Sampled:
+      return maxima(ReduceKind::AbsMax, sample(quantizer.statistic.stride()));
+    }
+    return maxima(ReduceKind::AbsMax, input);
+  }
+
+  /// Every `stride`-th element along the last axis; `block` becomes that of
+  /// the sample.
+  Value sample(int64_t stride) {
+    RankedTensorType whole = op.getInput().getType();
+    SmallVector<AffineExpr> dims = getDims(whole);
+    SmallVector<AffineExpr> offsets(dims.size(), b.getAffineConstantExpr(0));
+    SmallVector<int64_t> strides(dims.size(), 1);
+    strides.back() = stride;
+    dims.back() = dims.back().ceilDiv(stride);
+    unsigned symbols = getNumSymbols(whole);
+    sampleBlock = block;
+    if (block.back() != 0)
+      sampleBlock.back() = block.back() / stride;
+    return SliceOp::create(
+        b, loc, getTensorType(dims, whole.getElementType(), symbols),
+        op.getInput(),
+        AffineMapAttr::get(AffineMap::get(0, symbols, offsets, b.getContext())),
+        b.getDenseI64ArrayAttr(strides));
   }
 
   /// A scale from the absolute maximum, or the length of the range, exactly as
@@ -98,7 +135,12 @@ private:
   /// one of its type.
   FloatAttr boundOfQuotients() {
     Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
-    if (quantizer.scaleRounding != quern::ScaleRounding::Nearest)
+    // Of a subnormal scale the rounding may be half.
+    float smallestNormal =
+        type.getScale().getType().isF16() ? 0x1p-14f : 0x1p-126f;
+    if (quantizer.scaleRounding != quern::ScaleRounding::Nearest ||
+        quantizer.statistic.kind != Statistic::Kind::AbsMax ||
+        quantizer.floor < smallestNormal)
       return {};
     return b.getF32FloatAttr(quantizer.divisor * (1 + 0x1p-8f));
   }
@@ -129,7 +171,7 @@ private:
   Location loc;
   QTensorType type;
   Type f32;
-  SmallVector<int64_t> block;
+  SmallVector<int64_t> block, sampleBlock;
   RankedTensorType perBlock;
 };
 

@@ -43,8 +43,8 @@ bool isElementwise(Operation *op) {
 }
 
 bool isRowOp(Operation *op) {
-  return isa<ReduceOp, SumCodesOp, CountClippedOp, AddCountsOp, SoftmaxOp,
-             RmsNormOp, LayerNormOp>(op);
+  return isa<ReduceOp, SumCodesOp, CountClippedOp, AddCountsOp, PercentileOp,
+             SoftmaxOp, RmsNormOp, LayerNormOp>(op);
 }
 
 /// The blocks a reduction works on.
@@ -83,6 +83,8 @@ Blocks getBlocks(Operation *op) {
     return normalize(shape, count.getBlock());
   if (auto count = dyn_cast<AddCountsOp>(op))
     return normalize(shape, count.getBlock());
+  if (auto percentile = dyn_cast<PercentileOp>(op))
+    return normalize(shape, percentile.getBlock());
   SmallVector<int64_t> extents(shape.getRank(), 1);
   extents.back() = 0;
   return normalize(shape, extents);

@@ -55,27 +55,76 @@ static Value valueOf(OpBuilder &b, Location loc, Value key) {
   return arith::BitcastOp::create(b, loc, b.getF32Type(), bits);
 }
 
-/// The one load of a reduction's body, if all else in it is arithmetic.
-static LoadOp onlyLoad(ReduceOp reduce, Value buffer) {
-  LoadOp found;
+namespace {
+
+/// What goes with a reduction to where its elements are made.
+struct Moved {
+  LoadOp load; ///< Of the element.
+  /// What its body uses of the point's scalars, in order: arithmetic, and loads
+  /// at indices of the point from buffers other than the value.
+  SmallVector<Operation *> scalars;
+};
+
+} // namespace
+
+/// Nothing where a reduction depends on more than that.
+static std::optional<Moved> getMoved(BlocksOp stage, ReduceOp reduce,
+                                     Value buffer) {
+  auto isArithmetic = [](Operation &op) {
+    return op.getNumRegions() == 0 && isMemoryEffectFree(&op) &&
+           !isa<IndexOp>(op);
+  };
+  Moved moved;
   for (Operation &op : reduce.getBody().front().without_terminator()) {
     if (auto load = dyn_cast<LoadOp>(op)) {
-      if (found || load.getBuffer() != buffer)
-        return {};
-      found = load;
-    } else if (op.getNumRegions() != 0 || !isMemoryEffectFree(&op) ||
-               isa<IndexOp>(op)) {
-      return {};
+      if (moved.load || load.getBuffer() != buffer)
+        return std::nullopt;
+      moved.load = load;
+    } else if (!isArithmetic(op)) {
+      return std::nullopt;
     }
   }
-  // Nothing that is computed outside of the body.
-  bool closed = true;
-  reduce.getBody().walk([&](Operation *op) {
-    for (Value operand : op->getOperands())
-      if (Operation *maker = operand.getDefiningOp())
-        closed &= reduce->isAncestor(maker);
-  });
-  return closed ? found : LoadOp();
+  if (!moved.load)
+    return std::nullopt;
+  Block &points = stage.getBody().front();
+  llvm::DenseSet<Operation *> scalars;
+  SmallVector<Operation *> work;
+  auto need = [&](Value value) {
+    if (Operation *maker = value.getDefiningOp())
+      if (!reduce->isAncestor(maker) && scalars.insert(maker).second)
+        work.push_back(maker);
+  };
+  reduce.getBody().walk(
+      [&](Operation *op) { llvm::for_each(op->getOperands(), need); });
+  while (!work.empty()) {
+    Operation *op = work.pop_back_val();
+    auto load = dyn_cast<LoadOp>(op);
+    auto isOfPoint = [&](Value index) {
+      auto arg = dyn_cast<BlockArgument>(index);
+      return arg && arg.getOwner() == &points;
+    };
+    if (op->getBlock() != &points || (!load && !isArithmetic(*op)) ||
+        (load && (load.getBuffer() == buffer ||
+                  !llvm::all_of(load.getIndices(), isOfPoint))) ||
+        (!load && llvm::any_of(op->getOperands(), isOfPoint)))
+      return std::nullopt;
+    llvm::for_each(op->getOperands(), need);
+  }
+  for (Operation &op : points)
+    if (scalars.contains(&op))
+      moved.scalars.push_back(&op);
+  return moved;
+}
+
+/// Whether a launch of a run before `launch` is the last to write `buffer`.
+static bool isReadyBefore(LaunchOp launch, Value buffer) {
+  for (auto other :
+       launch->getParentOfType<ProgramOp>().getBody().getOps<LaunchOp>())
+    for (auto [i, operand] : llvm::enumerate(other.getBuffers()))
+      if (operand == buffer && getKernel(other).getWrites()[i] &&
+          !other->isBeforeInBlock(launch))
+        return false;
+  return true;
 }
 
 namespace {
@@ -97,6 +146,27 @@ BlockArgument argumentOf(LaunchOp launch, Value buffer) {
   if (it == operands.end())
     return {};
   return getKernel(launch).getBody().getArgument(it - operands.begin());
+}
+
+/// A temporary that nobody reads any more need not be stored.
+void dropUnread(ProgramOp program, Value buffer) {
+  auto declared = buffer.getDefiningOp<BufferOp>();
+  if (declared.getRole() != BufferRole::Temporary ||
+      !getReaders(program, buffer).empty())
+    return;
+  for (auto launch : llvm::to_vector(program.getBody().getOps<LaunchOp>()))
+    while (BlockArgument arg = argumentOf(launch, buffer)) {
+      KernelOp kernel = getKernel(launch);
+      for (Operation *user : llvm::to_vector(arg.getUsers()))
+        user->erase();
+      unsigned index = arg.getArgNumber();
+      SmallVector<bool> writes(kernel.getWrites());
+      writes.erase(writes.begin() + index);
+      kernel.setWrites(writes);
+      kernel.getBody().front().eraseArgument(index);
+      launch.getBuffersMutable().erase(index);
+    }
+  declared.erase();
 }
 
 } // namespace
@@ -122,13 +192,22 @@ std::string tile::accumulate(LaunchOp writer, LaunchOp reader, Value buffer) {
   });
   if (stores.empty())
     return "nothing stores the value element by element";
-  SmallVector<LoadOp> loads;
+  SmallVector<Moved> moved;
   for (ReduceOp reduce : levels.levels[0]) {
     if (reduce.getKind() == ReduceKind::AddF)
       return "an f32 sum has one written order";
-    loads.push_back(onlyLoad(reduce, read));
-    if (!loads.back())
+    std::optional<Moved> own = getMoved(stage, reduce, read);
+    if (!own)
       return "the reduction needs more than the value itself";
+    for (Operation *op : own->scalars)
+      if (auto load = dyn_cast<LoadOp>(op)) {
+        auto arg = dyn_cast<BlockArgument>(load.getBuffer());
+        if (!arg || arg.getOwner() != &from.getBody().front() ||
+            !isReadyBefore(writer, reader.getBuffers()[arg.getArgNumber()]))
+          return "the reduction needs what is not there yet when its elements "
+                 "are made";
+      }
+    moved.push_back(std::move(*own));
   }
 
   auto program = writer->getParentOfType<ProgramOp>();
@@ -149,16 +228,6 @@ std::string tile::accumulate(LaunchOp writer, LaunchOp reader, Value buffer) {
     for (StoreOp store : stores) {
       OpBuilder b(store);
       Location loc = reduce.getLoc();
-      IRMapping mapping;
-      mapping.map(loads[number].getResult(), store.getValue());
-      Block &body = reduce.getBody().front();
-      for (Operation &op : body.without_terminator())
-        if (&op != loads[number].getOperation())
-          b.clone(op, mapping);
-      Value element =
-          mapping.lookupOrDefault(body.getTerminator()->getOperand(0));
-      if (isFloat)
-        element = keyOf(b, loc, element);
       AffineMap map = store.getMap();
       SmallVector<AffineExpr> at(stage.getDomain().getNumResults());
       for (auto [axis, expr] :
@@ -167,8 +236,45 @@ std::string tile::accumulate(LaunchOp writer, LaunchOp reader, Value buffer) {
           at[axis.point] =
               simplifyAffineExpr(expr.floorDiv(axis.extent), map.getNumDims(),
                                  map.getNumSymbols());
+      IRMapping mapping;
+      for (Operation *op : moved[number].scalars) {
+        auto load = dyn_cast<LoadOp>(op);
+        if (!load) {
+          b.clone(*op, mapping);
+          continue;
+        }
+        // The point's indices are those of the block that the element is in.
+        SmallVector<AffineExpr> indices, place;
+        for (Value index : load.getIndices())
+          indices.push_back(at[cast<BlockArgument>(index).getArgNumber()]);
+        for (AffineExpr expr : load.getMap().getResults())
+          place.push_back(simplifyAffineExpr(expr.replaceDims(indices),
+                                             map.getNumDims(),
+                                             map.getNumSymbols()));
+        Value source = reader.getBuffers()[cast<BlockArgument>(load.getBuffer())
+                                               .getArgNumber()];
+        BlockArgument arg = argumentOf(writer, source);
+        if (!arg)
+          arg = addArgument(writer, source, false);
+        mapping.map(
+            load.getResult(),
+            LoadOp::create(b, loc, load.getType(), arg, store.getIndices(),
+                           AffineMap::get(map.getNumDims(), map.getNumSymbols(),
+                                          place, context))
+                .getResult());
+      }
+      LoadOp element = moved[number].load;
+      mapping.map(element.getResult(), store.getValue());
+      Block &body = reduce.getBody().front();
+      for (Operation &op : body.without_terminator())
+        if (&op != element.getOperation())
+          b.clone(op, mapping);
+      Value combined =
+          mapping.lookupOrDefault(body.getTerminator()->getOperand(0));
+      if (isFloat)
+        combined = keyOf(b, loc, combined);
       AccumulateOp::create(
-          b, loc, isFloat ? ReduceKind::UMax : reduce.getKind(), element,
+          b, loc, isFloat ? ReduceKind::UMax : reduce.getKind(), combined,
           target, store.getIndices(),
           AffineMap::get(map.getNumDims(), map.getNumSymbols(), at, context));
     }
@@ -186,5 +292,6 @@ std::string tile::accumulate(LaunchOp writer, LaunchOp reader, Value buffer) {
     reduce.getResult().replaceAllUsesWith(combined);
     reduce.erase();
   }
+  dropUnread(program, buffer);
   return {};
 }

@@ -13,7 +13,8 @@
 //                 use becomes a tile.local, unless it is to stay in memory.
 //     accumulate  a reduction moves to where its elements are made: the kernel
 //                 that stores them also combines them into state, and the
-//                 kernel that reduced reads one number.
+//                 kernel that reduced reads one number. A temporary that nobody
+//                 reads then is no longer stored.
 //     absorb      a map that only stores elements moves to where they are read:
 //                 the reader computes them on load.
 //

@@ -92,3 +92,19 @@ func.func @counts(%x: tensor<4x256xf32>, %s: tensor<1x1xf32>, %n: tensor<1x1xi32
   %0 = quern.count_clipped %x, %s after %n : tensor<1x1xi32> <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0> scales [0, 0] block [0, 0] : tensor<4x256xf32>, tensor<1x1xf32> -> tensor<1x1xi32>
   return %0 : tensor<1x1xi32>
 }
+
+// Other statistics take the absolute maximum's place.
+!g = !quern.qtensor<tensor<4x256xi8>, #quern.scale<block = [1, 64], type = f32>>
+// CHECK-LABEL: func.func @statistics
+// CHECK-SAME: %[[X:.*]]: tensor<4x256xf32>
+func.func @statistics(%x: tensor<4x256xf32>) -> (!g, !g) {
+  // CHECK: %[[P:.*]] = quern.percentile %[[X]] tail 5.000000e-03 block [1, 64] {quern.part = "quantize"} : {{.*}} -> tensor<4x4xf32>
+  // CHECK: quern.div %[[P]]
+  %q = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.17549435E-38, statistic = percentile(99.5)> : tensor<4x256xf32> -> !g
+  // CHECK: %[[S:.*]] = quern.slice %[[X]] from {{.*}} by [1, 16] : {{.*}} -> tensor<4x16xf32>
+  // CHECK: %[[A:.*]] = quern.reduce absmax %[[S]] block [1, 4] {{.*}} -> tensor<4x4xf32>
+  // CHECK: quern.div %[[A]]
+  // CHECK: quern.encode %[[X]], {{.*}} block [1, 64]
+  %r = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.17549435E-38, statistic = sampled(16.0)> : tensor<4x256xf32> -> !g
+  return %q, %r : !g, !g
+}

@@ -394,3 +394,67 @@ func.func @add_counts_c1(%x: tensor<4x8xi32>) {
   %0 = quern.add_counts %x block [1, 0] : tensor<4x8xi32> -> tensor<1x8xi32>
   return
 }
+
+// -----
+
+func.func @quantizer_c2(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantizer_c2: a percentile of 1.000000e+02; it is from 50 to 99.9999}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = percentile(100.0)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @quantizer_c2_sample(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantizer_c2: a sample of every 2.500000e+00th element}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = sampled(2.5)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @quantizer_statistic(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{statistic is percentile(99.9) or sampled(16)}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = median(2.5)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @quantize_c5(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_quantize_c5: a statistic beside a given scale}}
+  %0 = quern.quantize %x scale %s : tensor<4x1xf32> <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = sampled(2.0)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
+  return
+}
+
+// -----
+
+func.func @quantize_c5_zeros(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantize_c5: a statistic beside a given scale, or with zeros}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = percentile(99.0)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>, zeros = i8>
+  return
+}
+
+// -----
+
+func.func @quantize_c5_stride(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantize_c5: a sample of every 3th element of blocks that have 4 along the last axis}}
+  %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = sampled(3.0)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 4], type = f32>>
+  return
+}
+
+// -----
+
+func.func @percentile_c1(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_percentile_c1}}
+  %0 = quern.percentile %x tail 1.000000e-01 block [1, 0] : tensor<4x8xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @percentile_c2(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_percentile_c2: a tail of 6.000000e-01; it is above 0 and at most 0.5}}
+  %0 = quern.percentile %x tail 6.000000e-01 block [1, 0] : tensor<4x8xf32> -> tensor<4x1xf32>
+  return
+}

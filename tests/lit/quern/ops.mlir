@@ -22,6 +22,10 @@ func.func @quantization(%x: !x {quern.name = "x"}) -> tensor<?x64xf32, #mk>
   %m = quern.make_qtensor %c, %s : !c, !s -> !q
   // CHECK: quern.quantize {{.*}}, floor = 1.000000e+00, scale_rounding = power_even> :
   %pe = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = power_even> : !x -> !q
+  // CHECK: quern.quantize {{.*}}, floor = 1.000000e+00, statistic = percentile(9.950000e+01)> :
+  %ps = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = percentile(99.5)> : !x -> !q
+  // CHECK: quern.quantize {{.*}}, scale_rounding = power_ceil, statistic = sampled(8.000000e+00)> :
+  %ss = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = power_ceil, statistic = sampled(8.0)> : !x -> !q
   // CHECK: quern.quantize {{.*}}, floor = 1.000000e+00> :
   %pn = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, scale_rounding = nearest> : !x -> !q
   // CHECK: quern.quantize %{{.*}} scale %{{.*}} : tensor<?x1xf32, #{{.*}}> <{{.*}}rounding = toward_zero{{.*}}>
