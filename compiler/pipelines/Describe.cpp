@@ -271,6 +271,8 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
   bytes.total = traffic.moved().traffic();
   double written = 0, read = 0;
   bool others = false;
+  // Codes that nobody stores are made where they are read.
+  bool onLoad = !site.codes.empty() && traffic.moved(site.codes).bytes() == 0;
   for (const select::KernelTraffic &kernel : traffic.kernels) {
     if (kernel.prepares)
       continue;
@@ -293,12 +295,12 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
                                             : buffer.moved.bytesWritten;
       if (buffer.moved.bytesRead == 0)
         continue;
-      // Read by a product on load it is one pass, however often.
-      if (buffer.bytesReadByBlocks == 0)
-        bytes.passes += quantizes || buffer.isOwn ? 1 : 0;
-      if (quantizes || buffer.isOwn) {
+      if (quantizes || buffer.isOwn || onLoad) {
         read += buffer.bytesReadByBlocks;
         bytes.valueRead += buffer.trafficOfBlocks();
+        // On load it is one pass, however often tiles do it again.
+        if (onLoad && buffer.moved.bytesRead > buffer.bytesReadByBlocks)
+          bytes.passes += 1;
       } else {
         others = true;
       }
