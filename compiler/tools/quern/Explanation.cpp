@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace quern;
@@ -290,9 +291,15 @@ quern::tool::whyChosen(const Explanation &explanation,
   for (size_t s = 0; s < site.predictedFor.size(); ++s) {
     double own = totalOf(chosen->terms[s]);
     std::vector<std::string> dearer, cheaper;
-    for (const auto &option : site.options) {
-      if (!option.possible || &option == chosen)
-        continue;
+    std::vector<const QuantizationPlacement::Option *> others;
+    for (const auto &option : site.options)
+      if (option.possible && &option != chosen)
+        others.push_back(&option);
+    std::sort(others.begin(), others.end(), [&](const auto *a, const auto *b) {
+      return totalOf(a->terms[s]) < totalOf(b->terms[s]);
+    });
+    for (const auto *other : others) {
+      const QuantizationPlacement::Option &option = *other;
       double cost = totalOf(option.terms[s]);
       (cost < own ? cheaper : dearer)
           .push_back(fmt::format("{} {}", option.placement,
