@@ -380,6 +380,8 @@ Result<void> Compilation::predict() {
     if (!emit::materialiseOperands(program))
       return {};
   }
+  for (auto launch : program.getBody().getOps<tile::LaunchOp>())
+    report.launches.push_back(launch.getKernel().str());
   report.scales = pipelines::describeScales(program, quantizedTypes);
   for (const select::Sizes &sizes : predictFor) {
     Prediction prediction;

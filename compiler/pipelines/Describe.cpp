@@ -271,18 +271,24 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
   bytes.total = traffic.moved().traffic();
   double written = 0, read = 0;
   bool others = false;
+  // What its buffers are called, which the text may call otherwise.
+  std::string own = site.codes.ends_with(".codes")
+                        ? site.codes.substr(0, site.codes.size() - 6)
+                        : site.name;
+  // Codes that nobody stores are made where they are read.
+  bool onLoad = !site.codes.empty() && traffic.moved(site.codes).bytes() == 0;
   for (const select::KernelTraffic &kernel : traffic.kernels) {
     if (kernel.prepares)
       continue;
     bytes.isKnown &= kernel.unknown.empty();
     bool quantizes = false;
     for (const select::BufferTraffic &buffer : kernel.buffers)
-      quantizes |= buffer.moved.bytesWritten > 0 &&
-                   (buffer.buffer == site.name + ".scales" ||
-                    buffer.buffer == site.name + ".codes");
+      quantizes |=
+          buffer.moved.bytesWritten > 0 &&
+          (buffer.buffer == own + ".scales" || buffer.buffer == own + ".codes");
     for (const select::BufferTraffic &buffer : kernel.buffers) {
       bool isValue = buffer.buffer == (buffer.isOwn ? "value" : site.value);
-      bool isScale = buffer.buffer.starts_with(site.name + ".");
+      bool isScale = buffer.buffer.starts_with(own + ".");
       if (isValue || isScale)
         bytes.own += buffer.moved.traffic();
       if (isScale && buffer.buffer != site.codes)
@@ -293,12 +299,12 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
                                             : buffer.moved.bytesWritten;
       if (buffer.moved.bytesRead == 0)
         continue;
-      // Read by a product on load it is one pass, however often.
-      if (buffer.bytesReadByBlocks == 0)
-        bytes.passes += quantizes || buffer.isOwn ? 1 : 0;
-      if (quantizes || buffer.isOwn) {
+      if (quantizes || buffer.isOwn || onLoad) {
         read += buffer.bytesReadByBlocks;
         bytes.valueRead += buffer.trafficOfBlocks();
+        // On load it is one pass, however often tiles do it again.
+        if (onLoad && buffer.moved.bytesRead > buffer.bytesReadByBlocks)
+          bytes.passes += 1;
       } else {
         others = true;
       }

@@ -58,11 +58,14 @@ struct ScalePath {
 struct Prediction {
   std::vector<int64_t> sizes;
   std::string unknown;            ///< Why there is none.
-  select::ProgramTraffic traffic; ///< A kernel for every launch of the plan.
+  select::ProgramTraffic traffic; ///< A kernel for every launch.
 };
 
 struct LayerReport {
   LayerGraph graph;
+  /// The kernels of the program's launches, in order: what `launch` and
+  /// predictions refer to. A back end may launch more beside them.
+  std::vector<std::string> launches;
   std::vector<ScalePath> scales;
   std::vector<Prediction> predictions;
   select::Peaks peaks;

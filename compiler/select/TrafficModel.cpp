@@ -120,7 +120,10 @@ static KernelTraffic begin(tile::LaunchOp launch,
   }
   for (auto [i, buffer] : llvm::enumerate(launch.getBuffers())) {
     names.push_back(nameOf(buffer.getDefiningOp<tile::BufferOp>()));
-    if (kernel.getWrites()[i])
+    auto users = kernel.getBody().getArgument(i).getUsers();
+    if (kernel.getWrites()[i] || llvm::any_of(users, [](Operation *user) {
+          return isa<tile::AccumulateOp>(user);
+        }))
       result.writes.push_back(names.back());
   }
   return result;

@@ -15,6 +15,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -136,64 +137,82 @@ static std::string beforeFusion(const LayerGraph &graph) {
 
 /// "w_up" of "w_up.codes".
 static std::string ownerOf(const std::string &buffer) {
-  return buffer.substr(0, buffer.rfind('.'));
+  for (const char *part : {".codes", ".scales", ".zeros"})
+    if (buffer.ends_with(part))
+      return buffer.substr(0, buffer.size() - std::strlen(part));
+  return buffer;
 }
 
 /// Kernels, and the operands and values between them: parts of one value, its
 /// codes and scales, are one box.
 static std::string afterFusion(const Explanation &explanation) {
-  const auto &traffic = explanation.report().predictions.front().traffic;
   Drawing drawing;
-  std::map<std::string, size_t> latest; ///< Nodes by value.
-  auto valueNode = [&](const std::string &buffer, std::vector<size_t> inputs) {
-    std::string owner = ownerOf(buffer);
+  std::map<std::string, size_t> latest; ///< Nodes by buffer.
+  // A node for buffers of one value.
+  auto valueNode = [&](const std::vector<std::string> &buffers,
+                       std::vector<size_t> inputs) {
     Drawing::Node node;
-    const char *role = "temporary";
-    for (const ExplainedBuffer &known : explanation.buffers)
-      if (ownerOf(known.name) == owner) {
-        role = known.role;
-        node.lines.push_back(shortened(known.type));
-        node.note +=
-            (node.note.empty() ? "" : "; ") + known.name + ": " + known.type;
-      }
-    node.kind = role;
-    node.lines.insert(node.lines.begin(), shortened(owner));
+    node.kind = "temporary";
+    node.lines.push_back(shortened(ownerOf(buffers.front())));
     node.inputs = std::move(inputs);
-    latest[owner] = drawing.nodes.size();
+    for (const ExplainedBuffer &known : explanation.buffers) {
+      if (std::find(buffers.begin(), buffers.end(), known.name) ==
+          buffers.end())
+        continue;
+      node.kind = known.role;
+      node.lines.push_back(shortened(known.type));
+      node.note +=
+          (node.note.empty() ? "" : "; ") + known.name + ": " + known.type;
+      latest[known.name] = drawing.nodes.size();
+    }
     drawing.nodes.push_back(std::move(node));
+  };
+  // Those that one kernel reads, or writes, together.
+  auto byOwner = [](const std::vector<std::string> &buffers) {
+    std::map<std::string, std::vector<std::string>> groups;
+    for (const std::string &buffer : buffers)
+      groups[ownerOf(buffer)].push_back(buffer);
+    return groups;
   };
   for (size_t i = 0; i < explanation.kernels.size(); ++i) {
     const ExplainedKernel &kernel = explanation.kernels[i];
-    const std::vector<std::string> &writes = traffic.kernels[i].writes;
+    // A launch that packs an operand makes the buffer of its name.
+    std::vector<std::string> writes = {kernel.desc->name};
+    std::string what;
+    if (const select::KernelTraffic *traffic = explanation.partsOf(i)) {
+      writes = traffic->writes;
+      what = traffic->kernel;
+    }
     auto isWritten = [&](const std::string &buffer) {
       return std::find(writes.begin(), writes.end(), buffer) != writes.end();
+    };
+    // State and values that nobody else sees.
+    auto isOwn = [&](const std::string &buffer) {
+      return buffer.ends_with(".state") || buffer.ends_with(".value");
     };
     Drawing::Node node;
     node.kind = "kernel";
     std::string title = explanation.kernelText(i);
     title[0] = static_cast<char>(std::toupper(title[0]));
     node.lines = {title, std::string(name(kernel.desc->numericsClass))};
-    // What it is: up to its layer's name and hash, which the table has.
-    if (!traffic.kernels[i].kernel.empty())
-      node.lines.insert(node.lines.begin() + 1,
-                        shortened(traffic.kernels[i].kernel));
+    node.lines.insert(node.lines.begin() + 1,
+                      shortened(what.empty() ? kernel.desc->name : what));
     node.note = kernel.desc->name + ": " + kernel.desc->reason;
+    std::vector<std::string> unknown;
     std::set<size_t> inputs;
-    for (const std::string &buffer : kernel.buffers) {
-      bool isState = buffer.ends_with(".state") || buffer.ends_with(".value");
-      if (isWritten(buffer) || isState)
-        continue;
-      if (!latest.contains(ownerOf(buffer)))
-        valueNode(buffer, {});
-      inputs.insert(latest[ownerOf(buffer)]);
-    }
+    for (const std::string &buffer : kernel.buffers)
+      if (!isWritten(buffer) && !isOwn(buffer) && !latest.contains(buffer))
+        unknown.push_back(buffer);
+    for (const auto &[owner, buffers] : byOwner(unknown))
+      valueNode(buffers, {});
+    for (const std::string &buffer : kernel.buffers)
+      if (!isWritten(buffer) && latest.contains(buffer))
+        inputs.insert(latest[buffer]);
     node.inputs.assign(inputs.begin(), inputs.end());
     size_t number = drawing.nodes.size();
     drawing.nodes.push_back(std::move(node));
-    std::set<std::string> made;
-    for (const std::string &buffer : writes)
-      if (made.insert(ownerOf(buffer)).second)
-        valueNode(buffer, {number});
+    for (const auto &[owner, buffers] : byOwner(writes))
+      valueNode(buffers, {number});
   }
   return drawGraph(drawing, "the kernels that are launched");
 }
@@ -210,9 +229,10 @@ static std::string scalesSection(const Explanation &explanation) {
       where += fmt::format("<p>line {}: {}</p>", placement->line,
                            escaped(placement->text));
     for (const ScalePath::Use &use : path.uses)
-      uses += fmt::format("<p>{}, stage {}: {}</p>",
-                          escaped(explanation.kernelText(use.launch)),
-                          use.stage + 1, escaped(use.text));
+      if (auto launch = explanation.launchOf(use.launch))
+        uses += fmt::format("<p>{}, stage {}: {}</p>",
+                            escaped(explanation.kernelText(*launch)),
+                            use.stage + 1, escaped(use.text));
     rows += "<tr>" + cell("<code>" + escaped(path.buffer) + "</code>") +
             cell("<code>" + escaped(path.type) + "</code>" +
                      (path.isDynamic ? "<p class=\"soft\">dynamic</p>" : ""),
@@ -295,13 +315,11 @@ static std::string kernelsSection(const Explanation &explanation) {
         "<code>{}</code><p>{}</p><p class=\"soft\">{}</p>", escaped(desc.name),
         escaped(desc.reason), escaped(desc.schedule));
     std::string operations;
-    if (!report.predictions.empty() &&
-        i < report.predictions.front().traffic.kernels.size())
-      for (const select::KernelPart &part :
-           report.predictions.front().traffic.kernels[i].parts)
+    if (const select::KernelTraffic *traffic = explanation.partsOf(i))
+      for (const select::KernelPart &part : traffic->parts)
         operations += fmt::format("<p>{}: {}</p>", escaped(part.klass),
                                   escaped(part.what));
-    std::string sizes, moves, bound;
+    std::string moves, bound;
     for (const Prediction &prediction : report.predictions) {
       const select::KernelTraffic *traffic =
           explanation.trafficOf(prediction, i);
@@ -356,9 +374,9 @@ static std::string graphsSection(const Explanation &explanation) {
   std::string text =
       "<h2>The layer as it is written</h2>\n<div class=\"wide\">" +
       beforeFusion(report.graph) + "</div>\n";
-  if (!report.predictions.empty() &&
-      report.predictions.front().traffic.kernels.size() ==
-          explanation.kernels.size())
+  // Who writes what is known with what is predicted.
+  if (!explanation.kernels.empty() &&
+      explanation.partsOf(explanation.kernels.size() - 1))
     text += "<h2>What is launched</h2>\n<div class=\"wide\">" +
             afterFusion(explanation) + "</div>\n";
   return text;

@@ -88,9 +88,8 @@ static Json predictionJson(const Explanation &explanation,
       explanation.trafficOf(prediction, launch);
   Json json = {{"sizes", prediction.sizes}};
   if (!traffic) {
-    json["unknown"] = launch < prediction.traffic.kernels.size()
-                          ? prediction.traffic.kernels[launch].unknown
-                          : prediction.unknown;
+    const select::KernelTraffic *known = explanation.partsOf(launch);
+    json["unknown"] = known ? known->unknown : prediction.unknown;
     return json;
   }
   json["moved"] = movedJson(traffic->moved());
@@ -169,14 +168,14 @@ Json quern::tool::toJson(const Explanation &explanation) {
                   {"class", std::string(name(kernel.desc->numericsClass))},
                   {"schedule", kernel.desc->schedule},
                   {"buffers", kernel.buffers}};
-    if (!report.predictions.empty() &&
-        i < report.predictions.front().traffic.kernels.size())
-      for (const select::KernelPart &part :
-           report.predictions.front().traffic.kernels[i].parts)
+    if (const select::KernelTraffic *traffic = explanation.partsOf(i))
+      for (const select::KernelPart &part : traffic->parts)
         entry["operations"].push_back(
             {{"what", part.what}, {"class", part.klass}});
     for (const Prediction &prediction : report.predictions)
-      entry["predicted"].push_back(predictionJson(explanation, prediction, i));
+      if (kernel.ofProgram)
+        entry["predicted"].push_back(
+            predictionJson(explanation, prediction, i));
     json["launches"].push_back(std::move(entry));
   }
   if (!report.predictions.empty())

@@ -31,8 +31,9 @@ static void printScales(const Explanation &explanation) {
     fmt::print("  {}, of {}{}\n", path.buffer, path.type,
                path.isDynamic ? ", dynamic" : "");
     for (const ScalePath::Use &use : path.uses)
-      fmt::print("    {}, stage {}: {}\n", explanation.kernelText(use.launch),
-                 use.stage + 1, use.text);
+      if (auto launch = explanation.launchOf(use.launch))
+        fmt::print("    {}, stage {}: {}\n", explanation.kernelText(*launch),
+                   use.stage + 1, use.text);
     if (path.uses.empty())
       fmt::print("    not used\n");
   }
@@ -104,9 +105,8 @@ static void printPrediction(const Explanation &explanation,
       explanation.trafficOf(prediction, launch);
   std::string at = explanation.sizesText(prediction.sizes);
   if (!traffic) {
-    if (launch < prediction.traffic.kernels.size())
-      fmt::print("     nothing is predicted: {}\n",
-                 prediction.traffic.kernels[launch].unknown);
+    if (const select::KernelTraffic *known = explanation.partsOf(launch))
+      fmt::print("     nothing is predicted: {}\n", known->unknown);
     return;
   }
   const sim::Counters *counted =
@@ -146,9 +146,8 @@ static void printKernels(const Explanation &explanation, LaunchPhase phase,
       fmt::print("     {} registers, {} B static shared memory, {} B spilled\n",
                  desc.registers, desc.staticSharedBytes, desc.spillBytes);
     fmt::print("     on:  {}\n", fmt::join(kernel.buffers, ", "));
-    if (!predictions.empty() && i < predictions.front().traffic.kernels.size())
-      for (const select::KernelPart &part :
-           predictions.front().traffic.kernels[i].parts)
+    if (const select::KernelTraffic *traffic = explanation.partsOf(i))
+      for (const select::KernelPart &part : traffic->parts)
         fmt::print("     {}: {}\n", part.klass, part.what);
     for (const Prediction &prediction : predictions)
       if (prediction.unknown.empty())

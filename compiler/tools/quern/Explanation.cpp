@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace quern;
@@ -115,12 +116,20 @@ quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
     ExplainedKernel kernel{launch.phase,
                            &variant.kernels[launch.kernel],
                            {},
-                           launch.buffers,
-                           ++numbers[launch.phase == LaunchPhase::Prepare]};
+                           ++numbers[launch.phase == LaunchPhase::Prepare],
+                           {}};
     for (uint32_t buffer : launch.buffers)
       kernel.buffers.push_back(bufferName(variant.buffers[buffer]));
     explanation.kernels.push_back(std::move(kernel));
   }
+  // A GPU's plan is the program's; a CPU's has launches that pack operands
+  // between them, and keeps the kernels' names.
+  const std::vector<std::string> &launches = explanation.report().launches;
+  bool same = launches.size() == explanation.kernels.size();
+  size_t next = 0;
+  for (ExplainedKernel &kernel : explanation.kernels)
+    if (next < launches.size() && (same || kernel.desc->name == launches[next]))
+      kernel.ofProgram = next++;
   for (const BufferDesc &desc : variant.buffers) {
     ExplainedBuffer buffer{
         roleName(desc.role), bufferName(desc), bufferType(desc, names), {}};
@@ -161,9 +170,25 @@ Explanation::countedOf(size_t launch, const std::vector<int64_t> &sizes) const {
 const select::KernelTraffic *
 Explanation::trafficOf(const Prediction &prediction, size_t launch) const {
   const auto &all = prediction.traffic.kernels;
-  if (all.size() != kernels.size() || !all[launch].unknown.empty())
-    return nullptr;
-  return &all[launch];
+  std::optional<size_t> number = kernels[launch].ofProgram;
+  return number && *number < all.size() && all[*number].unknown.empty()
+             ? &all[*number]
+             : nullptr;
+}
+
+const select::KernelTraffic *Explanation::partsOf(size_t launch) const {
+  std::optional<size_t> number = kernels[launch].ofProgram;
+  for (const Prediction &prediction : report().predictions)
+    if (number && *number < prediction.traffic.kernels.size())
+      return &prediction.traffic.kernels[*number];
+  return nullptr;
+}
+
+std::optional<size_t> Explanation::launchOf(uint32_t ofProgram) const {
+  for (size_t i = 0; i < kernels.size(); ++i)
+    if (kernels[i].ofProgram == ofProgram)
+      return i;
+  return std::nullopt;
 }
 
 double Explanation::shareOf(const Prediction &prediction, size_t launch) const {
@@ -181,8 +206,6 @@ double Explanation::shareOf(const Prediction &prediction, size_t launch) const {
 }
 
 std::string Explanation::kernelText(size_t launch) const {
-  if (launch >= kernels.size())
-    return "a kernel";
   return fmt::format("{}kernel {}",
                      kernels[launch].prepares() ? "preparing " : "",
                      kernels[launch].number);
@@ -268,9 +291,15 @@ quern::tool::whyChosen(const Explanation &explanation,
   for (size_t s = 0; s < site.predictedFor.size(); ++s) {
     double own = totalOf(chosen->terms[s]);
     std::vector<std::string> dearer, cheaper;
-    for (const auto &option : site.options) {
-      if (!option.possible || &option == chosen)
-        continue;
+    std::vector<const QuantizationPlacement::Option *> others;
+    for (const auto &option : site.options)
+      if (option.possible && &option != chosen)
+        others.push_back(&option);
+    std::sort(others.begin(), others.end(), [&](const auto *a, const auto *b) {
+      return totalOf(a->terms[s]) < totalOf(b->terms[s]);
+    });
+    for (const auto *other : others) {
+      const QuantizationPlacement::Option &option = *other;
       double cost = totalOf(option.terms[s]);
       (cost < own ? cheaper : dearer)
           .push_back(fmt::format("{} {}", option.placement,

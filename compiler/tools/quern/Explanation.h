@@ -28,8 +28,9 @@ struct ExplainedKernel {
   LaunchPhase phase;
   const KernelDesc *desc;
   std::vector<std::string> buffers;
-  std::vector<uint32_t> bufferNumbers;
   unsigned number = 0; ///< From 1, within its phase.
+  /// The launch of the program that it is; none for what a back end adds.
+  std::optional<size_t> ofProgram;
 
   bool prepares() const { return phase == LaunchPhase::Prepare; }
 };
@@ -73,6 +74,10 @@ struct Explanation {
                                          size_t launch) const;
   /// A launch's part of the time that all of a run's are bound to take.
   double shareOf(const Prediction &prediction, size_t launch) const;
+  /// What a launch computes; null for those of a back end's own.
+  const select::KernelTraffic *partsOf(size_t launch) const;
+  /// The plan's number of a launch of the program.
+  std::optional<size_t> launchOf(uint32_t ofProgram) const;
   /// "kernel 2", or "preparing kernel 1".
   std::string kernelText(size_t launch) const;
   /// Why scales are where they are: the placements of one operand.

@@ -47,7 +47,7 @@ found = re.search(r"<!-- The example is checked: quern (.*?) -->\n```json\n(.*?)
 command = [layer if word.endswith(".qn") else word for word in shlex.split(found.group(1))]
 real = run(*command)
 differ(json.loads(found.group(2)), real, "the example")
-quoted = set(re.findall(r"`([^`]+)`", text))
+quoted = set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)))
 missing = {key for key in keys(real)} - quoted
 if missing:
     sys.exit(f"{document} does not say what these are: {', '.join(sorted(missing))}")
