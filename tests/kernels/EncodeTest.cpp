@@ -294,6 +294,41 @@ TEST(EncodeCost, NoMoreTrafficBehindAProduct) {
   EXPECT_LE(consumer, separate);
 }
 
+/// What `explain` says that the kernels move is what they move.
+TEST(EncodeCost, TrafficIsPredicted) {
+  QUERN_NEEDS_NVRTC();
+  constexpr int64_t M = 64;
+  for (const std::string &layer :
+       {Case{.N = 256, .K = 256}.text(),
+        Case{.to = "i8 per group(32)", .type = "f32", .K = 256}.text(),
+        chain("i8 per token", 256, 64)}) {
+    SCOPED_TRACE(layer);
+    CompileRequest compile;
+    compile.source = layer;
+    compile.target = *Target::parse("cuda:sm_90a");
+    compile.wanted = {Stage::Tile};
+    compile.settings = {"placement=consumer"};
+    compile.textsOnly = true;
+    compile.predict = true;
+    compile.predictAt = {{"M", M}};
+    auto output = compileLayer(compile);
+    ASSERT_TRUE(output) << output.error().render();
+    ASSERT_EQ(output->report.predictions.size(), 1u);
+    double predicted = 0;
+    for (const auto &kernel : output->report.predictions[0].traffic.kernels) {
+      EXPECT_EQ(kernel.unknown, "") << kernel.kernel;
+      for (const auto &buffer : kernel.buffers)
+        predicted += buffer.moved.sectorsRead + buffer.moved.sectorsWritten;
+    }
+    FuseRequest request{.layer = layer, .arch = "sm_90a"};
+    request.wish = "consumer";
+    Result<FusedPair> pair = compileFused(request);
+    ASSERT_TRUE(pair) << pair.error().render();
+    double counted = double(sectorsOf(pair->fused, M));
+    EXPECT_NEAR(predicted, counted, 0.03 * counted);
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Refusals
 //===----------------------------------------------------------------------===//
@@ -322,6 +357,14 @@ TEST(EncodeRefusals, SayWhy) {
                      "  xq = quantize(x, i8 per token)\n"
                      "  return xq @ w.T as f16, xq\n}\n"),
               HasSubstr("the codes are a result of the layer"));
+  // A maximum that the next call takes the scale from: other tiles still read
+  // what this call's began with.
+  EXPECT_THAT(
+      whyNot("layer p(x: f16[M, 64], weight w: i8[64, 64] * f32[64, 1], inout "
+             "amax: f32[1, 1]) -> f16[M, 64] {\n"
+             "  xq = quantize(x, i8 per tensor, predicted = amax)\n"
+             "  return xq @ w.T as f16\n}\n"),
+      testing::Not(HasSubstr("it is accepted")));
 }
 
 //===----------------------------------------------------------------------===//

@@ -341,7 +341,7 @@ TEST(Placements, Sim) {
   if (count < 60 || HasFatalFailure())
     return;
   for (const char *placement :
-       {"register", "tile", "grid", "panel", "separate"})
+       {"register", "tile", "grid", "panel", "consumer", "separate"})
     EXPECT_GE(met.placements[placement], 4) << placement;
   // Few layers have rows that are wide enough.
   for (const std::string &cell : met.legal)
