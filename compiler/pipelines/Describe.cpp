@@ -253,8 +253,9 @@ namespace {
 
 /// What a program moves for one quantization.
 struct SiteBytes {
-  double total = 0; ///< By the whole program.
-  double own = 0;   ///< Of the value, its codes and scales.
+  bool isKnown = true; ///< Of every kernel.
+  double total = 0;    ///< By the whole program.
+  double own = 0;      ///< Of the value, its codes and scales.
   double scales = 0;
   double valueRead = 0;    ///< By who quantizes.
   double valueWritten = 0; ///< 0 where others read the value too.
@@ -266,12 +267,14 @@ struct SiteBytes {
 static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
                          const select::SiteReport &site, double valueBytes) {
   SiteBytes bytes;
+  bytes.isKnown = !traffic.kernels.empty();
   bytes.total = traffic.moved().traffic();
   double written = 0, read = 0;
   bool others = false;
   for (const select::KernelTraffic &kernel : traffic.kernels) {
     if (kernel.prepares)
       continue;
+    bytes.isKnown &= kernel.unknown.empty();
     bool quantizes = false;
     for (const select::BufferTraffic &buffer : kernel.buffers)
       quantizes |= buffer.moved.bytesWritten > 0 &&
@@ -340,7 +343,6 @@ pipelines::describe(const select::SiteReport &site,
         option.reason,
         option.costs,
         {},
-        {},
         {}};
     for (const select::Cost &cost : option.predicted) {
       std::vector<QuantizationPlacement::Term> terms;
@@ -351,9 +353,11 @@ pipelines::describe(const select::SiteReport &site,
     }
     for (size_t s = 0; s < option.traffic.size() && s < apart.size(); ++s) {
       SiteBytes bytes = bytesOf(option.traffic[s], site, site.valueBytes[s]);
-      described.bytes.push_back(apart[s].own + bytes.total - apart[s].total);
-      described.passesSaved.push_back(
-          std::max(0, int(apart[s].passes - bytes.passes)));
+      std::optional<QuantizationPlacement::Moves> moves;
+      if (bytes.isKnown && apart[s].isKnown)
+        moves = {apart[s].own + bytes.total - apart[s].total,
+                 std::max(0, int(apart[s].passes - bytes.passes))};
+      described.moves.push_back(moves);
     }
     out.options.push_back(std::move(described));
   }

@@ -196,8 +196,7 @@ Cost CudaPlacement::costOf(const Site &site, Placement placement,
   };
   if (placement == Placement::Separate) {
     cost.add(Kind::Launch, rates.launchMicroseconds, "a kernel of its own");
-    move(elements * (3 * width + 1),
-         "the value three times, its codes once");
+    move(elements * (3 * width + 1), "the value three times, its codes once");
     return cost;
   }
   if (placement == Placement::Consumer)

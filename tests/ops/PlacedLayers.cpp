@@ -192,7 +192,8 @@ PlacedLayer Generator::make() {
       results = "f16[M, 24]";
       yielded = "yq @ e.T as f16";
     }
-    if (below(6) == 0) {
+    // On a CPU such a value is stored before it is looked at.
+    if (layer.granularity != "per group(4)" && below(4) == 0) {
       results = fmt::format("({}, {}[M, {}])", results, type, n);
       yielded += ", h";
     }

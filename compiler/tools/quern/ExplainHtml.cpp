@@ -248,9 +248,9 @@ static std::string optionRow(const Explanation &explanation,
     costs += fmt::format("{}{}<br>", timeText(sum),
                          at.empty() ? "" : " at " + escaped(at));
     terms += fmt::format("{}<ul>{}</ul>", escaped(at), list);
-    if (s < option.bytes.size()) {
-      bytes += bytesText(option.bytes[s]) + "<br>";
-      passes += fmt::format("{}<br>", option.passesSaved[s]);
+    if (s < option.moves.size() && option.moves[s]) {
+      bytes += bytesText(option.moves[s]->bytes) + "<br>";
+      passes += fmt::format("{}<br>", option.moves[s]->passesSaved);
     }
   }
   return rows + cell(costs, "num") + cell(bytes, "num") + cell(passes, "num") +

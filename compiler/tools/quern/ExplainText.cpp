@@ -66,12 +66,12 @@ static void printOption(const Explanation &explanation,
   for (size_t s = 0; s < option.terms.size(); ++s) {
     std::string at = explanation.sizesText(site.predictedFor[s]);
     std::string indent = fmt::format("{:17}", "");
+    bool known = s < option.moves.size() && option.moves[s];
     fmt::print("{}{}{}\n", indent, at.empty() ? "" : at + ": ",
-               s < option.bytes.size()
-                   ? fmt::format("moves {}, saves {} over the value",
-                                 bytesText(option.bytes[s]),
-                                 passesText(option.passesSaved[s]))
-                   : "");
+               known ? fmt::format("moves {}, saves {} over the value",
+                                   bytesText(option.moves[s]->bytes),
+                                   passesText(option.moves[s]->passesSaved))
+                     : "what it moves is not predicted");
     for (const auto &term : option.terms[s])
       fmt::print("{}  {:<8} {:>8}  {}\n", indent, term.kind,
                  timeText(term.microseconds), term.text);
