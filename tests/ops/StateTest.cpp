@@ -214,7 +214,7 @@ void expectSameBits(const std::string &target,
       }
   fmt::print("{}: {} layers in {} kinds of places\n", target, runs,
              placements.size());
-  EXPECT_GE(runs, 32 * 2);
+  EXPECT_GT(runs, 32); // Not in the place of their own alone.
 }
 } // namespace
 
