@@ -150,7 +150,9 @@ Operand Lowering::lookUp(const Expr &name) {
   if (symbols.find(name.text) >= 0) {
     note = fmt::format("'{}' is a symbol, which stands in shapes only", shown);
   } else if (llvm::is_contained(names, llvm::StringRef(name.text))) {
-    note = fmt::format("'{}' is a function: write {}(...)", shown, shown);
+    note = fmt::format("'{0}' is a function: write {0}(...), or declare a "
+                       "parameter of that name",
+                       shown);
   } else {
     std::vector<llvm::StringRef> candidates;
     for (const auto &entry : values)

@@ -149,7 +149,7 @@ Result<void> Compilation::parseSettings() {
     std::tie(name, value) = StringRef(setting).split('=');
     if (name == "fuse" && (value == "all" || value == "none"))
       settings.fuse = value.str();
-    else if (name == "placement" && !value.empty())
+    else if (name == "placement")
       settings.placement = value.str();
     else if (name == "layer" && !value.empty())
       settings.layer = value.str();

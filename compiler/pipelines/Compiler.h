@@ -33,6 +33,7 @@
 #include "runtime/core/Target.h"
 #include "runtime/module/Module.h"
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -111,6 +112,13 @@ struct QuantizationPlacement {
     double microseconds = 0;
     std::string text;
   };
+  struct Moves {
+    /// Of the value, its codes and scales, state, and what the product moves
+    /// more.
+    double bytes = 0;
+    /// Over the value in memory, that `separate` takes beyond.
+    int passesSaved = 0;
+  };
   struct Option {
     std::string placement;
     bool possible = false;
@@ -118,13 +126,9 @@ struct QuantizationPlacement {
     std::string reason; ///< Why it is not possible.
     /// Predicted microseconds beyond a static scale, for each of `sizes`.
     std::vector<double> costs;
-    /// For each of `predictedFor`, where possible: the terms of the cost, the
-    /// bytes that quantizing moves (the value, its codes and scales, state, and
-    /// what the product moves more), and the passes over the value in memory
-    /// that `separate` takes beyond.
+    /// For each of `predictedFor`, where possible.
     std::vector<std::vector<Term>> terms;
-    std::vector<double> bytes;
-    std::vector<int> passesSaved;
+    std::vector<std::optional<Moves>> moves; ///< Where it is known.
   };
   std::vector<Option> options;
   std::vector<std::vector<int64_t>> predictedFor;

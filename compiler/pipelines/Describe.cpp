@@ -253,8 +253,9 @@ namespace {
 
 /// What a program moves for one quantization.
 struct SiteBytes {
-  double total = 0; ///< By the whole program.
-  double own = 0;   ///< Of the value, its codes and scales.
+  bool isKnown = true; ///< Of every kernel.
+  double total = 0;    ///< By the whole program.
+  double own = 0;      ///< Of the value, its codes and scales.
   double scales = 0;
   double valueRead = 0;    ///< By who quantizes.
   double valueWritten = 0; ///< 0 where others read the value too.
@@ -266,12 +267,14 @@ struct SiteBytes {
 static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
                          const select::SiteReport &site, double valueBytes) {
   SiteBytes bytes;
-  bytes.total = traffic.moved().bytes();
-  double written = 0;
+  bytes.isKnown = !traffic.kernels.empty();
+  bytes.total = traffic.moved().traffic();
+  double written = 0, read = 0;
   bool others = false;
   for (const select::KernelTraffic &kernel : traffic.kernels) {
     if (kernel.prepares)
       continue;
+    bytes.isKnown &= kernel.unknown.empty();
     bool quantizes = false;
     for (const select::BufferTraffic &buffer : kernel.buffers)
       quantizes |= buffer.moved.bytesWritten > 0 &&
@@ -281,24 +284,27 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
       bool isValue = buffer.buffer == (buffer.isOwn ? "value" : site.value);
       bool isScale = buffer.buffer.starts_with(site.name + ".");
       if (isValue || isScale)
-        bytes.own += buffer.moved.bytes();
+        bytes.own += buffer.moved.traffic();
       if (isScale && buffer.buffer != site.codes)
-        bytes.scales += buffer.moved.bytes();
+        bytes.scales += buffer.moved.traffic();
       if (!isValue)
         continue;
-      written += buffer.moved.bytesWritten;
+      written += buffer.moved.sectors() > 0 ? 32 * buffer.moved.sectorsWritten
+                                            : buffer.moved.bytesWritten;
       if (buffer.moved.bytesRead == 0)
         continue;
       // Read by a product on load it is one pass, however often.
       if (buffer.bytesReadByBlocks == 0)
         bytes.passes += quantizes || buffer.isOwn ? 1 : 0;
-      if (quantizes || buffer.isOwn)
-        bytes.valueRead += buffer.bytesReadByBlocks;
-      else
+      if (quantizes || buffer.isOwn) {
+        read += buffer.bytesReadByBlocks;
+        bytes.valueRead += buffer.trafficOfBlocks();
+      } else {
         others = true;
+      }
     }
   }
-  bytes.passes += std::round(valueBytes > 0 ? bytes.valueRead / valueBytes : 0);
+  bytes.passes += std::round(valueBytes > 0 ? read / valueBytes : 0);
   bytes.valueWritten = others ? 0 : written;
   return bytes;
 }
@@ -323,9 +329,9 @@ pipelines::describe(const select::SiteReport &site,
     apart.push_back(bytesOf(separate->traffic[s], site, site.valueBytes[s]));
     const SiteBytes &bytes = apart.back();
     // With a static scale a product encodes what it made; anything else is
-    // read once.
+    // read once, not twice.
     double spared = site.ofProduct ? bytes.valueRead + bytes.valueWritten
-                                   : bytes.valueRead - site.valueBytes[s];
+                                   : bytes.valueRead / 2;
     out.staticBytes.push_back(
         std::max(0.0, bytes.own - bytes.scales - std::max(0.0, spared)));
   }
@@ -337,7 +343,6 @@ pipelines::describe(const select::SiteReport &site,
         option.reason,
         option.costs,
         {},
-        {},
         {}};
     for (const select::Cost &cost : option.predicted) {
       std::vector<QuantizationPlacement::Term> terms;
@@ -348,9 +353,11 @@ pipelines::describe(const select::SiteReport &site,
     }
     for (size_t s = 0; s < option.traffic.size() && s < apart.size(); ++s) {
       SiteBytes bytes = bytesOf(option.traffic[s], site, site.valueBytes[s]);
-      described.bytes.push_back(apart[s].own + bytes.total - apart[s].total);
-      described.passesSaved.push_back(
-          std::max(0, int(apart[s].passes - bytes.passes)));
+      std::optional<QuantizationPlacement::Moves> moves;
+      if (bytes.isKnown && apart[s].isKnown)
+        moves = {apart[s].own + bytes.total - apart[s].total,
+                 std::max(0, int(apart[s].passes - bytes.passes))};
+      described.moves.push_back(moves);
     }
     out.options.push_back(std::move(described));
   }

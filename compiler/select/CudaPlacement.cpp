@@ -102,6 +102,7 @@ double CudaPlacement::products(const Site &site, const Sizes &sizes) const {
 }
 
 Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
+  using Kind = Cost::Kind;
   tile::ContractOp product = site.consumerProduct();
   tile::LaunchOp consumer = site.consumer;
   emit::Symbols symbols(tile::getKernel(consumer).getSymbols().getValue());
@@ -129,32 +130,50 @@ Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
   // they compute adds up, and more at once hide more of their waiting.
   double panels = count * std::ceil(m / with->tileM);
   double tilesN = std::ceil(n / with->tileN);
-  double turns = std::ceil(panels * tilesN / target.multiprocessors());
+  // Tiles beside each other encode the same values. They are counted one after
+  // the other even where multiprocessors are idle: with more rows none is, and
+  // sizes without an upper end are judged by some of them.
+  double turns =
+      std::max(tilesN, std::ceil(panels * tilesN / target.multiprocessors()));
   double rows = std::min<double>(m, with->tileM);
   double perTile = rows * k;
-  // A reduction that the value's maker does not gather is a pass over the rows.
-  bool passes = !site.producerProduct() || site.levels.anyOrdered;
+  // Reductions that the value's maker does not gather are passes over the rows;
+  // those that depend on others make the codes once more (their sums do).
+  double levels = site.levels.levels.size();
+  bool gathered = site.producerProduct() && !site.levels.anyOrdered;
+  double passes = std::max(0.0, gathered ? levels - 1 : levels);
   double bytesPerMultiprocessor =
       rates.cacheBytesPerMicrosecond / target.multiprocessors();
   Cost cost;
-  cost.add(Cost::Kind::Reencode, turns * perTile / rates.encodePerMicrosecond,
-           fmt::format("{:.0f} x {:.0f} elements encoded by each of {:.0f} "
-                       "tiles, one after the other on a multiprocessor",
-                       rows, k, turns));
-  double read = turns * perTile * (passes ? 2 * width - 1 : width - 1);
-  cost.add(Cost::Kind::Bytes, read / bytesPerMultiprocessor,
-           fmt::format("{:.0f} bytes of the value instead of its codes{}, by "
-                       "each multiprocessor",
-                       read, passes ? ", once more for the maxima" : ""));
+  auto times = [&](double number, const char *what) {
+    return fmt::format("{:.0f} tiles of {} rows after each other {}", number,
+                       rows, what);
+  };
+  cost.add(Kind::Reencode,
+           turns * perTile * std::max(1.0, levels) / rates.encodePerMicrosecond,
+           times(turns, levels > 1 ? "encode them, and once more to add codes"
+                                   : "encode them"));
+  cost.add(Kind::Bytes,
+           turns * perTile * ((1 + passes) * width - 1) /
+               bytesPerMultiprocessor,
+           times(turns, passes > 0 ? "read values, for scales and for codes"
+                                   : "read values instead of codes"));
+  // Lower tiles read the right operand more often.
+  double again = n * k * count *
+                 (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
+  cost.add(Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
+           fmt::format("{:.0f} bytes of the right operand, which tiles of {} "
+                       "rows read again",
+                       again, with->tileM));
   // Products wait more where fewer tiles are resident.
   double together = emit::residentBlocks(encoded, *with, target),
          apart = emit::residentBlocks(*copied, *without, target);
   double work = m * n * k * count * product.getNumTerms() /
                 (rates.productPerMicrosecond * target.multiprocessors());
   if (together < apart && panels * tilesN > together)
-    cost.add(Cost::Kind::Tiles, 0.25 * work,
-             fmt::format("{:.0f} tiles are resident together instead of {:.0f}",
-                         together, apart));
+    cost.add(Kind::Tiles, 0.25 * work,
+             fmt::format("{:.0f} blocks at once instead of {:.0f}", together,
+                         apart));
   return cost;
 }
 
@@ -175,14 +194,13 @@ Cost CudaPlacement::costOf(const Site &site, Placement placement,
              fmt::format("{:.0f} bytes through {}: {}", bytes,
                          fits ? "the L2 cache" : "memory", what));
   };
-  if (placement == Placement::Consumer)
-    return consumerCost(site, sizes);
   if (placement == Placement::Separate) {
     cost.add(Kind::Launch, rates.launchMicroseconds, "a kernel of its own");
-    move(elements * (3 * width + 1),
-         "the value written and read twice, its codes written");
+    move(elements * (3 * width + 1), "the value three times, its codes once");
     return cost;
   }
+  if (placement == Placement::Consumer)
+    return consumerCost(site, sizes);
 
   // The product's own time, in waves of its tiles, beside what it would be with
   // the tile it takes alone.

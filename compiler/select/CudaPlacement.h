@@ -33,11 +33,11 @@ struct GpuRates {
   int64_t cacheBytes = 32 << 20;
   /// Multiply-adds of 8-bit integers and microsecond, one multiprocessor.
   double productPerMicrosecond = 2.0e6;
+  /// Elements made into codes on load and microsecond, one multiprocessor: four
+  /// of the instructions for one go to the unit that takes 16 at a time.
+  double encodePerMicrosecond = 6e3;
   /// Other operations and microsecond, one multiprocessor: 128 lanes.
   double scalarPerMicrosecond = 200e3;
-  /// Elements made into codes on load and microsecond, one multiprocessor: some
-  /// 25 instructions each.
-  double encodePerMicrosecond = 8e3;
 };
 
 /// The same rates as what bounds a kernel, all multiprocessors together.

@@ -49,12 +49,22 @@ const char *select::name(Cost::Kind kind) {
 
 std::string Site::name() const {
   // Made by a map of blocks that declares both codes and scales, or scales.
+  tile::KernelOp kernel = tile::getKernel(quantize);
   Value named = codes;
   if (!named)
     for (auto [i, buffer] : llvm::enumerate(quantize->getOperands()))
-      if (tile::getKernel(quantize).getWrites()[i])
+      if (kernel.getWrites()[i])
         named = buffer;
-  auto declared = named ? named.getDefiningOp<tile::BufferOp>() : nullptr;
+  if (!named)
+    return "value";
+  // A result's buffer has the result's name, which the text may have besides.
+  auto operands = quantize->getOperands();
+  unsigned index = llvm::find(operands, named) - operands.begin();
+  for (Operation *user : kernel.getBody().getArgument(index).getUsers())
+    if (isa<tile::StoreOp>(user))
+      if (auto text = user->getLoc()->findInstanceOf<NameLoc>())
+        return text.getName().str();
+  auto declared = named.getDefiningOp<tile::BufferOp>();
   return declared ? declared.getName().str() : "value";
 }
 
@@ -148,9 +158,10 @@ std::vector<Sizes> select::spread(tile::ProgramOp program) {
     for (Attribute attr : program.getSymbols()) {
       auto symbol = cast<tile::SymbolAttr>(attr);
       int64_t multiple = std::max<int64_t>(symbol.getMultiple(), 1);
-      int64_t size = std::clamp(wanted, std::max<int64_t>(symbol.getMin(), 1),
-                                std::max<int64_t>(symbol.getMax(), 1));
-      sizes.push_back((size + multiple - 1) / multiple * multiple);
+      int64_t most = symbol.getMax() / multiple * multiple;
+      int64_t size = std::max<int64_t>({wanted, symbol.getMin(), 1});
+      sizes.push_back(
+          std::min((size + multiple - 1) / multiple * multiple, most));
     }
     if (!llvm::is_contained(result, sizes))
       result.push_back(sizes);
@@ -168,24 +179,35 @@ public:
   std::optional<Placement> of(const Site &site) const;
   /// Whether a wish names the site, rather than all that can.
   bool insists(const Site &site) const { return byName.contains(site.name()); }
-  bool isGeneral() const { return general.has_value(); }
+  /// Whether all that can shall be somewhere else than apart.
+  bool isGeneral() const { return general && *general != Placement::Separate; }
   std::string unknownNames(const std::vector<SiteReport> &reports) const;
 
 private:
   std::optional<Placement> general;
-  std::map<std::string, Placement, std::less<>> byName;
+  /// Nothing: as the compiler chooses.
+  std::map<std::string, std::optional<Placement>, std::less<>> byName;
 };
 
 } // namespace
 
 Result<Wishes> Wishes::parse(StringRef text) {
   Wishes wishes;
+  auto twice = [](StringRef what) {
+    return fail(Errc::InvalidArgument,
+                fmt::format("{} is placed twice", what.str()),
+                {"give one placement for each quantization, and one for all "
+                 "others"});
+  };
+  bool anyGeneral = false;
   for (StringRef part : llvm::split(text, ',')) {
+    part = part.trim();
     StringRef name, place = part;
-    if (part.contains(':'))
+    bool isNamed = part.contains(':');
+    if (isNamed)
       std::tie(name, place) = part.split(':');
     std::optional<Placement> placement = tile::symbolizePlacement(place);
-    if (!placement && !(place == "auto" && name.empty())) {
+    if ((!placement && place != "auto") || (isNamed && name.empty())) {
       std::vector<std::string> accepted = {"auto"};
       for (Placement p : allPlacements())
         accepted.push_back(tile::stringifyPlacement(p).str());
@@ -195,17 +217,21 @@ Result<Wishes> Wishes::parse(StringRef text) {
                                "quantization alone",
                                fmt::join(accepted, ", "))});
     }
-    if (name.empty())
+    if (!isNamed) {
+      if (anyGeneral)
+        return twice("every quantization");
+      anyGeneral = true;
       wishes.general = placement;
-    else
-      wishes.byName[name.str()] = *placement;
+    } else if (!wishes.byName.emplace(name.str(), placement).second) {
+      return twice(name);
+    }
   }
   return wishes;
 }
 
 std::optional<Placement> Wishes::of(const Site &site) const {
   auto it = byName.find(site.name());
-  return it != byName.end() ? std::optional(it->second) : general;
+  return it != byName.end() ? it->second : general;
 }
 
 std::string Wishes::unknownNames(const std::vector<SiteReport> &reports) const {
@@ -414,10 +440,13 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
   for (const auto &[name, refusal] : named)
     if (!refusal.empty())
       return fail(Errc::InvalidArgument, refusal);
-  if (wishes->isGeneral() && !granted && !refusals.empty())
+  if (wishes->isGeneral() && !granted) {
+    if (reports.empty())
+      refusals.push_back("no dynamic quantization stands beside a product");
     return fail(Errc::InvalidArgument,
                 "no quantization of the layer can be placed there",
                 std::move(refusals));
+  }
   if (std::string unknown = wishes->unknownNames(reports); !unknown.empty()) {
     std::vector<std::string> names;
     for (const SiteReport &report : reports)
@@ -425,7 +454,8 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
     return fail(
         Errc::InvalidArgument,
         fmt::format("the layer has no quantization \"{}\" to place", unknown),
-        {fmt::format("it has {}", fmt::join(names, ", "))});
+        {names.empty() ? "no dynamic quantization stands beside a product"
+                       : fmt::format("it has {}", fmt::join(names, ", "))});
   }
   return reports;
 }

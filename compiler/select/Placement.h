@@ -123,7 +123,8 @@ public:
   /// What a program with placed quantizations moves in a run.
   virtual Result<ProgramTraffic> traffic(mlir::ModuleOp module,
                                          const Sizes &sizes) const = 0;
-  /// Changes the program. The reason, and no change, where that fails.
+  /// Changes the program. Where that fails, the reason, and a program that is
+  /// of no use any more: it is tried on a copy first.
   virtual std::string apply(const Site &site,
                             tile::Placement placement) const = 0;
 };

@@ -23,7 +23,7 @@ public:
                const emit::GemmSchedule &schedule);
 
   /// Columns of tiles that are launched; more than there are in clusters.
-  void operands(int64_t columns);
+  void operands(int64_t columns, const emit::EncodeFit *encoding);
   void epilogue(const TileAt &tile);
   void rescale(const TileAt &tile);
 
@@ -34,6 +34,9 @@ private:
   /// One operand's rows [row0, row0 + rows), `times` times.
   void rowsOf(Region &region, int64_t row0, int64_t rows, unsigned copy,
               double times);
+  /// Rows in a form, of elements of `width` bytes that threads take by `piece`.
+  void rowsIn(const emit::OperandRows &form, int64_t width, int64_t piece,
+              double repeats, int64_t row0, int64_t rows, double times);
 
   Tally &tally;
   tile::ContractOp product;
@@ -65,12 +68,19 @@ void ProductTally::rowsOf(Region &region, int64_t row0, int64_t rows,
   auto form = emit::OperandRows::of(product, region);
   if (!form)
     return; // Refused by the emitter.
-  int64_t width = problem.elementBytes, rowBytes = schedule.tileK * width;
-  int64_t stride = coordinates.evaluate(form->stride) * width;
-  int64_t piece = copy ? copy : 4, perRow = rowBytes / piece;
-  int64_t rowsAtOnce = std::max<int64_t>(1, 32 / perRow);
   // An element at a time every sector is asked for once per element of a word.
-  double repeats = copy ? 1 : double(4 / width);
+  int64_t width = problem.elementBytes;
+  rowsIn(*form, width, copy ? copy : 4, copy ? 1 : double(4 / width), row0,
+         rows, times);
+}
+
+void ProductTally::rowsIn(const emit::OperandRows &form, int64_t width,
+                          int64_t piece, double repeats, int64_t row0,
+                          int64_t rows, double times) {
+  int64_t rowBytes = schedule.tileK * width;
+  int64_t stride = coordinates.evaluate(form.stride) * width;
+  int64_t perRow = rowBytes / piece;
+  int64_t rowsAtOnce = std::max<int64_t>(1, 32 / perRow);
   int64_t bytes = K * width, steps = (bytes + rowBytes - 1) / rowBytes;
   auto step = [&](int64_t k0, double weight) {
     int64_t valid = std::min(rowBytes, bytes - k0);
@@ -85,7 +95,7 @@ void ProductTally::rowsOf(Region &region, int64_t row0, int64_t rows,
         latest = std::max(latest, last);
       }
     }
-    tally.add(form->buffer, Touch::Kind::Load, double(valid * rows) * weight,
+    tally.add(form.buffer, Touch::Kind::Load, double(valid * rows) * weight,
               double(sectors) * repeats * weight);
   };
   if (steps > 1)
@@ -94,12 +104,24 @@ void ProductTally::rowsOf(Region &region, int64_t row0, int64_t rows,
     step((steps - 1) * rowBytes, times);
 }
 
-void ProductTally::operands(int64_t columns) {
+void ProductTally::operands(int64_t columns, const emit::EncodeFit *encoding) {
   ArrayRef<int64_t> terms = product.getTerms();
   unsigned lefts = problem.sharedLhs ? 1 : problem.terms;
   unsigned rights = problem.sharedRhs ? 1 : problem.terms;
   for (const Sample &tile : sampleOf(tilesM, maxTiles)) {
     int64_t m0 = tile.index * schedule.tileM;
+    if (encoding) {
+      // A thread takes 16 bytes, in as many copies as they need.
+      int64_t width = problem.valueBytes;
+      int64_t rows = std::min<int64_t>(schedule.tileM, M - m0);
+      tally.compute(product.getLhsRegion(0).front(), double(rows) * double(K) *
+                                                         tile.weight * batch *
+                                                         double(columns));
+      rowsIn(encoding->rows, width, 16,
+             double(16 / (schedule.lhsCopy ? schedule.lhsCopy : width)), m0,
+             rows, tile.weight * batch * double(columns));
+      continue;
+    }
     for (unsigned t = 0; t < lefts; ++t)
       rowsOf(product.getLhsRegion(terms[2 * t]), m0,
              std::min<int64_t>(schedule.tileM, M - m0), schedule.lhsCopy,
@@ -239,11 +261,20 @@ std::string select::tallyProduct(Tally &tally, tile::ContractOp product,
   Result<emit::GemmProblem> problem = emit::gemmProblem(product, symbols, maxK);
   if (!problem)
     return problem.error().message;
-  if (emit::promotesSums(*problem, maxK, target))
+  std::optional<emit::EncodeFit> encoding;
+  if (emit::encodesOnLoad(tally.kernel)) {
+    Result<emit::EncodeFit> found =
+        emit::findEncoding(tally.kernel, symbols, target);
+    if (!found)
+      return found.error().message;
+    encoding = std::move(*found);
+    problem = encoding->problem;
+  } else if (emit::promotesSums(*problem, maxK, target)) {
     problem->split = emit::GemmSchedule::promoteEvery;
+  }
   emit::HeldValues held;
   emit::StageFit fit;
-  bool fused = tally.kernel.getStages().size() > 1;
+  bool fused = tally.kernel.getStages().back() != product.getOperation();
   if (fused) {
     Result<emit::HeldValues> values = emit::findHeldValues(tally.kernel);
     if (!values)
@@ -259,6 +290,18 @@ std::string select::tallyProduct(Tally &tally, tile::ContractOp product,
   if (!schedule)
     return schedule.error().message;
 
+  if (encoding) {
+    uint32_t bytes = encoding->lay(symbols, schedule->tileM);
+    if (!fused) {
+      problem->stageBytes = bytes;
+      schedule = emit::scheduleGemm(*problem, target);
+      if (!schedule)
+        return schedule.error().message;
+    }
+    for (const emit::EncodeScalars &scalars : encoding->scalars)
+      tally.keep(scalars.buffer);
+  }
+
   tile::Placement placement =
       fused ? *tally.kernel.getPlacement() : tile::Placement::Separate;
   // Values of the kernel's own stay with their tile, but for those of a panel.
@@ -271,11 +314,14 @@ std::string select::tallyProduct(Tally &tally, tile::ContractOp product,
     return {};
   one.operands(placement == tile::Placement::Cluster
                    ? std::max(fit.tilesN, one.tilesN)
-                   : one.tilesN);
+                   : one.tilesN,
+               encoding ? &*encoding : nullptr);
   for (const Sample &i : sampleOf(one.tilesM, maxTiles))
     for (const Sample &j : sampleOf(one.tilesN, maxTiles)) {
       TileAt tile{i.index * schedule->tileM, j.index * schedule->tileN,
                   i.weight * j.weight * one.batch};
+      if (encoding)
+        tallyEncoding(tally, *encoding, *schedule, tile);
       one.rescale(tile);
       one.epilogue(tile);
       if (fused)

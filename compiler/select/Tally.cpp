@@ -112,8 +112,10 @@ void Tally::count(Sum &sum, Touch::Kind kind, double bytes, double sectors,
     sum.moved.bytesWritten += bytes;
   (kind == Touch::Kind::Load ? sum.moved.sectorsRead
                              : sum.moved.sectorsWritten) += sectors;
-  if (byBlocks && kind == Touch::Kind::Load)
-    sum.byBlocks += bytes;
+  if (byBlocks && kind == Touch::Kind::Load) {
+    sum.bytesByBlocks += bytes;
+    sum.sectorsByBlocks += sectors;
+  }
 }
 
 void Tally::add(Value buffer, Touch::Kind kind, double bytes, double sectors,
@@ -177,14 +179,18 @@ void Tally::finish(ArrayRef<std::string> names, KernelTraffic &result) const {
     }
     traffic.bytes = bytesOf(buffer);
     traffic.moved = sum.moved;
-    traffic.bytesReadByBlocks = sum.byBlocks;
+    traffic.bytesReadByBlocks = sum.bytesByBlocks;
+    traffic.sectorsReadByBlocks = sum.sectorsByBlocks;
     result.buffers.push_back(std::move(traffic));
   }
-  if (hasState)
-    result.buffers.push_back(
-        {"state", true,
-         std::max(state.moved.bytesRead, state.moved.bytesWritten), state.moved,
-         0});
+  if (hasState) {
+    BufferTraffic traffic;
+    traffic.buffer = "state";
+    traffic.isOwn = true;
+    traffic.bytes = std::max(state.moved.bytesRead, state.moved.bytesWritten);
+    traffic.moved = state.moved;
+    result.buffers.push_back(std::move(traffic));
+  }
   result.multiplyAdds += multiplyAdds;
   result.scalarOps += scalarOps;
 }

@@ -14,6 +14,7 @@
 #define QUERN_COMPILER_SELECT_TALLY_H
 
 #include "compiler/emit/cuda/CudaTarget.h"
+#include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/StageFit.h"
 #include "compiler/select/Offsets.h"
 #include "compiler/select/Traffic.h"
@@ -85,7 +86,7 @@ public:
 private:
   struct Sum {
     Moved moved;
-    double byBlocks = 0;
+    double bytesByBlocks = 0, sectorsByBlocks = 0;
   };
   static void count(Sum &sum, Touch::Kind kind, double bytes, double sectors,
                     bool byBlocks);
@@ -99,8 +100,8 @@ private:
 /// in.
 unsigned countSectors(llvm::ArrayRef<int64_t> places, unsigned bytes);
 
-/// A product and the stages behind it. Nothing where the back end would not
-/// take it, with the reason.
+/// A product and the stages before and behind it. Nothing where the back end
+/// would not take it, with the reason.
 std::string tallyProduct(Tally &tally, tile::ContractOp product,
                          const emit::CudaTarget &target);
 /// The stages behind a product, in the sampled tile at (m0, n0).
@@ -111,6 +112,9 @@ struct TileAt {
 void tallyStages(Tally &tally, tile::ContractOp product,
                  const emit::HeldValues &held, const emit::StageFit &fit,
                  tile::Placement placement, const TileAt &tile);
+/// The stages before a product, in a sampled tile.
+void tallyEncoding(Tally &tally, const emit::EncodeFit &encoding,
+                   const emit::GemmSchedule &schedule, const TileAt &tile);
 /// A kernel of independent blocks.
 void tallyBlocks(Tally &tally, tile::BlocksOp blocks);
 

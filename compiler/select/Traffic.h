@@ -71,6 +71,8 @@ struct Moved {
 
   double bytes() const { return bytesRead + bytesWritten; }
   double sectors() const { return sectorsRead + sectorsWritten; }
+  /// What the memory system moves: whole sectors where there are any.
+  double traffic() const { return sectors() > 0 ? 32 * sectors() : bytes(); }
   Moved &operator+=(const Moved &other) {
     bytesRead += other.bytesRead, bytesWritten += other.bytesWritten;
     sectorsRead += other.sectorsRead, sectorsWritten += other.sectorsWritten;
@@ -88,7 +90,12 @@ struct BufferTraffic {
   Moved moved;
   /// Bytes read by stages of blocks, not as an operand of a product: what a
   /// quantization reads of the value it quantizes.
-  double bytesReadByBlocks = 0;
+  double bytesReadByBlocks = 0, sectorsReadByBlocks = 0;
+
+  double trafficOfBlocks() const {
+    return sectorsReadByBlocks > 0 ? 32 * sectorsReadByBlocks
+                                   : bytesReadByBlocks;
+  }
 };
 
 /// One kind of arithmetic in a kernel.
@@ -105,7 +112,8 @@ struct KernelTraffic {
   /// Why nothing is predicted; empty where something is.
   std::string unknown;
   std::vector<BufferTraffic> buffers;
-  double multiplyAdds = 0; ///< Of products.
+  std::vector<std::string> writes; ///< Of the layer's buffers.
+  double multiplyAdds = 0;         ///< Of products.
   /// Bytes of an element the product multiplies, and whether as floats.
   unsigned elementBytes = 0;
   bool isFloat = false;

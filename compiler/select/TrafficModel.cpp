@@ -118,8 +118,11 @@ static KernelTraffic begin(tile::LaunchOp launch,
     result.elementBytes = type.getIntOrFloatBitWidth() / 8;
     result.isFloat = !type.isInteger();
   }
-  for (Value buffer : launch.getBuffers())
+  for (auto [i, buffer] : llvm::enumerate(launch.getBuffers())) {
     names.push_back(nameOf(buffer.getDefiningOp<tile::BufferOp>()));
+    if (kernel.getWrites()[i])
+      result.writes.push_back(names.back());
+  }
   return result;
 }
 

@@ -275,7 +275,8 @@ Result<void> Maker::addWishes(const std::string &target) {
 Result<void> Maker::addTarget(const std::string &target, bool isNamed) {
   size_t before = subjects.list.size();
   Result<void> done;
-  bool all = options.placements == std::vector<std::string>{"all"};
+  bool all = std::count(options.placements.begin(), options.placements.end(),
+                        "all") > 0;
   for (const std::string &fuse : options.fuse) {
     if (!done || isStopped())
       break;

@@ -210,6 +210,8 @@ Result<VerifyReport> verify::verifyLayer(const VerifyOptions &options) {
     return oracle.error();
   if (subjects->list.empty()) { // Stopped while compiling.
     VerifyReport report;
+    report.layer = options.layer.empty() ? options.name : options.layer;
+    report.numericsClass = oracle->numericsClass();
     report.notes = std::move(subjects->notes);
     report.isStopped = true;
     return report;

@@ -26,21 +26,35 @@ static Diagnostic internal(std::string message) {
   return fail(Errc::Internal, std::move(message));
 }
 
-Result<FusedPair> test::compileFused(const FuseRequest &request) {
+static Result<std::string> tileText(const FuseRequest &request,
+                                    const std::string &placement) {
   CompileRequest compile;
   compile.source = request.layer;
   compile.target = *Target::parse("cuda:" + request.arch);
   compile.wanted = {Stage::Tile};
-  compile.settings = {"placement=separate"}; // Fused here.
+  compile.settings = {"placement=" + placement};
   compile.textsOnly = true;
   auto compiled = compileLayer(compile);
   if (!compiled)
-    return internal(compiled.error().render());
+    return compiled.error();
+  return compiled->texts.front().text;
+}
 
+/// The text of a unit, for people.
+static void keepSource(FusedPair &pair) {
+  for (const CodeDesc &code : pair.fused.code)
+    if (code.kind == CodeKind::CudaSource)
+      pair.source.assign(reinterpret_cast<const char *>(code.bytes.data()),
+                         code.bytes.size());
+}
+
+Result<FusedPair> test::compileFused(const FuseRequest &request) {
+  Result<std::string> text = tileText(request, "separate"); // Fused here.
+  if (!text)
+    return internal(text.error().render());
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   context.loadDialect<tile::TileDialect>();
-  auto module = mlir::parseSourceString<mlir::ModuleOp>(
-      compiled->texts.front().text, &context);
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(*text, &context);
   if (!module)
     return internal("the tile IR does not parse");
   auto target = emit::CudaTarget::parse(request.arch);
@@ -54,14 +68,27 @@ Result<FusedPair> test::compileFused(const FuseRequest &request) {
     pair.unfused = std::move(*unfused);
   }
 
+  if (!request.wish.empty()) {
+    Result<std::string> placed = tileText(request, request.wish);
+    if (!placed)
+      return placed.error();
+    module = mlir::parseSourceString<mlir::ModuleOp>(*placed, &context);
+    if (!module)
+      return internal("the placed tile IR does not parse");
+    auto fused = emit::compileForCuda(*module, *target, options);
+    if (!fused)
+      return internal(fused.error().render());
+    pair.fused = std::move(*fused);
+    keepSource(pair);
+    return pair;
+  }
   auto program = *module->getOps<tile::ProgramOp>().begin();
   std::vector<tile::LaunchOp> launches;
   for (auto launch : program.getBody().getOps<tile::LaunchOp>())
     if (!launches.empty() || tile::getKernel(launch).getContract())
       launches.push_back(launch);
   if (launches.size() <= request.count)
-    return internal("fewer kernels than are to be fused:\n" +
-                    compiled->texts.front().text);
+    return internal("fewer kernels than are to be fused:\n" + *text);
   tile::FuseOptions fuse;
   fuse.placement = *tile::symbolizePlacement(request.placement);
   fuse.keepInMemory = request.keepInMemory;
@@ -79,10 +106,7 @@ Result<FusedPair> test::compileFused(const FuseRequest &request) {
   if (!fused)
     return fused.error();
   pair.fused = std::move(*fused);
-  for (const CodeDesc &code : pair.fused.code)
-    if (code.kind == CodeKind::CudaSource)
-      pair.source.assign(reinterpret_cast<const char *>(code.bytes.data()),
-                         code.bytes.size());
+  keepSource(pair);
   return pair;
 }
 

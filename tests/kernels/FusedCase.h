@@ -31,6 +31,8 @@ struct FuseRequest {
   unsigned count = 1;             ///< Launches put behind the product.
   bool keepInMemory = false;      ///< Values between them stay buffers.
   bool alone = false;             ///< Without the unfused form.
+  /// Instead of all this: the compiler places, as asked here.
+  std::string wish = "";
 };
 
 /// A refusal of the fused form is the result's error; anything else that goes

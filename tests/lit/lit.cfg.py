@@ -26,6 +26,7 @@ config.substitutions.append(("%wrong", f"{sys.executable} {inputs}/exits.py 2"))
 config.substitutions.append(("%mismatch", f"{sys.executable} {inputs}/exits.py 1"))
 config.substitutions.append(("%interrupted", f"{sys.executable} {inputs}/exits.py 130"))
 config.substitutions.append(("%python", sys.executable))
+config.substitutions.append(("%inputs", inputs))
 config.substitutions.append(("%layers", os.path.join(config.test_source_root, "..", "..", "examples")))
 
 # Our own tools come first: a test never runs an installed Quern by accident.
@@ -50,3 +51,11 @@ try:
     config.available_features.add("nvrtc")
 except OSError:
     lit_config.note("no NVRTC here: tests that need it are unsupported")
+
+browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if browser:
+    config.available_features.add("browser")
+    config.environment["QUERN_BROWSER"] = browser
+    config.environment["HOME"] = config.test_exec_root
+else:
+    lit_config.note("no Chromium here: tests that look at pages are unsupported")

@@ -259,8 +259,8 @@ void PlacedRun::run(size_t most) {
     return;
   }
   ASSERT_TRUE(sites) << sites.error().render();
-  // Those first that few layers have, on the CPU, where there is time for most;
-  // of the others, layers of one kind take up where the last one ended.
+  // Those first that few layers have; of the others, layers of one kind take up
+  // where the last one ended.
   std::vector<std::string> rare, common;
   for (const QuantizationPlacement &site : *sites)
     for (const auto &option : site.options) {
@@ -270,8 +270,9 @@ void PlacedRun::run(size_t most) {
           std::count(common.begin(), common.end(), option.placement))
         continue;
       met.legal.insert(cellOf(option.placement));
-      bool isRare = most > 2 && (option.placement == "register" ||
-                                 option.placement == "tile");
+      bool isRare = option.placement == "cluster" ||
+                    (most > 2 && (option.placement == "register" ||
+                                  option.placement == "tile"));
       (isRare ? rare : common).push_back(option.placement);
     }
   ASSERT_FALSE(common.empty()) << "hq can be nowhere";
@@ -340,8 +341,12 @@ TEST(Placements, Sim) {
   if (count < 60 || HasFatalFailure())
     return;
   for (const char *placement :
-       {"register", "tile", "cluster", "grid", "panel", "separate"})
+       {"register", "tile", "grid", "panel", "consumer", "separate"})
     EXPECT_GE(met.placements[placement], 4) << placement;
+  // Few layers have rows that are wide enough.
+  for (const std::string &cell : met.legal)
+    if (cell.starts_with("cluster"))
+      EXPECT_GE(met.cells[cell], 1) << cell;
   for (const char *producer : producers())
     EXPECT_GE(met.producers[producer], 4) << producer;
   for (const char *format : formats())

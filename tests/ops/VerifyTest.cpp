@@ -305,6 +305,7 @@ TEST(Verify, StopsWhenAsked) {
     auto report = verifyLayer(options);
     ASSERT_TRUE(report) << report.error().render();
     EXPECT_TRUE(report->isStopped);
+    EXPECT_EQ(report->layer, after ? "mlp" : "test.qn");
     EXPECT_TRUE(report->passed());
     EXPECT_LT(report->cases, 60u);
   }
@@ -323,7 +324,7 @@ TEST(Verify, NamedTargetsAndPlacementsMustBe) {
   ASSERT_FALSE(report);
   EXPECT_THAT(report.error().message, HasSubstr("a CPU has no clusters"));
 
-  // Possible on one target, and said of the other.
+  // A general wish, for every quantization that can be there.
   options.placements = {"panel"};
   options.targets = {"cpu", "cpu:generic"};
   options.fuse = {"all"};
@@ -332,6 +333,15 @@ TEST(Verify, NamedTargetsAndPlacementsMustBe) {
   ASSERT_TRUE(report) << report.error().render();
   ASSERT_EQ(report->rows.size(), 2u);
   EXPECT_THAT(report->rows[0].places, HasSubstr("hq:panel"));
+
+  // One wish that cannot be is noted beside one that can.
+  options.placements = {"hq:grid", "hq:cluster"};
+  options.targets = {"cpu"};
+  report = verifyLayer(options);
+  ASSERT_TRUE(report) << report.error().render();
+  EXPECT_EQ(report->rows.size(), 1u);
+  ASSERT_FALSE(report->notes.empty());
+  EXPECT_THAT(report->notes[0], HasSubstr("a CPU has no clusters"));
 }
 
 /// Where no target is named, those that cannot be are left out with a note.

@@ -133,6 +133,9 @@ TEST(Tolerance, AcceptsAnotherOrderAndNoFault) {
     Comparison right = verdict(expected, {other}, *tolerance);
     EXPECT_TRUE(right.passed()) << right.render();
     EXPECT_GT(right.different, 0); // The orders do differ.
+    EXPECT_GT(right.error, 0);
+    EXPECT_LT(right.error, 1e-4);
+    EXPECT_LE(right.share, 1);
     // The stated bound at every element lies within the tolerance.
     for (int64_t i = 0; i < 16; ++i)
       for (int64_t j = 0; j < 24; ++j) {
@@ -150,6 +153,8 @@ TEST(Tolerance, AcceptsAnotherOrderAndNoFault) {
         static_cast<float>(in[0].get(i * 512 + t) * in[1].get(j * 512 + t));
     Comparison wrong = verdict(expected, {other}, *tolerance);
     EXPECT_EQ(wrong.mismatches, 1) << wrong.render();
+    EXPECT_GT(wrong.share, 1);
+    EXPECT_GT(wrong.error, right.error);
     EXPECT_EQ(wrong.worst->index, (std::vector<int64_t>{i, j}));
   }
 }
@@ -168,6 +173,7 @@ TEST(Tolerance, CodesMayDifferByOneInASmallShare) {
   int8_t &code = actual[0].as<int8_t>()[5];
   code += code > 0 ? -1 : 1;
   EXPECT_TRUE(verdict(expected, actual, *tolerance).passed());
+  EXPECT_EQ(verdict(expected, actual, *tolerance).steps, 1);
   // By two is wrong.
   int8_t &other = actual[0].as<int8_t>()[50];
   other += other > 0 ? -2 : 2;

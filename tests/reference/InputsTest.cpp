@@ -222,6 +222,51 @@ TEST(RandomInputs, Corners) {
   EXPECT_EQ(draw(Corner::NaNRows)[4].bytes, draw(Corner::None)[4].bytes);
 }
 
+TEST(RandomInputs, CornersOfRowsAndOfCodes) {
+  Layer layer(text);
+  auto draw = [&](Corner corner) {
+    return std::move(*randomInputs(layer.func(), {12, 3}, 4, corner));
+  };
+  auto plain = draw(Corner::None), mixed = draw(Corner::MixedRows);
+  auto oneHot = draw(Corner::OneHot), constant = draw(Corner::Constant);
+  auto zeros = draw(Corner::Zeros);
+  for (int64_t row = 0; row < 12; ++row) {
+    int equal = 0, none = 0, nans = 0, hot = 0;
+    for (int64_t i = row * 64; i < row * 64 + 64; ++i) {
+      equal += mixed[0].get(i) == plain[0].get(i);
+      none += mixed[0].get(i) == 0;
+      nans += std::isnan(mixed[0].get(i));
+      hot += std::fabs(oneHot[0].get(i)) >= 1;
+      EXPECT_EQ(constant[0].get(i), constant[0].get(0));
+      EXPECT_EQ(zeros[0].get(i), 0);
+    }
+    EXPECT_EQ(hot, 1);
+    EXPECT_EQ(none >= 64, row % 4 == 1);
+    EXPECT_EQ(nans, row % 4 == 2);
+    EXPECT_EQ(equal >= 63, row % 4 != 1);
+  }
+
+  auto codes = draw(Corner::ExtremeCodes);
+  EXPECT_EQ(codes[0].bytes, plain[0].bytes);
+  for (int8_t code : codes[1].as<int8_t>())
+    EXPECT_TRUE(code == -128 || code == 0 || code == 127) << int(code);
+  auto tiny = draw(Corner::TinyScales), huge = draw(Corner::HugeScales);
+  int tinies = 0, huges = 0;
+  for (int64_t i = 0; i < 8; ++i) {
+    tinies += tiny[2].get(i) < 0x1p-125;
+    huges += huge[2].get(i) > 0x1p62;
+  }
+  EXPECT_EQ(tinies, 4);
+  EXPECT_EQ(huges, 4);
+
+  EXPECT_TRUE(applies(Corner::NaNRows, layer.func()));
+  EXPECT_TRUE(applies(Corner::TinyScales, layer.func()));
+  EXPECT_FALSE(applies(Corner::ExtremeZeros, layer.func()));
+  EXPECT_EQ(allCorners().size(), 15u);
+  for (Corner corner : allCorners())
+    EXPECT_NE(name(corner), "?");
+}
+
 TEST(RandomInputs, RefusesWrongSymbols) {
   Layer layer(text);
   auto few = randomInputs(layer.func(), {8}, 1);

@@ -68,6 +68,9 @@ static std::string extentText(const Index &elements, const Index &linear) {
 }
 
 Result<void> KernelWriter::writeReduce(tile::ReduceOp reduce, BlocksKind kind) {
+  if (readsPieces)
+    if (Result<bool> done = writeReducePieces(reduce); !done || *done)
+      return done ? Result<void>() : done.error();
   Block &block = reduce.getBody().front();
   std::vector<Index> box = boxOf(reduce);
   Index elements = count(box);

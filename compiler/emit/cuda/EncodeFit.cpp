@@ -241,6 +241,12 @@ Result<void> EncodeFitter::checkLoads(const EncodeStage &stage) {
   op.walk([&](tile::LoadOp load) {
     if (!stored.contains(load.getBuffer()))
       return;
+    if (isa<BlockArgument>(load.getBuffer())) {
+      bad = true;
+      why = no(load, "the stage before the product updates what it reads, and "
+                     "tiles do not wait for each other");
+      return;
+    }
     auto layout = axes.find(load.getBuffer());
     bool own = layout != axes.end();
     for (auto [d, expr] : llvm::enumerate(load.getMap().getResults())) {
@@ -293,15 +299,20 @@ uint32_t EncodeFit::lay(Symbols &symbols, unsigned tileM) {
     bool ordered = tile::getReductionLevels(op).anyOrdered;
     for (auto reduce : op.getBody().getOps<tile::ReduceOp>()) {
       SmallVector<Index> point;
-      for (Value index : reduce.getPoint())
-        point.push_back(widest[cast<BlockArgument>(index).getArgNumber()]);
+      for (Value index : reduce.getPoint()) {
+        auto arg = dyn_cast<BlockArgument>(index);
+        point.push_back(arg && arg.getOwner() == &op.getBody().front()
+                            ? widest[arg.getArgNumber()]
+                            : Index::unknown(""));
+      }
       double box = 1;
       for (const Index &extent : symbols.affine(reduce.getExtents(), point))
         box *= static_cast<double>(extent.hi);
-      while (stage.lanes && stage.lanes < 32 && stage.lanes < box)
+      // A lane reads some elements at once.
+      while (stage.lanes && stage.lanes < 32 && stage.lanes * 8 <= box)
         stage.lanes *= 2;
-      if (ordered && box > 256)
-        stage.lanes = 0;
+      if (ordered)
+        stage.lanes = box > 256 ? 0 : 32;
     }
     bytes += stage.lanes ? 0 : 2048;
   }
@@ -372,6 +383,12 @@ Result<EncodeFit> EncodeFitter::run() {
       return done.error();
     fit.stages.push_back(std::move(stage));
   }
+  // What only stages see of each other has no place among the product's blocks.
+  for (Value buffer : stored)
+    if (auto local = buffer.getDefiningOp<tile::LocalOp>();
+        local && !axes.contains(buffer))
+      return no(local, "a stage leaves something that the product does not "
+                       "read");
   for (auto &[buffer, all] : axes) {
     EncodeScalars scalars{buffer, {}, {1, 1}};
     for (size_t d = 0; d < 2 && d < all.size(); ++d)

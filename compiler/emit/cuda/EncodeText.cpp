@@ -16,6 +16,8 @@
 
 #include <fmt/format.h>
 
+#include <numeric>
+
 using namespace mlir;
 using namespace quern;
 using namespace quern::emit;
@@ -44,19 +46,6 @@ Result<void> KernelWriter::beginEncoding() {
   for (const EncodeScalars &scalars : encoding->scalars)
     if (scalars.buffer.getDefiningOp<tile::LocalOp>())
       body.bindBuffer(scalars.buffer, "", true);
-  // What only stages see of each other has no place among the product's blocks.
-  llvm::SmallPtrSet<Value, 4> left;
-  for (const EncodeStage &stage : encoding->stages) {
-    tile::BlocksOp op = stage.stage;
-    op.walk([&](tile::StoreOp store) { left.insert(store.getBuffer()); });
-  }
-  for (auto local : kernel.getBody().getOps<tile::LocalOp>())
-    if (left.contains(local) &&
-        llvm::none_of(encoding->scalars, [&](const EncodeScalars &scalars) {
-          return scalars.buffer == local.getResult();
-        }))
-      return refuse(local.getLoc(),
-                    "a stage leaves something that the product does not read");
   return {};
 }
 
@@ -97,6 +86,85 @@ std::string KernelWriter::writeEncodePoint(const EncodeStage &stage,
   return conditions;
 }
 
+Result<bool> KernelWriter::writeReducePieces(tile::ReduceOp reduce) {
+  Block &block = reduce.getBody().front();
+  if (block.getNumArguments() != 1 || reduce.getClamp() ||
+      reduce.getKind() == tile::ReduceKind::AddF)
+    return false;
+  // The load of neighbouring elements, from memory nobody writes here.
+  BlockArgument along = block.getArgument(0);
+  tile::LoadOp value;
+  AffineMap begin;
+  int64_t bytes = 0;
+  for (auto load : block.getOps<tile::LoadOp>()) {
+    Type type = load.getType();
+    auto argument = dyn_cast<BlockArgument>(load.getBuffer());
+    AffineMap map = load.getMap();
+    auto at = llvm::find(load.getIndices(), along);
+    if (value || !(type.isF16() || type.isBF16() || type.isF32()) ||
+        !argument || isWritten(argument) || at == load.getIndices().end())
+      continue;
+    unsigned position = at - load.getIndices().begin();
+    AffineExpr dim = getAffineDimExpr(position, map.getContext());
+    AffineExpr zero = getAffineConstantExpr(0, map.getContext());
+    AffineMap first = map.replace({{dim, zero}});
+    if (llvm::any_of(
+            map.getResults().drop_back(),
+            [&](AffineExpr e) { return e.isFunctionOfDim(position); }) ||
+        simplifyAffineExpr(map.getResults().back() - first.getResults().back(),
+                           map.getNumDims(), map.getNumSymbols()) != dim)
+      continue;
+    int64_t width = type.getIntOrFloatBitWidth() / 8;
+    AffineExpr stride = getAffineConstantExpr(1, map.getContext());
+    AffineMap shape = load.getBuffer().getType().getShape();
+    bytes = 16;
+    for (size_t i = first.getNumResults(); i-- > 0;
+         stride = stride * shape.getResult(i))
+      bytes =
+          std::gcd(bytes, symbols.divisor(first.getResult(i) * stride) * width);
+    if (bytes < 4)
+      continue;
+    value = load;
+    begin = first;
+  }
+  std::vector<Index> extent =
+      symbols.affine(reduce.getExtents(), body.indicesOf(reduce.getPoint()));
+  if (!value || extent[0].isWide())
+    return false;
+  StringRef function = "reduceUMaxOf", stem = "largest";
+  if (reduce.getKind() == tile::ReduceKind::MaximumF)
+    function = "reduceMaximumFOf", stem = "maximum";
+  else if (reduce.getKind() == tile::ReduceKind::AddI)
+    function = "reduceAddIOf", stem = "total";
+  std::string result = names.make(stem), k = names.make("k"),
+              x = names.make("element");
+  body.bindIndex(along, Index::constant(0));
+  auto type = value.getBuffer().getType();
+  Index offset = symbols.offset(
+      type, symbols.affine(begin, body.indicesOf(value.getIndices())));
+  out.add(
+      fmt::format("const {} {} = {}<Team, {}>({}, {} + {}, [&](int {}, {} {}) "
+                  "{{",
+                  typeText(reduce.getType()), result, function.str(), bytes,
+                  extent[0].text, body.bufferName(value.getBuffer()).str(),
+                  offset.text, k, typeText(value.getType()), x),
+      Place::of(reduce.getLoc()));
+  out.indent();
+  body.bindIndex(along, Index::variable(k, extent[0].hi));
+  body.bindScalar(value, x);
+  for (Operation &op : block.without_terminator())
+    if (&op != value.getOperation())
+      if (Result<void> done = body.emit(&op); !done)
+        return done.error();
+  Value yielded = block.getTerminator()->getOperand(0);
+  out.add(fmt::format("return {};", body.scalar(yielded)),
+          Place::of(yielded.getLoc()));
+  out.dedent();
+  out.add("});");
+  body.bindScalar(reduce.getResult(), result);
+  return true;
+}
+
 Result<void> KernelWriter::writeEncodeStage(const EncodeStage &stage,
                                             ArrayRef<Index> batch) {
   out.add("{");
@@ -116,11 +184,21 @@ Result<void> KernelWriter::writeEncodeStage(const EncodeStage &stage,
   }
   StageLayout layout;
   layout.lanes = stage.lanes;
-  body.setMemoryGuard("tile.n0 == 0");
+  // One tile of a row panel stores what others read; of a batch that shares the
+  // rows, one element.
+  std::string guard = "tile.n0 == 0";
+  for (unsigned i = 0; i < batch.size(); ++i)
+    if (llvm::none_of(stage.points, [&](const EncodeAxis &axis) {
+          return axis.kind == EncodeAxis::Batch && axis.batch == i;
+        }))
+      guard += fmt::format(" && {} == 0", batch[i].unit());
+  body.setMemoryGuard(guard);
+  readsPieces = true;
   if (Result<void> done = writeOps(stage.stage, layout, number,
                                    [](Operation *) { return Doing::Emit; });
       !done)
     return done;
+  readsPieces = false;
   body.setMemoryGuard("");
   out.dedent();
   out.add("}");

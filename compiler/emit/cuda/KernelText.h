@@ -172,7 +172,11 @@ private:
   std::string writeEncodePoint(const EncodeStage &stage,
                                const std::string &number,
                                llvm::ArrayRef<Index> batch);
+  /// A reduction over neighbouring elements, many bytes at once; false if it is
+  /// none, or its order matters.
+  Result<bool> writeReducePieces(tile::ReduceOp reduce);
   std::optional<EncodeFit> encoding;
+  bool readsPieces = false; ///< While a stage before the product is written.
 
   std::optional<Clip> clip;
   llvm::DenseMap<mlir::Operation *, PartOf> parts;

@@ -197,6 +197,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
                    : problem.maxM <= 32             ? 32
                    : problem.maxM <= 64 || sums > 2 ? 64
                                                     : 128;
+  if (problem.valueBytes) {
+    bool many = sums > 2 || (sums > 1 && problem.float8);
+    schedule.tileM = std::min(schedule.tileM, 32u);
+    schedule.tileN = many || problem.maxN <= 64        ? 64
+                     : sums > 1 || problem.maxN <= 128 ? 128
+                                                       : 256;
+  }
   if (Result<void> done = chooseTile(problem, schedule); !done)
     return done.error();
   // With few accumulators the assembler goes for more blocks than shared
@@ -249,6 +256,13 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
               std::min(schedule.minBlocks, 256 / schedule.threads());
       }
       return schedule;
+    }
+    if (schedule.stages == 2 && problem.valueBytes &&
+        schedule.tileK * problem.elementBytes > 32) {
+      // Values are wide: shorter rows.
+      schedule.tileK /= 2;
+      schedule.stages = 4;
+      continue;
     }
     if (schedule.stages == 2)
       return fail(Errc::Unsupported,

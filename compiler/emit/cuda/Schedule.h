@@ -18,8 +18,11 @@
 // that is a multiple of them, as long as its sums stay in the registers; a tile
 // that holds all rows, or all columns, there ever are holds their blocks too.
 //
-// Where the left operand is encoded on load, values and codes take shared
-// memory beside the ring; three stages then leave room for more blocks.
+// Where the left operand is encoded on load, that is most of the work (a code
+// takes as long as some hundred multiplications): tiles are at most 32 rows
+// high, so that many multiprocessors share it, and as wide as N, up to 256
+// columns, so that it is done once. Values and codes take shared memory beside
+// the ring; three stages then leave room for more blocks.
 //
 // 8-bit floats. Where the machine multiplies them in one instruction, that
 // instruction sums with fewer bits than f32 has, and its error grows with the

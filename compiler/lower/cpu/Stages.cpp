@@ -21,15 +21,16 @@ int64_t StagePlan::panelRows(double rowBytes) {
   return std::clamp<int64_t>(localBytes / std::max(rowBytes, 1.0), 8, 32);
 }
 
-/// The local that ties a stage to the product: one that the stage loads and
-/// the product stores, or the other way round.
+/// The value that ties a stage to the product: one that the product stores and
+/// the stage loads, from a local or from memory where others read it too; or a
+/// local the other way round.
 static mlir::Value tieOf(tile::BlocksOp stage, tile::ContractOp contract,
                          bool behind) {
   mlir::Operation *maker = behind ? contract.getOperation() : stage;
   mlir::Operation *reader = behind ? stage.getOperation() : contract;
   llvm::DenseSet<mlir::Value> made;
   maker->walk([&](tile::StoreOp store) {
-    if (store.getBuffer().getDefiningOp<tile::LocalOp>())
+    if (behind || store.getBuffer().getDefiningOp<tile::LocalOp>())
       made.insert(store.getBuffer());
   });
   mlir::Value tie;

@@ -1,2 +1,406 @@
-#include "compiler/tools/quern/Explanation.h"
-std::string quern::tool::toHtml(const Explanation &) { return ""; }
+//===- ExplainHtml.cpp - An explanation as a page -------------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// One file that works offline: style and drawings stand in it, scripts it has
+// none. What is wider than the window scrolls by itself, the page does not.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/quern/Html.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+using namespace quern;
+using namespace quern::tool;
+
+static constexpr const char *style = R"(
+:root { color-scheme: light dark; --page: #fdfdfb; --ink: #1d2327;
+  --soft: #5a646b; --line: #d5dadd; --band: #f1f3f2; --box: #ffffff;
+  --kernel: #dcebf7; --kernel-line: #2f6f9f; --weight: #eee9dd;
+  --weight-line: #9a8550; --input: #e2f0e3; --input-line: #4c8a52;
+  --output: #f3e2ee; --output-line: #9a5386; --accent: #a4460d; }
+@media (prefers-color-scheme: dark) { :root { --page: #14181a; --ink: #e4e8ea;
+  --soft: #9aa6ad; --line: #3a4348; --band: #1c2225; --box: #1e2528;
+  --kernel: #1c3547; --kernel-line: #6fb1de; --weight: #37311f;
+  --weight-line: #c5ad6c; --input: #1d3420; --input-line: #7cc084;
+  --output: #3a2435; --output-line: #d48fc0; --accent: #f19a5f; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1160px; padding: 1.5rem 1rem 3rem;
+  background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
+p { margin: .4rem 0; max-width: 75ch; }
+code, .num, svg text { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
+code { font-size: .88em; overflow-wrap: anywhere; }
+.soft { color: var(--soft); }
+.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px;
+  background: var(--box); }
+.wide svg { display: block; margin: 0 auto; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
+  border-bottom: 1px solid var(--line); }
+tr:last-child > td { border-bottom: 0; }
+th { background: var(--band); font-weight: 600; white-space: nowrap; }
+td { min-width: 5.5rem; }
+td.long { min-width: 14rem; }
+.num { text-align: right; white-space: nowrap; font-size: .84rem; }
+tr.chosen > td { background: var(--band); }
+tr.chosen > td:first-child { font-weight: 700; color: var(--accent); }
+tr.no > td { color: var(--soft); }
+ul { margin: .2rem 0; padding-left: 1.2rem; }
+svg text { font-size: 12px; fill: var(--ink); }
+svg.graph text { text-anchor: middle; font-size: 11.5px; }
+svg .head { font-weight: 700; }
+rect { fill: var(--box); stroke: var(--soft); }
+.kernel rect, .operation rect { fill: var(--kernel); stroke: var(--kernel-line); }
+.weight rect { fill: var(--weight); stroke: var(--weight-line); }
+.input rect { fill: var(--input); stroke: var(--input-line); }
+.output rect { fill: var(--output); stroke: var(--output-line); }
+.arrow { fill: none; stroke: var(--soft); stroke-width: 1.2; }
+.tip { fill: var(--soft); }
+.grid { stroke: var(--line); fill: none; }
+.roof { stroke: var(--kernel-line); stroke-width: 2; fill: none; }
+.leader { stroke: var(--soft); stroke-width: 1; fill: none; }
+.point circle { fill: var(--accent); stroke: var(--box); }
+svg.plot .tick, svg.plot .axis { fill: var(--soft); font-size: 11px; }
+svg.plot .label { font-size: 11px; font-weight: 700; }
+svg.plot text { paint-order: stroke; stroke: var(--box); stroke-width: 4px; }
+)";
+
+/// A table's cell.
+static std::string cell(const std::string &text, const char *kind = nullptr) {
+  return fmt::format("<td{}>{}</td>",
+                     kind ? fmt::format(" class=\"{}\"", kind) : std::string(),
+                     text);
+}
+
+static std::string table(const std::vector<std::string> &titles,
+                         const std::string &rows) {
+  std::string text = "<div class=\"wide\"><table><thead><tr>";
+  for (const std::string &title : titles)
+    text += fmt::format("<th>{}</th>", escaped(title));
+  return text + "</tr></thead><tbody>\n" + rows + "</tbody></table></div>\n";
+}
+
+//===----------------------------------------------------------------------===//
+// Graphs
+//===----------------------------------------------------------------------===//
+
+/// Long words are cut where a box would become too wide; all of it is in the
+/// note.
+static std::string shortened(const std::string &text, size_t most = 40) {
+  if (lengthOf(text) <= most)
+    return text;
+  std::string result;
+  size_t length = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    bool begins = (static_cast<uint8_t>(text[i]) & 0xc0) != 0x80;
+    if (begins && ++length == most)
+      break;
+    result += text[i];
+  }
+  return result + "…";
+}
+
+static std::string beforeFusion(const LayerGraph &graph) {
+  static constexpr const char *kinds[] = {"input", "weight", "operation",
+                                          "output"};
+  Drawing drawing;
+  for (const LayerGraph::Node &node : graph.nodes) {
+    Drawing::Node box;
+    box.kind = kinds[static_cast<size_t>(node.kind)];
+    bool named = !node.name.empty() && node.name != node.label;
+    box.lines.push_back(
+        shortened(named ? node.name + " = " + node.label : node.label));
+    box.lines.push_back(shortened(node.type));
+    if (!node.klass.empty())
+      box.lines.push_back(
+          node.line ? fmt::format("line {}, {}", node.line, node.klass)
+                    : node.klass);
+    box.note = fmt::format("{}: {}", node.label, node.type);
+    box.inputs.assign(node.inputs.begin(), node.inputs.end());
+    drawing.nodes.push_back(std::move(box));
+  }
+  return drawGraph(drawing, "the layer's operations");
+}
+
+/// "w_up" of "w_up.codes".
+static std::string ownerOf(const std::string &buffer) {
+  return buffer.substr(0, buffer.rfind('.'));
+}
+
+/// Kernels, and the operands and values between them: parts of one value, its
+/// codes and scales, are one box.
+static std::string afterFusion(const Explanation &explanation) {
+  const auto &traffic = explanation.report().predictions.front().traffic;
+  Drawing drawing;
+  std::map<std::string, size_t> latest; ///< Nodes by value.
+  auto valueNode = [&](const std::string &buffer, std::vector<size_t> inputs) {
+    std::string owner = ownerOf(buffer);
+    Drawing::Node node;
+    const char *role = "temporary";
+    for (const ExplainedBuffer &known : explanation.buffers)
+      if (ownerOf(known.name) == owner) {
+        role = known.role;
+        node.lines.push_back(shortened(known.type));
+        node.note +=
+            (node.note.empty() ? "" : "; ") + known.name + ": " + known.type;
+      }
+    node.kind = role;
+    node.lines.insert(node.lines.begin(), shortened(owner));
+    node.inputs = std::move(inputs);
+    latest[owner] = drawing.nodes.size();
+    drawing.nodes.push_back(std::move(node));
+  };
+  for (size_t i = 0; i < explanation.kernels.size(); ++i) {
+    const ExplainedKernel &kernel = explanation.kernels[i];
+    const std::vector<std::string> &writes = traffic.kernels[i].writes;
+    auto isWritten = [&](const std::string &buffer) {
+      return std::find(writes.begin(), writes.end(), buffer) != writes.end();
+    };
+    Drawing::Node node;
+    node.kind = "kernel";
+    std::string title = explanation.kernelText(i);
+    title[0] = static_cast<char>(std::toupper(title[0]));
+    node.lines = {title, std::string(name(kernel.desc->numericsClass))};
+    // What it is: up to its layer's name and hash, which the table has.
+    if (!traffic.kernels[i].kernel.empty())
+      node.lines.insert(node.lines.begin() + 1,
+                        shortened(traffic.kernels[i].kernel));
+    node.note = kernel.desc->name + ": " + kernel.desc->reason;
+    std::set<size_t> inputs;
+    for (const std::string &buffer : kernel.buffers) {
+      bool isState = buffer.ends_with(".state") || buffer.ends_with(".value");
+      if (isWritten(buffer) || isState)
+        continue;
+      if (!latest.contains(ownerOf(buffer)))
+        valueNode(buffer, {});
+      inputs.insert(latest[ownerOf(buffer)]);
+    }
+    node.inputs.assign(inputs.begin(), inputs.end());
+    size_t number = drawing.nodes.size();
+    drawing.nodes.push_back(std::move(node));
+    std::set<std::string> made;
+    for (const std::string &buffer : writes)
+      if (made.insert(ownerOf(buffer)).second)
+        valueNode(buffer, {number});
+  }
+  return drawGraph(drawing, "the kernels that are launched");
+}
+
+//===----------------------------------------------------------------------===//
+// Tables
+//===----------------------------------------------------------------------===//
+
+static std::string scalesSection(const Explanation &explanation) {
+  std::string rows;
+  for (const ScalePath &path : explanation.report().scales) {
+    std::string where, uses;
+    for (const ScalePlacement *placement : explanation.placementsOf(path.owner))
+      where += fmt::format("<p>line {}: {}</p>", placement->line,
+                           escaped(placement->text));
+    for (const ScalePath::Use &use : path.uses)
+      uses += fmt::format("<p>{}, stage {}: {}</p>",
+                          escaped(explanation.kernelText(use.launch)),
+                          use.stage + 1, escaped(use.text));
+    rows += "<tr>" + cell("<code>" + escaped(path.buffer) + "</code>") +
+            cell("<code>" + escaped(path.type) + "</code>" +
+                     (path.isDynamic ? "<p class=\"soft\">dynamic</p>" : ""),
+                 "long") +
+            cell(where, "long") + cell(uses, "long") + "</tr>\n";
+  }
+  if (rows.empty())
+    return {};
+  return "<h2>Every scale, from its type to the kernels</h2>\n" +
+         table({"Scale", "Type", "Where, and why", "Kernels"}, rows);
+}
+
+static std::string optionRow(const Explanation &explanation,
+                             const QuantizationPlacement &site,
+                             const QuantizationPlacement::Option &option) {
+  std::string rows = fmt::format("<tr{}>", option.chosen ? " class=\"chosen\""
+                                           : option.possible ? ""
+                                                             : " class=\"no\"");
+  rows += cell(escaped(option.placement));
+  if (!option.possible)
+    return rows + fmt::format("<td colspan=\"4\">not possible: {}</td></tr>\n",
+                              escaped(option.reason));
+  std::string costs, bytes, passes, terms;
+  for (size_t s = 0; s < option.terms.size(); ++s) {
+    std::string at = explanation.sizesText(site.predictedFor[s]);
+    double sum = 0;
+    std::string list;
+    for (const auto &term : option.terms[s]) {
+      sum += term.microseconds;
+      list += fmt::format("<li>{} {}: {}</li>", escaped(term.kind),
+                          timeText(term.microseconds), escaped(term.text));
+    }
+    costs += fmt::format("{}{}<br>", timeText(sum),
+                         at.empty() ? "" : " at " + escaped(at));
+    terms += fmt::format("{}<ul>{}</ul>", escaped(at), list);
+    if (s < option.moves.size() && option.moves[s]) {
+      bytes += bytesText(option.moves[s]->bytes) + "<br>";
+      passes += fmt::format("{}<br>", option.moves[s]->passesSaved);
+    }
+  }
+  return rows + cell(costs, "num") + cell(bytes, "num") + cell(passes, "num") +
+         cell(terms, "long") + "</tr>\n";
+}
+
+static std::string placementsSection(const Explanation &explanation) {
+  std::string text;
+  for (const QuantizationPlacement &site : explanation.output().quantizations) {
+    text += fmt::format("<h3><code>{}</code>, line {}</h3>\n",
+                        escaped(site.value), site.line);
+    for (const std::string &sentence : whyChosen(explanation, site))
+      text += fmt::format("<p>{}.</p>\n", escaped(sentence));
+    std::string rows;
+    for (const auto &option : site.options)
+      rows += optionRow(explanation, site, option);
+    std::string bytes;
+    for (double one : site.staticBytes)
+      bytes += bytesText(one) + "<br>";
+    if (!bytes.empty())
+      rows += "<tr>" + cell("a static scale") + cell("0", "num") +
+              cell(bytes, "num") + cell("") + cell("for comparison") +
+              "</tr>\n";
+    text += table({"Placement", "Beyond a static scale", "Moves",
+                   "Passes saved", "Of which"},
+                  rows);
+  }
+  if (text.empty())
+    return {};
+  return "<h2>Where dynamic quantizations are computed</h2>\n" + text;
+}
+
+static std::string kernelsSection(const Explanation &explanation) {
+  const LayerReport &report = explanation.report();
+  std::string rows;
+  for (size_t i = 0; i < explanation.kernels.size(); ++i) {
+    const ExplainedKernel &kernel = explanation.kernels[i];
+    const KernelDesc &desc = *kernel.desc;
+    std::string title = explanation.kernelText(i);
+    title[0] = static_cast<char>(std::toupper(title[0]));
+    std::string what = fmt::format(
+        "<code>{}</code><p>{}</p><p class=\"soft\">{}</p>", escaped(desc.name),
+        escaped(desc.reason), escaped(desc.schedule));
+    std::string operations;
+    if (!report.predictions.empty() &&
+        i < report.predictions.front().traffic.kernels.size())
+      for (const select::KernelPart &part :
+           report.predictions.front().traffic.kernels[i].parts)
+        operations += fmt::format("<p>{}: {}</p>", escaped(part.klass),
+                                  escaped(part.what));
+    std::string sizes, moves, bound;
+    for (const Prediction &prediction : report.predictions) {
+      const select::KernelTraffic *traffic =
+          explanation.trafficOf(prediction, i);
+      if (!traffic)
+        continue;
+      std::string at = explanation.sizesText(prediction.sizes);
+      select::Moved moved = traffic->moved();
+      select::Roofline roof = select::rooflineOf(*traffic, report.peaks);
+      const sim::Counters *counted = explanation.countedOf(i, prediction.sizes);
+      moves += fmt::format(
+          "<p>{}{}{} read, {} written{}</p>",
+          at.empty() ? "" : escaped(at) + ": ",
+          moved.sectors() > 0 ? fmt::format("{:.0f} sectors, ", moved.sectors())
+                              : std::string(),
+          bytesText(moved.bytesRead), bytesText(moved.bytesWritten),
+          counted ? fmt::format("; counted {} sectors", counted->globalSectors)
+                  : std::string());
+      bound += fmt::format(
+          "<p>{}{}, {}; {:.3g} operations per byte; {:.0f} % of the run</p>",
+          at.empty() ? "" : escaped(at) + ": ",
+          roof.boundByMemory() ? "memory" : "arithmetic", timeText(roof.time()),
+          roof.intensity(), 100 * explanation.shareOf(prediction, i));
+    }
+    rows += "<tr>" + cell(escaped(title)) + cell(what, "long") +
+            cell(std::string(name(desc.numericsClass)) + operations, "long") +
+            cell(moves, "long") + cell(bound, "long") + "</tr>\n";
+  }
+  return "<h2>Kernels</h2>\n" +
+         table({"", "What and how", "Determined", "Moves", "Bound by"}, rows);
+}
+
+static std::string buffersSection(const Explanation &explanation) {
+  std::string rows;
+  for (const ExplainedBuffer &buffer : explanation.buffers)
+    rows += "<tr>" + cell("<code>" + escaped(buffer.name) + "</code>") +
+            cell(buffer.role) +
+            cell("<code>" + escaped(buffer.type) + "</code>") +
+            cell(buffer.bytes ? bytesText(double(*buffer.bytes)) : "", "num") +
+            "</tr>\n";
+  return "<h2>Buffers</h2>\n" + table({"Name", "Role", "Type", "Size"}, rows);
+}
+
+//===----------------------------------------------------------------------===//
+// The page
+//===----------------------------------------------------------------------===//
+
+static std::string graphsSection(const Explanation &explanation) {
+  const LayerReport &report = explanation.report();
+  if (report.graph.nodes.empty())
+    return "<p>Read from a module: the layer's graph, where scales are applied "
+           "and what is predicted are said for a layer's text alone.</p>\n";
+  std::string text =
+      "<h2>The layer as it is written</h2>\n<div class=\"wide\">" +
+      beforeFusion(report.graph) + "</div>\n";
+  if (!report.predictions.empty() &&
+      report.predictions.front().traffic.kernels.size() ==
+          explanation.kernels.size())
+    text += "<h2>What is launched</h2>\n<div class=\"wide\">" +
+            afterFusion(explanation) + "</div>\n";
+  return text;
+}
+
+static std::string rooflineSection(const Explanation &explanation) {
+  const LayerReport &report = explanation.report();
+  if (report.predictions.empty())
+    return {};
+  std::string text = "<h2>Roofline</h2>\n";
+  for (const Prediction &prediction : report.predictions)
+    if (!prediction.unknown.empty())
+      text += fmt::format("<p>Nothing is predicted for {}: {}</p>\n",
+                          escaped(explanation.sizesText(prediction.sizes)),
+                          escaped(prediction.unknown));
+  return text +
+         fmt::format("<p>Each point is a kernel at its bound, by number. The "
+                     "roofs are for {}.</p>\n",
+                     escaped(report.peaks.machine)) +
+         "<div class=\"wide\">" + drawRoofline(explanation) + "</div>\n";
+}
+
+std::string quern::tool::toHtml(const Explanation &explanation) {
+  const std::string &layer = explanation.output().module.layer;
+  std::vector<std::string> sizes;
+  for (const Prediction &prediction : explanation.report().predictions)
+    if (!prediction.sizes.empty())
+      sizes.push_back(explanation.sizesText(prediction.sizes));
+  return fmt::format(
+             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta "
+             "charset=\"utf-8\">\n<meta name=\"viewport\" "
+             "content=\"width=device-width, initial-scale=1\">\n"
+             "<title>{0} for {1}</title>\n<style>{2}</style></head><body>\n"
+             "<h1>{0}</h1>\n<p class=\"soft\">{3} for {1}: {4}{5}</p>\n",
+             escaped(layer), escaped(explanation.variant.target), style,
+             escaped(explanation.options.file),
+             escaped(explanation.counts.print()),
+             sizes.empty() ? std::string()
+                           : escaped(fmt::format("; predicted for {}",
+                                                 fmt::join(sizes, "; ")))) +
+         graphsSection(explanation) + placementsSection(explanation) +
+         kernelsSection(explanation) + rooflineSection(explanation) +
+         scalesSection(explanation) + buffersSection(explanation) +
+         "</body></html>\n";
+}

@@ -57,9 +57,9 @@ static Json optionJson(const QuantizationPlacement &site,
                                     {"text", term.text}});
     }
     predicted["microseconds"] = sum;
-    if (s < option.bytes.size()) {
-      predicted["bytes"] = whole(option.bytes[s]);
-      predicted["passes_saved"] = option.passesSaved[s];
+    if (s < option.moves.size() && option.moves[s]) {
+      predicted["bytes"] = whole(option.moves[s]->bytes);
+      predicted["passes_saved"] = option.moves[s]->passesSaved;
     }
     entry["predicted"].push_back(std::move(predicted));
   }

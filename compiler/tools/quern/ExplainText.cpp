@@ -47,6 +47,10 @@ static std::string movedText(const select::Moved &moved) {
                             bytesText(moved.bytesWritten));
 }
 
+static std::string passesText(int passes) {
+  return passes == 1 ? "1 pass" : fmt::format("{} passes", passes);
+}
+
 static void printOption(const Explanation &explanation,
                         const QuantizationPlacement &site,
                         const QuantizationPlacement::Option &option) {
@@ -62,12 +66,12 @@ static void printOption(const Explanation &explanation,
   for (size_t s = 0; s < option.terms.size(); ++s) {
     std::string at = explanation.sizesText(site.predictedFor[s]);
     std::string indent = fmt::format("{:17}", "");
-    fmt::print(
-        "{}{}{}\n", indent, at.empty() ? "" : at + ": ",
-        s < option.bytes.size()
-            ? fmt::format("moves {}; {} of 2 passes over the value saved",
-                          bytesText(option.bytes[s]), option.passesSaved[s])
-            : "");
+    bool known = s < option.moves.size() && option.moves[s];
+    fmt::print("{}{}{}\n", indent, at.empty() ? "" : at + ": ",
+               known ? fmt::format("moves {}, saves {} over the value",
+                                   bytesText(option.moves[s]->bytes),
+                                   passesText(option.moves[s]->passesSaved))
+                     : "what it moves is not predicted");
     for (const auto &term : option.terms[s])
       fmt::print("{}  {:<8} {:>8}  {}\n", indent, term.kind,
                  timeText(term.microseconds), term.text);

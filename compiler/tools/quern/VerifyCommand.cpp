@@ -114,11 +114,10 @@ static std::string worstText(const VerifyReport &report, const VerifyRow &row) {
   if (report.numericsClass != NumericsClass::Bounded)
     return row.failed ? "WRONG" : row.cases ? "equal bits" : "-";
   std::string text =
-      row.error == 0 ? "equal bits"
-      : row.share == 0
-          ? fmt::format("{:.1g} of the row, one ulp", row.error)
-          : fmt::format("{:.1g} of the row, {:.1g} % of the bound", row.error,
-                        100 * row.share);
+      row.error == 0   ? "equal bits"
+      : row.share == 0 ? fmt::format("{:.1g} of the row, one ulp", row.error)
+                       : fmt::format("{:.1g} of the row, {:.1g} % of the bound",
+                                     row.error, 100 * row.share);
   if (row.codesOff)
     text += fmt::format("; {} by one",
                         countOf(static_cast<size_t>(row.codesOff), "code"));

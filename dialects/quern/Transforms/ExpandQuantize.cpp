@@ -135,8 +135,15 @@ private:
   /// one of its type.
   FloatAttr boundOfQuotients() {
     Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
+    // Beyond what codes reach a bound says nothing, and far beyond it quotients
+    // overflow on the way.
+    constexpr float largestBound = 0x1p16f;
+    // Of a subnormal scale the rounding may be half.
+    float smallestNormal =
+        type.getScale().getType().isF16() ? 0x1p-14f : 0x1p-126f;
     if (quantizer.scaleRounding != quern::ScaleRounding::Nearest ||
-        quantizer.statistic.kind != Statistic::Kind::AbsMax)
+        quantizer.statistic.kind != Statistic::Kind::AbsMax ||
+        quantizer.floor < smallestNormal || quantizer.divisor > largestBound)
       return {};
     return b.getF32FloatAttr(quantizer.divisor * (1 + 0x1p-8f));
   }

@@ -63,15 +63,63 @@ template <class Element, int Columns> struct TileValues {
   }
 };
 
+/// Some bytes of a row, moved at once.
+template <int Bytes> struct __align__(Bytes) Piece {
+  u32 word[Bytes / 4];
+};
+
 /// Element `e` of a piece.
-QN_DEVICE void takeElement(const u32 (&piece)[4], int e, f16 &value) {
+QN_DEVICE void takeElement(const u32 *piece, int e, f16 &value) {
   value.bits = (u16)(piece[e / 2] >> 16 * (e % 2));
 }
-QN_DEVICE void takeElement(const u32 (&piece)[4], int e, bf16 &value) {
+QN_DEVICE void takeElement(const u32 *piece, int e, bf16 &value) {
   value.bits = (u16)(piece[e / 2] >> 16 * (e % 2));
 }
-QN_DEVICE void takeElement(const u32 (&piece)[4], int e, float &value) {
+QN_DEVICE void takeElement(const u32 *piece, int e, float &value) {
   value = floatOf(piece[e]);
+}
+
+/// Reduces `body(i, row[i])` for i in [0, n), where the order cannot matter.
+/// `row` is a multiple of `Bytes` (16, 8 or 4); four pieces are on their way at
+/// once.
+template <class Team, int Bytes, class T, class Op, class Element, class Body>
+QN_DEVICE T reducePieces(T start, Op op, int n, const Element *row,
+                         const Body &body) {
+  constexpr int perPiece = Bytes / (int)sizeof(Element);
+  const int whole = n / perPiece * perPiece;
+  T x = start;
+#pragma unroll 4
+  for (int i = Team::rank() * perPiece; i < whole; i += Team::size * perPiece) {
+    const Piece<Bytes> piece = *reinterpret_cast<const Piece<Bytes> *>(row + i);
+#pragma unroll
+    for (int e = 0; e < perPiece; ++e) {
+      Element element;
+      takeElement(piece.word, e, element);
+      x = op(x, body(i + e, element));
+    }
+  }
+  for (int i = whole + Team::rank(); i < n; i += Team::size)
+    x = op(x, body(i, row[i]));
+  return Team::combine(x, op);
+}
+
+/// As the functions of rowwise.cuh.
+template <class Team, int Bytes, class Element, class Body>
+QN_DEVICE s32 reduceUMaxOf(int n, const Element *row, const Body &body) {
+  return (s32)reducePieces<Team, Bytes>(
+      0u, TakeMaxU(), n, row,
+      [&](int i, Element x) { return (u32)body(i, x); });
+}
+template <class Team, int Bytes, class Element, class Body>
+QN_DEVICE float reduceMaximumFOf(int n, const Element *row, const Body &body) {
+  return reducePieces<Team, Bytes>(floatOf(0xff800000u), TakeMaxF(), n, row,
+                                   body);
+}
+template <class Team, int Bytes, class Element, class Body>
+QN_DEVICE s32 reduceAddIOf(int n, const Element *row, const Body &body) {
+  return (s32)reducePieces<Team, Bytes>(
+      0u, TakeAddU(), n, row,
+      [&](int i, Element x) { return (u32)body(i, x); });
 }
 
 template <class Config> struct EncodedRows {

@@ -18,6 +18,17 @@ func.func @dynamic(%x: tensor<4x256xf16>) -> !q {
   return %q : !q
 }
 
+// Nothing is promised of quotients that may overflow, or where a scale may be
+// subnormal in its type.
+// CHECK-LABEL: func.func @no_bounds
+func.func @no_bounds(%x: tensor<4x256xf16>) -> (!q, !q) {
+  // CHECK-NOT: within
+  // CHECK: return
+  %a = quern.quantize %x <divisor = 3.4e+38, range = -127.0, 127.0, rounding = half_even, floor = 6.103515625E-05> : tensor<4x256xf16> -> !q
+  %b = quern.quantize %x <divisor = 127.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0E-06> : tensor<4x256xf16> -> !q
+  return %a, %b : !q, !q
+}
+
 // The codes and scales of what was just made are at hand.
 // CHECK-LABEL: func.func @static
 // CHECK-SAME: %[[X:.*]]: tensor<4x256xf32>, %[[S:.*]]: tensor<4x2xf16>
