@@ -294,6 +294,39 @@ TEST(EncodeCost, NoMoreTrafficBehindAProduct) {
   EXPECT_LE(consumer, separate);
 }
 
+/// What `explain` says that the kernels move is what they move.
+TEST(EncodeCost, TrafficIsPredicted) {
+  QUERN_NEEDS_NVRTC();
+  constexpr int64_t M = 64;
+  for (const std::string &layer :
+       {Case{.N = 256, .K = 256}.text(), chain("i8 per token", 256, 64)}) {
+    SCOPED_TRACE(layer);
+    CompileRequest compile;
+    compile.source = layer;
+    compile.target = *Target::parse("cuda:sm_90a");
+    compile.wanted = {Stage::Tile};
+    compile.settings = {"placement=consumer"};
+    compile.textsOnly = true;
+    compile.predict = true;
+    compile.predictAt = {{"M", M}};
+    auto output = compileLayer(compile);
+    ASSERT_TRUE(output) << output.error().render();
+    ASSERT_EQ(output->report.predictions.size(), 1u);
+    double predicted = 0;
+    for (const auto &kernel : output->report.predictions[0].traffic.kernels) {
+      EXPECT_EQ(kernel.unknown, "") << kernel.kernel;
+      for (const auto &buffer : kernel.buffers)
+        predicted += buffer.moved.sectorsRead + buffer.moved.sectorsWritten;
+    }
+    FuseRequest request{.layer = layer, .arch = "sm_90a"};
+    request.wish = "consumer";
+    Result<FusedPair> pair = compileFused(request);
+    ASSERT_TRUE(pair) << pair.error().render();
+    double counted = double(sectorsOf(pair->fused, M));
+    EXPECT_NEAR(predicted, counted, 0.03 * counted);
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Refusals
 //===----------------------------------------------------------------------===//

@@ -366,13 +366,17 @@ TEST(StageRefusals, SayWhy) {
       "register: blocks are not one row and 1, 2, 4, 8, 16 or 32 columns, "
       "which neighbouring threads hold");
   EXPECT_EQ(whyNot({.N = 300}, "tile", "sm_80"),
-            "tile: no tile has all 300 columns");
+            "tile: no tile has all 300 columns: a row of 300 is 3 tiles of 128 "
+            "columns, and the widest tile has 256");
   EXPECT_EQ(whyNot({.to = "i8 per group(96)", .N = 300}, "tile", "sm_80"),
             "tile: no tile has a multiple of 96 columns");
   EXPECT_EQ(whyNot({.N = 300}, "cluster", "sm_80"),
             "cluster: sm_80 has no clusters, sm_90 has");
-  EXPECT_EQ(whyNot({.N = 4096}, "cluster", "sm_90a"),
-            "cluster: no tile has the 4096 columns in at most 8 tiles");
+  EXPECT_EQ(
+      whyNot({.N = 4096}, "cluster", "sm_90a"),
+      "cluster: no tile has the 4096 columns in at most 8 tiles: a row is "
+      "32 tiles of 128 columns, 16 of 256, the widest, and a cluster "
+      "holds 8");
   EXPECT_EQ(whyNot({.to = "i8 per group(64)"}, "cluster", "sm_90a"),
             "cluster: clusters combine reductions over whole rows only");
   EXPECT_EQ(whyNot({.N = 128 * 217}, "grid", "sm_80"),

@@ -207,14 +207,14 @@ void expectSameBits(const std::string &target,
           ASSERT_TRUE(layer) << layer.error().render();
           ++runs;
           for (int64_t m : {1, 33})
-            expectAgreement(*layer, *oracle, {m}, m,
+            expectAgreement(*layer, *oracle, {m}, static_cast<uint64_t>(m),
                             m == 33 && runs % 3 == 0 ? Corner::Scattered
                                                      : Corner::None);
         }
       }
   fmt::print("{}: {} layers in {} kinds of places\n", target, runs,
              placements.size());
-  EXPECT_GE(runs, 32 * 2);
+  EXPECT_GT(runs, 32); // Not in the place of their own alone.
 }
 } // namespace
 

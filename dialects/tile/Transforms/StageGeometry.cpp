@@ -108,8 +108,10 @@ std::optional<SmallVector<BlockAxis>> axesOf(const Access &access,
       if (factor == 0)
         continue;
       int &slot = point[i] >= 0 ? axis.point : axis.box;
-      if (slot >= 0 || (element[i] >= 0 && factor != 1))
+      if (slot >= 0)
         return fail("an axis mixes several indices");
+      if (element[i] >= 0 && factor != 1)
+        return fail("it skips elements");
       slot = point[i] >= 0 ? point[i] : element[i];
       if (point[i] >= 0)
         stride = factor;
