@@ -24,8 +24,8 @@ Cases::Cases(const Oracle &oracle, uint64_t seed)
     : seed(seed),
       sizes(
           oracle.symbols(),
-          [&oracle](const Symbols &at) { return workOf(oracle, at); }, budget,
-          seed) {
+          [&oracle](const Symbols &at) { return workOf(oracle, at); },
+          budgetOf(oracle), seed) {
   for (Corner corner : reference::allCorners()) {
     if (corner == Corner::None || !oracle.applies(corner))
       continue;

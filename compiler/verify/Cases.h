@@ -29,9 +29,11 @@ struct Case {
 class Cases {
 public:
   /// Multiply-adds of one case, as Oracle::work counts them: about a twentieth
-  /// of a second in the reference, and half of one where a layer is bounded and
-  /// its tolerance is found by trial.
-  static constexpr double budget = 1e8;
+  /// of a second in the reference. Less where a layer is bounded, and the
+  /// reference runs nine times to find its tolerance.
+  static double budgetOf(const Oracle &oracle) {
+    return oracle.numericsClass() == NumericsClass::Bounded ? 3e7 : 1e8;
+  }
 
   /// The oracle must outlive the cases.
   Cases(const Oracle &oracle, uint64_t seed);

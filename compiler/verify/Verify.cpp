@@ -68,7 +68,7 @@ void Verification::describe() {
   if (!cases.getSizes().leftOut().empty())
     report.notes.push_back(fmt::format(
         "sizes beyond {:.0e} multiply-adds a case are left out: {}",
-        Cases::budget, fmt::join(cases.getSizes().leftOut(), "; ")));
+        Cases::budgetOf(oracle), fmt::join(cases.getSizes().leftOut(), "; ")));
 }
 
 void Verification::noteFailure(size_t row, const Case &one, std::string what) {
