@@ -47,7 +47,7 @@ struct ScalePath {
   std::string type;   ///< Of the owner, as its formula.
   bool isDynamic = false;
   struct Use {
-    uint32_t launch = 0;
+    uint32_t launch = 0; ///< By LayerReport::launches.
     uint32_t stage = 0; ///< Of the kernel, from 0.
     std::string text;   ///< "applied in the epilogue of the product"
   };
@@ -64,7 +64,10 @@ struct Prediction {
 struct LayerReport {
   LayerGraph graph;
   /// The kernels of the program's launches, in order: what `launch` and
-  /// predictions refer to. A back end may launch more beside them.
+  /// predictions are numbered by. The plan of a module has them in this order,
+  /// but not by these numbers: a CPU's has others between them, which pack
+  /// operands. There a kernel has this name; on a GPU, a hash of its text
+  /// behind it.
   std::vector<std::string> launches;
   std::vector<ScalePath> scales;
   std::vector<Prediction> predictions;

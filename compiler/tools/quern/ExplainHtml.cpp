@@ -375,8 +375,10 @@ static std::string graphsSection(const Explanation &explanation) {
       "<h2>The layer as it is written</h2>\n<div class=\"wide\">" +
       beforeFusion(report.graph) + "</div>\n";
   // Who writes what is known with what is predicted.
-  if (!explanation.kernels.empty() &&
-      explanation.partsOf(explanation.kernels.size() - 1))
+  bool isKnown = false;
+  for (size_t i = 0; i < explanation.kernels.size(); ++i)
+    isKnown |= explanation.partsOf(i) != nullptr;
+  if (isKnown)
     text += "<h2>What is launched</h2>\n<div class=\"wide\">" +
             afterFusion(explanation) + "</div>\n";
   return text;

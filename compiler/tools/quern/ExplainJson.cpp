@@ -154,8 +154,9 @@ Json quern::tool::toJson(const Explanation &explanation) {
                   {"dynamic", path.isDynamic}};
     entry["uses"] = Json::array();
     for (const ScalePath::Use &use : path.uses)
-      entry["uses"].push_back(
-          {{"launch", use.launch}, {"stage", use.stage}, {"how", use.text}});
+      if (auto launch = explanation.launchOf(use.launch))
+        entry["uses"].push_back(
+            {{"launch", *launch}, {"stage", use.stage}, {"how", use.text}});
     json["scale_paths"].push_back(std::move(entry));
   }
   for (const QuantizationPlacement &site : output.quantizations)

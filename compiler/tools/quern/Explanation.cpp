@@ -98,6 +98,33 @@ static Result<int64_t> bufferBytes(const BufferDesc &buffer,
   return bytes.evaluate(symbols);
 }
 
+/// Whether a kernel of a plan was made of this one of the program: it has its
+/// name, on a GPU with a hash of its text behind.
+static bool isMadeOf(std::string_view kernel, const std::string &ofProgram) {
+  if (!kernel.starts_with(ofProgram))
+    return false;
+  kernel.remove_prefix(ofProgram.size());
+  if (kernel.empty())
+    return true;
+  return kernel.size() == 9 && kernel[0] == '_' &&
+         kernel.find_first_not_of("0123456789abcdef", 1) == kernel.npos;
+}
+
+/// Finds the program's launches in the plan, which has them in order, on a CPU
+/// with others between them that pack operands.
+static void numberByProgram(Explanation &explanation) {
+  const std::vector<std::string> &launches = explanation.report().launches;
+  size_t next = 0;
+  for (ExplainedKernel &kernel : explanation.kernels)
+    if (next < launches.size() && isMadeOf(kernel.desc->name, launches[next]))
+      kernel.ofProgram = next++;
+  if (next == launches.size() || launches.size() != explanation.kernels.size())
+    return;
+  // Names that were changed to be symbols of CUDA C++; nothing was added.
+  for (size_t i = 0; i < launches.size(); ++i)
+    explanation.kernels[i].ofProgram = i;
+}
+
 Explanation
 quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
                          const ExplainOptions &options,
@@ -122,14 +149,7 @@ quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
       kernel.buffers.push_back(bufferName(variant.buffers[buffer]));
     explanation.kernels.push_back(std::move(kernel));
   }
-  // A GPU's plan is the program's; a CPU's has launches that pack operands
-  // between them, and keeps the kernels' names.
-  const std::vector<std::string> &launches = explanation.report().launches;
-  bool same = launches.size() == explanation.kernels.size();
-  size_t next = 0;
-  for (ExplainedKernel &kernel : explanation.kernels)
-    if (next < launches.size() && (same || kernel.desc->name == launches[next]))
-      kernel.ofProgram = next++;
+  numberByProgram(explanation);
   for (const BufferDesc &desc : variant.buffers) {
     ExplainedBuffer buffer{
         roleName(desc.role), bufferName(desc), bufferType(desc, names), {}};
