@@ -343,6 +343,9 @@ static std::string kernelsSection(const Explanation &explanation) {
           roof.boundByMemory() ? "memory" : "arithmetic", timeText(roof.time()),
           roof.intensity(), 100 * explanation.shareOf(prediction, i));
     }
+    for (const std::string &reason : explanation.unknownOf(i))
+      moves += fmt::format("<p class=\"soft\">not predicted: {}</p>",
+                           escaped(reason));
     rows += "<tr>" + cell(escaped(title)) + cell(what, "long") +
             cell(std::string(name(desc.numericsClass)) + operations, "long") +
             cell(moves, "long") + cell(bound, "long") + "</tr>\n";

@@ -88,8 +88,11 @@ static Json predictionJson(const Explanation &explanation,
       explanation.trafficOf(prediction, launch);
   Json json = {{"sizes", prediction.sizes}};
   if (!traffic) {
-    const select::KernelTraffic *known = explanation.partsOf(launch);
-    json["unknown"] = known ? known->unknown : prediction.unknown;
+    const auto &all = prediction.traffic.kernels;
+    size_t number = *explanation.kernels[launch].ofProgram;
+    json["unknown"] = number < all.size() && prediction.unknown.empty()
+                          ? all[number].unknown
+                          : prediction.unknown;
     return json;
   }
   json["moved"] = movedJson(traffic->moved());

@@ -104,11 +104,8 @@ static void printPrediction(const Explanation &explanation,
   const select::KernelTraffic *traffic =
       explanation.trafficOf(prediction, launch);
   std::string at = explanation.sizesText(prediction.sizes);
-  if (!traffic) {
-    if (const select::KernelTraffic *known = explanation.partsOf(launch))
-      fmt::print("     nothing is predicted: {}\n", known->unknown);
+  if (!traffic)
     return;
-  }
   const sim::Counters *counted =
       explanation.countedOf(launch, prediction.sizes);
   fmt::print("     moves{}: {}{}\n", at.empty() ? "" : " at " + at,
@@ -152,6 +149,8 @@ static void printKernels(const Explanation &explanation, LaunchPhase phase,
     for (const Prediction &prediction : predictions)
       if (prediction.unknown.empty())
         printPrediction(explanation, prediction, i);
+    for (const std::string &reason : explanation.unknownOf(i))
+      fmt::print("     what it moves is not predicted: {}\n", reason);
   }
 }
 

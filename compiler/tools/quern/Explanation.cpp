@@ -211,6 +211,44 @@ std::optional<size_t> Explanation::launchOf(uint32_t ofProgram) const {
   return std::nullopt;
 }
 
+std::vector<std::string> Explanation::unknownOf(size_t launch) const {
+  std::vector<std::string> reasons;
+  std::optional<size_t> number = kernels[launch].ofProgram;
+  if (!number) {
+    if (!report().predictions.empty())
+      reasons.push_back(kernels[launch].prepares()
+                            ? "it packs an operand, once when weights are bound"
+                            : "it packs an operand for another kernel");
+    return reasons;
+  }
+  // Sizes by their reason, in order.
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  size_t predictions = 0;
+  for (const Prediction &prediction : report().predictions) {
+    const auto &all = prediction.traffic.kernels;
+    if (!prediction.unknown.empty()) // Said once, of all kernels.
+      continue;
+    ++predictions;
+    std::string reason = *number < all.size()
+                             ? all[*number].unknown
+                             : "the prediction knows no such kernel";
+    if (reason.empty())
+      continue;
+    auto known =
+        std::find_if(groups.begin(), groups.end(),
+                     [&](const auto &group) { return group.first == reason; });
+    if (known == groups.end())
+      known = groups.insert(known, {reason, {}});
+    known->second.push_back(sizesText(prediction.sizes));
+  }
+  for (const auto &[reason, sizes] : groups)
+    reasons.push_back(
+        sizes.size() == predictions
+            ? reason
+            : fmt::format("at {}: {}", fmt::join(sizes, ", "), reason));
+  return reasons;
+}
+
 double Explanation::shareOf(const Prediction &prediction, size_t launch) const {
   double sum = 0, own = 0;
   for (size_t i = 0; i < kernels.size(); ++i) {

@@ -72,6 +72,9 @@ struct Explanation {
   /// What is predicted of a launch; null where nothing is.
   const select::KernelTraffic *trafficOf(const Prediction &prediction,
                                          size_t launch) const;
+  /// Why nothing is predicted of a launch, each reason once and with the sizes
+  /// that it is for where it is not for all; empty where all is predicted.
+  std::vector<std::string> unknownOf(size_t launch) const;
   /// A launch's part of the time that all of a run's are bound to take.
   double shareOf(const Prediction &prediction, size_t launch) const;
   /// What a launch computes; null for those of a back end's own.
