@@ -113,8 +113,8 @@ struct QuantizationPlacement {
     std::string text;
   };
   struct Moves {
-    /// Of the value, its codes and scales, state, and what the product moves
-    /// more.
+    /// Of the value, its codes and scales, and what more is moved of state and
+    /// operands than by `separate`, if any.
     double bytes = 0;
     /// Over the value in memory, that `separate` takes beyond.
     int passesSaved = 0;

@@ -260,6 +260,12 @@ struct SiteBytes {
   double valueRead = 0;    ///< By who quantizes.
   double valueWritten = 0; ///< 0 where others read the value too.
   double passes = 0;       ///< Over the value in memory, by who quantizes.
+
+  /// Of everything else: operands and state. A product moves more of them for
+  /// a placement's sake where it reads an operand again. It may also move less,
+  /// by the lower tiles it gets, in which fewer warps load the scales of
+  /// weights each for itself; that is none of the quantization's bytes.
+  double rest() const { return total - own; }
 };
 
 } // namespace
@@ -275,6 +281,10 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
   std::string own = site.codes.ends_with(".codes")
                         ? site.codes.substr(0, site.codes.size() - 6)
                         : site.name;
+  auto isScale = [&](const std::string &buffer) {
+    return buffer != site.codes && (buffer.starts_with(own + ".") ||
+                                    llvm::is_contained(site.scales, buffer));
+  };
   // Codes that nobody stores are made where they are read.
   bool onLoad = !site.codes.empty() && traffic.moved(site.codes).bytes() == 0;
   for (const select::KernelTraffic &kernel : traffic.kernels) {
@@ -283,15 +293,14 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
     bytes.isKnown &= kernel.unknown.empty();
     bool quantizes = false;
     for (const select::BufferTraffic &buffer : kernel.buffers)
-      quantizes |=
-          buffer.moved.bytesWritten > 0 &&
-          (buffer.buffer == own + ".scales" || buffer.buffer == own + ".codes");
+      quantizes |= buffer.moved.bytesWritten > 0 &&
+                   (buffer.buffer == site.codes || isScale(buffer.buffer));
     for (const select::BufferTraffic &buffer : kernel.buffers) {
       bool isValue = buffer.buffer == (buffer.isOwn ? "value" : site.value);
-      bool isScale = buffer.buffer.starts_with(own + ".");
-      if (isValue || isScale)
+      bool isOfScales = isScale(buffer.buffer);
+      if (isValue || isOfScales || buffer.buffer == site.codes)
         bytes.own += buffer.moved.traffic();
-      if (isScale && buffer.buffer != site.codes)
+      if (isOfScales)
         bytes.scales += buffer.moved.traffic();
       if (!isValue)
         continue;
@@ -361,7 +370,7 @@ pipelines::describe(const select::SiteReport &site,
       SiteBytes bytes = bytesOf(option.traffic[s], site, site.valueBytes[s]);
       std::optional<QuantizationPlacement::Moves> moves;
       if (bytes.isKnown && apart[s].isKnown)
-        moves = {apart[s].own + bytes.total - apart[s].total,
+        moves = {bytes.own + std::max(0.0, bytes.rest() - apart[s].rest()),
                  std::max(0, int(apart[s].passes - bytes.passes))};
       described.moves.push_back(moves);
     }

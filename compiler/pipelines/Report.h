@@ -48,8 +48,8 @@ struct ScalePath {
   bool isDynamic = false;
   struct Use {
     uint32_t launch = 0; ///< By LayerReport::launches.
-    uint32_t stage = 0; ///< Of the kernel, from 0.
-    std::string text;   ///< "applied in the epilogue of the product"
+    uint32_t stage = 0;  ///< Of the kernel, from 0.
+    std::string text;    ///< "applied in the epilogue of the product"
   };
   std::vector<Use> uses;
 };

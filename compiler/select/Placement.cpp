@@ -276,6 +276,13 @@ static void describeValue(SiteReport &report, const Site &site,
   };
   report.value = nameOf(site.value);
   report.codes = site.codes ? nameOf(site.codes) : std::string();
+  tile::LaunchOp launch = site.quantize;
+  auto writes = tile::getKernel(launch).getWrites();
+  for (auto [i, buffer] : llvm::enumerate(launch.getBuffers()))
+    if (auto declared = buffer.getDefiningOp<tile::BufferOp>();
+        declared && writes[i] &&
+        (declared.getPart() == "scales" || declared.getPart() == "zeros"))
+      report.scales.push_back(nameOf(buffer));
   report.ofProduct = static_cast<bool>(site.producerProduct());
   auto type = cast<tile::BufferType>(site.value.getType());
   for (const Sizes &at : predictFor) {
@@ -284,6 +291,10 @@ static void describeValue(SiteReport &report, const Site &site,
       bytes *= evaluate(extent, at);
     report.valueBytes.push_back(bytes);
   }
+}
+
+std::string select::counted(double number, const char *noun) {
+  return fmt::format("{:.0f} {}{}", number, noun, number == 1 ? "" : "s");
 }
 
 double select::evaluate(AffineExpr extent, const Sizes &sizes) {
@@ -343,6 +354,7 @@ static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
                     .options = {},
                     .value = {},
                     .codes = {},
+                    .scales = {},
                     .valueBytes = {}};
   describeValue(report, site, predictFor);
   for (const Sizes &at : report.sizes)

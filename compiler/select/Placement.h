@@ -69,6 +69,9 @@ double evaluate(mlir::AffineExpr extent, const Sizes &sizes);
 /// Multiply-adds of the products beside a site.
 double multiplyAdds(const Site &site, const Sizes &sizes);
 
+/// "1 tile", "2 tiles".
+std::string counted(double number, const char *noun);
+
 /// A predicted time in microseconds, as the sum of what it is made of.
 struct Cost {
   /// What a term is spent on.
@@ -153,6 +156,9 @@ struct SiteReport {
   std::vector<Option> options;
   /// The value that is quantized, as the layer calls it, and its codes.
   std::string value, codes;
+  /// The scales and zero points made with them. Without a name in the text
+  /// they are called otherwise than the codes.
+  std::vector<std::string> scales;
   bool ofProduct = false; ///< A product makes the value.
   /// Bytes of the value for the sizes that predictions were asked for.
   std::vector<double> valueBytes;
