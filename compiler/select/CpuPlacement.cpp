@@ -179,8 +179,9 @@ Cost CpuPlacement::costOf(const Site &site, Placement placement,
     double reread = n * k * terms / rates.memoryBytesPerMicrosecond;
     reduce();
     cost.add(Kind::Tiles, idle,
-             fmt::format("{:.0f} row panels for {:.0f} threads: {:.0f} turns",
-                         items, rates.threads, turns));
+             fmt::format("{} for {}: {}", counted(items, "row panel"),
+                         counted(rates.threads, "thread"),
+                         counted(turns, "turn")));
     cost.add(Kind::Bytes, reread * std::max(items - rates.threads, 0.0) * 0.1,
              fmt::format("the right operand read by each of {:.0f} row panels",
                          items));

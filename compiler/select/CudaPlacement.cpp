@@ -146,18 +146,19 @@ Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
       rates.cacheBytesPerMicrosecond / target.multiprocessors();
   Cost cost;
   auto times = [&](double number, const char *what) {
-    return fmt::format("{:.0f} tiles of {} rows after each other {}", number,
-                       rows, what);
+    return fmt::format("{} of {}{}: {}", counted(number, "tile"),
+                       counted(rows, "row"),
+                       number > 1 ? ", one after the other" : "", what);
   };
   cost.add(Kind::Reencode,
            turns * perTile * std::max(1.0, levels) / rates.encodePerMicrosecond,
-           times(turns, levels > 1 ? "encode them, and once more to add codes"
-                                   : "encode them"));
+           times(turns, levels > 1 ? "encoding, and once more to add codes"
+                                   : "encoding"));
   cost.add(Kind::Bytes,
            turns * perTile * ((1 + passes) * width - 1) /
                bytesPerMultiprocessor,
-           times(turns, passes > 0 ? "read values, for scales and for codes"
-                                   : "read values instead of codes"));
+           times(turns, passes > 0 ? "reading values, for scales and for codes"
+                                   : "reading values instead of codes"));
   // Lower tiles read the right operand more often.
   double again = n * k * count *
                  (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
