@@ -348,7 +348,7 @@ quern::tool::whyChosen(const Explanation &explanation,
   bool asked = explanation.options.isGiven("--placement");
   for (size_t s = 0; s < site.predictedFor.size(); ++s) {
     double own = totalOf(chosen->terms[s]);
-    std::vector<std::string> dearer, cheaper;
+    std::vector<std::string> dearer, cheaper, equal;
     std::vector<const QuantizationPlacement::Option *> others;
     for (const auto &option : site.options)
       if (option.possible && &option != chosen)
@@ -359,17 +359,22 @@ quern::tool::whyChosen(const Explanation &explanation,
     for (const auto *other : others) {
       const QuantizationPlacement::Option &option = *other;
       double cost = totalOf(option.terms[s]);
-      (cost < own ? cheaper : dearer)
-          .push_back(fmt::format("{} {}", option.placement,
-                                 costText(option.terms[s])));
+      if (cost == own)
+        equal.push_back(option.placement);
+      else
+        (cost < own ? cheaper : dearer)
+            .push_back(fmt::format("{} {}", option.placement,
+                                   costText(option.terms[s])));
     }
     std::string at = explanation.sizesText(site.predictedFor[s]);
     std::string text =
         fmt::format("{}{} costs {} more than a static scale",
                     at.empty() ? "" : "at " + at + " ", chosen->placement,
                     costText(chosen->terms[s]));
-    if (dearer.empty() && cheaper.empty())
+    if (others.empty())
       text += "; nothing else is possible";
+    if (!equal.empty())
+      text += fmt::format("; so does {}", fmt::join(equal, ", and "));
     if (!dearer.empty())
       text += fmt::format("; dearer: {}", fmt::join(dearer, "; "));
     if (!cheaper.empty())
