@@ -294,7 +294,8 @@ static void addExplain(CLI::App &app, ExplainOptions &options, Chosen &chosen) {
   addLayerOptions(command, options);
   addSymbolOption(command, options);
   command.add_option("--html", options.html,
-                     "write a page for a browser instead");
+                     "write a page for a browser instead of words; with "
+                     "--json, both");
   command.footer(
       "What it says is for the sizes of --set; for others, for a spread over "
       "their\nranges. With a simulated target the kernels run, and are "
