@@ -45,8 +45,9 @@ static bool isSliced(const Operand &operand, const std::string &symbol) {
 static std::string refuse(const Layer &layer, const std::string &symbol) {
   bool any = false;
   for (const Operand &operand : layer.operands()) {
-    size_t sliced = isSliced(operand, symbol);
-    for (size_t d = sliced; d < operand.shape.size(); ++d)
+    bool sliced = isSliced(operand, symbol);
+    // Rows lie along the leading dimension; the symbol is nothing else.
+    for (size_t d = sliced ? 1 : 0; d < operand.shape.size(); ++d)
       if (mentions(operand.shape[d], symbol))
         return fmt::format("{} is in dimension {} of {}, whose shape is [{}]",
                            symbol, d, operand.name,

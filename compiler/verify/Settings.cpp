@@ -69,15 +69,34 @@ static std::string placesOf(const CompileOutput &compiled) {
   return text;
 }
 
+/// Keeps the first of equal entries, in order.
+template <typename T> static void dropRepeated(std::vector<T> &list) {
+  auto end = list.begin();
+  for (auto it = list.begin(); it != list.end(); ++it)
+    if (std::find(list.begin(), end, *it) == end) {
+      // Onto itself an entry would be lost.
+      if (end != it)
+        *end = std::move(*it);
+      ++end;
+    }
+  list.erase(end, list.end());
+}
+
 namespace {
 
 class Maker {
 public:
-  explicit Maker(const SubjectOptions &options) : options(options) {}
+  explicit Maker(const SubjectOptions &given) : options(given) {
+    dropRepeated(options.targets);
+    dropRepeated(options.placements);
+    dropRepeated(options.fuse);
+    dropRepeated(options.threads);
+  }
 
   Result<Subjects> make();
 
 private:
+  Result<void> checkFusion() const;
   Result<void> addTarget(const std::string &target, bool isNamed);
   Result<void> addPlacements(const std::string &target);
   Result<void> addWishes(const std::string &target);
@@ -102,7 +121,7 @@ private:
     return compileFor(setting, options.source, options.name, options.layer);
   }
 
-  const SubjectOptions &options;
+  SubjectOptions options;
   Subjects subjects;
   /// Wishes of the caller, those that some target could fulfil, and the first
   /// reason of those that none could.
@@ -313,7 +332,26 @@ Result<void> Maker::addTarget(const std::string &target, bool isNamed) {
   return {};
 }
 
+/// A placement that was asked for, but puts kernels together that nothing here
+/// may put together, would silently not be run.
+Result<void> Maker::checkFusion() const {
+  if (std::find(options.fuse.begin(), options.fuse.end(), "all") !=
+      options.fuse.end())
+    return {};
+  for (const std::string &wish : options.placements)
+    if (wish != "all" && wish != "auto" && wish != "separate")
+      return fail(Errc::InvalidArgument,
+                  fmt::format("placement {} puts kernels together, which fuse "
+                              "none forbids",
+                              wish),
+                  {"leave one of them out; with both, fuse all,none, it is "
+                   "run where kernels are fused"});
+  return {};
+}
+
 Result<Subjects> Maker::make() {
+  if (auto right = checkFusion(); !right)
+    return right.error();
   bool isNamed = !options.targets.empty();
   for (const std::string &target :
        isNamed ? options.targets : defaultTargets()) {

@@ -53,8 +53,9 @@ struct Subjects {
   std::vector<std::string> notes;
 };
 
-/// A target that was named and cannot be, and a placement that cannot be on any
-/// target, are errors.
+/// A target that was named and cannot be, a placement that cannot be on any
+/// target, and one that fuses where `fuse` has "none" alone, are errors. What
+/// is named twice is taken once.
 Result<Subjects> makeSubjects(const SubjectOptions &options);
 
 /// What is verified on where no target is named.

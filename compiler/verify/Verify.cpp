@@ -43,6 +43,7 @@ private:
   VerifyReport report;
   /// Of the case at hand; a GPU's answer may be another than the others'.
   std::map<std::string, Oracle::Answer> answers;
+  std::optional<Diagnostic> leftOut; ///< Why a case was not admitted.
 };
 
 } // namespace
@@ -136,6 +137,7 @@ Result<void> Verification::runCase(const Case &one) {
         !admitted) {
       report.notes.push_back(fmt::format("case {} is left out: {}", one.number,
                                          admitted.error().message));
+      leftOut = admitted.error();
       return {};
     }
   auto operands = oracle.drawInputs(one.symbols, one.seed, {}, one.corner);
@@ -191,8 +193,8 @@ Result<VerifyReport> Verification::run(std::vector<std::string> notes) {
       refused = done.error();
     }
   }
-  if (refused && report.cases == 0)
-    return *refused;
+  if (report.cases == 0 && (refused || (leftOut && !options.batchInvariant)))
+    return refused ? *refused : *leftOut;
   if (options.batchInvariant && !isStopped())
     if (auto done = runBatches(); !done)
       return done.error();
@@ -201,6 +203,10 @@ Result<VerifyReport> Verification::run(std::vector<std::string> notes) {
 }
 
 Result<VerifyReport> verify::verifyLayer(const VerifyOptions &options) {
+  if (options.cases == 0 && !options.onlyCase && !options.batchInvariant)
+    return fail(Errc::InvalidArgument, "0 cases: nothing would be verified",
+                {"accepted is 1 or more, and 0 together with "
+                 "--batch-invariant, which then is all that is tested"});
   auto subjects = makeSubjects(options);
   if (!subjects)
     return subjects.error();
