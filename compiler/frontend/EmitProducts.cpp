@@ -157,12 +157,12 @@ bool LayerEmitter::checkStatistic(Place place, ir::QTensorType type,
   }
   if (!(parameter >= 2 && parameter <= 65536 &&
         parameter == std::floor(parameter)))
-    return refuse(fmt::format("a sample of every {}th element", parameter),
+    return refuse(fmt::format("a sample with a stride of {}", parameter),
                   "the stride is an integer from 2 to 65536");
   llvm::ArrayRef<int64_t> block = type.getScale().getBlock();
   int64_t last = block.empty() ? 1 : block.back();
   if (last != 0 && last % statistic.stride() != 0)
-    return refuse(fmt::format("a sample of every {}th element of blocks that "
+    return refuse(fmt::format("a sample with a stride of {} of blocks that "
                               "have {} along the last axis",
                               statistic.stride(), last),
                   "the stride divides that extent, or the block spans the "

@@ -45,8 +45,8 @@ LogicalResult QuantizeOp::verify() {
   ArrayRef<int64_t> block = result.getScale().getBlock();
   int64_t stride = getQuantizer().getStatisticParameter().convertToFloat();
   if (block.empty() || (block.back() != 0 && block.back() % stride != 0))
-    return emitOpError("quern_quantize_c5: a sample of every ")
-           << stride << "th element of blocks that have "
+    return emitOpError("quern_quantize_c5: a sample with a stride of ")
+           << stride << " of blocks that have "
            << (block.empty() ? 1 : block.back()) << " along the last axis";
   return success();
 }

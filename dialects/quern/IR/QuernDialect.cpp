@@ -188,8 +188,9 @@ QuantizerAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                        << "; it is from 50 to 99.9999";
   if (statistic == StatisticKind::Sampled &&
       !(number >= 2 && number <= 65536 && number == std::floor(number)))
-    return emitError() << "quern_quantizer_c2: a sample of every " << number
-                       << "th element; the stride is an integer from 2 to "
+    return emitError() << "quern_quantizer_c2: a sample with a stride of "
+                       << number
+                       << "; it is an integer from 2 to "
                           "65536";
   return success();
 }

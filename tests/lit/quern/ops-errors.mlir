@@ -406,7 +406,7 @@ func.func @quantizer_c2(%x: tensor<4x8xf32>) {
 // -----
 
 func.func @quantizer_c2_sample(%x: tensor<4x8xf32>) {
-  // expected-error @+1 {{quern_quantizer_c2: a sample of every 2.500000e+00th element}}
+  // expected-error @+1 {{quern_quantizer_c2: a sample with a stride of 2.500000e+00}}
   %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = sampled(2.5)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 0], type = f32>>
   return
 }
@@ -438,7 +438,7 @@ func.func @quantize_c5_zeros(%x: tensor<4x8xf32>) {
 // -----
 
 func.func @quantize_c5_stride(%x: tensor<4x8xf32>) {
-  // expected-error @+1 {{quern_quantize_c5: a sample of every 3th element of blocks that have 4 along the last axis}}
+  // expected-error @+1 {{quern_quantize_c5: a sample with a stride of 3 of blocks that have 4 along the last axis}}
   %0 = quern.quantize %x <divisor = 1.0, range = -127.0, 127.0, rounding = half_even, floor = 1.0, statistic = sampled(3.0)> : tensor<4x8xf32> -> !quern.qtensor<tensor<4x8xi8>, #quern.scale<block = [1, 4], type = f32>>
   return
 }
