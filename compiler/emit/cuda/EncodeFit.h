@@ -13,7 +13,7 @@
 // A stage runs in every tile, for the blocks that the tile's rows lie in and
 // all blocks along K, and leaves its scalars in shared memory. Where a block
 // lies is read off the product: a scalar it loads at (m / 4, k / 32) belongs to
-// blocks of 4 rows, of which a tile of 128 has 32. What the stage loads, and
+// blocks of 4 rows, of which a tile of 32 rows has 8. What the stage loads, and
 // from where, does not matter; the body is that of a kernel of its own.
 //
 // Accepted: any number of such stages, reductions of every kind as long as a
