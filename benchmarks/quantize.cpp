@@ -14,6 +14,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "benchmarks/Spread.h"
 #include "compiler/pipelines/Compiler.h"
 #include "runtime/include/quern/quern.h"
 
@@ -24,9 +25,9 @@
 #include <chrono>
 #include <cstring>
 #include <random>
-#include <thread>
 
 using namespace quern;
+using quern::bench::Spread;
 
 namespace {
 
@@ -142,16 +143,6 @@ private:
   std::shared_ptr<Executor> executor;
 };
 
-struct Spread {
-  double median, half;
-};
-
-Spread spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  auto at = [&](double q) { return values[size_t(q * (values.size() - 1))]; };
-  return {at(0.5), (at(0.75) - at(0.25)) / 2};
-}
-
 } // namespace
 
 int main(int argc, char **argv) {
@@ -191,12 +182,12 @@ int main(int argc, char **argv) {
             us.push_back(1e6 * taken);
             rates.push_back(1e-9 * quantizer.bytes / copied);
           }
-          Spread share = spread(shares);
+          Spread share(shares);
           fmt::print("{:<6} {:<22} {:>7} {:>6}x{:<6} {:>10.1f}  {:>5.1f} % +- "
                      "{:<4.1f} {:>8.1f}\n",
-                     type, format, count, rows, columns, spread(us).median,
+                     type, format, count, rows, columns, Spread(us).median,
                      100 * share.median, 100 * share.half,
-                     spread(rates).median);
+                     Spread(rates).median);
           std::fflush(stdout);
         }
   return 0;

@@ -22,6 +22,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "benchmarks/Spread.h"
 #include "benchmarks/dynamic/Compiled.h"
 #include "benchmarks/dynamic/Layers.h"
 #include "runtime/device/sim/SimDevice.h"
@@ -38,16 +39,6 @@ using namespace quern;
 using namespace quern::bench;
 
 namespace {
-
-struct Spread {
-  double median, half;
-};
-
-Spread spread(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  auto at = [&](double q) { return values[size_t(q * (values.size() - 1))]; };
-  return {at(0.5), (at(0.75) - at(0.25)) / 2};
-}
 
 /// A layer three ways: static, fused, unfused.
 struct Trio {
@@ -105,7 +96,7 @@ nlohmann::ordered_json timed(const LayerCase &layer, const Scheme &scheme,
     fused.push_back(us[1] / us[0]);
     unfused.push_back(us[2] / us[0]);
   }
-  Spread a = spread(fixed), b = spread(fused), c = spread(unfused);
+  Spread a(fixed), b(fused), c(unfused);
   std::string share =
       c.median > 1.02 ? fmt::format("{:.2f}", (b.median - 1) / (c.median - 1))
                       : "-";
