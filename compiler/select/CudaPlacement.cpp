@@ -251,6 +251,19 @@ Cost CudaPlacement::costOf(const Site &site, Placement placement,
                            found->schedule.tileM, found->schedule.tileN, fused,
                            waves(found->schedule, fused), free->tileM,
                            free->tileN, apart, waves(*free, apart)));
+      // Lower tiles read the right operands more often, narrower ones the left.
+      auto operands = [&](const emit::GemmSchedule &schedule) {
+        double lefts = product.getNumLhs(), rights = product.getNumRhs();
+        return count * k * found->problem.elementBytes *
+               (std::ceil(n / schedule.tileN) * m * lefts +
+                std::ceil(m / schedule.tileM) * n * rights);
+      };
+      double again = operands(found->schedule) - operands(*free);
+      cost.add(
+          Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
+          fmt::format("{:.0f} bytes of operands, which tiles of {}x{} read "
+                      "again",
+                      again, found->schedule.tileM, found->schedule.tileN));
     }
   }
   double panels = found ? std::ceil(m / found->schedule.tileM) * count : 1.0;
