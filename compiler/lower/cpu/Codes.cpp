@@ -70,29 +70,25 @@ std::optional<IntegerCode> IntegerCode::match(arith::FPToSIOp op) {
   return IntegerCode{value, above.getRhs(), below.getRhs()};
 }
 
-/// The code a quotient becomes, if it becomes nothing else.
+/// The code a quotient becomes, if nothing on the way has another use: none of
+/// it is computed then.
 static std::optional<IntegerCode> codeOf(arith::DivFOp quotient) {
-  // The test for NaN, and the select that follows it.
-  for (mlir::Operation *user : quotient->getUsers())
-    if (!llvm::isa<arith::CmpFOp, arith::SelectOp>(user))
+  // Twice in the test for NaN, once in the select that follows it.
+  mlir::Operation *at = nullptr;
+  for (mlir::Operation *user : quotient->getUsers()) {
+    if (llvm::isa<arith::SelectOp>(user))
+      at = user;
+    else if (!user->hasOneUse())
       return std::nullopt;
-  mlir::Operation *at = quotient;
-  for (bool more = true; more;) {
-    more = false;
-    for (mlir::Operation *user : at->getUsers()) {
-      if (auto end = llvm::dyn_cast<arith::FPToSIOp>(user)) {
-        auto code = IntegerCode::match(end);
-        return code && code->number == quotient.getResult() ? code
-                                                            : std::nullopt;
-      }
-      if (llvm::isa<arith::SelectOp, arith::MaximumFOp, arith::MinimumFOp,
-                    math::RoundEvenOp>(user)) {
-        if (!user->hasOneUse() && !llvm::isa<math::RoundEvenOp>(user))
-          return std::nullopt;
-        at = user;
-        more = true;
-        break;
-      }
+  }
+  if (!quotient->getResult(0).hasNUses(3))
+    return std::nullopt;
+  while (at && at->hasOneUse()) {
+    at = *at->user_begin();
+    if (auto end = llvm::dyn_cast<arith::FPToSIOp>(at)) {
+      auto code = IntegerCode::match(end);
+      bool isOf = code && code->number == quotient.getResult();
+      return isOf ? code : std::nullopt;
     }
   }
   return std::nullopt;
