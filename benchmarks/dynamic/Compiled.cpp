@@ -60,7 +60,7 @@ Compiled::Compiled(const std::string &text, const std::string &placement,
   CompileOutput output = orExit(compileLayer(request));
   const VariantDesc &variant = output.module.variants[0];
   for (const LaunchDesc &launch : variant.launches) {
-    if (launch.phase != LaunchPhase::Run)
+    if (launch.phase != LaunchPhase::Run || !launch.happens(std::array{m}))
       continue;
     ++runKernels;
     for (uint32_t index : launch.buffers) {
@@ -71,9 +71,13 @@ Compiled::Compiled(const std::string &text, const std::string &placement,
       runBytes += size;
     }
   }
+  auto isFor = [&](const QuantizationPlacement &site) {
+    return site.when.empty() ||
+           (m >= site.when[0].min && m <= site.when[0].max);
+  };
   for (const QuantizationPlacement &site : output.quantizations)
     for (const auto &option : site.options)
-      if (option.chosen)
+      if (option.chosen && isFor(site))
         chosen += fmt::format("{}{} {}", chosen.empty() ? "" : ", ", site.value,
                               option.placement);
   LoadOptions options;

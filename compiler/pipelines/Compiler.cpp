@@ -14,6 +14,7 @@
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/Describe.h"
 #include "compiler/pipelines/QuernPipeline.h"
+#include "compiler/select/Buckets.h"
 #include "compiler/select/CpuPlacement.h"
 #include "compiler/select/CudaPlacement.h"
 #include "compiler/select/TrafficModel.h"
@@ -37,6 +38,7 @@ namespace {
 struct Settings {
   std::string fuse = "all";
   std::string placement = "auto";
+  select::BucketOptions buckets;
   std::string layer;
 };
 
@@ -53,6 +55,9 @@ public:
 
 private:
   Result<void> checkStages() const;
+  /// Every one of them costs kernels, and time to compile them.
+  static constexpr size_t maxBuckets = 8;
+  Result<void> parseBuckets(StringRef text);
   Result<void> parseSettings();
   Result<void> parse();
   Result<void> runQuernPasses();
@@ -60,8 +65,8 @@ private:
   Result<void> place();
   void chooseSizes();
   Result<void> predict();
-  Result<std::vector<select::SiteReport>> placeOnCpu();
-  Result<std::vector<select::SiteReport>> placeOnCuda();
+  Result<std::vector<select::Bucket>> placeOnCpu();
+  Result<std::vector<select::Bucket>> placeOnCuda();
   Result<emit::CudaTarget> cudaTarget() const;
   Result<void> generate();
   Result<void> generateForCpu();
@@ -143,6 +148,29 @@ Result<void> Compilation::checkStages() const {
       {fmt::format("its stages are {}", accepted)});
 }
 
+Result<void> Compilation::parseBuckets(StringRef text) {
+  settings.buckets = {};
+  if (text == "auto")
+    return {};
+  settings.buckets.ends.emplace();
+  if (text == "one")
+    return {};
+  for (StringRef part : llvm::split(text, ',')) {
+    int64_t end = 0;
+    std::vector<int64_t> &ends = *settings.buckets.ends;
+    if (part.trim().getAsInteger(10, end) || end < 1 ||
+        (!ends.empty() && end <= ends.back()) || ends.size() == maxBuckets - 1)
+      return fail(
+          Errc::InvalidArgument,
+          fmt::format("\"{}\" does not say where buckets end", text.str()),
+          {fmt::format("accepted are auto, one, or at most {} numbers "
+                       "of rows, ascending, as in 16,64",
+                       maxBuckets - 1)});
+    ends.push_back(end);
+  }
+  return {};
+}
+
 Result<void> Compilation::parseSettings() {
   for (const std::string &setting : request.settings) {
     StringRef name, value;
@@ -151,16 +179,20 @@ Result<void> Compilation::parseSettings() {
       settings.fuse = value.str();
     else if (name == "placement")
       settings.placement = value.str();
-    else if (name == "layer" && !value.empty())
+    else if (name == "buckets") {
+      if (auto done = parseBuckets(value); !done)
+        return done;
+    } else if (name == "layer" && !value.empty())
       settings.layer = value.str();
     else if (name == "numerics" && value == "fast")
       return fail(Errc::Unsupported,
                   "numerics \"fast\" is not supported; accepted is \"strict\"");
     else if (!(name == "numerics" && value == "strict"))
-      return fail(Errc::InvalidArgument,
-                  fmt::format("unknown setting \"{}\"", setting),
-                  {"accepted are fuse=all, fuse=none, placement=PLACE, "
-                   "numerics=strict and layer=NAME"});
+      return fail(
+          Errc::InvalidArgument, fmt::format("unknown setting \"{}\"", setting),
+          {"accepted are fuse=all, fuse=none, placement=PLACE, "
+           "buckets=auto, buckets=one, buckets=N,..., numerics=strict and "
+           "layer=NAME"});
   }
   if (settings.fuse == "none" && settings.placement != "auto" &&
       settings.placement != "separate")
@@ -328,22 +360,24 @@ Result<emit::CudaTarget> Compilation::cudaTarget() const {
   return emit::CudaTarget::parse(request.target.arch);
 }
 
-Result<std::vector<select::SiteReport>> Compilation::placeOnCpu() {
+Result<std::vector<select::Bucket>> Compilation::placeOnCpu() {
   auto target = cpugen::CpuTarget::parse(request.target.codeTarget());
   if (!target)
     return target.error();
-  return select::placeQuantizations(
+  return select::placeInBuckets(
       *module, select::CpuPlacement(*target),
-      {.wanted = settings.placement, .sizes = {}, .predictFor = predictFor});
+      {.wanted = settings.placement, .predictFor = predictFor},
+      settings.buckets);
 }
 
-Result<std::vector<select::SiteReport>> Compilation::placeOnCuda() {
+Result<std::vector<select::Bucket>> Compilation::placeOnCuda() {
   auto target = cudaTarget();
   if (!target)
     return target.error();
-  return select::placeQuantizations(
+  return select::placeInBuckets(
       *module, select::CudaPlacement(*target),
-      {.wanted = settings.placement, .sizes = {}, .predictFor = predictFor});
+      {.wanted = settings.placement, .predictFor = predictFor},
+      settings.buckets);
 }
 
 void Compilation::chooseSizes() {
@@ -399,16 +433,19 @@ Result<void> Compilation::predict() {
 
 Result<void> Compilation::place() {
   chooseSizes();
-  if (settings.fuse == "all") {
-    Clock::time_point start = Clock::now();
-    auto reports =
-        request.target.kind == Target::Kind::Cpu ? placeOnCpu() : placeOnCuda();
-    if (!reports)
-      return reports.error();
-    for (const select::SiteReport &report : *reports)
-      output.quantizations.push_back(pipelines::describe(report, predictFor));
-    time("placement", start);
-  }
+  Clock::time_point start = Clock::now();
+  bool fuses = settings.fuse == "all";
+  if (!fuses)
+    settings.placement = "separate";
+  auto buckets =
+      request.target.kind == Target::Kind::Cpu ? placeOnCpu() : placeOnCuda();
+  if (!buckets)
+    return buckets.error();
+  for (const select::Bucket &each : *buckets)
+    if (fuses)
+      llvm::append_range(output.quantizations,
+                         pipelines::describe(each, predictFor));
+  time("placement", start);
   if (wants(Stage::Tile))
     note(Stage::Tile, print());
   return predict();

@@ -236,11 +236,18 @@ std::vector<ScalePath> pipelines::describeScales(tile::ProgramOp program,
       }
       ++number;
     }
-    llvm::sort(path.uses, [](const auto &a, const auto &b) {
+    // A temporary of every bucket's own.
+    auto other = llvm::find_if(paths, [&](const ScalePath &other) {
+      return other.buffer == path.buffer && other.type == path.type;
+    });
+    if (other == paths.end())
+      other = paths.insert(other, std::move(path));
+    else
+      llvm::append_range(other->uses, path.uses);
+    llvm::sort(other->uses, [](const auto &a, const auto &b) {
       return std::tie(a.launch, a.stage, a.text) <
              std::tie(b.launch, b.stage, b.text);
     });
-    paths.push_back(std::move(path));
   }
   return paths;
 }
@@ -324,9 +331,9 @@ static SiteBytes bytesOf(const select::ProgramTraffic &traffic,
   return bytes;
 }
 
-QuantizationPlacement
-pipelines::describe(const select::SiteReport &site,
-                    const std::vector<select::Sizes> &predictFor) {
+static QuantizationPlacement
+describe(const select::SiteReport &site,
+         const std::vector<select::Sizes> &predictFor) {
   QuantizationPlacement out;
   if (FileLineColLoc place = findFileLocation(site.location)) {
     out.line = place.getLine();
@@ -377,4 +384,23 @@ pipelines::describe(const select::SiteReport &site,
     out.options.push_back(std::move(described));
   }
   return out;
+}
+
+std::vector<QuantizationPlacement>
+pipelines::describe(const select::Bucket &one,
+                    const std::vector<select::Sizes> &predictFor) {
+  std::vector<select::Sizes> within = predictFor;
+  if (one.range)
+    llvm::erase_if(within, [&](const select::Sizes &sizes) {
+      int64_t rows = sizes[one.range->symbol];
+      return rows < one.range->min || rows > one.range->max;
+    });
+  std::vector<QuantizationPlacement> placements;
+  for (const select::SiteReport &site : one.sites) {
+    placements.push_back(::describe(site, within));
+    if (one.range)
+      placements.back().when = {
+          {one.range->symbol, one.range->min, one.range->max}};
+  }
+  return placements;
 }

@@ -13,7 +13,7 @@
 #define QUERN_COMPILER_PIPELINES_DESCRIBE_H
 
 #include "compiler/pipelines/Compiler.h"
-#include "compiler/select/Placement.h"
+#include "compiler/select/Buckets.h"
 #include "dialects/quern/IR/Quern.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -37,9 +37,11 @@ QuantizedTypes describeTypes(mlir::func::FuncOp layer);
 std::vector<ScalePath> describeScales(tile::ProgramOp program,
                                       const QuantizedTypes &types);
 
-/// The public form of what was found out about one quantization.
-QuantizationPlacement describe(const select::SiteReport &site,
-                               const std::vector<select::Sizes> &predictFor);
+/// The public form of what was found out about a bucket's quantizations.
+/// `predictFor` is what all buckets together were asked to predict for.
+std::vector<QuantizationPlacement>
+describe(const select::Bucket &one,
+         const std::vector<select::Sizes> &predictFor);
 
 } // namespace quern::pipelines
 

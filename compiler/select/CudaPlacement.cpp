@@ -90,6 +90,31 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
   return found ? std::string() : found.error().message;
 }
 
+std::string CudaPlacement::schedule(tile::KernelOp kernel) const {
+  tile::ContractOp product = kernel.getContract();
+  if (!product)
+    return {}; // By the boxes of its blocks, which rows do not change.
+  bool encodes = emit::encodesOnLoad(kernel);
+  if (kernel.getStages().back() != product) {
+    Result<emit::StageFit> found = emit::fitKernel(kernel, target);
+    return found ? found->schedule.describe() : found.error().message;
+  }
+  emit::GemmSchedule schedule;
+  if (encodes) {
+    Result<emit::EncodeFit> found = emit::fitEncoding(kernel, target, schedule);
+    return found ? schedule.describe() : found.error().message;
+  }
+  emit::Symbols symbols(kernel.getSymbols().getValue());
+  int64_t maxK = 0;
+  Result<emit::GemmProblem> problem = emit::gemmProblem(product, symbols, maxK);
+  if (!problem)
+    return problem.error().message;
+  if (emit::promotesSums(*problem, maxK, target))
+    problem->split = emit::GemmSchedule::promoteEvery;
+  Result<emit::GemmSchedule> found = emit::scheduleGemm(*problem, target);
+  return found ? found->describe() : found.error().message;
+}
+
 Result<ProgramTraffic> CudaPlacement::traffic(mlir::ModuleOp module,
                                               const Sizes &sizes) const {
   return predictTraffic(module, target, sizes);

@@ -55,6 +55,11 @@ public:
               const Sizes &sizes) const override;
   Result<ProgramTraffic> traffic(mlir::ModuleOp module,
                                  const Sizes &sizes) const override;
+  /// Tiles are 16 rows high for a few rows, where a product does little else
+  /// than read its right operand; up to 64; and as high as sums fit into
+  /// registers for more.
+  std::vector<int64_t> bucketEnds() const override { return {16, 64}; }
+  std::string schedule(tile::KernelOp kernel) const override;
   std::string apply(const Site &site, tile::Placement placement) const override;
 
 private:

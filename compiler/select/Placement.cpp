@@ -6,6 +6,8 @@
 
 #include "compiler/select/Placement.h"
 
+#include "compiler/select/Wishes.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
@@ -13,7 +15,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
 
 using namespace mlir;
 using namespace quern;
@@ -169,80 +170,6 @@ std::vector<Sizes> select::spread(tile::ProgramOp program) {
   return result;
 }
 
-namespace {
-
-/// What was asked for, by site.
-class Wishes {
-public:
-  static Result<Wishes> parse(StringRef text);
-  /// The placement a site shall have; nothing for `auto`.
-  std::optional<Placement> of(const Site &site) const;
-  /// Whether a wish names the site, rather than all that can.
-  bool insists(const Site &site) const { return byName.contains(site.name()); }
-  /// Whether all that can shall be somewhere else than apart.
-  bool isGeneral() const { return general && *general != Placement::Separate; }
-  std::string unknownNames(const std::vector<SiteReport> &reports) const;
-
-private:
-  std::optional<Placement> general;
-  /// Nothing: as the compiler chooses.
-  std::map<std::string, std::optional<Placement>, std::less<>> byName;
-};
-
-} // namespace
-
-Result<Wishes> Wishes::parse(StringRef text) {
-  Wishes wishes;
-  auto twice = [](StringRef what) {
-    return fail(Errc::InvalidArgument,
-                fmt::format("{} is placed twice", what.str()),
-                {"give one placement for each quantization, and one for all "
-                 "others"});
-  };
-  bool anyGeneral = false;
-  for (StringRef part : llvm::split(text, ',')) {
-    part = part.trim();
-    StringRef name, place = part;
-    bool isNamed = part.contains(':');
-    if (isNamed)
-      std::tie(name, place) = part.split(':');
-    std::optional<Placement> placement = tile::symbolizePlacement(place);
-    if ((!placement && place != "auto") || (isNamed && name.empty())) {
-      std::vector<std::string> accepted = {"auto"};
-      for (Placement p : allPlacements())
-        accepted.push_back(tile::stringifyPlacement(p).str());
-      return fail(Errc::InvalidArgument,
-                  fmt::format("unknown placement \"{}\"", part.str()),
-                  {fmt::format("accepted are {}; NAME:PLACE places one "
-                               "quantization alone",
-                               fmt::join(accepted, ", "))});
-    }
-    if (!isNamed) {
-      if (anyGeneral)
-        return twice("every quantization");
-      anyGeneral = true;
-      wishes.general = placement;
-    } else if (!wishes.byName.emplace(name.str(), placement).second) {
-      return twice(name);
-    }
-  }
-  return wishes;
-}
-
-std::optional<Placement> Wishes::of(const Site &site) const {
-  auto it = byName.find(site.name());
-  return it != byName.end() ? it->second : general;
-}
-
-std::string Wishes::unknownNames(const std::vector<SiteReport> &reports) const {
-  for (const auto &[name, placement] : byName)
-    if (llvm::none_of(reports, [&](const SiteReport &report) {
-          return report.name == name;
-        }))
-      return name;
-  return {};
-}
-
 /// Whether the placement works out, tried on a copy, which is left there.
 static std::string tryOn(ModuleOp module, unsigned number,
                          const PlacementModel &model, Placement placement,
@@ -388,22 +315,10 @@ static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
 
 Result<std::vector<SiteReport>>
 select::placeQuantizations(ModuleOp module, const PlacementModel &model,
-                           const PlacementOptions &options) {
-  Result<Wishes> wishes = Wishes::parse(options.wanted);
-  if (!wishes)
-    return wishes.error();
+                           const PlacementOptions &options, Wishes &wishes) {
   std::vector<SiteReport> reports;
-  auto programs = llvm::to_vector(module.getOps<tile::ProgramOp>());
-  if (programs.size() != 1)
-    return fail(Errc::Internal, "a tile module holds one program");
-  tile::ProgramOp program = programs[0];
-  std::vector<Sizes> sizes =
-      options.sizes.empty() ? spread(program) : options.sizes;
-  bool granted = false;
-  std::vector<std::string> refusals;
-  // By name: why a wish for it was refused, or nothing once it was granted. One
-  // quantization may be two sites, scales and codes, of which one can be there.
-  std::map<std::string, std::string> named;
+  tile::ProgramOp program = *module.getOps<tile::ProgramOp>().begin();
+  std::vector<Sizes> sizes = spread(program);
   for (unsigned number = 0;;) {
     auto launches = program.getBody().getOps<tile::LaunchOp>();
     if (number >= std::distance(launches.begin(), launches.end()))
@@ -415,25 +330,7 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
     }
     SiteReport report =
         enumerate(module, *site, number, model, sizes, options.predictFor);
-    size_t chosen = leastRegret(report);
-    if (std::optional<Placement> wanted = wishes->of(*site)) {
-      for (auto [i, option] : llvm::enumerate(report.options)) {
-        if (option.placement != *wanted)
-          continue;
-        std::string refusal =
-            fmt::format("{} cannot be placed at {}: {}", report.name,
-                        tile::stringifyPlacement(*wanted).str(), option.reason);
-        if (option.possible) {
-          chosen = i;
-          granted = true;
-          named[report.name].clear();
-        } else if (wishes->insists(*site)) {
-          named.try_emplace(report.name, refusal);
-        } else {
-          refusals.push_back(std::move(refusal));
-        }
-      }
-    }
+    size_t chosen = wishes.choose(report).value_or(leastRegret(report));
     report.options[chosen].chosen = true;
     Placement placement = report.options[chosen].placement;
     if (placement != Placement::Separate)
@@ -448,26 +345,6 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
     auto again = number < remaining ? siteAt(program, number) : std::nullopt;
     if (!again || again->name() == reports.back().name)
       ++number;
-  }
-  for (const auto &[name, refusal] : named)
-    if (!refusal.empty())
-      return fail(Errc::InvalidArgument, refusal);
-  if (wishes->isGeneral() && !granted) {
-    if (reports.empty())
-      refusals.push_back("no dynamic quantization stands beside a product");
-    return fail(Errc::InvalidArgument,
-                "no quantization of the layer can be placed there",
-                std::move(refusals));
-  }
-  if (std::string unknown = wishes->unknownNames(reports); !unknown.empty()) {
-    std::vector<std::string> names;
-    for (const SiteReport &report : reports)
-      names.push_back(report.name);
-    return fail(
-        Errc::InvalidArgument,
-        fmt::format("the layer has no quantization \"{}\" to place", unknown),
-        {names.empty() ? "no dynamic quantization stands beside a product"
-                       : fmt::format("it has {}", fmt::join(names, ", "))});
   }
   return reports;
 }

@@ -126,6 +126,11 @@ public:
   /// What a program with placed quantizations moves in a run.
   virtual Result<ProgramTraffic> traffic(mlir::ModuleOp module,
                                          const Sizes &sizes) const = 0;
+  /// The numbers of rows behind which another schedule of products begins.
+  virtual std::vector<int64_t> bucketEnds() const { return {}; }
+  /// What is decided of a kernel by the ranges of its symbols, as text to be
+  /// compared: kernels of which it is the same run alike.
+  virtual std::string schedule(tile::KernelOp kernel) const { return {}; }
   /// Changes the program. Where that fails, the reason, and a program that is
   /// of no use any more: it is tried on a copy first.
   virtual std::string apply(const Site &site,
@@ -167,18 +172,18 @@ struct SiteReport {
 struct PlacementOptions {
   /// `auto`, `PLACE`, or `NAME:PLACE` for one site; several by commas.
   std::string wanted = "auto";
-  /// Sizes to compute costs for; none: a spread over the symbols' ranges.
-  std::vector<Sizes> sizes;
   /// Sizes for which costs are given with their terms and the traffic, beside
   /// those by which placements are chosen.
   std::vector<Sizes> predictFor;
 };
 
-/// Places every site of the module's program. InvalidArgument for a placement
-/// that was asked for and cannot be, with the reasons.
+class Wishes;
+
+/// Places every site of the module's program, one after the other: where
+/// `wishes` say, or else where it costs least over a spread of sizes.
 Result<std::vector<SiteReport>>
 placeQuantizations(mlir::ModuleOp module, const PlacementModel &model,
-                   const PlacementOptions &options);
+                   const PlacementOptions &options, Wishes &wishes);
 
 /// All placements, in the order reports list them.
 std::span<const tile::Placement> allPlacements();

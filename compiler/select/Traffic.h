@@ -109,6 +109,8 @@ struct KernelPart {
 struct KernelTraffic {
   std::string kernel; ///< The tile kernel's name.
   bool prepares = false;
+  /// It is launched for other sizes; the rest is empty.
+  bool isSkipped = false;
   /// Why nothing is predicted; empty where something is.
   std::string unknown;
   std::vector<BufferTraffic> buffers;

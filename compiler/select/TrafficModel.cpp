@@ -142,6 +142,11 @@ Result<ProgramTraffic> select::predictTraffic(ModuleOp module,
   for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
     std::vector<std::string> names;
     KernelTraffic result = begin(launch, names);
+    result.isSkipped = !tile::happens(launch, sizes);
+    if (result.isSkipped) {
+      traffic.kernels.push_back(std::move(result));
+      continue;
+    }
     tile::KernelOp kernel = tile::getKernel(launch);
     Tally tally(kernel, sizes);
     if (tile::ContractOp product = kernel.getContract())
@@ -278,6 +283,11 @@ Result<ProgramTraffic> select::predictCpuTraffic(ModuleOp module,
   for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
     std::vector<std::string> names;
     KernelTraffic result = begin(launch, names);
+    result.isSkipped = !tile::happens(launch, sizes);
+    if (result.isSkipped) {
+      traffic.kernels.push_back(std::move(result));
+      continue;
+    }
     tile::KernelOp kernel = tile::getKernel(launch);
     Tally tally(kernel, sizes);
     for (auto local : kernel.getBody().getOps<tile::LocalOp>())

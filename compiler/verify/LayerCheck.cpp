@@ -22,7 +22,7 @@ Result<CompileOutput> verify::compileFor(const Setting &setting,
   request.source = text;
   request.name = name;
   request.target = *target;
-  request.settings = {"fuse=" + setting.fuse};
+  request.settings = {"fuse=" + setting.fuse, "buckets=" + setting.buckets};
   if (setting.fuse == "all")
     request.settings.push_back("placement=" + setting.placement);
   if (!layer.empty())

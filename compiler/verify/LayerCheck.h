@@ -28,6 +28,7 @@ struct Setting {
   std::string fuse = "all";
   unsigned threads = 2;
   std::string placement = "auto"; ///< Unused with fuse=none.
+  std::string buckets = "auto";
 };
 
 /// The compiled module, or the compiler's refusal. `name` is what messages call

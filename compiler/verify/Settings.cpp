@@ -47,9 +47,9 @@ std::vector<std::string> verify::defaultTargets() {
 }
 
 /// Where each quantization was placed: "xq:consumer,hq:panel". One name may
-/// stand for several: "hq:grid+separate".
+/// stand for several, and have several buckets: "hq:grid+separate".
 static std::string placesOf(const CompileOutput &compiled) {
-  std::vector<std::pair<std::string, std::string>> places;
+  std::vector<std::pair<std::string, std::vector<std::string>>> places;
   for (const QuantizationPlacement &site : compiled.quantizations)
     for (const auto &option : site.options) {
       if (!option.chosen)
@@ -59,13 +59,16 @@ static std::string placesOf(const CompileOutput &compiled) {
             return place.first == site.value;
           });
       if (known == places.end())
-        places.push_back({site.value, option.placement});
-      else
-        known->second += "+" + option.placement;
+        known = places.insert(known, {site.value, {}});
+      std::vector<std::string> &where = known->second;
+      if (std::find(where.begin(), where.end(), option.placement) ==
+          where.end())
+        where.push_back(option.placement);
     }
   std::string text;
   for (const auto &[name, where] : places)
-    text += fmt::format("{}{}:{}", text.empty() ? "" : ",", name, where);
+    text += fmt::format("{}{}:{}", text.empty() ? "" : ",", name,
+                        fmt::join(where, "+"));
   return text;
 }
 

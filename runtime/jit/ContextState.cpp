@@ -151,19 +151,21 @@ ContextState::useWeights(std::shared_ptr<const WeightsState> other) {
 Result<void> ContextState::planTemporaries() {
   std::vector<ArenaItem> items;
   for (uint32_t buffer : layer->temporaries) {
-    Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), prepared);
-    if (!bytes)
-      return fail(bytes.error().code,
-                  fmt::format("{}: {}", describe(*layer, buffer),
-                              bytes.error().message),
-                  bytes.error().notes);
     // Never used so far: the first use lies behind the last.
-    ArenaItem item{*bytes, std::max(layer->buffer(buffer).alignment, 64u), 1,
-                   0};
+    ArenaItem item{0, std::max(layer->buffer(buffer).alignment, 64u), 1, 0};
     for (uint32_t i = 0; i < layer->runLaunches.size(); ++i) {
       const LaunchDesc &launch = layer->variant.launches[layer->runLaunches[i]];
-      if (std::ranges::find(launch.buffers, buffer) == launch.buffers.end())
+      std::vector<Interval> ranges = prepared;
+      if (std::ranges::find(launch.buffers, buffer) == launch.buffers.end() ||
+          !narrow(ranges, launch.when))
         continue;
+      Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), ranges);
+      if (!bytes)
+        return fail(bytes.error().code,
+                    fmt::format("{}: {}", describe(*layer, buffer),
+                                bytes.error().message),
+                    bytes.error().notes);
+      item.bytes = std::max(item.bytes, *bytes);
       if (item.first > item.last)
         item.first = i;
       item.last = i;
@@ -342,6 +344,14 @@ Result<void> ContextState::collectOutputs(void *queue) {
 
 Result<void> ContextState::clearState(void *queue) {
   for (uint32_t buffer : layer->state) {
+    bool used = std::ranges::any_of(layer->runLaunches, [&](uint32_t i) {
+      const LaunchDesc &launch = layer->variant.launches[i];
+      return std::ranges::find(launch.buffers, buffer) !=
+                 launch.buffers.end() &&
+             launch.happens(symbols.value);
+    });
+    if (!used)
+      continue;
     const BufferDesc &desc = layer->buffer(buffer);
     uint64_t bytes = byteWidth(desc.dtype);
     for (const SymExpr &extent : desc.shape) {

@@ -23,7 +23,10 @@ LaunchSequence::make(std::shared_ptr<const LayerState> layer,
   for (uint32_t index : launches) {
     const LaunchDesc &launch = layer->variant.launches[index];
     arguments += launch.buffers.size();
-    Result<Interval> scratch = boundsOf(launch.scratchBytes, ranges);
+    std::vector<Interval> within(ranges.begin(), ranges.end());
+    if (!narrow(within, launch.when))
+      continue;
+    Result<Interval> scratch = boundsOf(launch.scratchBytes, within);
     if (!scratch)
       return scratch.error();
     perWorker = std::max(
@@ -58,6 +61,8 @@ Result<void> LaunchSequence::evaluate(std::span<const int64_t> symbols) {
   evaluated = false;
   for (size_t i = 0; i < launches.size(); ++i) {
     const LaunchDesc &launch = layer->variant.launches[launches[i]];
+    if (!launch.happens(symbols))
+      continue;
     LaunchSizes &to = sizes[i];
     const std::pair<const SymExpr *, int64_t *> parts[] = {
         {&launch.items, &to.items},
@@ -91,6 +96,8 @@ Result<void> LaunchSequence::issue(std::span<void *const> addresses,
   void **next = arguments.data();
   for (size_t i = 0; i < launches.size(); ++i) {
     const LaunchDesc &launch = layer->variant.launches[launches[i]];
+    if (!launch.happens(symbols))
+      continue;
     LaunchCall call;
     call.launch = &launch;
     call.sizes = &sizes[i];

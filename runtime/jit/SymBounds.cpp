@@ -96,6 +96,18 @@ Result<Interval> quern::boundsOf(const SymExpr &expr,
   return stack.back();
 }
 
+bool quern::narrow(std::vector<Interval> &symbols,
+                   std::span<const RangeDesc> when) {
+  for (const RangeDesc &range : when) {
+    Interval &symbol = symbols[range.symbol];
+    symbol.min = std::max(symbol.min, range.min);
+    symbol.max = std::min(symbol.max, range.max);
+    if (symbol.min > symbol.max)
+      return false;
+  }
+  return true;
+}
+
 Result<uint64_t> quern::maxBytes(const BufferDesc &buffer,
                                  std::span<const Interval> symbols) {
   std::vector<int64_t> extents;

@@ -29,6 +29,9 @@ struct Interval {
 Result<Interval> boundsOf(const SymExpr &expr,
                           std::span<const Interval> symbols);
 
+/// Leaves of the ranges what lies within `when`; false where that is nothing.
+bool narrow(std::vector<Interval> &symbols, std::span<const RangeDesc> when);
+
 /// The largest size in bytes of a buffer. Negative extents count as 0: runs
 /// refuse them.
 Result<uint64_t> maxBytes(const BufferDesc &buffer,

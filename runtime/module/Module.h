@@ -24,7 +24,9 @@
 //
 // A plan is a list of buffers and a list of launches for each target variant.
 // Shapes, grids, item counts and scratch sizes are expressions over the
-// layer's symbols (SymExpr).
+// layer's symbols (SymExpr). Launches may be meant for some values of the
+// symbols alone, so that one plan holds what is best for few rows and what is
+// best for many, over the same weights.
 //
 //===----------------------------------------------------------------------===//
 
@@ -95,6 +97,14 @@ struct KernelDesc {
   bool operator==(const KernelDesc &) const = default;
 };
 
+/// Values of one symbol: min <= value <= max.
+struct RangeDesc {
+  uint32_t symbol = 0;
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+  bool operator==(const RangeDesc &) const = default;
+};
+
 /// How the blocks of a CUDA launch depend on each other.
 enum class LaunchKind : uint8_t {
   Independent = 0,
@@ -127,11 +137,23 @@ struct LaunchDesc {
   SymExpr residentBlocks; ///< Cooperative only.
   /// CUDA: blocks of a cluster along x, a divisor of the grid's.
   uint32_t cluster = 1;
+  /// It happens in runs whose symbols lie in all of these; its expressions need
+  /// no value for others, nor need the buffers that such launches alone use.
+  /// Never of prepare launches.
+  std::vector<RangeDesc> when;
   bool operator==(const LaunchDesc &) const = default;
 
   /// Whether anything but the grid decides how it is launched.
   bool isPlain() const {
     return kind == LaunchKind::Independent && cluster == 1;
+  }
+  /// Whether it happens with a value for every symbol of the layer.
+  bool happens(std::span<const int64_t> symbols) const {
+    for (const RangeDesc &range : when)
+      if (symbols[range.symbol] < range.min ||
+          symbols[range.symbol] > range.max)
+        return false;
+    return true;
   }
 };
 
@@ -174,8 +196,9 @@ struct VariantDesc {
 struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
   /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state, and
-  /// how blocks of a launch depend on each other; 5: operands that are updated.
-  static constexpr uint16_t formatMinor = 5;
+  /// how blocks of a launch depend on each other; 5: operands that are updated;
+  /// 6: launches for some values of the symbols.
+  static constexpr uint16_t formatMinor = 6;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;

@@ -16,11 +16,11 @@
 // Sections of a version-0 file, in this order: one `Layer`, one `Variant` per
 // variant, then the `Code` sections the variants refer to by their position in
 // the section table, then at most one `Source`, which is the layer's text and
-// nothing else, then, where a launch is not plain, one `Launches`, and last the
-// `Seal`. Every other section is consumed to its
-// last byte; later minor versions add what they need in new sections, flagged
-// as required only when an old reader would misunderstand the file without
-// them.
+// nothing else, then, where a launch is not plain, one `Launches`, where one is
+// for some values of the symbols, one `Ranges`, and last the `Seal`. Every
+// other section is consumed to its last byte; later minor versions add what
+// they need in new sections, flagged as required only when an old reader would
+// misunderstand the file without them.
 //
 // The seal is eight bytes: the checksum of everything from the file's first
 // byte to its own entry's `offset` and `size`, that is of header and table
@@ -63,8 +63,9 @@ enum class SectionKind : uint32_t {
   Source = 4,   ///< Optional; from minor version 2 on.
   Seal = 5,     ///< From minor version 3 on the last section of every file.
   Launches = 6, ///< Required where it is; from minor version 4 on.
+  Ranges = 7,   ///< Required where it is; from minor version 6 on.
 };
-inline constexpr SectionKind lastSectionKind = SectionKind::Launches;
+inline constexpr SectionKind lastSectionKind = SectionKind::Ranges;
 
 /// The first minor version whose files are sealed.
 inline constexpr uint16_t sealedMinor = 3;
@@ -85,6 +86,12 @@ struct LaunchRecord {
   LaunchKind kind = LaunchKind::Independent;
   uint32_t cluster = 1;
   SymExpr residentBlocks;
+};
+
+/// What the section `Ranges` says of one launch that is not for all sizes.
+struct RangesRecord {
+  uint32_t variant = 0, launch = 0;
+  std::vector<RangeDesc> when;
 };
 
 /// The section `Layer`: everything of a ModuleDesc but the variants
@@ -141,6 +148,20 @@ void fields(Archive &a, Record &r)
   requires std::is_same_v<std::remove_const_t<Record>, LaunchRecord>
 {
   a(r.variant), a(r.launch), a(r.kind), a(r.cluster), a(r.residentBlocks);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, RangeDesc>
+{
+  a(r.symbol), a(r.min), a(r.max);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, RangesRecord>
+{
+  a(r.variant), a(r.launch), a(r.when);
 }
 
 template <typename Archive, typename Record>

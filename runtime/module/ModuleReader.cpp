@@ -233,8 +233,9 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
     return bytes.subspan(e.offset, e.size);
   };
   ModuleDesc module;
-  bool haveLayer = false, haveLaunches = false;
+  bool haveLayer = false, haveLaunches = false, haveRanges = false;
   std::vector<LaunchRecord> records;
+  std::vector<RangesRecord> ranges;
   std::vector<bool> used(table->size(), false);
   for (size_t i = 0; i < table->size(); ++i) {
     const Entry &entry = (*table)[i];
@@ -273,6 +274,11 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
         return bad("two sections describe launches");
       haveLaunches = true;
       reader(records);
+    } else if (entry.kind == static_cast<uint32_t>(SectionKind::Ranges)) {
+      if (haveRanges)
+        return bad("two sections say when launches happen");
+      haveRanges = true;
+      reader(ranges);
     } else {
       VariantDesc &variant = module.variants.emplace_back();
       std::vector<CodeReference> references;
@@ -301,9 +307,12 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
   }
   if (!haveLayer)
     return bad("no section describes the layer");
+  auto exists = [&](const auto &record) {
+    return record.variant < module.variants.size() &&
+           record.launch < module.variants[record.variant].launches.size();
+  };
   for (LaunchRecord &record : records) {
-    if (record.variant >= module.variants.size() ||
-        record.launch >= module.variants[record.variant].launches.size())
+    if (!exists(record))
       return bad(fmt::format("it describes launch {} of variant {}, which does "
                              "not exist",
                              record.launch, record.variant));
@@ -318,6 +327,19 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
     if (launch.isPlain())
       return bad(fmt::format("it has nothing to say of launch {} of variant {}",
                              record.launch, record.variant));
+  }
+  for (RangesRecord &record : ranges) {
+    if (!exists(record) || record.when.empty())
+      return bad(fmt::format("it says for what sizes launch {} of variant {} "
+                             "is, which does not exist or is for all",
+                             record.launch, record.variant));
+    LaunchDesc &launch =
+        module.variants[record.variant].launches[record.launch];
+    if (!launch.when.empty())
+      return bad(fmt::format("it says twice for what sizes launch {} of "
+                             "variant {} is",
+                             record.launch, record.variant));
+    launch.when = std::move(record.when);
   }
   for (size_t i = 0; i < table->size(); ++i)
     if ((*table)[i].kind == static_cast<uint32_t>(SectionKind::Code) &&

@@ -161,6 +161,8 @@ private:
           return rule(fmt::format(
               "a size of launch {} uses a symbol that {}", i,
               prepare ? "the weights do not fix" : "does not exist"));
+      if (Result<void> ok = checkRanges(launch, i); !ok)
+        return ok;
       if (launch.cluster < 1 || launch.cluster > format::maxCluster)
         return rule(fmt::format("launch {} has clusters of {} blocks", i,
                                 launch.cluster));
@@ -185,6 +187,30 @@ private:
             return rule(fmt::format("launch {} reads packed buffer '{}', which "
                                     "no prepare launch writes",
                                     i, variant.buffers[index].name));
+    return {};
+  }
+
+  Result<void> checkRanges(const LaunchDesc &launch, size_t number) const {
+    if (launch.when.size() > module.symbols.size() ||
+        (!launch.when.empty() && launch.phase == LaunchPhase::Prepare))
+      return rule(fmt::format("launch {} happens for some sizes alone, and {}",
+                              number,
+                              launch.phase == LaunchPhase::Prepare
+                                  ? "prepares weights for all"
+                                  : "says so of more symbols than there are"));
+    for (const RangeDesc &range : launch.when) {
+      if (range.symbol >= module.symbols.size())
+        return rule(fmt::format("launch {} depends on a symbol that does not "
+                                "exist",
+                                number));
+      const SymbolDesc &symbol = module.symbols[range.symbol];
+      if (range.min > range.max || range.min < symbol.min ||
+          range.max > symbol.max)
+        return rule(fmt::format("launch {} happens for {} from {} to {}, which "
+                                "is no range within {}..{}",
+                                number, symbol.name, range.min, range.max,
+                                symbol.min, symbol.max));
+    }
     return {};
   }
 

@@ -96,15 +96,23 @@ std::vector<std::byte> ModuleDesc::serialize() const {
         {SectionKind::Source, std::as_bytes(std::span<const char>(source))});
 
   std::vector<LaunchRecord> records;
+  std::vector<RangesRecord> ranges;
   for (uint32_t v = 0; v < variants.size(); ++v)
-    for (uint32_t i = 0; i < variants[v].launches.size(); ++i)
-      if (const LaunchDesc &launch = variants[v].launches[i]; !launch.isPlain())
+    for (uint32_t i = 0; i < variants[v].launches.size(); ++i) {
+      const LaunchDesc &launch = variants[v].launches[i];
+      if (!launch.isPlain())
         records.push_back(
             {v, i, launch.kind, launch.cluster, launch.residentBlocks});
-  Writer launchWriter;
+      if (!launch.when.empty())
+        ranges.push_back({v, i, launch.when});
+    }
+  Writer launchWriter, rangesWriter;
   launchWriter(records);
   if (!records.empty())
     sections.push_back({SectionKind::Launches, launchWriter.out});
+  rangesWriter(ranges);
+  if (!ranges.empty())
+    sections.push_back({SectionKind::Ranges, rangesWriter.out});
 
   uint64_t seal = 0; // Known when the table is written.
   sections.push_back({SectionKind::Seal, std::as_bytes(std::span(&seal, 1))});

@@ -225,6 +225,7 @@ static bool isChosen(const std::string &layer, const std::string &arch) {
   request.target = *Target::parse("cuda:" + arch);
   request.wanted = {Stage::Tile};
   request.textsOnly = true;
+  request.settings = {"buckets=one"};
   auto output = compileLayer(request);
   EXPECT_TRUE(output) << output.error().render();
   for (const QuantizationPlacement &site : output->quantizations)
@@ -305,7 +306,7 @@ TEST(EncodeCost, TrafficIsPredicted) {
     compile.source = layer;
     compile.target = *Target::parse("cuda:sm_90a");
     compile.wanted = {Stage::Tile};
-    compile.settings = {"placement=consumer"};
+    compile.settings = {"placement=consumer", "buckets=one"};
     compile.textsOnly = true;
     compile.predict = true;
     compile.predictAt = {{"M", M}};
@@ -337,7 +338,7 @@ TEST(EncodeRefusals, SayWhy) {
     request.source = layer;
     request.target = *Target::parse("cuda:sm_80");
     request.wanted = {Stage::Tile};
-    request.settings = {"placement=consumer"};
+    request.settings = {"placement=consumer", "buckets=one"};
     request.textsOnly = true;
     auto output = compileLayer(request);
     return output ? std::string("it is accepted") : output.error().render();

@@ -32,7 +32,7 @@ static Result<std::string> tileText(const FuseRequest &request,
   compile.source = request.layer;
   compile.target = *Target::parse("cuda:" + request.arch);
   compile.wanted = {Stage::Tile};
-  compile.settings = {"placement=" + placement};
+  compile.settings = {"placement=" + placement, "buckets=one"};
   compile.textsOnly = true;
   auto compiled = compileLayer(compile);
   if (!compiled)

@@ -179,7 +179,7 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
   sim::Counters total;
   for (LaunchPhase phase : {LaunchPhase::Prepare, LaunchPhase::Run})
     for (const LaunchDesc &launch : variant.launches) {
-      if (launch.phase != phase)
+      if (launch.phase != phase || !launch.happens(symbols))
         continue;
       const KernelDesc &kernel = variant.kernels[launch.kernel];
       cuda::LaunchConfig config{};

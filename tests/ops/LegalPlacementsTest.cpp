@@ -49,6 +49,7 @@ Result<QuantizationPlacement> place(const std::string &target,
   request.target = *parsed;
   request.wanted = {Stage::Tile};
   request.textsOnly = true;
+  request.settings = {"buckets=one"}; // What is possible for any M.
   auto output = compileLayer(request);
   if (!output)
     return output.error();
@@ -216,9 +217,13 @@ TEST(LegalPlacements, SwigluTakesThreeKernelsOnCuda) {
     auto output = compileLayer(request);
     ASSERT_TRUE(output) << output.error().render();
     const std::string &tile = output->texts[0].text;
-    unsigned launches = 0;
-    for (size_t at = 0; (at = tile.find("tile.launch", at)) != tile.npos; ++at)
-      ++launches;
-    EXPECT_EQ(launches, 3u) << target;
+    for (const char *range :
+         {"\"M\", 0, 16>", "\"M\", 17, 64>", "\"M\", 65, 2147483647>"}) {
+      unsigned launches = 0;
+      std::string when = std::string("when [#tile.range<") + range;
+      for (size_t at = 0; (at = tile.find(when, at)) != tile.npos; ++at)
+        ++launches;
+      EXPECT_EQ(launches, 3u) << target << ", " << range;
+    }
   }
 }

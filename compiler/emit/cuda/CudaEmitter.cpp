@@ -146,6 +146,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
     LaunchDesc desc = emitted.text.launch;
     desc.kernel = emitted.number;
     desc.phase = static_cast<LaunchPhase>(launch.getPhase());
+    for (auto [symbol, min, max] : tile::getRanges(launch))
+      desc.when.push_back({symbol, min, max});
     for (Value buffer : launch.getBuffers())
       desc.buffers.push_back(bufferNumber[buffer]);
     if (!emitted.text.ownBuffers.empty() && desc.phase == LaunchPhase::Prepare)

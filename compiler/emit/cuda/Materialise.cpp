@@ -41,13 +41,22 @@ struct Groups {
   }
 };
 
+/// An operand made of weights that was written already.
+struct Prepared {
+  tile::KernelOp writer;
+  SmallVector<Value> sources;
+  Value buffer;
+};
+
 /// Rewrites one operand of one launched product.
 class OperandWriter {
 public:
   OperandWriter(tile::ProgramOp program, tile::LaunchOp launch,
-                tile::KernelOp kernel, tile::ContractOp contract)
+                tile::KernelOp kernel, tile::ContractOp contract,
+                SmallVector<Prepared> &prepared)
       : program(program), launch(launch), kernel(kernel), contract(contract),
-        groups(Groups::of(contract)), builder(program.getContext()) {}
+        prepared(prepared), groups(Groups::of(contract)),
+        builder(program.getContext()) {}
 
   /// Gives the launch and kernel with the operand in a buffer of its own.
   void rewrite(unsigned operand, llvm::StringRef name, StringRef label);
@@ -57,6 +66,8 @@ public:
   void padContract();
 
 private:
+  Value write(Region &region, tile::BufferType type, ArrayRef<unsigned> read,
+              ArrayRef<unsigned> dims, llvm::StringRef name, StringRef label);
   Value paddedElement(Region &region, Value k, IRMapping &mapping);
   tile::KernelOp makeWriter(Region &region, tile::BufferType type,
                             ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
@@ -66,6 +77,7 @@ private:
   tile::LaunchOp launch;
   tile::KernelOp kernel;
   tile::ContractOp contract;
+  SmallVector<Prepared> &prepared;
   Groups groups;
   OpBuilder builder;
 };
@@ -209,6 +221,51 @@ Value OperandWriter::paddedElement(Region &region, Value k,
   return arith::SelectOp::create(builder, loc, exists, value, zero);
 }
 
+/// The buffer that holds the operand when the product's launch happens.
+Value OperandWriter::write(Region &region, tile::BufferType type,
+                           ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
+                           llvm::StringRef name, StringRef label) {
+  Location loc = contract.getLoc();
+  SmallVector<Value> sources;
+  for (unsigned i : read)
+    sources.push_back(launch.getBuffers()[i]);
+  bool isWeight = llvm::all_of(sources, [](Value source) {
+    auto role = source.getDefiningOp<tile::BufferOp>().getRole();
+    return role == tile::BufferRole::Weight || role == tile::BufferRole::Packed;
+  });
+  bool prepare = isWeight || launch.getPhase() == tile::LaunchPhase::Prepare;
+  tile::KernelOp writer =
+      makeWriter(region, type, read, dims, (name + "_rows").str(), label);
+  if (prepare) {
+    // It happens whatever the sizes.
+    writer.setSymbolsAttr(program.getSymbolsAttr());
+    for (const Prepared &known : prepared)
+      if (known.sources == sources && known.buffer.getType() == type &&
+          OperationEquivalence::isRegionEquivalentTo(
+              &known.writer->getRegion(0), &writer->getRegion(0),
+              OperationEquivalence::IgnoreLocations)) {
+        writer.erase();
+        return known.buffer;
+      }
+  }
+  tile::BufferOp last;
+  for (auto buffer : program.getBody().getOps<tile::BufferOp>())
+    last = buffer;
+  builder.setInsertionPointAfter(last);
+  Value buffer = tile::BufferOp::create(builder, loc, type, name, "rows",
+                                        prepare ? tile::BufferRole::Packed
+                                                : tile::BufferRole::Temporary);
+  if (prepare)
+    prepared.push_back({writer, sources, buffer});
+  sources.push_back(buffer);
+  builder.setInsertionPoint(launch);
+  tile::LaunchOp::create(builder, loc, writer.getSymName(), sources,
+                         prepare ? tile::LaunchPhase::Prepare
+                                 : tile::LaunchPhase::Run,
+                         prepare ? ArrayAttr() : launch.getWhenAttr());
+  return buffer;
+}
+
 void OperandWriter::padContract() {
   unsigned last = contract.getNumBatch() + 2;
   AffineMap extents = contract.getExtents();
@@ -247,37 +304,13 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
       AffineMap::get(0, extents.getNumSymbols(), shape, builder.getContext()),
       element);
 
-  // Made of weights alone?
-  bool isWeight = llvm::all_of(read, [&](unsigned i) {
-    auto buffer = launch.getBuffers()[i].getDefiningOp<tile::BufferOp>();
-    return buffer.getRole() == tile::BufferRole::Weight ||
-           buffer.getRole() == tile::BufferRole::Packed;
-  });
-  bool prepare = isWeight || launch.getPhase() == tile::LaunchPhase::Prepare;
-  tile::BufferOp last;
-  for (auto buffer : program.getBody().getOps<tile::BufferOp>())
-    last = buffer;
-  builder.setInsertionPointAfter(last);
-  Value buffer = tile::BufferOp::create(builder, loc, type, name, "rows",
-                                        prepare ? tile::BufferRole::Packed
-                                                : tile::BufferRole::Temporary);
-
-  tile::KernelOp writer =
-      makeWriter(region, type, read, dims, (name + "_rows").str(), label);
-  builder.setInsertionPoint(launch);
-  SmallVector<Value> sources;
-  for (unsigned i : read)
-    sources.push_back(launch.getBuffers()[i]);
-  sources.push_back(buffer);
-  tile::LaunchOp::create(builder, loc, writer.getSymName(), sources,
-                         prepare ? tile::LaunchPhase::Prepare
-                                 : tile::LaunchPhase::Run);
-
   // The product gets the buffer as a further argument and reads it plainly.
   SmallVector<Value> operands(launch.getBuffers());
-  operands.push_back(buffer);
-  tile::LaunchOp replaced = tile::LaunchOp::create(
-      builder, loc, launch.getKernel(), operands, launch.getPhase());
+  operands.push_back(write(region, type, read, dims, name, label));
+  builder.setInsertionPoint(launch);
+  tile::LaunchOp replaced =
+      tile::LaunchOp::create(builder, loc, launch.getKernel(), operands,
+                             launch.getPhase(), launch.getWhenAttr());
   launch.erase();
   launch = replaced;
   BlockArgument rows = kernel.getBody().front().addArgument(type, loc);
@@ -301,13 +334,27 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
   tile::YieldOp::create(builder, loc, value);
 }
 
-/// A kernel launched more than once is copied, so that its launches can be
+/// Whether the product reads the operand as it is, or encodes it on load.
+static bool isReadAsIs(tile::KernelOp kernel, tile::ContractOp contract,
+                       unsigned operand) {
+  if (operand < contract.getNumLhs() && encodesOnLoad(kernel))
+    return true;
+  return Groups::of(contract).length == 0 &&
+         OperandRows::of(contract, contract.getOperandRegions()[operand]);
+}
+
+/// A kernel launched more than once is copied where its launches have to be
 /// rewritten apart.
 static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
   llvm::SmallDenseSet<Operation *> seen;
   for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
     auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
-    if (!kernel || seen.insert(kernel).second || !kernel.getContract())
+    auto contract = kernel ? kernel.getContract() : tile::ContractOp();
+    if (!contract || seen.insert(kernel).second ||
+        llvm::all_of(llvm::seq<unsigned>(contract.getOperandRegions().size()),
+                     [&](unsigned operand) {
+                       return isReadAsIs(kernel, contract, operand);
+                     }))
       continue;
     auto copy = cast<tile::KernelOp>(kernel->clone());
     table.insert(copy, std::next(Block::iterator(kernel)));
@@ -319,13 +366,14 @@ static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
 Result<void> emit::materialiseOperands(tile::ProgramOp program) {
   SymbolTable table(program->getParentOfType<ModuleOp>());
   separateLaunches(program, table);
+  SmallVector<Prepared> prepared;
   for (auto launch :
        llvm::to_vector(program.getBody().getOps<tile::LaunchOp>())) {
     auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
     auto contract = kernel ? kernel.getContract() : tile::ContractOp();
     if (!contract)
       continue;
-    OperandWriter writer(program, launch, kernel, contract);
+    OperandWriter writer(program, launch, kernel, contract, prepared);
     for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
       Region &region = contract.getOperandRegions()[i];
       if (contract.getElementType(region).isF32())
@@ -335,12 +383,9 @@ Result<void> emit::materialiseOperands(tile::ProgramOp program) {
                       "8-bit floats, f16 and bf16",
                       {"convert the operands (x as bf16), or use --target "
                        "cpu"});
-      if (!writer.padsGroups() && OperandRows::of(contract, region))
+      if (isReadAsIs(kernel, contract, i))
         continue;
       bool isLhs = i < contract.getNumLhs();
-      // Encoded on its way to the tile.
-      if (isLhs && encodesOnLoad(kernel))
-        continue;
       std::string name = fmt::format(
           "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
           isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));

@@ -13,7 +13,9 @@
 // them, then its rows, then K rounded up to 16 bytes, so that the product
 // copies 16 bytes at a time; the padding is never read as data. An operand
 // made of weights alone is written once, when weights are bound (a packed
-// buffer and a prepare launch); any other in every run, to a temporary.
+// buffer and a prepare launch), for all products that want it so: those for few
+// rows and those for many read the same. Any other is written in every run in
+// which its product happens, to a temporary.
 //
 // A matrix instruction takes 32 bytes of K at once, so a partial sum of g
 // elements that are no multiple of 32 bytes would end within one. Then both

@@ -131,6 +131,8 @@ void ProgramCompiler::addPacking(const Kernel &kernel, tile::LaunchOp op,
       constant &= role == BufferRole::Weight || role == BufferRole::Packed;
     }
     launch.phase = constant ? LaunchPhase::Prepare : main.phase;
+    if (!constant)
+      launch.when = main.when;
     launch.items = operand.kernel.items;
     launch.grain = operand.kernel.grain;
     launch.scratchBytes = operand.kernel.scratchBytes;
@@ -169,6 +171,8 @@ Result<void> ProgramCompiler::addLaunch(tile::LaunchOp op) {
   LaunchDesc launch;
   launch.kernel = (*kernel)->index;
   launch.phase = static_cast<LaunchPhase>(op.getPhase());
+  for (auto [symbol, min, max] : tile::getRanges(op))
+    launch.when.push_back({symbol, min, max});
   for (mlir::Value buffer : op.getBuffers())
     launch.buffers.push_back(bufferIndex[buffer]);
   launch.items = (*kernel)->lowered.items;

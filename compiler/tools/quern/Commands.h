@@ -41,6 +41,7 @@ struct LayerOptions {
   std::string layer;
   std::string fuse = "all";
   std::string placement = "auto";
+  std::string buckets = "auto";
   std::string numerics = "strict";
   std::vector<std::string> set; ///< "M=8"
   bool json = false;

@@ -145,7 +145,8 @@ static std::string ownerOf(const std::string &buffer) {
 
 /// Kernels, and the operands and values between them: parts of one value, its
 /// codes and scales, are one box.
-static std::string afterFusion(const Explanation &explanation) {
+static std::string afterFusion(const Explanation &explanation,
+                               const std::vector<RangeDesc> &when) {
   Drawing drawing;
   std::map<std::string, size_t> latest; ///< Nodes by buffer.
   // A node for buffers of one value.
@@ -157,7 +158,8 @@ static std::string afterFusion(const Explanation &explanation) {
     node.inputs = std::move(inputs);
     for (const ExplainedBuffer &known : explanation.buffers) {
       if (std::find(buffers.begin(), buffers.end(), known.name) ==
-          buffers.end())
+              buffers.end() ||
+          (!known.when.empty() && known.when != when))
         continue;
       node.kind = known.role;
       node.lines.push_back(shortened(known.type));
@@ -176,6 +178,8 @@ static std::string afterFusion(const Explanation &explanation) {
   };
   for (size_t i = 0; i < explanation.kernels.size(); ++i) {
     const ExplainedKernel &kernel = explanation.kernels[i];
+    if (!kernel.when.empty() && kernel.when != when)
+      continue;
     // A launch that packs an operand makes the buffer of its name.
     std::vector<std::string> writes = {kernel.desc->name};
     std::string what;
@@ -229,7 +233,8 @@ static std::string scalesSection(const Explanation &explanation) {
       where += fmt::format("<p>line {}: {}</p>", placement->line,
                            escaped(placement->text));
     for (const ScalePath::Use &use : path.uses)
-      if (auto launch = explanation.launchOf(use.launch))
+      if (auto launch = explanation.launchOf(use.launch);
+          launch && explanation.isShown(explanation.kernels[*launch].when))
         uses += fmt::format("<p>{}, stage {}: {}</p>",
                             escaped(explanation.kernelText(*launch)),
                             use.stage + 1, escaped(use.text));
@@ -280,8 +285,12 @@ static std::string optionRow(const Explanation &explanation,
 static std::string placementsSection(const Explanation &explanation) {
   std::string text;
   for (const QuantizationPlacement &site : explanation.output().quantizations) {
-    text += fmt::format("<h3><code>{}</code>, line {}</h3>\n",
-                        escaped(site.value), site.line);
+    if (!explanation.isShown(site.when))
+      continue;
+    std::string range = explanation.rangeText(site.when);
+    text += fmt::format("<h3><code>{}</code>, line {}{}</h3>\n",
+                        escaped(site.value), site.line,
+                        range.empty() ? "" : ", where " + escaped(range));
     for (const std::string &sentence : whyChosen(explanation, site))
       text += fmt::format("<p>{}.</p>\n", escaped(sentence));
     std::string rows;
@@ -309,8 +318,12 @@ static std::string kernelsSection(const Explanation &explanation) {
   for (size_t i = 0; i < explanation.kernels.size(); ++i) {
     const ExplainedKernel &kernel = explanation.kernels[i];
     const KernelDesc &desc = *kernel.desc;
+    if (!explanation.isShown(kernel.when))
+      continue;
     std::string title = explanation.kernelText(i);
     title[0] = static_cast<char>(std::toupper(title[0]));
+    if (!kernel.when.empty())
+      title += ", where " + explanation.rangeText(kernel.when);
     std::string what = fmt::format(
         "<code>{}</code><p>{}</p><p class=\"soft\">{}</p>", escaped(desc.name),
         escaped(desc.reason), escaped(desc.schedule));
@@ -357,11 +370,16 @@ static std::string kernelsSection(const Explanation &explanation) {
 static std::string buffersSection(const Explanation &explanation) {
   std::string rows;
   for (const ExplainedBuffer &buffer : explanation.buffers)
-    rows += "<tr>" + cell("<code>" + escaped(buffer.name) + "</code>") +
-            cell(buffer.role) +
-            cell("<code>" + escaped(buffer.type) + "</code>") +
-            cell(buffer.bytes ? bytesText(double(*buffer.bytes)) : "", "num") +
-            "</tr>\n";
+    if (explanation.isShown(buffer.when))
+      rows +=
+          "<tr>" + cell("<code>" + escaped(buffer.name) + "</code>") +
+          cell(buffer.role) +
+          cell("<code>" + escaped(buffer.type) + "</code>" +
+               (buffer.when.empty() ? ""
+                                    : " where " + escaped(explanation.rangeText(
+                                                      buffer.when)))) +
+          cell(buffer.bytes ? bytesText(double(*buffer.bytes)) : "", "num") +
+          "</tr>\n";
   return "<h2>Buffers</h2>\n" + table({"Name", "Role", "Type", "Size"}, rows);
 }
 
@@ -381,9 +399,18 @@ static std::string graphsSection(const Explanation &explanation) {
   bool isKnown = false;
   for (size_t i = 0; i < explanation.kernels.size(); ++i)
     isKnown |= explanation.partsOf(i) != nullptr;
-  if (isKnown)
-    text += "<h2>What is launched</h2>\n<div class=\"wide\">" +
-            afterFusion(explanation) + "</div>\n";
+  if (!isKnown)
+    return text;
+  text += "<h2>What is launched</h2>\n";
+  for (const std::vector<RangeDesc> &when : explanation.ranges()) {
+    if (!explanation.isShown(when))
+      continue;
+    if (!when.empty())
+      text += fmt::format("<h3>Where {}</h3>\n",
+                          escaped(explanation.rangeText(when)));
+    text +=
+        "<div class=\"wide\">" + afterFusion(explanation, when) + "</div>\n";
+  }
   return text;
 }
 

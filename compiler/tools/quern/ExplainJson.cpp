@@ -36,6 +36,18 @@ static Json movedJson(const select::Moved &moved) {
   return json;
 }
 
+/// [{"symbol": "M", "min": 1, "max": 16}]
+static Json whenJson(const Explanation &explanation,
+                     const std::vector<RangeDesc> &when) {
+  Json json = Json::array();
+  for (const RangeDesc &range : when)
+    json.push_back(
+        {{"symbol", explanation.output().module.symbols[range.symbol].name},
+         {"min", range.min},
+         {"max", range.max}});
+  return json;
+}
+
 static Json optionJson(const QuantizationPlacement &site,
                        const QuantizationPlacement::Option &option) {
   Json entry = {{"placement", option.placement},
@@ -75,6 +87,8 @@ static Json quantizationJson(const Explanation &explanation,
                {"value", site.value},
                {"sizes", site.sizes},
                {"options", std::move(options)}};
+  if (!site.when.empty())
+    json["when"] = whenJson(explanation, site.when);
   for (size_t s = 0; s < site.staticBytes.size(); ++s)
     json["static"].push_back({{"sizes", site.predictedFor[s]},
                               {"bytes", whole(site.staticBytes[s])}});
@@ -90,9 +104,12 @@ static Json predictionJson(const Explanation &explanation,
   if (!traffic) {
     const auto &all = prediction.traffic.kernels;
     size_t number = *explanation.kernels[launch].ofProgram;
-    json["unknown"] = number < all.size() && prediction.unknown.empty()
-                          ? all[number].unknown
-                          : prediction.unknown;
+    if (number < all.size() && all[number].isSkipped)
+      json["skipped"] = true;
+    else
+      json["unknown"] = number < all.size() && prediction.unknown.empty()
+                            ? all[number].unknown
+                            : prediction.unknown;
     return json;
   }
   json["moved"] = movedJson(traffic->moved());
@@ -172,6 +189,8 @@ Json quern::tool::toJson(const Explanation &explanation) {
                   {"class", std::string(name(kernel.desc->numericsClass))},
                   {"schedule", kernel.desc->schedule},
                   {"buffers", kernel.buffers}};
+    if (!kernel.when.empty())
+      entry["when"] = whenJson(explanation, kernel.when);
     if (const select::KernelTraffic *traffic = explanation.partsOf(i))
       for (const select::KernelPart &part : traffic->parts)
         entry["operations"].push_back(
@@ -194,6 +213,8 @@ Json quern::tool::toJson(const Explanation &explanation) {
         {"name", buffer.name}, {"role", buffer.role}, {"type", buffer.type}};
     if (buffer.bytes)
       entry["bytes"] = *buffer.bytes;
+    if (!buffer.when.empty())
+      entry["when"] = whenJson(explanation, buffer.when);
     json["buffers"].push_back(std::move(entry));
   }
   if (explanation.counted)

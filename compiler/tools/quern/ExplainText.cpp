@@ -31,7 +31,8 @@ static void printScales(const Explanation &explanation) {
     fmt::print("  {}, of {}{}\n", path.buffer, path.type,
                path.isDynamic ? ", dynamic" : "");
     for (const ScalePath::Use &use : path.uses)
-      if (auto launch = explanation.launchOf(use.launch))
+      if (auto launch = explanation.launchOf(use.launch);
+          launch && explanation.isShown(explanation.kernels[*launch].when))
         fmt::print("    {}, stage {}: {}\n", explanation.kernelText(*launch),
                    use.stage + 1, use.text);
     if (path.uses.empty())
@@ -85,8 +86,11 @@ static void printQuantizations(const Explanation &explanation) {
     return;
   fmt::print("\nWhere dynamic quantizations are computed\n");
   for (const QuantizationPlacement &site : output.quantizations) {
-    fmt::print("  {}:{}: {}\n", explanation.options.file, site.line,
-               site.value);
+    if (!explanation.isShown(site.when))
+      continue;
+    std::string range = explanation.rangeText(site.when);
+    fmt::print("  {}:{}: {}{}\n", explanation.options.file, site.line,
+               site.value, range.empty() ? "" : ", where " + range);
     for (const auto &option : site.options)
       printOption(explanation, site, option);
     for (size_t s = 0; s < site.staticBytes.size(); ++s) {
@@ -123,13 +127,15 @@ static void printPrediction(const Explanation &explanation,
              roof.intensity(), 100 * explanation.shareOf(prediction, launch));
 }
 
+/// The kernels of a phase that are launched for these sizes alone.
 static void printKernels(const Explanation &explanation, LaunchPhase phase,
-                         const char *title) {
+                         const std::vector<RangeDesc> &when,
+                         const std::string &title) {
   bool any = false;
   const auto &predictions = explanation.report().predictions;
   for (size_t i = 0; i < explanation.kernels.size(); ++i) {
     const ExplainedKernel &kernel = explanation.kernels[i];
-    if (kernel.phase != phase)
+    if (kernel.phase != phase || kernel.when != when)
       continue;
     if (!any)
       fmt::print("\n{}\n", title);
@@ -188,14 +194,29 @@ void quern::tool::printText(const Explanation &explanation) {
              explanation.variant.target, explanation.counts.print());
   printScales(explanation);
   printQuantizations(explanation);
-  printKernels(explanation, LaunchPhase::Prepare,
+  printKernels(explanation, LaunchPhase::Prepare, {},
                "Once, when weights are bound");
-  printKernels(explanation, LaunchPhase::Run, "In every run");
+  for (const std::vector<RangeDesc> &when : explanation.ranges()) {
+    std::string title = when.empty()
+                            ? "In every run"
+                            : "In runs with " + explanation.rangeText(when);
+    if (explanation.isShown(when))
+      printKernels(explanation, LaunchPhase::Run, when, title);
+    else
+      fmt::print("\n{}: other kernels; --set one of these sizes to see them\n",
+                 title);
+  }
   printPeaks(explanation);
   fmt::print("\nBuffers\n");
-  for (const ExplainedBuffer &buffer : explanation.buffers)
-    fmt::print("  {:<10} {:<24} {}{}\n", buffer.role, buffer.name, buffer.type,
-               buffer.bytes ? fmt::format(", {} bytes", *buffer.bytes) : "");
+  for (const ExplainedBuffer &buffer : explanation.buffers) {
+    if (!explanation.isShown(buffer.when))
+      continue;
+    std::string range = explanation.rangeText(buffer.when);
+    fmt::print("  {:<10} {:<24} {}{}{}\n", buffer.role, buffer.name,
+               buffer.type,
+               buffer.bytes ? fmt::format(", {} bytes", *buffer.bytes) : "",
+               range.empty() ? "" : ", where " + range);
+  }
   if (explanation.counted)
     printCounted(*explanation.counted, explanation.options.target);
 }

@@ -140,19 +140,30 @@ quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
   }
   unsigned numbers[2] = {0, 0};
   for (const LaunchDesc &launch : variant.launches) {
-    ExplainedKernel kernel{launch.phase,
-                           &variant.kernels[launch.kernel],
-                           {},
-                           ++numbers[launch.phase == LaunchPhase::Prepare],
-                           {}};
+    ExplainedKernel kernel{
+        launch.phase, &variant.kernels[launch.kernel],
+        {},           ++numbers[launch.phase == LaunchPhase::Prepare],
+        launch.when,  {}};
     for (uint32_t buffer : launch.buffers)
       kernel.buffers.push_back(bufferName(variant.buffers[buffer]));
     explanation.kernels.push_back(std::move(kernel));
   }
   numberByProgram(explanation);
-  for (const BufferDesc &desc : variant.buffers) {
+  for (uint32_t number = 0; number < variant.buffers.size(); ++number) {
+    const BufferDesc &desc = variant.buffers[number];
     ExplainedBuffer buffer{
-        roleName(desc.role), bufferName(desc), bufferType(desc, names), {}};
+        roleName(desc.role), bufferName(desc), bufferType(desc, names), {}, {}};
+    bool first = true;
+    for (const LaunchDesc &launch : variant.launches) {
+      if (std::find(launch.buffers.begin(), launch.buffers.end(), number) ==
+          launch.buffers.end())
+        continue;
+      if (first)
+        buffer.when = launch.when;
+      else if (buffer.when != launch.when)
+        buffer.when.clear();
+      first = false;
+    }
     if (known)
       if (auto bytes = bufferBytes(desc, values))
         buffer.bytes = *bytes;
@@ -169,6 +180,44 @@ std::string Explanation::sizesText(const std::vector<int64_t> &sizes) const {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
+std::string Explanation::rangeText(const std::vector<RangeDesc> &when) const {
+  std::vector<std::string> parts;
+  for (const RangeDesc &range : when) {
+    const SymbolDesc &symbol = output().module.symbols[range.symbol];
+    std::string text = symbol.name;
+    if (range.min == range.max)
+      text += fmt::format(" = {}", range.min);
+    else if (range.min == symbol.min)
+      text += fmt::format(" <= {}", range.max);
+    else if (range.max == symbol.max)
+      text += fmt::format(" >= {}", range.min);
+    else
+      text = fmt::format("{} <= {} <= {}", range.min, text, range.max);
+    parts.push_back(std::move(text));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+bool Explanation::isShown(const std::vector<RangeDesc> &when) const {
+  const std::vector<Prediction> &predictions = report().predictions;
+  return predictions.empty() ||
+         std::any_of(predictions.begin(), predictions.end(),
+                     [&](const Prediction &prediction) {
+                       LaunchDesc launch;
+                       launch.when = when;
+                       return launch.happens(prediction.sizes);
+                     });
+}
+
+std::vector<std::vector<RangeDesc>> Explanation::ranges() const {
+  std::vector<std::vector<RangeDesc>> found;
+  for (const ExplainedKernel &kernel : kernels)
+    if (!kernel.prepares() &&
+        std::find(found.begin(), found.end(), kernel.when) == found.end())
+      found.push_back(kernel.when);
+  return found;
+}
+
 const sim::Counters *
 Explanation::countedOf(size_t launch, const std::vector<int64_t> &sizes) const {
   if (!counted || counted->values != sizes)
@@ -178,7 +227,8 @@ Explanation::countedOf(size_t launch, const std::vector<int64_t> &sizes) const {
   for (size_t i = 0; i < kernels.size(); ++i) {
     if (record == counted->launches.size())
       return nullptr;
-    if (counted->launches[record].kernel != kernels[i].desc->name)
+    if (!variant.launches[i].happens(sizes) ||
+        counted->launches[record].kernel != kernels[i].desc->name)
       continue;
     if (i == launch)
       return &counted->launches[record].counters;
@@ -191,7 +241,8 @@ const select::KernelTraffic *
 Explanation::trafficOf(const Prediction &prediction, size_t launch) const {
   const auto &all = prediction.traffic.kernels;
   std::optional<size_t> number = kernels[launch].ofProgram;
-  return number && *number < all.size() && all[*number].unknown.empty()
+  return number && *number < all.size() && all[*number].unknown.empty() &&
+                 !all[*number].isSkipped
              ? &all[*number]
              : nullptr;
 }

@@ -29,6 +29,7 @@ struct ExplainedKernel {
   const KernelDesc *desc;
   std::vector<std::string> buffers;
   unsigned number = 0; ///< From 1, within its phase.
+  std::vector<RangeDesc> when;
   /// The launch of the program that it is; none for what a back end adds.
   std::optional<size_t> ofProgram;
 
@@ -39,6 +40,8 @@ struct ExplainedBuffer {
   const char *role;
   std::string name, type;
   std::optional<int64_t> bytes; ///< Where every symbol is known.
+  /// The sizes that it is used for, where it is for some alone.
+  std::vector<RangeDesc> when;
 };
 
 /// What the simulator counted, and for which sizes.
@@ -66,6 +69,13 @@ struct Explanation {
   const LayerReport &report() const { return file.compiled.report; }
   /// "M = 16"; empty for a layer without symbols.
   std::string sizesText(const std::vector<int64_t> &sizes) const;
+  /// "17 <= M <= 64"; empty where it is all sizes.
+  std::string rangeText(const std::vector<RangeDesc> &when) const;
+  /// Whether some of the sizes that predictions were asked for lie there:
+  /// words and pages tell of nothing else.
+  bool isShown(const std::vector<RangeDesc> &when) const;
+  /// The ranges that launches of runs are for, each once and in order.
+  std::vector<std::vector<RangeDesc>> ranges() const;
   /// What the simulator counted of a launch at these sizes, or null.
   const sim::Counters *countedOf(size_t launch,
                                  const std::vector<int64_t> &sizes) const;

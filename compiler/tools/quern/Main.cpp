@@ -172,6 +172,11 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
                   "NAME:PLACE for one of them; several by commas")
       ->capture_default_str();
   command
+      .add_option("--buckets", options.buckets,
+                  "kernels of their own for few rows: auto, one for none, or "
+                  "the most rows of each, as in 16,64")
+      ->capture_default_str();
+  command
       .add_option("--numerics", options.numerics,
                   "strict: the bits docs/numerics.md defines")
       ->capture_default_str();

@@ -46,16 +46,17 @@ Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
   request.compile.source = *request.source;
   request.compile.name = options.file;
   request.compile.target = *target;
-  request.compile.settings = {"fuse=" + options.fuse,
-                              "placement=" + options.placement,
-                              "numerics=" + options.numerics};
+  request.compile.settings = {
+      "fuse=" + options.fuse, "placement=" + options.placement,
+      "buckets=" + options.buckets, "numerics=" + options.numerics};
   if (!options.layer.empty())
     request.compile.settings.push_back("layer=" + options.layer);
   return request;
 }
 
 static Result<CompiledFile> readModule(const LayerOptions &options) {
-  for (const char *option : {"--layer", "--fuse", "--placement", "--numerics"})
+  for (const char *option :
+       {"--layer", "--fuse", "--placement", "--buckets", "--numerics"})
     if (options.isGiven(option))
       return fail(Errc::InvalidArgument,
                   fmt::format("{} steers compiling, and {} is compiled already",
@@ -99,12 +100,39 @@ Result<CompiledFile> quern::tool::compileOrRead(
 }
 
 KernelCounts::KernelCounts(const VariantDesc &variant) {
-  for (const LaunchDesc &launch : variant.launches)
-    ++(launch.phase == LaunchPhase::Run ? run : prepare);
+  // By the sizes that launches are for, which no two ranges of share.
+  std::vector<std::pair<std::vector<RangeDesc>, size_t>> ranges;
+  size_t always = 0;
+  for (const LaunchDesc &launch : variant.launches) {
+    if (launch.phase == LaunchPhase::Prepare) {
+      ++prepare;
+      continue;
+    }
+    if (launch.when.empty()) {
+      ++always;
+      continue;
+    }
+    auto known =
+        std::find_if(ranges.begin(), ranges.end(), [&](const auto &range) {
+          return range.first == launch.when;
+        });
+    if (known == ranges.end())
+      known = ranges.insert(known, {launch.when, 0});
+    ++known->second;
+  }
+  run = leastRun = always;
+  for (const auto &[range, number] : ranges) {
+    run = std::max(run, always + number);
+    leastRun = range == ranges.front().first
+                   ? always + number
+                   : std::min(leastRun, always + number);
+  }
 }
 
 std::string KernelCounts::print() const {
-  std::string text = countOf(run, "kernel") + " in each run";
+  std::string text =
+      (leastRun < run ? fmt::format("{} to ", leastRun) : std::string()) +
+      countOf(run, "kernel") + " in each run";
   if (prepare)
     text += fmt::format(", {} when weights are bound", prepare);
   return text;

@@ -46,10 +46,10 @@ Result<CompiledFile>
 compileOrRead(const LayerOptions &options,
               const std::function<void(CompileRequest &)> &change = {});
 
-/// How many kernels a variant launches: in each run, and once before when
-/// weights are bound.
+/// How many kernels a variant launches: in each run, at most and, where that
+/// depends on the sizes, at least, and once before when weights are bound.
 struct KernelCounts {
-  size_t run = 0, prepare = 0;
+  size_t run = 0, leastRun = 0, prepare = 0;
 
   explicit KernelCounts(const VariantDesc &variant);
   /// "2 kernels in each run, 1 when weights are bound"

@@ -80,6 +80,8 @@ static Sizes measure(const detail::LayerState &state,
     }
   }
   for (uint32_t launch : state.runLaunches) {
+    if (!state.variant.launches[launch].happens(symbols))
+      continue;
     // A launch may name a buffer twice.
     std::vector<uint32_t> used = state.variant.launches[launch].buffers;
     std::sort(used.begin(), used.end());

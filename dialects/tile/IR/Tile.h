@@ -52,6 +52,18 @@ inline constexpr llvm::StringLiteral withinAttrName = "tile.within";
 /// expression type.
 SymExpr toSymExpr(mlir::AffineExpr expr);
 
+/// Values of one symbol of a program, by its number.
+struct SymbolRange {
+  unsigned symbol;
+  int64_t min, max;
+};
+
+/// The ranges of a launch's `when`; none where it happens in every run.
+llvm::SmallVector<SymbolRange> getRanges(LaunchOp launch);
+
+/// Whether a launch happens with these values of the program's symbols.
+bool happens(LaunchOp launch, llvm::ArrayRef<int64_t> sizes);
+
 } // namespace quern::tile
 
 #endif // QUERN_DIALECTS_TILE_IR_TILE_H

@@ -85,6 +85,13 @@ def Tile_SymbolAttr : AttrDef<Tile_Dialect, "Symbol"> {
   let assemblyFormat = "`<` $name `,` $min `,` $max `,` $multiple `>`";
 }
 
+def Tile_RangeAttr : AttrDef<Tile_Dialect, "Range"> {
+  let mnemonic = "range";
+  let summary = "Values of one symbol of a program, both ends included";
+  let parameters = (ins StringRefParameter<>:$symbol, "int64_t":$min, "int64_t":$max);
+  let assemblyFormat = "`<` $symbol `,` $min `,` $max `>`";
+}
+
 def Tile_ClassExact : I32EnumAttrCase<"Exact", 0, "exact">;
 def Tile_ClassOrdered : I32EnumAttrCase<"Ordered", 1, "ordered">;
 def Tile_ClassBounded : I32EnumAttrCase<"Bounded", 2, "bounded">;

@@ -39,6 +39,56 @@ static ParseResult parseBody(OpAsmParser &parser, Region &region) {
 }
 
 //===----------------------------------------------------------------------===//
+// Launch
+//===----------------------------------------------------------------------===//
+
+LogicalResult LaunchOp::verify() {
+  auto program = (*this)->getParentOfType<ProgramOp>();
+  if (!getWhen() || !program)
+    return success();
+  auto broken = [&] { return emitOpError("tile_launch_c2: "); };
+  if (getPhase() == LaunchPhase::Prepare)
+    return broken() << "a prepare launch happens whatever the sizes";
+  llvm::StringMap<SymbolAttr> open;
+  for (auto symbol : program.getSymbols().getAsRange<SymbolAttr>())
+    open[symbol.getName()] = symbol;
+  for (auto range : getWhen()->getAsRange<RangeAttr>()) {
+    StringRef name = range.getSymbol();
+    SymbolAttr symbol = open.lookup(name);
+    if (!symbol)
+      return broken() << "the program has no symbol " << name
+                      << ", or it has a range already";
+    open.erase(name);
+    if (range.getMin() > range.getMax() || range.getMin() < symbol.getMin() ||
+        range.getMax() > symbol.getMax())
+      return broken() << range.getMin() << ".." << range.getMax()
+                      << " is no range of " << name << " within "
+                      << symbol.getMin() << ".." << symbol.getMax();
+  }
+  return success();
+}
+
+SmallVector<SymbolRange> tile::getRanges(LaunchOp launch) {
+  SmallVector<SymbolRange> ranges;
+  auto program = launch->getParentOfType<ProgramOp>();
+  if (!launch.getWhen())
+    return ranges;
+  for (auto range : launch.getWhen()->getAsRange<RangeAttr>())
+    for (auto [i, symbol] :
+         llvm::enumerate(program.getSymbols().getAsRange<SymbolAttr>()))
+      if (symbol.getName() == range.getSymbol())
+        ranges.push_back(
+            {static_cast<unsigned>(i), range.getMin(), range.getMax()});
+  return ranges;
+}
+
+bool tile::happens(LaunchOp launch, ArrayRef<int64_t> sizes) {
+  return llvm::all_of(getRanges(launch), [&](const SymbolRange &range) {
+    return sizes[range.symbol] >= range.min && sizes[range.symbol] <= range.max;
+  });
+}
+
+//===----------------------------------------------------------------------===//
 // Kernel
 //===----------------------------------------------------------------------===//
 

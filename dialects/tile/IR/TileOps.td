@@ -36,7 +36,8 @@ def Tile_ProgramOp : Tile_Op<"program", [Symbol, IsolatedFromAbove, SingleBlock,
     The region declares every buffer (`tile.buffer`, in signature order: inputs
     and weights as declared, then outputs, then temporaries) and lists the
     launches in order. Weights are read, packed buffers are made, once; all else
-    is done in every run.
+    is done in every run, or in those whose sizes lie in the launch's ranges: a
+    program may hold one sequence of launches for few rows and another for many.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypedArrayAttrBase<Tile_SymbolAttr, "symbols">:$symbols,
                        StrAttr:$numerics);
@@ -60,10 +61,24 @@ def Tile_BufferOp : Tile_Op<"buffer"> {
 
 def Tile_LaunchOp : Tile_Op<"launch"> {
   let summary = "Runs a kernel on buffers";
-  let description = "- tile_launch_c1: operand types are the kernel's argument types.";
+  let description = [{
+    With `when` it happens in runs alone whose symbols lie in all of the ranges.
+    Kernels may rely on it: their symbols' ranges are then as narrow.
+
+    - tile_launch_c1: operand types are the kernel's argument types.
+    - tile_launch_c2: `when` names symbols of the program, each once, and ranges
+      within theirs; a launch of the prepare phase has none.
+  }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Tile_Buffer>:$buffers,
-                       DefaultValuedAttr<Tile_LaunchPhase, "LaunchPhase::Run">:$phase);
-  let assemblyFormat = "$kernel `(` $buffers `)` (`phase` $phase^)? attr-dict `:` type($buffers)";
+                       DefaultValuedAttr<Tile_LaunchPhase, "LaunchPhase::Run">:$phase,
+                       OptionalAttr<TypedArrayAttrBase<Tile_RangeAttr, "ranges">>:$when);
+  let builders = [
+    OpBuilder<(ins "::llvm::StringRef":$kernel, "::mlir::ValueRange":$buffers,
+                   "::quern::tile::LaunchPhase":$phase),
+              [{ build($_builder, $_state, kernel, buffers, phase, ::mlir::ArrayAttr()); }]>,
+  ];
+  let hasVerifier = 1;
+  let assemblyFormat = "$kernel `(` $buffers `)` (`phase` $phase^)? (`when` $when^)? attr-dict `:` type($buffers)";
 }
 
 //===----------------------------------------------------------------------===//

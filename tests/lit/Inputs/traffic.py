@@ -44,7 +44,9 @@ def compare(report, what):
     return wrong
 
 
-def legal(file, target, name):
+def legal(file, target, name, size):
+    """The placements that a quantization has at this size."""
+    values = dict(one.split("=") for one in size.split("+"))
     report = json.loads(
         subprocess.run(
             ["quern", "explain", file, "--target", target.replace("sim:", "cuda:"), "--json"],
@@ -52,7 +54,10 @@ def legal(file, target, name):
         ).stdout
     )
     for site in report["quantizations"]:
-        if site["value"] == name:
+        ranges = site.get("when", [])
+        if site["value"] == name and all(
+            range["min"] <= int(values[range["symbol"]]) <= range["max"] for range in ranges
+        ):
             return [f"{name}:{option['placement']}" for option in site["options"] if option["possible"]]
     sys.exit(f"{file} has no quantization {name}")
 
@@ -65,12 +70,12 @@ def main(arguments):
     file, sizes, placements = arguments
     wrong = 0
     for target in targets:
-        wanted = placements.split(",")
-        if placements.startswith("legal:"):
-            wanted = legal(file, target, placements.removeprefix("legal:"))
-            if len(wanted) < 2:
-                sys.exit(f"{target} has {wanted} alone")
         for size in sizes.split(","):
+            wanted = placements.split(",")
+            if placements.startswith("legal:"):
+                wanted = legal(file, target, placements.removeprefix("legal:"), size)
+                if len(wanted) < 2:
+                    sys.exit(f"{target} has {wanted} alone")
             for placement in wanted:
                 report = explain(file, target, size, placement)
                 wrong += compare(report, f"{file} on {target}, {size}, {placement}")

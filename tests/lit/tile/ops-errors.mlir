@@ -16,6 +16,30 @@ tile.program @buffer_type symbols [] numerics "strict" {
   %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f64>
 }
 // -----
+tile.program @unknown_symbol symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f32>
+  // expected-error @+1 {{tile_launch_c2: the program has no symbol N, or it has a range already}}
+  tile.launch @k(%0) when [#tile.range<"N", 1, 8>] : !tile.buffer<() -> (1), f32>
+}
+// -----
+tile.program @symbol_twice symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f32>
+  // expected-error @+1 {{tile_launch_c2: the program has no symbol M, or it has a range already}}
+  tile.launch @k(%0) when [#tile.range<"M", 1, 8>, #tile.range<"M", 1, 8>] : !tile.buffer<() -> (1), f32>
+}
+// -----
+tile.program @range_too_wide symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f32>
+  // expected-error @+1 {{tile_launch_c2: 0..8 is no range of M within 1..64}}
+  tile.launch @k(%0) when [#tile.range<"M", 0, 8>] : !tile.buffer<() -> (1), f32>
+}
+// -----
+tile.program @prepare symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f32>
+  // expected-error @+1 {{tile_launch_c2: a prepare launch happens whatever the sizes}}
+  tile.launch @k(%0) phase prepare when [#tile.range<"M", 1, 8>] : !tile.buffer<() -> (1), f32>
+}
+// -----
 // expected-error @+1 {{tile_kernel_c1: the body is tile.local ops, then one or more stages}}
 tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
   %0 = arith.constant 1.0 : f32

@@ -23,6 +23,8 @@ tile.program @layer symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
   %p = tile.buffer "w" "packed" packed : !w
   // CHECK: tile.launch @quantize(%{{.*}}, %{{.*}}, %{{.*}}) : !tile.buffer
   tile.launch @quantize(%x, %s, %c) : !x, !s, !c
+  // CHECK: tile.launch @quantize(%{{.*}}) when [#tile.range<"M", 2, 8>] :
+  tile.launch @quantize(%x, %s, %c) when [#tile.range<"M", 2, 8>] : !x, !s, !c
   // CHECK: tile.launch @pack(%{{.*}}, %{{.*}}) phase prepare :
   tile.launch @pack(%w, %p) phase prepare : !w, !w
 }

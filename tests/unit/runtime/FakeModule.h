@@ -101,11 +101,32 @@ inline ModuleDesc makeFakeModule(std::vector<std::byte> image) {
   return module;
 }
 
-/// The layer that tests/golden/README.md describes.
-inline ModuleDesc goldenModule(std::vector<std::byte> image) {
+/// Gives up to `last` rows launches and temporaries of their own.
+inline void addRange(VariantDesc &variant, int64_t last) {
+  std::vector<LaunchDesc> few = variant.launches, many = few;
+  variant.launches = {few.front()}; // It prepares.
+  for (size_t i = 1; i < few.size(); ++i) {
+    few[i].when = {{0, 0, last}};
+    many[i].when = {{0, last + 1, 64}};
+    for (uint32_t &b : many[i].buffers)
+      if (variant.buffers[b].role == BufferRole::Temporary)
+        b += 3;
+  }
+  for (uint32_t b : {4, 5, 6})
+    variant.buffers.push_back(variant.buffers[b]);
+  for (const std::vector<LaunchDesc> &launches : {few, many})
+    variant.launches.insert(variant.launches.end(), launches.begin() + 1,
+                            launches.end());
+}
+
+/// The layer that tests/golden/README.md describes; from format 0.6 on in two
+/// ranges.
+inline ModuleDesc goldenModule(std::vector<std::byte> image, bool ranged) {
   ModuleDesc module = makeFakeModule(std::move(image));
   module.layer = "golden";
   module.producers = {"quern 0.1.0", "by hand"};
+  if (ranged)
+    addRange(module.variants[0], 2);
   return module;
 }
 

@@ -18,7 +18,8 @@ using namespace quern::testing;
 namespace {
 
 /// Every golden module, oldest first; the last has today's format.
-const char *const files[] = {"v0.qnm", "v0.3.qnm", "v0.4.qnm", "v0.5.qnm"};
+const char *const files[] = {"v0.qnm", "v0.3.qnm", "v0.4.qnm", "v0.5.qnm",
+                             "v0.6.qnm"};
 
 class Golden : public ::testing::TestWithParam<const char *> {
 protected:
@@ -34,24 +35,27 @@ TEST_P(Golden, LoadsAndRuns) {
   Result<Layer> layer = loadFile(path(), {"cpu:generic", makeSerialExecutor()});
   ASSERT_TRUE(layer) << layer.error().render();
   EXPECT_EQ(layer->name(), "golden");
-  Tensor x = *Tensor::zeros(DType::F32, {3, 4});
   Tensor w = *Tensor::zeros(DType::F32, {4});
-  for (int i = 0; i < 12; ++i)
-    x.as<float>()[i] = float(i) - 2.5f;
   for (int i = 0; i < 4; ++i)
     w.as<float>()[i] = float(i) + 1;
-  Result<std::vector<Tensor>> y = layer->call({x, w});
-  ASSERT_TRUE(y) << y.error().render();
-  for (int i = 0; i < 12; ++i)
-    EXPECT_EQ((*y)[0].as<float>()[i],
-              fakeExpected(x.as<float>()[i], w.as<float>()[i % 4], i / 4));
+  for (int64_t rows : {2, 3}) { // On both sides of a range's end.
+    Tensor x = *Tensor::zeros(DType::F32, {rows, 4});
+    for (int i = 0; i < 4 * rows; ++i)
+      x.as<float>()[i] = float(i) - 2.5f;
+    Result<std::vector<Tensor>> y = layer->call({x, w});
+    ASSERT_TRUE(y) << y.error().render();
+    for (int i = 0; i < 4 * rows; ++i)
+      EXPECT_EQ((*y)[0].as<float>()[i],
+                fakeExpected(x.as<float>()[i], w.as<float>()[i % 4], i / 4));
+  }
 }
 
 TEST_P(Golden, ParsesToTheSame) {
   std::vector<std::byte> bytes = readBytes(path());
   Result<ModuleDesc> module = ModuleDesc::parse(bytes);
   ASSERT_TRUE(module) << module.error().render();
-  EXPECT_EQ(*module, goldenModule(module->variants[0].code[0].bytes));
+  bool ranged = GetParam() == std::string_view("v0.6.qnm");
+  EXPECT_EQ(*module, goldenModule(module->variants[0].code[0].bytes, ranged));
   // While the format is the same, so are the bytes.
   if (GetParam() == std::end(files)[-1])
     EXPECT_EQ(module->serialize(), bytes);

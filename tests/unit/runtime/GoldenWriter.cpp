@@ -15,7 +15,8 @@ int main(int argc, char **argv) {
   using namespace quern::testing;
   if (argc != 3)
     return 2;
-  std::vector<std::byte> bytes = goldenModule(readBytes(argv[1])).serialize();
+  std::vector<std::byte> bytes =
+      goldenModule(readBytes(argv[1]), true).serialize();
   std::ofstream out(argv[2], std::ios::binary);
   out.write(reinterpret_cast<const char *>(bytes.data()),
             static_cast<std::streamsize>(bytes.size()));

@@ -267,6 +267,30 @@ TEST(Module, LaunchesAreDescribedOnceAndExist) {
   EXPECT_THAT(message(), HasSubstr("does not exist"));
 }
 
+TEST(Module, SaysForWhatSizesLaunchesAre) {
+  ModuleDesc module = smallSample();
+  LaunchDesc &launch = module.variants[0].launches.back();
+  launch.when = {{0, 3, 9}};
+  std::vector<std::byte> bytes = module.serialize();
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3)), 7u);
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3) + 4), 1u) << "old readers refuse it";
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+
+  auto section = get<uint64_t>(bytes, entry(3) + 8);
+  auto message = [&] {
+    reseal(bytes, 3);
+    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+    return parsed ? std::string() : parsed.error().message;
+  };
+  put<uint32_t>(bytes, section + 4, 7); // The variant.
+  EXPECT_THAT(message(), HasSubstr("does not exist"));
+  put<uint32_t>(bytes, section + 4, 0);
+  put<uint32_t>(bytes, section + 16, 9); // The symbol.
+  EXPECT_THAT(message(), HasSubstr("depends on a symbol"));
+}
+
 TEST(Module, IsSealed) {
   std::vector<std::byte> bytes = smallSample().serialize();
   EXPECT_EQ(get<uint16_t>(bytes, 10), ModuleDesc::formatMinor);
@@ -405,6 +429,23 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"UnpackedWeight",
              [](ModuleDesc &m) { variant(m).launches[0].buffers[1] = 1; },
              "no prepare launch writes"},
+        Rule{"PrepareRange",
+             [](ModuleDesc &m) { variant(m).launches[0].when = {{1, 4, 8}}; },
+             "prepares weights for all"},
+        Rule{"RangeSymbol",
+             [](ModuleDesc &m) { variant(m).launches[1].when = {{2, 1, 8}}; },
+             "a symbol that does not exist"},
+        Rule{"RangeUpsideDown",
+             [](ModuleDesc &m) { variant(m).launches[1].when = {{0, 9, 8}}; },
+             "M from 9 to 8"},
+        Rule{"RangeTooWide",
+             [](ModuleDesc &m) { variant(m).launches[1].when = {{0, 9, 65}}; },
+             "no range within 0..64"},
+        Rule{"RangeTooMany",
+             [](ModuleDesc &m) {
+               variant(m).launches[1].when = {{0, 1, 8}, {1, 4, 8}, {0, 1, 8}};
+             },
+             "more symbols than there are"},
         Rule{"EmptyCode",
              [](ModuleDesc &m) { variant(m).code[0].bytes.clear(); },
              "code object is empty"},

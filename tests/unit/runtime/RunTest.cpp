@@ -152,6 +152,64 @@ TEST(Run, OneContextServesItsRange) {
               "M = 21 is outside 0..20, for which the context was prepared");
 }
 
+TEST(Run, LaunchesHappenInTheirRange) {
+  ModuleDesc module = fakeModule();
+  VariantDesc &v = module.variants[0];
+  addRange(v, 8);
+  // Of more than 8 rows, only the first product is returned.
+  v.launches.resize(6);
+  v.launches[5].buffers[2] = 2;
+  Layer layer = loadFake(makeSerialExecutor(), module);
+  Tensor w = ramp({16}, 1, 0.5);
+  Result<Weights> weights = layer.bindWeights({w});
+  ASSERT_TRUE(weights);
+  Result<Context> context = layer.makeContext(*weights);
+  ASSERT_TRUE(context) << context.error().render();
+  for (int64_t M : {8, 9, 0, 64, 3}) {
+    Tensor x = ramp({M, 16}, 1, 1), y = ramp({M, 16}, 0, 0);
+    Result<void> done = context->run({x}, {y});
+    ASSERT_TRUE(done) << done.error().render();
+    if (M <= 8) {
+      expectFake(x, w, y);
+      continue;
+    }
+    for (int64_t i = 0; i < M * 16; ++i)
+      ASSERT_EQ(y.as<float>()[i], x.as<float>()[i] * w.as<float>()[i % 16]);
+  }
+}
+
+TEST(Run, MemoryIsThatOfTheRangesThatHappen) {
+  ModuleDesc module = fakeModule();
+  addRange(module.variants[0], 8);
+  Layer layer = loadFake(makeSerialExecutor(), module);
+  Tensor w = ramp({16}, 1, 0.5);
+  Result<Weights> weights = layer.bindWeights({w});
+  ASSERT_TRUE(weights);
+  auto arena = [&](int64_t min, int64_t max) {
+    Result<Context> context = layer.makeContext(*weights, {{"M", min, max}});
+    return context ? context->arenaBytes() : 0;
+  };
+  // Two ranges never happen together, and each takes what it takes alone.
+  const uint64_t row = 16 * sizeof(float);
+  EXPECT_EQ(arena(0, 64), 2 * 64 * row);
+  EXPECT_EQ(arena(0, 8), 2 * 8 * row);
+  EXPECT_EQ(arena(9, 20), 2 * 20 * row);
+  // Of the launches for more rows, nothing is asked where they cannot happen.
+  for (size_t i = 5; i < 9; ++i)
+    module.variants[0].launches[i].items =
+        SymExpr::ceilDiv(SymExpr::constant(1), SymExpr::constant(0));
+  layer = loadFake(makeSerialExecutor(), module);
+  weights = layer.bindWeights({w});
+  ASSERT_TRUE(weights);
+  Result<Context> context = layer.makeContext(*weights);
+  ASSERT_TRUE(context);
+  Tensor x = ramp({8, 16}, 1, 1), y = ramp({8, 16}, 0, 0);
+  EXPECT_TRUE(context->run({x}, {y}));
+  expectFake(x, w, y);
+  Tensor more = ramp({9, 16}, 1, 1), result = ramp({9, 16}, 0, 0);
+  expectError(context->run({more}, {result}), "divi");
+}
+
 TEST(Run, AllocatesNothing) {
   Layer layer = loadFake();
   Tensor w = ramp({16}, 1, 0.5);
