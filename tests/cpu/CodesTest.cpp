@@ -149,6 +149,114 @@ TEST(Codes, EncodingsWithAnyScale) {
   }
 }
 
+/// Quotients that do not leave the range of a float format, as its codes.
+static std::string floatCodesOf(const char *type, double within) {
+  return fmt::format(R"mlir(
+!X = !tile.buffer<()[s0, s1] -> (s0, s1), f32>
+!F = !tile.buffer<()[s0, s1] -> (s0, s1), {0}>
+!S = !tile.buffer<()[s0, s1] -> (s0), f32>
+#symbols = [#tile.symbol<"M", 0, 64, 1>, #tile.symbol<"N", 0, 100000, 1>]
+#id = affine_map<(d0, d1) -> (d0, d1)>
+tile.program @layer symbols #symbols numerics "strict" {{
+  %x = tile.buffer "x" "values" input : !X
+  %s = tile.buffer "s" "values" input : !S
+  %f = tile.buffer "f" "codes" output : !F
+  tile.launch @encode (%x, %s, %f) : !X, !S, !F
+}}
+tile.kernel @encode attributes {{symbols = #symbols, writes = array<i1: false, false, true>, numerics_class = 0 : i32, reason = "test"}} (%x: !X, %s: !S, %f: !F) {{
+  tile.blocks affine_map<()[s0, s1] -> (s0)> (%i: index) {{
+    %scale = tile.load %s at affine_map<(d0) -> (d0)> (%i) : !S -> f32
+    tile.map (%i) box affine_map<(d0)[s0, s1] -> (s1)> (%j: index) {{
+      %v = tile.load %x at #id (%i, %j) : !X -> f32
+      %t = arith.divf %v, %scale {{tile.to_code, tile.within = {1:.6e} : f32}} : f32
+      %code = arith.truncf %t : f32 to {0}
+      tile.store %code to %f at #id (%i, %j) : {0}, !F
+      tile.yield
+    }}
+  }}
+}}
+)mlir",
+                     type, within);
+}
+
+/// Every f16, and every half-way point of the format with its neighbours, over
+/// scales that f16s may have made, and over tiny, huge and no numbers.
+TEST(Codes, BoundedQuotientsToEightBitFloats) {
+  struct Case {
+    const char *type;
+    FloatFormat format;
+    uint32_t largest;
+  };
+  const float scales[] = {1.0f,
+                          0.5f,
+                          65504.0f / 448,
+                          0x1p-24f / 448,
+                          3.0f / 448,
+                          0.02f,
+                          1.1754944e-38,
+                          0x1.fffffep-9f,
+                          0x1.000002p-9f,
+                          1.0f / 57344,
+                          0x1p-80f,
+                          0x1.8p-81f,
+                          0x1p126f,
+                          0x1.8p126f,
+                          INFINITY,
+                          0x1p-149f,
+                          NAN};
+  std::vector<float> halves;
+  for (uint32_t code = 0; code < 0x10000; ++code)
+    halves.push_back(decodeFloat(code, formatF16));
+  for (const Case &c : {Case{"f8E4M3FN", formatF8E4M3, 0x7e},
+                        Case{"f8E5M2", formatF8E5M2, 0x7b}}) {
+    float largest = decodeFloat(c.largest, c.format);
+    float within = largest * (1 + 0x1p-8f);
+    // Exact: a code has four bits at most.
+    std::vector<float> points;
+    for (uint32_t code = 0; code <= c.largest; ++code) {
+      float low = decodeFloat(code, c.format);
+      points.push_back(low);
+      if (code < c.largest)
+        points.push_back((low + decodeFloat(code + 1, c.format)) / 2);
+    }
+    for (const cpugen::CpuTarget &target : executableTargets()) {
+      CompiledProgram program(floatCodesOf(c.type, within), target);
+      ASSERT_EQ(program.error, "");
+      int64_t m = std::size(scales), n = halves.size() + 6 * points.size();
+      std::vector<float> x;
+      for (float s : scales) {
+        size_t row = x.size();
+        x.insert(x.end(), halves.begin(), halves.end());
+        for (float point : points) {
+          float v = point * s;
+          for (float w :
+               {v, std::nextafter(v, INFINITY), std::nextafter(v, 0.0f)})
+            x.insert(x.end(), {w, -w});
+        }
+        // What a finite scale promises.
+        for (size_t i = row; std::isfinite(s) && i < x.size(); ++i)
+          if (!(std::fabs(x[i] / s) < within))
+            x[i] = std::copysign(0.0f, x[i]);
+      }
+      program.allocate({m, n});
+      program.set("x", x);
+      program.set("s", std::vector<float>(scales, scales + m));
+      program.run(2);
+      ASSERT_TRUE(program.intact()) << program.error;
+      auto f = program.get<uint8_t>("f");
+      for (int64_t at = 0; at < m * n; ++at) {
+        float t = x[at] / scales[at / n];
+        auto found = decodeFloat(f[at], c.format);
+        if (t != t)
+          ASSERT_TRUE(found != found);
+        else
+          ASSERT_EQ(f[at], encodeFloat(t, c.format)) << fmt::format(
+              "{} {}: {} / {}", target.name(), c.type, x[at], scales[at / n]);
+      }
+    }
+  }
+}
+
 /// Largest magnitudes and largest numbers of rows of 16-bit floats.
 static std::string maximaOf(const char *type) {
   return fmt::format(R"mlir(
@@ -195,7 +303,7 @@ TEST(Codes, MaximaOfHalves) {
       CompiledProgram program(maximaOf(brain ? "bf16" : "f16"), target);
       ASSERT_EQ(program.error, "");
       for (int round = 0; round < 60; ++round) {
-        int64_t m = 1 + random() % 4, n = random() % 90;
+        int64_t m = 1 + random() % 4, n = random() % (round % 4 ? 90 : 400);
         SCOPED_TRACE(fmt::format("{} m {} n {}", target.name(), m, n));
         // Any bits: NaN of both signs, infinities, subnormals, zeros. In other
         // rounds the exponent's top bit is off, and there are none of the first
@@ -257,4 +365,18 @@ TEST(Codes, OwnScalesNeedNoClamps) {
   EXPECT_NE(loop(false).find("vminps"), std::string::npos) << loop(false);
   EXPECT_EQ(loop(true).find("vminps"), std::string::npos) << loop(true);
   EXPECT_EQ(loop(true).find("vcmp"), std::string::npos) << loop(true);
+
+  auto cpu = cpugen::CpuTarget::forLevel(cpugen::CpuLevel::Avx512Vnni);
+  for (double within : {449.75, 470.0}) {
+    CompiledProgram program(floatCodesOf("f8E4M3FN", within), cpu, true);
+    EXPECT_EQ(program.error, "");
+    // The other copy of the loop divides, and looks for NaN.
+    std::string assembly = program.dumps.assembly;
+    size_t end = assembly.find("vpmovdb"), other = assembly.find("vdivps");
+    if (end > other)
+      end = assembly.find("vpmovdb", end + 1);
+    size_t begin = assembly.rfind(".LBB", end);
+    std::string loop = assembly.substr(begin, end - begin);
+    EXPECT_EQ(loop.find("vpcmp") == std::string::npos, within < 464) << loop;
+  }
 }

@@ -8,7 +8,13 @@
 // reductions and maps of a point follow one another, each a loop nest over its
 // box with the lanes along the last dimension whose extent is not 1. What does
 // not fill all lanes at the end of a row runs masked where the machine has
-// masks, and one by one elsewhere.
+// masks, and one by one elsewhere. A maximum of 16-bit numbers that are only
+// read takes four vectors of lanes at once (Reducer.h: they are two registers).
+//
+// A point reads its box once for each reduction, then to write what becomes of
+// it: the first pass waits for memory, the others compute on what is in cache
+// by then, and memory waits for them. So the last pass asks for the box of the
+// next point, element by element, as far as no other thread is likely to.
 //
 // The ordered f32 sum keeps its 256 partials in memory (L1) as an array, so
 // that any box can be summed: element number i (row-major in the box) goes to
@@ -36,7 +42,8 @@ public:
       : function(function), e(function.scope.e), b(e.b),
         lanes(e.target.lanes()) {}
 
-  void lowerPoint(tile::BlocksOp blocks, llvm::ArrayRef<Value *> point);
+  void lowerPoint(tile::BlocksOp blocks, llvm::ArrayRef<Value *> point,
+                  llvm::ArrayRef<Value *> next);
 
 private:
   using Values = Emitter::Values;
@@ -46,8 +53,10 @@ private:
     llvm::SmallVector<Value *> extents;
     /// The dimension lanes run along; the rank where there is none.
     unsigned laneDim;
+    /// Lanes of the chunks that a row begins with, before those of `lanes`.
+    unsigned chunk;
   };
-  /// What happens for up to `lanes` elements: their body (already bound and
+  /// What happens for the elements of a chunk: their body (already bound and
   /// emitted), the number of the first element in the box, the carried values.
   using Chunk = llvm::function_ref<Values(
       ElementBody &, Value *number, Value *mask, llvm::ArrayRef<Value *>)>;
@@ -63,6 +72,7 @@ private:
                   llvm::ArrayRef<Value *> carried, Chunk chunk);
   Value *reduce(tile::ReduceOp op, ElementBody &outer);
   Value *orderedSum(const Box &box, ElementBody &outer);
+  llvm::SmallVector<tile::LoadOp> readAgain(tile::MapOp map, const Box &box);
 
   KernelFunction &function;
   Emitter &e;
@@ -88,6 +98,7 @@ BlocksLowering::Box BlocksLowering::boxOf(OpTy op, ElementBody &outer) {
   }
   unsigned rank = box.extents.size();
   box.laneDim = rank;
+  box.chunk = lanes;
   for (unsigned dim = rank; dim-- > 0 && box.laneDim == rank;)
     if (constantOf(box.extents[dim]) != 1)
       box.laneDim = dim;
@@ -128,11 +139,20 @@ BlocksLowering::Values BlocksLowering::forRow(const Box &box,
     return runChunk(box, outer, index, position, width, mask,
                     e.add(rowNumber, position), values, chunk);
   };
-  if (constantOf(full) != 0)
-    carried = e.loop(zero, full, e.i64(lanes), carried,
+  auto chunks = [&](Value *begin, Value *end, unsigned width) {
+    if (auto known = constantOf(end); known && known == constantOf(begin))
+      return;
+    carried = e.loop(begin, end, e.i64(width), carried,
                      [&](Value *position, llvm::ArrayRef<Value *> values) {
-                       return chunkAt(position, lanes, nullptr, values);
+                       return chunkAt(position, width, nullptr, values);
                      });
+  };
+  Value *first = zero;
+  if (box.chunk > lanes) {
+    first = b.CreateAnd(extent, e.i64(-int64_t(box.chunk)));
+    chunks(zero, first, box.chunk);
+  }
+  chunks(first, full, lanes);
   if (auto constant = constantOf(extent); constant && *constant % lanes == 0)
     return carried;
   if (!e.target.hasMasks())
@@ -187,24 +207,36 @@ Value *BlocksLowering::reduce(tile::ReduceOp op, ElementBody &outer) {
   if (op.getKind() == ReduceKind::AddF)
     return orderedSum(box, outer);
   Reducer reducer(e, op);
-  // One vector of partial results, and a scalar for what runs one by one.
-  Values inits = reducer.neutral(lanes);
-  unsigned width = inits.size();
-  inits.append(reducer.neutral(1));
-  Values results =
-      forEach(box, outer, inits,
-              [&](ElementBody &body, Value *, Value *,
-                  llvm::ArrayRef<Value *> carried) {
-                Values vector(carried.take_front(width));
-                Values scalar(carried.drop_front(width));
-                Values &partial = body.lanes == 1 ? scalar : vector;
-                partial = reducer.combine(partial, reducer.read(body));
-                vector.append(scalar);
-                return vector;
-              });
-  Values vector(llvm::ArrayRef(results).take_front(width));
-  Values scalar(llvm::ArrayRef(results).drop_front(width));
-  return reducer.finish(reducer.combine(reducer.reduceLanes(vector), scalar));
+  if (box.laneDim < box.extents.size() &&
+      reducer.readsAlong(op.getBody().getArgument(box.laneDim)))
+    box.chunk = 4 * lanes;
+  // A vector of partial results for each width of chunks, and a scalar for what
+  // runs one by one.
+  llvm::SmallVector<unsigned> widths = {lanes, 1};
+  if (box.chunk > lanes)
+    widths.push_back(box.chunk);
+  Values inits;
+  for (unsigned width : widths)
+    inits.append(reducer.neutral(width));
+  size_t size = inits.size() / widths.size();
+  Values results = forEach(
+      box, outer, inits,
+      [&](ElementBody &body, Value *, Value *,
+          llvm::ArrayRef<Value *> carried) {
+        Values all(carried);
+        auto *at = all.begin() +
+                   size * (llvm::find(widths, body.lanes) - widths.begin());
+        llvm::copy(reducer.combine(Values(at, at + size), reducer.read(body)),
+                   at);
+        return all;
+      });
+  Values result;
+  for (size_t at = 0; at < results.size(); at += size) {
+    Values one = reducer.reduceLanes(
+        Values(results.begin() + at, results.begin() + at + size));
+    result = result.empty() ? one : reducer.combine(result, one);
+  }
+  return reducer.finish(result);
 }
 
 Value *BlocksLowering::orderedSum(const Box &box, ElementBody &outer) {
@@ -285,21 +317,68 @@ Value *BlocksLowering::orderedSum(const Box &box, ElementBody &outer) {
   return b.CreateExtractElement(vector, uint64_t(0));
 }
 
+/// The loads of a map that read from a box that the operations before it have
+/// read, and nothing after it does: what the next point will have to fetch.
+llvm::SmallVector<tile::LoadOp> BlocksLowering::readAgain(tile::MapOp map,
+                                                          const Box &box) {
+  llvm::SmallVector<tile::LoadOp> loads;
+  mlir::Block &block = *map->getBlock();
+  map.getBody().walk([&](tile::LoadOp load) {
+    auto it = function.scope.buffers.find(load.getBuffer());
+    if (it == function.scope.buffers.end() || it->second.memory != Memory::Read)
+      return;
+    // Some elements of a box are with the machine's own looking ahead.
+    constexpr int64_t fewBytes = 1024;
+    int64_t bytes = byteWidth(it->second.dtype);
+    for (Value *extent : box.extents)
+      bytes *= constantOf(extent).value_or(fewBytes);
+    bool ofPoint = false;
+    for (mlir::Value index : load.getIndices()) {
+      if (index.getDefiningOp())
+        return;
+      ofPoint |= index == block.getArguments().back();
+    }
+    bool before = false, after = false;
+    for (mlir::Operation *user : load.getBuffer().getUsers()) {
+      mlir::Operation *reader = block.findAncestorOpInBlock(*user);
+      if (!reader || reader == map)
+        continue;
+      (reader->isBeforeInBlock(map) ? before : after) = true;
+    }
+    if (ofPoint && before && !after && bytes >= fewBytes)
+      loads.push_back(load);
+  });
+  return loads;
+}
+
 void BlocksLowering::lowerPoint(tile::BlocksOp blocks,
-                                llvm::ArrayRef<Value *> point) {
+                                llvm::ArrayRef<Value *> point,
+                                llvm::ArrayRef<Value *> next) {
   ElementBody body(function.scope, 1, nullptr);
+  ElementBody nextBody(function.scope, 1, nullptr);
   mlir::Block &block = blocks.getBody().front();
   for (auto [argument, index] : llvm::zip(block.getArguments(), point))
     body.bind(argument, ElementBody::uniform(index));
+  for (auto [argument, index] : llvm::zip(block.getArguments(), next))
+    nextBody.bind(argument, ElementBody::uniform(index));
   for (mlir::Operation &op : block) {
     if (auto reduceOp = llvm::dyn_cast<tile::ReduceOp>(op)) {
       body.bind(reduceOp.getResult(), {reduce(reduceOp, body)});
     } else if (auto map = llvm::dyn_cast<tile::MapOp>(op)) {
       Box box = boxOf(map, body);
-      forEach(box, body, {},
-              [](ElementBody &, Value *, Value *, llvm::ArrayRef<Value *>) {
-                return Values();
-              });
+      llvm::SmallVector<tile::LoadOp> loads;
+      if (!next.empty())
+        loads = readAgain(map, box);
+      forEach(
+          box, body, {},
+          [&](ElementBody &here, Value *, Value *, llvm::ArrayRef<Value *>) {
+            ElementBody there(function.scope, here.lanes, nullptr, &nextBody);
+            for (mlir::Value index : map.getBody().getArguments())
+              there.bind(index, here.lookup(index));
+            for (tile::LoadOp load : loads)
+              there.prefetch(load);
+            return Values();
+          });
     } else {
       body.emit(op);
     }
@@ -307,8 +386,9 @@ void BlocksLowering::lowerPoint(tile::BlocksOp blocks,
 }
 
 void quern::cpugen::emitPoint(KernelFunction &function, tile::BlocksOp blocks,
-                              llvm::ArrayRef<Value *> point) {
-  BlocksLowering(function).lowerPoint(blocks, point);
+                              llvm::ArrayRef<Value *> point,
+                              llvm::ArrayRef<Value *> next) {
+  BlocksLowering(function).lowerPoint(blocks, point, next);
 }
 
 LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
@@ -320,7 +400,12 @@ LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
   KernelFunction function(e, name, kernel, arguments, 0);
   llvm::SmallVector<Value *> extents = function.scope.sizes(blocks.getDomain());
   e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
-    emitPoint(function, blocks, pointOf(e, item, extents));
+    llvm::SmallVector<Value *> point = pointOf(e, item, extents), next = point;
+    // The one after the last of a row: what lies behind it in memory. Asking
+    // for what is no memory does nothing.
+    if (!next.empty())
+      next.back() = e.add(next.back(), e.i64(1));
+    emitPoint(function, blocks, point, next);
   });
   e.b.CreateRetVoid();
 

@@ -16,7 +16,8 @@
 // through the clamps untouched instead of being looked for.
 //
 // Where the quotient is known to be within the codes (tile.within: the scale
-// was made of these very numbers) nothing of that is left but the conversion.
+// was made of these very numbers) nothing of that is left but the conversion;
+// and an 8-bit float needs neither saturation nor a look for NaN.
 //
 //===----------------------------------------------------------------------===//
 
@@ -146,11 +147,42 @@ bool ElementBody::emitIntegerCode(arith::FPToSIOp op) {
   }
   std::optional<double> within = boundOf(quotient);
   bool fits = within && fitsRange(*code, *within);
+  bind(op.getResult(), {emitQuotient(
+                           quotient, !fits, /*isSigned=*/false,
+                           [&](Value *t, Value *) {
+                             return fits ? roundToIntegers(e, t) : clamped(t);
+                           },
+                           clamped)});
+  return true;
+}
+
+/// The quotient that an 8-bit float is made of, where nothing else reads it and
+/// it is too small to saturate.
+static arith::DivFOp boundedQuotientOf(arith::TruncFOp op) {
+  auto quotient = op.getIn().getDefiningOp<arith::DivFOp>();
+  if (!quotient || !quotient->hasOneUse() ||
+      op.getType().getIntOrFloatBitWidth() != 8)
+    return {};
+  auto &semantics =
+      llvm::cast<mlir::FloatType>(op.getType()).getFloatSemantics();
+  llvm::APFloat largest = llvm::APFloat::getLargest(semantics), below = largest;
+  below.next(/*nextDown=*/true);
+  double most = largest.convertToDouble();
+  std::optional<double> within = boundOf(quotient);
+  bool fits = within && *within < most + (most - below.convertToDouble()) / 2;
+  return fits ? quotient : arith::DivFOp();
+}
+
+bool ElementBody::emitFloatCode(arith::TruncFOp op) {
+  arith::DivFOp quotient = boundedQuotientOf(op);
+  if (!quotient || !isCodeQuotient(quotient))
+    return false;
+  DType type = *getDType(op.getType());
   bind(op.getResult(),
        {emitQuotient(
-           quotient, !fits, /*isSigned=*/false,
-           [&](Value *t) { return fits ? roundToIntegers(e, t) : clamped(t); },
-           clamped)});
+           quotient, /*mayOverflow=*/false, /*isSigned=*/false,
+           [&](Value *t, Value *q) { return e.encodeBounded(t, q, type); },
+           [&](Value *t) { return e.encode(t, type); })});
   return true;
 }
 
@@ -170,10 +202,10 @@ bool ElementBody::isCodeQuotient(arith::DivFOp op) {
          !lookup(op.getRhs()).isVector();
 }
 
-Value *
-ElementBody::emitQuotient(arith::DivFOp op, bool mayOverflow, bool isSigned,
-                          llvm::function_ref<Value *(Value *)> ordinary,
-                          llvm::function_ref<Value *(Value *)> otherwise) {
+Value *ElementBody::emitQuotient(
+    arith::DivFOp op, bool mayOverflow, bool isSigned,
+    llvm::function_ref<Value *(Value *, Value *)> ordinary,
+    llvm::function_ref<Value *(Value *)> otherwise) {
   llvm::IRBuilder<> &b = e.b;
   Value *s = lookup(op.getRhs()).value, *x = spread(lookup(op.getLhs()));
   auto constant = [&](double value) {
@@ -194,7 +226,7 @@ ElementBody::emitQuotient(arith::DivFOp op, bool mayOverflow, bool isSigned,
     // -0 gave +0; the sign of every other quotient is q's anyway.
     if (isSigned)
       t = b.CreateBinaryIntrinsic(llvm::Intrinsic::copysign, t, q);
-    return {ordinary(t)};
+    return {ordinary(t, q)};
   };
   return e.branch(inRange, fast, [&]() -> Emitter::Values {
     return {otherwise(b.CreateFDiv(x, all))};
@@ -203,11 +235,14 @@ ElementBody::emitQuotient(arith::DivFOp op, bool mayOverflow, bool isSigned,
 
 void ElementBody::emitCodeQuotient(arith::DivFOp op) {
   // The end of the encoding makes it, with what follows.
-  if (codeOf(op))
+  auto rounded = op->hasOneUse()
+                     ? llvm::dyn_cast<arith::TruncFOp>(*op->user_begin())
+                     : arith::TruncFOp();
+  if (codeOf(op) || (rounded && boundedQuotientOf(rounded)))
     return bind(op.getResult(), {llvm::PoisonValue::get(
                                     e.vectorType(e.b.getFloatTy(), lanes))});
-  auto same = [](Value *t) { return t; };
   bind(op.getResult(),
-       {emitQuotient(op, !boundOf(op), !becomesInteger(op.getResult()), same,
-                     same)});
+       {emitQuotient(
+           op, !boundOf(op), !becomesInteger(op.getResult()),
+           [](Value *t, Value *) { return t; }, [](Value *t) { return t; })});
 }

@@ -175,6 +175,19 @@ void ElementBody::emitLoad(tile::LoadOp op) {
   bind(op.getResult(), {result});
 }
 
+void ElementBody::prefetch(tile::LoadOp op) {
+  const BufferView &view = scope.buffers[op.getBuffer()];
+  Lane index = element(view, op.getMap(), op.getIndices());
+  if (index.isVector() || stepOf(index) != 1)
+    return;
+  Value *address =
+      e.b.CreateGEP(e.storageType(view.dtype), view.address, index.value);
+  auto flag = [&](int value) { return e.b.getInt32(value); };
+  e.b.CreateIntrinsic(llvm::Intrinsic::prefetch, {address->getType()},
+                      {address, flag(0 /* to read */),
+                       flag(3 /* into every cache */), flag(1 /* data */)});
+}
+
 void ElementBody::emitStore(tile::StoreOp op) {
   auto it = scope.buffers.find(op.getBuffer());
   if (it == scope.buffers.end()) {
@@ -259,6 +272,9 @@ void ElementBody::emit(mlir::Operation &op) {
     return emitCodeQuotient(quotient);
   if (auto code = llvm::dyn_cast<arith::FPToSIOp>(op);
       code && emitIntegerCode(code))
+    return;
+  if (auto code = llvm::dyn_cast<arith::TruncFOp>(op);
+      code && emitFloatCode(code))
     return;
   if (auto index = llvm::dyn_cast<tile::IndexOp>(op)) {
     llvm::SmallVector<Lane> dims;

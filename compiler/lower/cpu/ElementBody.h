@@ -79,6 +79,8 @@ public:
   /// Emits all of a block but its terminator.
   void emit(mlir::Block &block);
   Lane affine(mlir::AffineExpr expr, llvm::ArrayRef<Lane> dims);
+  /// Asks memory for what `op` would read, where neighbours stand in a row.
+  void prefetch(tile::LoadOp op);
   /// One value per lane (or the scalar, with one lane).
   llvm::Value *spread(Lane lane);
 
@@ -109,13 +111,16 @@ private:
   void emitCodeQuotient(mlir::arith::DivFOp op);
   /// What `ordinary` makes of the quotients where the scale is neither tiny nor
   /// huge, and `otherwise` elsewhere. They are finite there unless they
-  /// `mayOverflow`.
-  llvm::Value *
-  emitQuotient(mlir::arith::DivFOp op, bool mayOverflow, bool isSigned,
-               llvm::function_ref<llvm::Value *(llvm::Value *)> ordinary,
-               llvm::function_ref<llvm::Value *(llvm::Value *)> otherwise);
+  /// `mayOverflow`. Beside a quotient `ordinary` gets x * (1/s), which has the
+  /// sign of the quotient even where that is a zero and not `isSigned`.
+  llvm::Value *emitQuotient(
+      mlir::arith::DivFOp op, bool mayOverflow, bool isSigned,
+      llvm::function_ref<llvm::Value *(llvm::Value *, llvm::Value *)> ordinary,
+      llvm::function_ref<llvm::Value *(llvm::Value *)> otherwise);
   /// False where the conversion is not the end of an encoding.
   bool emitIntegerCode(mlir::arith::FPToSIOp op);
+  /// False where the rounding is not that of a bounded quotient to 8 bits.
+  bool emitFloatCode(mlir::arith::TruncFOp op);
   void emitAccumulate(tile::AccumulateOp op);
   void combineAt(tile::ReduceKind kind, llvm::Value *value,
                  llvm::Value *address);

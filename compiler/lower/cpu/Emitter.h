@@ -139,6 +139,10 @@ public:
   Value *decode(Value *stored, DType type);
   /// Rounded half to even; f8 saturates.
   Value *encode(Value *value, DType type);
+  /// The same to an 8-bit type, of a finite number that does not saturate.
+  /// `near` is the number but for a few units in the last place, and has the
+  /// sign that the code gets.
+  Value *encodeBounded(Value *value, Value *near, DType type);
 
 private:
   llvm::Instruction *tag(llvm::Instruction *access, Memory memory);

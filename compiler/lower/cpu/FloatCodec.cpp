@@ -15,6 +15,19 @@
 // times the format's smallest number, and encode by adding a power of two whose
 // unit in the last place *is* that smallest number: the addition rounds.
 //
+// Encoding to f8 rounds normal numbers by an addition too. With p the power of
+// two at or below |x|, or the smallest normal number if that is larger, a unit
+// of the code is p 2^-m, which is a unit in the last place of p 2^(23-m) + |x|.
+// The sum's mantissa is |x| in such units, rounded: k in [0, 2^(m+1)]. Hence
+//
+//     code = k + 2^m (exponent of p - exponent of the smallest normal number)
+//
+// subnormals and the carry into the next exponent included. Where k is 2^(m+1)
+// a p twice as large would have given the same code: p may be taken from any
+// number that is x but for a few units in its last place. The constant that is
+// left of the two exponents' difference is even and stands in the mantissa of
+// the 2^(23-m) that p is multiplied by, which costs nothing.
+//
 //===----------------------------------------------------------------------===//
 
 #include "compiler/lower/cpu/Emitter.h"
@@ -34,8 +47,6 @@ struct Format {
   int64_t maxFinite; ///< Bits of the largest finite number.
   int64_t infinity;  ///< Bits of infinity, 0 where there is none.
   int64_t nan;
-  bool saturates;
-
   /// The smallest subnormal number.
   float smallest() const {
     return std::bit_cast<float>(
@@ -46,10 +57,12 @@ struct Format {
   int64_t smallestNormal() const { return int64_t(127 + 1 - bias) << 23; }
   int64_t rebias() const { return int64_t(127 - bias) << 23; }
   unsigned shift() const { return 23 - mantissa; }
+  /// f32 bits of the largest finite number.
+  int64_t largest() const { return (maxFinite << shift()) + rebias(); }
 };
-constexpr Format f16Format = {16, 10, 15, 0x7bff, 0x7c00, 0x7e00, false};
-constexpr Format e4m3Format = {8, 3, 7, 0x7e, 0, 0x7f, true};
-constexpr Format e5m2Format = {8, 2, 15, 0x7b, 0x7c, 0x7f, true};
+constexpr Format f16Format = {16, 10, 15, 0x7bff, 0x7c00, 0x7e00};
+constexpr Format e4m3Format = {8, 3, 7, 0x7e, 0, 0x7f};
+constexpr Format e5m2Format = {8, 2, 15, 0x7b, 0x7c, 0x7f};
 } // namespace
 
 /// `code` is the stored integer widened to i32.
@@ -81,7 +94,7 @@ static Value *decodeFormat(Emitter &e, Value *code, const Format &format) {
   return e.float_(b.CreateOr(result, sign));
 }
 
-/// The code in an i32.
+/// The code of f16 in an i32.
 static Value *encodeFormat(Emitter &e, Value *x, const Format &format) {
   llvm::IRBuilder<> &b = e.b;
   Value *all = e.bits(x);
@@ -101,10 +114,51 @@ static Value *encodeFormat(Emitter &e, Value *x, const Format &format) {
   Value *subnormal = b.CreateSub(e.bits(sum), c(std::bit_cast<int32_t>(magic)));
   Value *code = b.CreateSelect(b.CreateICmpULT(a, c(format.smallestNormal())),
                                subnormal, normal);
-  int64_t largest = format.saturates ? format.maxFinite : format.infinity;
-  code = b.CreateSelect(b.CreateICmpUGT(code, c(largest)), c(largest), code);
+  code = b.CreateSelect(b.CreateICmpUGT(code, c(format.infinity)),
+                        c(format.infinity), code);
   code = b.CreateSelect(b.CreateICmpUGT(a, c(0x7f800000)), c(format.nan), code);
   return b.CreateOr(code, sign);
+}
+
+/// The code of an 8-bit format in the low bits of an i32. `near` is x but for a
+/// few units in the last place, and has the sign that the code gets. A number
+/// that is `bounded` is finite and rounds to a finite code.
+static Value *encodeByte(Emitter &e, Value *x, Value *near,
+                         const Format &format, bool bounded) {
+  llvm::IRBuilder<> &b = e.b;
+  Value *all = e.bits(near);
+  auto c = [&](int64_t value) { return e.i32(value, all); };
+  Value *magnitude = b.CreateAnd(e.bits(x), c(0x7fffffff));
+  Value *a = magnitude;
+  if (!bounded)
+    a = b.CreateBinaryIntrinsic(llvm::Intrinsic::umin, a, c(format.largest()));
+  Value *p = b.CreateAnd(bounded ? all : a, c(0x7f800000));
+  p = b.CreateBinaryIntrinsic(llvm::Intrinsic::umax, p,
+                              c(format.smallestNormal()));
+  // What the exponent of the smallest normal number adds to p's bits below.
+  int64_t rest = -(format.smallestNormal() >> format.shift()) & 0xff;
+  auto unit = std::bit_cast<float>(
+      static_cast<uint32_t>(((127 + format.shift()) << 23) + rest));
+  // p is a power of two: the product is exact, fused or not.
+  Value *power = e.float_(p), *number = e.float_(a);
+  Value *sum = e.target.hasFma()
+                   ? e.fma(power, e.f32(unit, x), number)
+                   : b.CreateFAdd(b.CreateFMul(power, e.f32(unit, x)), number);
+  Value *code = b.CreateAdd(e.bits(sum), b.CreateLShr(p, c(format.shift())));
+  if (!bounded)
+    code = b.CreateSelect(b.CreateICmpUGT(magnitude, c(0x7f800000)),
+                          c(format.nan), code);
+  Value *sign = b.CreateAnd(b.CreateLShr(all, c(24)), c(0x80));
+  return b.CreateOr(code, sign);
+}
+
+static const Format &byteFormat(DType type) {
+  return type == DType::F8E4M3 ? e4m3Format : e5m2Format;
+}
+
+Value *Emitter::encodeBounded(Value *x, Value *near, DType type) {
+  return b.CreateTrunc(encodeByte(*this, x, near, byteFormat(type), true),
+                       typeLike(x, b.getInt8Ty()));
 }
 
 Value *Emitter::decode(Value *stored, DType type) {
@@ -151,9 +205,9 @@ Value *Emitter::encode(Value *x, DType type) {
                              i16Type);
     return b.CreateTrunc(encodeFormat(*this, x, f16Format), i16Type);
   case DType::F8E4M3:
-    return b.CreateTrunc(encodeFormat(*this, x, e4m3Format), i8Type);
   case DType::F8E5M2:
-    return b.CreateTrunc(encodeFormat(*this, x, e5m2Format), i8Type);
+    return b.CreateTrunc(encodeByte(*this, x, x, byteFormat(type), false),
+                         i8Type);
   default:
     return unsupported("f32 encodes to floating-point types only", i8Type);
   }

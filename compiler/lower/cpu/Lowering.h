@@ -64,9 +64,11 @@ llvm::SmallVector<llvm::Value *> pointOf(Emitter &e, llvm::Value *item,
 /// `unknown`.
 SymExpr productOf(mlir::AffineMap map, int64_t unknown);
 
-/// One point of a tile.blocks.
+/// One point of a tile.blocks; `next` is the point after it, or empty where
+/// something else comes after it.
 void emitPoint(KernelFunction &function, tile::BlocksOp blocks,
-               llvm::ArrayRef<llvm::Value *> point);
+               llvm::ArrayRef<llvm::Value *> point,
+               llvm::ArrayRef<llvm::Value *> next = {});
 LoweredKernel lowerBlocks(Emitter &e, tile::KernelOp kernel,
                           tile::BlocksOp blocks, const std::string &name);
 LoweredContract lowerContract(Emitter &e, tile::KernelOp kernel,

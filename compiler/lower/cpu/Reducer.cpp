@@ -46,6 +46,29 @@ Reducer::Reducer(Emitter &e, tile::ReduceOp op)
   }
 }
 
+bool Reducer::readsAlong(mlir::Value index) const {
+  auto load = narrow ? narrow.getDefiningOp<tile::LoadOp>() : tile::LoadOp();
+  if (!load)
+    return false;
+  mlir::AffineExpr next = load.getMap().getResults().back();
+  for (auto [dim, operand] : llvm::enumerate(load.getIndices())) {
+    // Computed from `index`, perhaps.
+    if (operand.getDefiningOp())
+      return false;
+    if (operand != index)
+      continue;
+    for (mlir::AffineExpr expr : load.getMap().getResults().drop_back())
+      if (expr.isFunctionOfDim(dim))
+        return false;
+    next = next - mlir::getAffineDimExpr(dim, load.getContext());
+    next = mlir::simplifyAffineExpr(next, load.getMap().getNumDims(),
+                                    load.getMap().getNumSymbols());
+    if (next.isFunctionOfDim(dim))
+      return false;
+  }
+  return true;
+}
+
 /// Signed order of these integers is the order of the numbers.
 static Value *orderedBits(Emitter &e, Value *bits) {
   Value *sign = e.b.CreateAShr(bits, e.i32(31, bits));

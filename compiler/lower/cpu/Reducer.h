@@ -32,6 +32,9 @@ public:
   /// For any reduction but the ordered sum.
   Reducer(Emitter &e, tile::ReduceOp op);
 
+  /// Whether all there is to do for an element is to read it, from places that
+  /// follow one another with `index`: then wide vectors pay.
+  bool readsAlong(mlir::Value index) const;
   /// The partial results of no elements.
   Values neutral(unsigned lanes) const;
   /// What is carried of the elements that `body`, already emitted, yields;

@@ -7,7 +7,9 @@
 // What the executors share: a call's items in ranges of whole grains, of which
 // each worker takes the next until none is left. Four ranges per worker even
 // out threads that start late or are slowed down, and keep ranges long enough
-// for a kernel to reuse what it packs.
+// for a kernel to reuse what it packs. Ranges differ by one grain at most, the
+// longer ones first: of 44 grains two workers then get 22 each, where ranges of
+// 6 with what is left at the end would give one of them 24.
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,9 +33,8 @@ public:
       : items(items), grain(std::max<int64_t>(grain, 1)), body(body) {
     int64_t grains = (items - 1) / this->grain + 1;
     ranges = std::min<int64_t>(grains, int64_t{4} * threads);
-    // Whole grains per range, rounded up; recount, since fewer may do.
-    perRange = (grains - 1) / ranges + 1;
-    ranges = (grains - 1) / perRange + 1;
+    perRange = grains / ranges;
+    longer = grains % ranges;
     count = static_cast<unsigned>(std::min<int64_t>(ranges, threads));
   }
 
@@ -44,15 +45,19 @@ public:
   void work(unsigned worker) {
     for (int64_t i;
          (i = next.fetch_add(1, std::memory_order_relaxed)) < ranges;) {
-      // Neither product overflows: i * perRange < grains.
-      int64_t begin = i * perRange * grain;
-      int64_t end = i + 1 == ranges ? items : (i + 1) * perRange * grain;
-      body(begin, end, worker);
+      int64_t end = i + 1 == ranges ? items : beginOf(i + 1);
+      body(beginOf(i), end, worker);
     }
   }
 
 private:
-  int64_t items, grain, ranges = 1, perRange = 1;
+  /// Of range `i` < ranges: no product overflows, since it is below `items`.
+  int64_t beginOf(int64_t i) const {
+    return (i * perRange + std::min(i, longer)) * grain;
+  }
+
+  int64_t items, grain, ranges = 1;
+  int64_t perRange = 1, longer = 0; ///< Grains; ranges that have one more.
   unsigned count = 1;
   Body body;
   std::atomic<int64_t> next{0};

@@ -13,6 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <mutex>
@@ -66,6 +67,32 @@ TEST(Executors, HugeCountsDoNotOverflow) {
       INT64_MAX, 3,
       [&](int64_t begin, int64_t end, unsigned) { sum += end - begin; });
   EXPECT_EQ(sum.load(), INT64_MAX);
+}
+
+/// Two equally fast threads get the same number of grains, or one more.
+TEST(Executors, RangesAreEvenAndTheLongerOnesFirst) {
+  for (int64_t items : {9, 10, 44, 45, 47, 175})
+    for (int64_t grain : {1, 4}) {
+      std::mutex mutex;
+      std::vector<std::pair<int64_t, int64_t>> ranges;
+      makeExecutor(2)->parallelFor(items * grain - 1, grain,
+                                   [&](int64_t begin, int64_t end, unsigned) {
+                                     std::lock_guard lock(mutex);
+                                     ranges.push_back({begin, end});
+                                   });
+      ASSERT_EQ(ranges.size(), 8u);
+      std::sort(ranges.begin(), ranges.end());
+      int64_t busy[2] = {};
+      int64_t last = INT64_MAX;
+      for (auto [begin, end] : ranges) {
+        int64_t length = (end - begin + grain - 1) / grain;
+        EXPECT_LE(length, last) << items;
+        EXPECT_GE(length, items / 8) << items;
+        last = length;
+        (busy[0] <= busy[1] ? busy[0] : busy[1]) += length;
+      }
+      EXPECT_LE(std::abs(busy[0] - busy[1]), 1) << items;
+    }
 }
 
 TEST(Executors, MayBeUsedFromManyThreadsAndNested) {
