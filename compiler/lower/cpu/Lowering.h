@@ -67,8 +67,14 @@ SymExpr productOf(mlir::AffineMap map, int64_t unknown);
 /// One point of a tile.blocks.
 void emitPoint(KernelFunction &function, tile::BlocksOp blocks,
                llvm::ArrayRef<llvm::Value *> point);
+/// Items to a call, so that it is worth some ten microseconds: by the elements
+/// of one, counted over all its boxes.
+SymExpr grainFor(const SymExpr &elementsPerItem);
 LoweredKernel lowerBlocks(Emitter &e, tile::KernelOp kernel,
                           tile::BlocksOp blocks, const std::string &name);
+/// Several of them and no product.
+LoweredKernel lowerStrips(Emitter &e, tile::KernelOp kernel,
+                          const std::string &name);
 LoweredContract lowerContract(Emitter &e, tile::KernelOp kernel,
                               tile::ContractOp contract,
                               const std::string &name);
