@@ -110,6 +110,7 @@ private:
   Point domain;
   unsigned numPoint = 0;
   std::vector<Touch> seen; ///< Of boxes that are done in one step.
+  std::vector<Touch> seenBySums;
   llvm::SmallDenseSet<Value> held;
 };
 
@@ -136,6 +137,10 @@ void TeamTally::runBox(OpTy op, ArrayRef<Point> points, double weight) {
     return;
   int64_t chunks = (most + width - 1) / width;
   bool oneStep = most <= threads;
+  // A warp's f32 sums are straight code over all of the box.
+  bool unrolled = false;
+  if constexpr (std::is_same_v<OpTy, tile::ReduceOp>)
+    unrolled = threads <= 32 && op.getKind() == tile::ReduceKind::AddF;
   auto inBox = [&](const Touch &touch) {
     for (unsigned i = 0; i < body.getNumArguments(); ++i)
       if (touch.at.dependsOn(numPoint + i))
@@ -147,10 +152,11 @@ void TeamTally::runBox(OpTy op, ArrayRef<Point> points, double weight) {
     if (isElsewhere(touch))
       continue;
     bool load = touch.kind == Touch::Kind::Load && isReadOnly(touch.buffer);
-    if (load && oneStep) {
-      if (llvm::is_contained(seen, touch))
+    if (load && (oneStep || unrolled)) {
+      std::vector<Touch> &known = oneStep ? seen : seenBySums;
+      if (llvm::is_contained(known, touch))
         continue;
-      seen.push_back(touch);
+      known.push_back(touch);
     }
     if (!load || inBox(touch)) {
       perElement.push_back(std::move(touch));
@@ -179,6 +185,7 @@ void TeamTally::runBox(OpTy op, ArrayRef<Point> points, double weight) {
 
 void TeamTally::runPoints(ArrayRef<Point> points, double weight) {
   seen.clear();
+  seenBySums.clear();
   for (Operation &op : blocks.getBody().front()) {
     if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
       runBox(reduce, points, weight);
@@ -244,7 +251,7 @@ private:
 } // namespace
 
 void select::tallyStrips(Tally &tally, const tile::StageStrips &strips) {
-  constexpr int64_t maxStrips = 17, maxTurns = 31;
+  constexpr int64_t maxStrips = 127, maxTurns = 13;
   ArrayRef<Attribute> declared = tally.kernel.getSymbols().getValue();
   emit::Symbols symbols(declared);
   emit::StripTeams teams = emit::teamsOf(strips, symbols, declared);

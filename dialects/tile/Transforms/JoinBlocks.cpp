@@ -143,6 +143,14 @@ void Joiner::note(LaunchOp launch, const std::string &why) {
                                kernel.getReason().str(), why));
 }
 
+/// What a kernel does. One of a single operation has no reason to be that.
+static std::string doingOf(KernelOp kernel) {
+  StringRef reason = kernel.getReason();
+  if (reason != "nothing beside it to join")
+    return reason.str();
+  return "one operation: " + roleOf(kernel.getSymName()).str();
+}
+
 void Joiner::run() {
   for (auto buffer : program.getBody().getOps<BufferOp>())
     if (buffer.getRole() == BufferRole::Input)
@@ -158,8 +166,8 @@ void Joiner::run() {
     LaunchOp second = launch;
     while (LaunchOp first = makerOf(second)) {
       std::string strip, why = refuse(first, second, strip);
-      std::string one = kernelOf(first).getReason().str(),
-                  two = kernelOf(second).getReason().str();
+      std::string one = doingOf(kernelOf(first)),
+                  two = doingOf(kernelOf(second));
       LaunchOp fused;
       if (why.empty())
         why = fuse(first, second, {Placement::Tile}, fused);
