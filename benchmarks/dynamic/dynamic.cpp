@@ -8,7 +8,8 @@
 //
 //     static   the inner quantizations have a scale given with the layer
 //     fused    dynamic, placed as the compiler chooses (or --placement says)
-//     unfused  dynamic, each quantization a kernel of its own
+//     unfused  dynamic, each quantization apart from products (`separate`; with
+//              the norm that makes its value, where there is one)
 //
 // On a CPU the three are timed in turn; samples are interleaved, so that a slow
 // minute of the machine slows all three, and one sample is the mean of as many

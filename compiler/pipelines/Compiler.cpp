@@ -10,6 +10,7 @@
 #include "compiler/diagnostics/Diagnostics.h"
 #include "compiler/emit/cuda/CudaCompiler.h"
 #include "compiler/emit/cuda/Materialise.h"
+#include "compiler/emit/cuda/StripsFit.h"
 #include "compiler/frontend/Frontend.h"
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/Describe.h"
@@ -21,6 +22,7 @@
 #include "dialects/quern/IR/Quern.h"
 #include "dialects/quern/Transforms/Passes.h"
 #include "dialects/tile/IR/Tile.h"
+#include "dialects/tile/Transforms/JoinBlocks.h"
 #include "runtime/module/ModuleVerifier.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -65,6 +67,7 @@ private:
   Result<void> place();
   void chooseSizes();
   Result<void> predict();
+  void joinBlocks();
   Result<std::vector<select::Bucket>> placeOnCpu();
   Result<std::vector<select::Bucket>> placeOnCuda();
   Result<emit::CudaTarget> cudaTarget() const;
@@ -431,11 +434,22 @@ Result<void> Compilation::predict() {
   return {};
 }
 
+/// Quantizations and what makes their value in one kernel, where no product
+/// makes it.
+void Compilation::joinBlocks() {
+  tile::JoinLimits limits;
+  if (request.target.kind != Target::Kind::Cpu)
+    limits = {emit::stripBytes, "shared memory"};
+  tile::joinQuantizations(*module->getOps<tile::ProgramOp>().begin(), limits);
+}
+
 Result<void> Compilation::place() {
   chooseSizes();
   Clock::time_point start = Clock::now();
   bool fuses = settings.fuse == "all";
-  if (!fuses)
+  if (fuses)
+    joinBlocks();
+  else
     settings.placement = "separate";
   auto buckets =
       request.target.kind == Target::Kind::Cpu ? placeOnCpu() : placeOnCuda();

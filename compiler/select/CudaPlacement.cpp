@@ -50,6 +50,9 @@ std::string CudaPlacement::refuse(const Site &site, Placement placement) const {
   tile::LaunchOp producer = site.producer;
   if (tile::getKernel(producer).getStages().back() != site.producerProduct())
     return "the product has a stage behind it already";
+  tile::LaunchOp quantize = site.quantize;
+  if (tile::getKernel(quantize).getStages().size() > 1)
+    return "it is several stages, of which each has other blocks";
   if (!site.geometry)
     return site.irregular;
   Result<emit::StageFit> found = fit(site, placement);

@@ -88,12 +88,10 @@ static bool isCode(Value buffer) {
 static std::optional<Site> siteOf(tile::ProgramOp program,
                                   tile::LaunchOp launch) {
   tile::KernelOp kernel = tile::getKernel(launch);
-  if (launch.getPhase() != tile::LaunchPhase::Run ||
-      kernel.getStages().size() != 1)
+  if (launch.getPhase() != tile::LaunchPhase::Run || kernel.getContract())
     return std::nullopt;
-  auto stage = dyn_cast<tile::BlocksOp>(kernel.getStages().front());
-  if (!stage)
-    return std::nullopt;
+  // Of several stages the first reads what a product made.
+  auto stage = cast<tile::BlocksOp>(kernel.getStages().front());
   Site site;
   site.quantize = launch;
   site.levels = tile::getReductionLevels(stage);

@@ -18,6 +18,7 @@
 #include "compiler/emit/cuda/StageFit.h"
 #include "compiler/select/Offsets.h"
 #include "compiler/select/Traffic.h"
+#include "dialects/tile/Transforms/StageStrips.h"
 
 #include "llvm/ADT/MapVector.h"
 
@@ -117,6 +118,8 @@ void tallyEncoding(Tally &tally, const emit::EncodeFit &encoding,
                    const emit::GemmSchedule &schedule, const TileAt &tile);
 /// A kernel of independent blocks.
 void tallyBlocks(Tally &tally, tile::BlocksOp blocks);
+/// Several stages of them.
+void tallyStrips(Tally &tally, const tile::StageStrips &strips);
 
 /// A box's extents at a point.
 template <typename OpTy>

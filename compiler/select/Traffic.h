@@ -36,7 +36,10 @@
 //
 // Blocks. A team of 32 or 256 threads runs over each box in order, 32
 // neighbouring elements to a request, once for every reduction and map. What a
-// team needs once per block every one of its warps loads.
+// team needs once per block every one of its warps loads. Where stages share a
+// kernel (strips) they hand each other what they make through shared memory,
+// which is not counted, and teams of fewer lanes make a warp's requests
+// together.
 //
 // What is computed exactly and what is not. Requests are enumerated with the
 // addresses they will have, buffers being 32-byte aligned, for a sample of the

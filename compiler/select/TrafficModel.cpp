@@ -153,8 +153,8 @@ Result<ProgramTraffic> select::predictTraffic(ModuleOp module,
       result.unknown = tallyProduct(tally, product, target);
     else if (kernel.getStages().size() == 1)
       tallyBlocks(tally, cast<tile::BlocksOp>(kernel.getStages().front()));
-    else
-      result.unknown = "several stages without a product";
+    else if (auto strips = tile::getStrips(kernel, result.unknown))
+      tallyStrips(tally, *strips);
     if (result.unknown.empty())
       tally.finish(names, result);
     traffic.kernels.push_back(std::move(result));

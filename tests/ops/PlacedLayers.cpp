@@ -127,9 +127,10 @@ void Generator::makeValue() {
   } else if (layer.producer == "softmax") {
     body = "  h = softmax(x)\n";
   } else if (layer.producer == "requantize") {
-    body =
-        fmt::format("  xq = quantize(x, i8 {})\n  h = dequantize(xq) as {}\n",
-                    pick<const char *>({"per token", "per group(32)"}), type);
+    body = fmt::format(
+        "  xq = quantize(x, i8 {})\n  h = dequantize(xq) as {}\n",
+        pick<const char *>({"per token", "per group(32)", "per group(12)"}),
+        type);
   } else {
     parameter(fmt::format("g: {}[{}]", type, n));
     if (layer.producer == "layernorm")

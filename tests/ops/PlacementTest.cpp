@@ -341,11 +341,15 @@ TEST_P(PlacementsByChance, Cpu) {
   if (count < 500 || HasFatalFailure())
     return;
   // What a product makes can be anywhere but in a cluster, other values in the
-  // product that reads their codes and apart.
+  // product that reads their codes and apart. What a norm or softmax makes is
+  // quantized in its kernel, and so are dequantized codes unless neither blocks
+  // contain the other.
   size_t pairs = formats().size();
-  EXPECT_EQ(met.legal.size(), 4 * pairs * 6 + 5 * pairs * 2);
+  EXPECT_EQ(met.legal.size(), 4 * pairs * 6 + 2 * pairs * 2 + 3 * pairs);
   for (const std::string &cell : met.legal)
-    EXPECT_GE(met.cells[cell], 10) << cell;
+    EXPECT_GE(met.cells[cell],
+              cell.starts_with("consumer of requantize") ? 3 : 10)
+        << cell;
   EXPECT_GE(met.chains.size(), 12u);
   for (const char *type : {"f32", "f16", "bf16"})
     EXPECT_GE(5 * met.scaleTypes[type], met.runs / 2) << type;

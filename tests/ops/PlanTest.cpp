@@ -12,6 +12,7 @@
 #include "compiler/pipelines/Compiler.h"
 #include "runtime/device/cuda/Nvrtc.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -62,6 +63,42 @@ TEST(Plan, SwiGluTakesFourKernelsFusedAndSevenOrMoreUnfused) {
   auto unfused = compileExample("swiglu_mlp.qn", "cpu", "none");
   ASSERT_TRUE(unfused) << unfused.error().render();
   EXPECT_GE(runLaunches(*unfused, 128), 7u);
+}
+
+/// A norm before a dynamic product takes no kernel more than before a static
+/// one, whatever the granularity and wherever the norm's own value comes from.
+TEST(Plan, NormsTakeTheQuantizationOfTheirValue) {
+  const char *linear =
+      R"(layer l(x: f16[M, 4096], w: f16[4096], {0}weight a: i8[4096, 4096] * f32[4096, 1]) -> f16[M, 4096] {{
+  n = rmsnorm(x, w, eps = 1e-6) as f16
+  return quantize(n, {1}) @ a.T as f16
+}})";
+  const char *residual =
+      R"(layer l(x: f16[M, 512], r: f16[M, 512], w: f16[512], {0}weight o: i8[512, 512] * f32[512, 1], weight a: i8[4096, 512] * f32[4096, 1]) -> (f16[M, 4096], f16[M, 512]) {{
+  y = (quantize(x, i8 per token) @ o.T) + r as f16
+  n = rmsnorm(y, w, eps = 1e-6) as f16
+  return quantize(n, {1}) @ a.T as f16, y
+}})";
+  for (const char *target : {"cpu", "cuda:sm_90a"}) {
+    if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc && target[1] == 'u')
+      continue;
+    for (const char *layer : {linear, residual}) {
+      auto launches = [&](const char *scale, const char *format) {
+        std::string text = fmt::format(fmt::runtime(layer), scale, format);
+        CompileRequest request;
+        request.source = text;
+        request.target = *Target::parse(target);
+        auto output = compileLayer(request);
+        EXPECT_TRUE(output) << text << output.error().render();
+        return output ? runLaunches(*output) : 0;
+      };
+      size_t wanted = launches("s: f32[1, 1], ", "i8 per tensor, scale = s");
+      EXPECT_EQ(wanted, layer == linear ? 2u : 4u) << target;
+      for (const char *format : {"i8 per token", "i8 per group(128)",
+                                 "i8 per group(32)", "(u8 - u8) per group(96)"})
+        EXPECT_EQ(launches("", format), wanted) << target << ", " << format;
+    }
+  }
 }
 
 TEST(Plan, EveryKernelSaysWhyAndHow) {

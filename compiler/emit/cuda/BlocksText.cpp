@@ -241,6 +241,34 @@ Result<void> KernelWriter::writeElements(tile::BlocksOp blocks,
   return {};
 }
 
+Result<void> KernelWriter::writePointBody(tile::BlocksOp blocks,
+                                          BlocksKind kind) {
+  // Scalars are computed by every thread of the team and stored by its
+  // first; where the kernel reads what it stored, the team meets in between.
+  bool meets = readsWhatItWrites(blocks), stored = false, loaded = false;
+  for (Operation &op : blocks.getBody().front()) {
+    bool stores = op.walk([](tile::StoreOp) {
+                      return WalkResult::interrupt();
+                    }).wasInterrupted();
+    bool loads = op.walk([](tile::LoadOp) {
+                     return WalkResult::interrupt();
+                   }).wasInterrupted();
+    if (meets && ((stored && loads) || (loaded && stores))) {
+      out.add("Team::sync();");
+      stored = loaded = false;
+    }
+    body.setLaneIndices({});
+    body.setStoreGuard(
+        isa<tile::StoreOp, tile::AccumulateOp>(op) ? "Team::rank() == 0" : "");
+    if (Result<void> done = writeStage(&op, kind); !done)
+      return done;
+    stored |= stores;
+    loaded |= loads;
+  }
+  body.setStoreGuard("");
+  return {};
+}
+
 Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
   Block &block = blocks.getBody().front();
   std::vector<Index> domain = symbols.affine(blocks.getDomain());
@@ -279,28 +307,8 @@ Result<KernelText> KernelWriter::writeBlocks(tile::BlocksOp blocks) {
   }
   delinearise(point, domain, block.getArguments(), pointNames(domain.size()));
 
-  // Stages. Scalars are computed by every thread of the team and stored by its
-  // first; where the kernel reads what it stored, the team meets in between.
-  bool meets = readsWhatItWrites(blocks), stored = false, loaded = false;
-  for (Operation &op : block) {
-    bool stores = op.walk([](tile::StoreOp) {
-                      return WalkResult::interrupt();
-                    }).wasInterrupted();
-    bool loads = op.walk([](tile::LoadOp) {
-                     return WalkResult::interrupt();
-                   }).wasInterrupted();
-    if (meets && ((stored && loads) || (loaded && stores))) {
-      out.add("Team::sync();");
-      stored = loaded = false;
-    }
-    body.setLaneIndices({});
-    body.setStoreGuard(
-        isa<tile::StoreOp, tile::AccumulateOp>(op) ? "Team::rank() == 0" : "");
-    if (Result<void> done = writeStage(&op, schedule.kind); !done)
-      return done.error();
-    stored |= stores;
-    loaded |= loads;
-  }
+  if (Result<void> done = writePointBody(blocks, schedule.kind); !done)
+    return done.error();
   finish(result, SourceText(), "256");
   return result;
 }

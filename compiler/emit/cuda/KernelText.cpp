@@ -141,7 +141,6 @@ Result<KernelText> emit::emitKernel(tile::KernelOp kernel,
   if (auto contract = kernel.getContract())
     return writer.writeContract(contract);
   if (stages.size() > 1)
-    return refuse(kernel.getLoc(), "kernels of several stages without a "
-                                   "product are not available on CUDA");
+    return writer.writeStrips();
   return writer.writeBlocks(cast<tile::BlocksOp>(stages.front()));
 }

@@ -8,7 +8,8 @@
 // struct it needs, and says how it is launched. Two families: products
 // (ContractText.cpp, over gemm_mma.cuh), possibly with stages behind them
 // (StagesText.cpp, over stages.cuh) or before them (EncodeText.cpp, over
-// encode_rows.cuh), and blocks (BlocksText.cpp, over rowwise.cuh).
+// encode_rows.cuh), and blocks (BlocksText.cpp, over rowwise.cuh), possibly in
+// several stages (StripsText.cpp, over strips.cuh).
 //
 // Parameters are the buffers' addresses in argument order, then those of the
 // kernel's own buffers, then every symbol of the layer as `long long`.
@@ -22,6 +23,7 @@
 #include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/Schedule.h"
 #include "compiler/emit/cuda/StageFit.h"
+#include "compiler/emit/cuda/StripsFit.h"
 #include "runtime/module/Module.h"
 
 namespace quern::emit {
@@ -57,6 +59,8 @@ public:
 
   Result<KernelText> writeContract(tile::ContractOp contract);
   Result<KernelText> writeBlocks(tile::BlocksOp blocks);
+  /// Several of them.
+  Result<KernelText> writeStrips();
 
 private:
   /// Puts signature, symbols and the body written so far together.
@@ -181,7 +185,24 @@ private:
   std::optional<Clip> clip;
   llvm::DenseMap<mlir::Operation *, PartOf> parts;
 
+  // Stages of blocks without a product (StripsText.cpp).
+
+  /// Shared memory for a value's strip.
+  void declareHeldStrip(const tile::StripValue &value, const StripTeams &teams);
+  /// Declares the point of the strip's block number `number`, of `counts` along
+  /// the domain; the condition under which there is one, or nothing.
+  std::string writeStripPoint(const tile::StageStrips &strips,
+                              const tile::StageStrips::Stage &stage,
+                              llvm::ArrayRef<Index> counts,
+                              const Index &number);
+  Result<void> writeStripStage(const tile::StageStrips &strips,
+                               const tile::StageStrips::Stage &stage,
+                               unsigned lanes, const StripTeams &teams);
+  std::vector<Index> stripAt; ///< Number of the strip along each axis.
+
   // Blocks.
+  /// The ops of one point, run by a team.
+  Result<void> writePointBody(tile::BlocksOp blocks, BlocksKind kind);
   Result<void> writeStage(mlir::Operation *op, BlocksKind kind);
   Result<void> writeReduce(tile::ReduceOp reduce, BlocksKind kind);
   Result<void> writeMap(tile::MapOp map);

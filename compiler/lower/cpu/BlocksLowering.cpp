@@ -391,6 +391,13 @@ void quern::cpugen::emitPoint(KernelFunction &function, tile::BlocksOp blocks,
   BlocksLowering(function).lowerPoint(blocks, point, next);
 }
 
+SymExpr quern::cpugen::grainFor(const SymExpr &perItem) {
+  constexpr int64_t elementsPerCall = 1 << 15;
+  return SymExpr::ceilDiv(
+      SymExpr::constant(elementsPerCall),
+      SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), perItem));
+}
+
 LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
                                          tile::BlocksOp blocks,
                                          const std::string &name) {
@@ -412,9 +419,6 @@ LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
   LoweredKernel lowered;
   lowered.name = name;
   lowered.items = productOf(blocks.getDomain(), 1);
-  // A call should be worth some ten microseconds: elements per item, counted
-  // over all boxes.
-  constexpr int64_t elementsPerCall = 1 << 15;
   SymExpr perItem = SymExpr::constant(1);
   unsigned boxes = 0;
   auto count = [&](mlir::AffineMap map) {
@@ -428,9 +432,7 @@ LoweredKernel quern::cpugen::lowerBlocks(Emitter &e, tile::KernelOp kernel,
       count(map.getExtents());
   });
   if (blocks.getDomain().getNumResults() != 0)
-    lowered.grain = SymExpr::ceilDiv(
-        SymExpr::constant(elementsPerCall),
-        SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), perItem));
+    lowered.grain = grainFor(perItem);
   lowered.schedule =
       fmt::format("item = one point, {} loop nest{}, {} lanes, {} tails", boxes,
                   boxes == 1 ? "" : "s", e.target.lanes(),

@@ -98,6 +98,8 @@ ProgramCompiler::kernelFor(tile::KernelOp op) {
     LoweredContract lowered = lowerContract(emitter, op, contract, name);
     kernel->lowered = std::move(lowered.kernel);
     kernel->packed = std::move(lowered.packed);
+  } else if (op.getStages().size() > 1) {
+    kernel->lowered = lowerStrips(emitter, op, name);
   } else {
     kernel->lowered = lowerBlocks(
         emitter, op, llvm::cast<tile::BlocksOp>(op.getStages().front()), name);

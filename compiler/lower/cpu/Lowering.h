@@ -69,8 +69,14 @@ SymExpr productOf(mlir::AffineMap map, int64_t unknown);
 void emitPoint(KernelFunction &function, tile::BlocksOp blocks,
                llvm::ArrayRef<llvm::Value *> point,
                llvm::ArrayRef<llvm::Value *> next = {});
+/// Items to a call, so that it is worth some ten microseconds: by the elements
+/// of one, counted over all its boxes.
+SymExpr grainFor(const SymExpr &elementsPerItem);
 LoweredKernel lowerBlocks(Emitter &e, tile::KernelOp kernel,
                           tile::BlocksOp blocks, const std::string &name);
+/// Several of them and no product.
+LoweredKernel lowerStrips(Emitter &e, tile::KernelOp kernel,
+                          const std::string &name);
 LoweredContract lowerContract(Emitter &e, tile::KernelOp kernel,
                               tile::ContractOp contract,
                               const std::string &name);

@@ -23,10 +23,11 @@ int64_t StagePlan::panelRows(double rowBytes) {
 
 /// The value that ties a stage to the product: one that the product stores and
 /// the stage loads, from a local or from memory where others read it too; or a
-/// local the other way round.
-static mlir::Value tieOf(tile::BlocksOp stage, tile::ContractOp contract,
-                         bool behind) {
-  mlir::Operation *maker = behind ? contract.getOperation() : stage;
+/// local the other way round. In place of the product stands a stage behind it
+/// that is tied already.
+static mlir::Value tieOf(tile::BlocksOp stage, mlir::Operation *before,
+                         tile::ContractOp contract, bool behind) {
+  mlir::Operation *maker = behind ? before : stage;
   mlir::Operation *reader = behind ? stage.getOperation() : contract;
   llvm::DenseSet<mlir::Value> made;
   maker->walk([&](tile::StoreOp store) {
@@ -39,6 +40,9 @@ static mlir::Value tieOf(tile::BlocksOp stage, tile::ContractOp contract,
     // Of several, the one with an element for each of the product's.
     if (made.contains(load.getBuffer()) &&
         type.getRank() == contract.getNumBatch() + 2 &&
+        (maker == contract.getOperation() || !behind ||
+         type.getShape().getResults().back() ==
+             contract.getExtents().getResult(contract.getNumBatch() + 1)) &&
         (!tie || behind || load->getParentOp() == contract))
       tie = load.getBuffer();
   });
@@ -58,7 +62,10 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
       seenProduct = true;
       continue;
     }
-    mlir::Value tie = tieOf(blocks, contract.op, seenProduct);
+    mlir::Value tie = tieOf(blocks, contract.op, contract.op, seenProduct);
+    for (const Stage &made : plan.after)
+      if (!tie)
+        tie = tieOf(blocks, made.op, contract.op, seenProduct);
     if (!tie) {
       why = "a stage that shares no value with the product";
       return std::nullopt;
@@ -104,6 +111,11 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
       return std::nullopt;
     }
     bool before = ofStagesBefore.contains(op.getResult());
+    if (!before && plan.panelsPerPatch != 0 &&
+        type.getShape().getResults().back() != contract.n()) {
+      why = "a value between stages behind the product that has other columns";
+      return std::nullopt;
+    }
     AffineExpr width = before ? type.getShape().getResults().back()
                               : plan.span(contract) * contract.columns;
     Local local{op.getResult(), *getDType(type.getElementType()), width,

@@ -1,4 +1,4 @@
-//===- MoveStages.cpp - The moves of StageFusion.h as a pass --------------===//
+//===- MoveStages.cpp - Moves and joins of stages as passes ---------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -6,6 +6,7 @@
 
 #include "compiler/tools/tile-opt/MoveStages.h"
 
+#include "dialects/tile/Transforms/JoinBlocks.h"
 #include "dialects/tile/Transforms/StageFusion.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -66,4 +67,33 @@ void MoveStages::runOnOperation() {
   signalPassFailure();
 }
 
-void tile::registerMoveStagesPass() { PassRegistration<MoveStages>(); }
+namespace {
+
+struct JoinQuantizations
+    : PassWrapper<JoinQuantizations, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(JoinQuantizations)
+  JoinQuantizations() = default;
+  JoinQuantizations(const JoinQuantizations &other) : PassWrapper(other) {}
+
+  StringRef getArgument() const override { return "tile-join-blocks"; }
+  StringRef getDescription() const override {
+    return "Puts quantizations together with what makes their value";
+  }
+
+  void runOnOperation() override {
+    JoinLimits limits{.heldBytes = held, .place = "shared memory"};
+    for (auto program : getOperation().getOps<ProgramOp>())
+      joinQuantizations(program, limits);
+  }
+
+  Option<int64_t> held{*this, "held",
+                       llvm::cl::desc("bytes a strip's values may take"),
+                       llvm::cl::init(INT64_MAX)};
+};
+
+} // namespace
+
+void tile::registerStagePasses() {
+  PassRegistration<MoveStages>();
+  PassRegistration<JoinQuantizations>();
+}

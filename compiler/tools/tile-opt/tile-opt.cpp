@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
                   mlir::math::MathDialect>();
   mlir::registerCSEPass();
   mlir::registerCanonicalizerPass();
-  quern::tile::registerMoveStagesPass();
+  quern::tile::registerStagePasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Quern's tile dialect\n", registry));
 }

@@ -109,6 +109,11 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, SingleBlock, N
     Stages before a product are its `consumer` stages whatever `$placement`
     says, which then is that of the stages behind it.
 
+    Without a product the placement is `tile`: stages happen strip by strip, a
+    strip being a block of the stage whose blocks contain those of all others
+    (StageStrips.h). A norm of rows and a quantization of their groups have a
+    strip for each row. Targets refuse kernels that have no strips.
+
     - tile_kernel_c1: the body is `tile.local`s, then one or more stages, at
       most one of them a `tile.contract`.
     - tile_kernel_c2: `$writes` has one entry per argument; only those, and

@@ -104,9 +104,11 @@ std::string Absorber::check() {
   if (getReaders(program, buffer) != SmallVector<LaunchOp>{reader} ||
       getWriter(program, buffer) != maker)
     return "several kernels read the codes";
-  if (from.getStages().size() != 1 ||
-      !(stage = dyn_cast<BlocksOp>(from.getStages().front())))
+  if (from.getContract())
     return "the codes are made by a product";
+  if (from.getStages().size() != 1)
+    return "the codes are made by the last of several stages";
+  stage = cast<BlocksOp>(from.getStages().front());
   points = &stage.getBody().front();
   ContractOp contract = to.getContract();
   if (!contract)

@@ -21,6 +21,18 @@ KernelOp tile::getKernel(LaunchOp launch) {
       launch->getParentOp()->getParentOp(), launch.getKernelAttr());
 }
 
+StringRef tile::roleOf(StringRef name) {
+  for (size_t i = name.size(); i-- > 1;)
+    if (name[i] == '_' && llvm::isDigit(name[i - 1])) {
+      size_t start = i;
+      while (start > 0 && llvm::isDigit(name[start - 1]))
+        --start;
+      if (start > 0 && name[start - 1] == '_')
+        return name.drop_front(i + 1);
+    }
+  return name;
+}
+
 namespace {
 
 /// What a launch does with a buffer.
@@ -50,19 +62,6 @@ bool commute(LaunchOp launch, LaunchOp other) {
       return true;
     return !useOf(launch, buffer).writes && !useOf(other, buffer).writes;
   });
-}
-
-/// "gated_product" of "quern_swiglu_mlp_1_gated_product".
-StringRef roleOf(StringRef name) {
-  for (size_t i = name.size(); i-- > 1;)
-    if (name[i] == '_' && llvm::isDigit(name[i - 1])) {
-      size_t start = i;
-      while (start > 0 && llvm::isDigit(name[start - 1]))
-        --start;
-      if (start > 0 && name[start - 1] == '_')
-        return name.drop_front(i + 1);
-    }
-  return name;
 }
 
 /// Makes the kernel that holds the stages of two, and its operands.

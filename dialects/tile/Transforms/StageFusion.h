@@ -35,6 +35,9 @@ namespace quern::tile {
 /// The kernel a launch runs.
 KernelOp getKernel(LaunchOp launch);
 
+/// "gated_product" of "quern_swiglu_mlp_1_gated_product".
+llvm::StringRef roleOf(llvm::StringRef kernelName);
+
 /// The one launch of a run that writes `buffer`, or null.
 LaunchOp getWriter(ProgramOp program, mlir::Value buffer);
 /// The launches of a run that read `buffer`, in order.
