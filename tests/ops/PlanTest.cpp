@@ -90,7 +90,7 @@ TEST(Plan, NormsTakeTheQuantizationOfTheirValue) {
         request.target = *Target::parse(target);
         auto output = compileLayer(request);
         EXPECT_TRUE(output) << text << output.error().render();
-        return output ? runLaunches(*output) : 0;
+        return output ? runLaunches(*output, 128) : 0;
       };
       size_t wanted = launches("s: f32[1, 1], ", "i8 per tensor, scale = s");
       EXPECT_EQ(wanted, layer == linear ? 2u : 4u) << target;
