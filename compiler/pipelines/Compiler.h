@@ -19,8 +19,9 @@
 //     placement=PLACE      where dynamic quantizations are computed: auto,
 //                          register, tile, cluster, grid, panel, consumer,
 //                          separate; NAME:PLACE for one of them; by commas
-//     buckets=auto|one|N,...kernels of their own for few rows: as the target
-//                          likes it, none, or up to N rows each
+//     buckets=auto|one|N,...
+//                          GPUs: kernels of their own for few rows: as the
+//                          target likes it, none, or up to N rows each
 //     numerics=strict      the only mode there is
 //     layer=NAME           which layer of a file with several
 //
@@ -108,6 +109,9 @@ struct QuantizationPlacement {
   std::string value; ///< What the text calls it.
   /// The sizes it is placed so for, where the layer has several buckets; all.
   std::vector<RangeDesc> when;
+  /// The chosen placement was asked for; or why what was cannot be.
+  bool isWished = false;
+  std::string refusedWish;
   /// The sizes costs are given for: a value per symbol of the module.
   std::vector<std::vector<int64_t>> sizes;
   /// A part of a predicted cost.

@@ -342,6 +342,8 @@ describe(const select::SiteReport &site,
   out.value = site.name;
   out.sizes = site.sizes;
   out.predictedFor = predictFor;
+  out.isWished = site.isWished;
+  out.refusedWish = site.refusedWish;
   const select::Option *separate = nullptr;
   for (const select::Option &option : site.options)
     if (option.placement == tile::Placement::Separate && option.possible)

@@ -1,5 +1,4 @@
 //===- Buckets.cpp - One program for few rows and for many ----------------===//
-//------------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -20,12 +19,23 @@ using namespace quern::select;
 
 std::optional<unsigned> select::rowSymbol(tile::ProgramOp program) {
   SmallVector<unsigned> products(program.getSymbols().size(), 0);
+  SmallVector<bool> fixed(products.size(), false);
+  for (auto buffer : program.getBody().getOps<tile::BufferOp>()) {
+    auto type = cast<tile::BufferType>(buffer.getResult().getType());
+    if (buffer.getRole() == tile::BufferRole::Weight)
+      for (AffineExpr extent : type.getShape().getResults())
+        extent.walk([&](AffineExpr part) {
+          if (auto symbol = dyn_cast<AffineSymbolExpr>(part))
+            fixed[symbol.getPosition()] = true;
+        });
+  }
   for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
     tile::ContractOp product = tile::getKernel(launch).getContract();
     if (!product || launch.getPhase() == tile::LaunchPhase::Prepare)
       continue;
     AffineExpr rows = product.getExtents().getResult(product.getNumBatch());
-    if (auto symbol = dyn_cast<AffineSymbolExpr>(rows))
+    auto symbol = dyn_cast<AffineSymbolExpr>(rows);
+    if (symbol && !fixed[symbol.getPosition()])
       ++products[symbol.getPosition()];
   }
   auto most = llvm::max_element(products);
@@ -44,7 +54,8 @@ partsOf(tile::ProgramOp program, unsigned number, ArrayRef<int64_t> ends) {
   for (int64_t end : ends) {
     // Nobody has a number of rows between two multiples.
     int64_t last = end / multiple * multiple;
-    if (last < begin || last >= symbol.getMax())
+    // No rows at all are no reason for kernels.
+    if (last < std::max(begin, multiple) || last >= symbol.getMax())
       continue;
     parts.push_back({number, begin, last});
     begin = last + multiple;
@@ -104,7 +115,9 @@ select::placeInBuckets(ModuleOp module, const PlacementModel &model,
     return std::move(result);
   };
   std::optional<unsigned> symbol = rowSymbol(program);
-  std::vector<int64_t> ends = buckets.ends.value_or(model.bucketEnds());
+  std::vector<int64_t> ends = model.bucketEnds();
+  if (buckets.ends && !ends.empty())
+    ends = *buckets.ends;
   if (!symbol || ends.empty())
     return placeWhole();
 
@@ -119,11 +132,14 @@ select::placeInBuckets(ModuleOp module, const PlacementModel &model,
            tile::areAlike(*parts.back().module, *part->module, schedule)) {
       tile::SymbolRange both = {*symbol, parts.back().range.min,
                                 part->range.max};
+      Wishes before = *wishes;
       Result<Part> joined = placePart(module, both, model, options, *wishes);
       if (!joined)
         return joined.error();
-      if (!tile::areAlike(*joined->module, *part->module, schedule))
+      if (!tile::areAlike(*joined->module, *part->module, schedule)) {
+        *wishes = before;
         break;
+      }
       parts.pop_back();
       part = std::move(joined);
     }

@@ -1,5 +1,4 @@
 //===- Buckets.h - One program for few rows and for many --------*- C++ -*-===//
-//-*-===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
@@ -27,10 +26,12 @@
 //     rows 17..64     ...
 //     rows 65..       quantize | product | quantize | product
 //
-// Which rows. The symbol that is the number of rows of most products; a layer
-// whose products have a fixed number of rows has one bucket. Where buckets may
-// be parted the target says (`PlacementModel::bucketEnds`), or whoever
-// compiles.
+// Which rows. The symbol that is the number of rows of most products, of the
+// first where it is that of as many; not one that a weight has, which is the
+// same in every run. A layer whose products have other numbers of rows, fixed
+// ones or `M+1`, has one bucket. Where buckets may be parted the target says
+// (`PlacementModel::bucketEnds`), or whoever compiles; a target that says
+// nothing has one bucket whatever is asked for.
 //
 // A placement that was asked for by name is granted in every bucket where it is
 // possible, and refused where it is in none.

@@ -7,6 +7,8 @@
 #include "compiler/select/CudaPlacement.h"
 
 #include "compiler/emit/cuda/EncodeFit.h"
+#include "compiler/emit/cuda/KernelText.h"
+#include "compiler/emit/cuda/Materialise.h"
 #include "compiler/select/TrafficModel.h"
 
 #include <fmt/format.h>
@@ -95,27 +97,43 @@ std::string CudaPlacement::apply(const Site &site, Placement placement) const {
 
 std::string CudaPlacement::schedule(tile::KernelOp kernel) const {
   tile::ContractOp product = kernel.getContract();
-  if (!product)
-    return {}; // By the boxes of its blocks, which rows do not change.
-  bool encodes = emit::encodesOnLoad(kernel);
+  emit::Symbols symbols(kernel.getSymbols().getValue());
+  if (!product) {
+    // By the boxes of its blocks: rows may be what they reduce.
+    std::string text;
+    for (mlir::Operation *stage : kernel.getStages())
+      text +=
+          emit::scheduleBlocks(
+              emit::blocksProblem(llvm::cast<tile::BlocksOp>(stage), symbols))
+              .describe() +
+          "; ";
+    return text;
+  }
+  // A kernel without a schedule is refused later, in better words; until then
+  // none is like it but for the same rows.
+  auto none = [&](const quern::Diagnostic &why) {
+    std::string text;
+    llvm::raw_string_ostream(text) << why.message << kernel.getSymbols();
+    return text;
+  };
+  emit::GemmSchedule schedule;
   if (kernel.getStages().back() != product) {
     Result<emit::StageFit> found = emit::fitKernel(kernel, target);
-    return found ? found->schedule.describe() : found.error().message;
+    return found ? found->schedule.describe() : none(found.error());
   }
-  emit::GemmSchedule schedule;
-  if (encodes) {
+  if (emit::encodesOnLoad(kernel)) {
     Result<emit::EncodeFit> found = emit::fitEncoding(kernel, target, schedule);
-    return found ? schedule.describe() : found.error().message;
+    return found ? schedule.describe() : none(found.error());
   }
-  emit::Symbols symbols(kernel.getSymbols().getValue());
   int64_t maxK = 0;
   Result<emit::GemmProblem> problem = emit::gemmProblem(product, symbols, maxK);
   if (!problem)
-    return problem.error().message;
+    return none(problem.error());
+  problem->split = emit::materialisedSplit(product);
   if (emit::promotesSums(*problem, maxK, target))
     problem->split = emit::GemmSchedule::promoteEvery;
   Result<emit::GemmSchedule> found = emit::scheduleGemm(*problem, target);
-  return found ? found->describe() : found.error().message;
+  return found ? found->describe() : none(found.error());
 }
 
 Result<ProgramTraffic> CudaPlacement::traffic(mlir::ModuleOp module,

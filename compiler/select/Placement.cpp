@@ -328,7 +328,9 @@ select::placeQuantizations(ModuleOp module, const PlacementModel &model,
     }
     SiteReport report =
         enumerate(module, *site, number, model, sizes, options.predictFor);
-    size_t chosen = wishes.choose(report).value_or(leastRegret(report));
+    std::optional<size_t> wished = wishes.choose(report);
+    size_t chosen = wished.value_or(leastRegret(report));
+    report.isWished = wished.has_value();
     report.options[chosen].chosen = true;
     Placement placement = report.options[chosen].placement;
     if (placement != Placement::Separate)

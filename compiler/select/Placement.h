@@ -165,6 +165,9 @@ struct SiteReport {
   /// they are called otherwise than the codes.
   std::vector<std::string> scales;
   bool ofProduct = false; ///< A product makes the value.
+  /// The chosen placement was asked for; or why what was cannot be.
+  bool isWished = false;
+  std::string refusedWish;
   /// Bytes of the value for the sizes that predictions were asked for.
   std::vector<double> valueBytes;
 };

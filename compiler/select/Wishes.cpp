@@ -52,7 +52,7 @@ Result<Wishes> Wishes::parse(StringRef text) {
   return wishes;
 }
 
-std::optional<size_t> Wishes::choose(const SiteReport &report) {
+std::optional<size_t> Wishes::choose(SiteReport &report) {
   if (!llvm::is_contained(met, report.name))
     met.push_back(report.name);
   auto own = byName.find(report.name);
@@ -68,6 +68,7 @@ std::optional<size_t> Wishes::choose(const SiteReport &report) {
     std::string refusal =
         fmt::format("{} cannot be placed at {}: {}", report.name,
                     tile::stringifyPlacement(*wanted).str(), option.reason);
+    report.refusedWish = refusal;
     if (own != byName.end())
       named.try_emplace(report.name, refusal);
     else if (!llvm::is_contained(refusals, refusal))

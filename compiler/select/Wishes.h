@@ -27,8 +27,8 @@ public:
   static Result<Wishes> parse(llvm::StringRef text);
 
   /// The option of the report that was asked for, if it is possible. Notes what
-  /// became of the wish.
-  std::optional<size_t> choose(const SiteReport &report);
+  /// became of the wish, in the report too where it was refused.
+  std::optional<size_t> choose(SiteReport &report);
 
   /// InvalidArgument for a wish that was granted nowhere, with the reasons.
   Result<void> verdict() const;

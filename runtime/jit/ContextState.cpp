@@ -153,11 +153,9 @@ Result<void> ContextState::planTemporaries() {
   for (uint32_t buffer : layer->temporaries) {
     // Never used so far: the first use lies behind the last.
     ArenaItem item{0, std::max(layer->buffer(buffer).alignment, 64u), 1, 0};
-    for (uint32_t i = 0; i < layer->runLaunches.size(); ++i) {
-      const LaunchDesc &launch = layer->variant.launches[layer->runLaunches[i]];
+    for (uint32_t i : layer->users[buffer]) {
       std::vector<Interval> ranges = prepared;
-      if (std::ranges::find(launch.buffers, buffer) == launch.buffers.end() ||
-          !narrow(ranges, launch.when))
+      if (!narrow(ranges, layer->runLaunch(i).when))
         continue;
       Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), ranges);
       if (!bytes)
@@ -169,11 +167,16 @@ Result<void> ContextState::planTemporaries() {
       if (item.first > item.last)
         item.first = i;
       item.last = i;
+      // State is zeroed before the first launch that happens with this one.
+      for (uint32_t other = 0;
+           layer->buffer(buffer).role == BufferRole::State &&
+           other < item.first;
+           ++other) {
+        std::vector<Interval> both = ranges;
+        if (narrow(both, layer->runLaunch(other).when))
+          item.first = other;
+      }
     }
-    // State is zeroed before the first launch.
-    if (layer->buffer(buffer).role == BufferRole::State &&
-        item.first <= item.last)
-      item.first = 0;
     items.push_back(item);
   }
   ArenaPlan plan = planArena(items);
@@ -344,13 +347,9 @@ Result<void> ContextState::collectOutputs(void *queue) {
 
 Result<void> ContextState::clearState(void *queue) {
   for (uint32_t buffer : layer->state) {
-    bool used = std::ranges::any_of(layer->runLaunches, [&](uint32_t i) {
-      const LaunchDesc &launch = layer->variant.launches[i];
-      return std::ranges::find(launch.buffers, buffer) !=
-                 launch.buffers.end() &&
-             launch.happens(symbols.value);
-    });
-    if (!used)
+    if (std::ranges::none_of(layer->users[buffer], [&](uint32_t i) {
+          return layer->runLaunch(i).happens(symbols.value);
+        }))
       continue;
     const BufferDesc &desc = layer->buffer(buffer);
     uint64_t bytes = byteWidth(desc.dtype);

@@ -93,11 +93,13 @@ Result<void> LaunchSequence::issue(std::span<void *const> addresses,
                                    void *stream) {
   if (Result<void> ok = evaluate(symbols); !ok)
     return ok;
+  bool any = launches.empty();
   void **next = arguments.data();
   for (size_t i = 0; i < launches.size(); ++i) {
     const LaunchDesc &launch = layer->variant.launches[launches[i]];
     if (!launch.happens(symbols))
       continue;
+    any = true;
     LaunchCall call;
     call.launch = &launch;
     call.sizes = &sizes[i];
@@ -110,5 +112,11 @@ Result<void> LaunchSequence::issue(std::span<void *const> addresses,
     if (Result<void> ok = layer->program->launch(call, stream); !ok)
       return ok;
   }
+  if (!any)
+    return fail(Errc::InvalidFile,
+                fmt::format("the module of layer '{}' has no launches for "
+                            "these sizes",
+                            layer->name),
+                {"compile the layer again"});
   return {};
 }

@@ -88,16 +88,20 @@ static void sortPlan(LayerState &layer) {
       operand.shape.push_back(dim.print(symbolNames));
     layer.operands.push_back(std::move(operand));
   }
-  layer.usedByRuns.assign(variant.buffers.size(), false);
+  layer.users.resize(variant.buffers.size());
   for (uint32_t i = 0; i < variant.launches.size(); ++i) {
     const LaunchDesc &launch = variant.launches[i];
     if (launch.phase == LaunchPhase::Prepare) {
       layer.prepareLaunches.push_back(i);
       continue;
     }
+    uint32_t number = layer.runLaunches.size();
     layer.runLaunches.push_back(i);
-    for (uint32_t b : launch.buffers)
-      layer.usedByRuns[b] = true;
+    for (uint32_t b : launch.buffers) {
+      // A launch may name a buffer twice.
+      if (layer.users[b].empty() || layer.users[b].back() != number)
+        layer.users[b].push_back(number);
+    }
   }
 }
 

@@ -36,13 +36,16 @@ struct LayerState {
   std::vector<uint32_t> state; ///< Those temporaries that start as zero.
   /// Per buffer: "x", "w.codes".
   std::vector<std::string> bufferNames;
-  /// Per buffer: a run launch touches it.
-  std::vector<bool> usedByRuns;
   /// Launches by phase, in order.
   std::vector<uint32_t> prepareLaunches, runLaunches;
+  /// Per buffer: the run launches that touch it, by their place among them.
+  std::vector<std::vector<uint32_t>> users;
 
   const BufferDesc &buffer(uint32_t index) const {
     return variant.buffers[index];
+  }
+  const LaunchDesc &runLaunch(uint32_t place) const {
+    return variant.launches[runLaunches[place]];
   }
   std::vector<std::string> symbolNames() const;
 };

@@ -65,7 +65,7 @@ private:
   /// Gives a weight its address: the caller's, or a copy. Copies that only the
   /// packing reads go away with this object.
   Result<void> place(uint32_t buffer, const TensorView &view) {
-    bool kept = layer.usedByRuns[buffer];
+    bool kept = !layer.users[buffer].empty();
     bool here = (view.memory == Memory::Device) != program->usesHostMemory();
     auto bytes =
         static_cast<uint64_t>(*view.shape.elements()) * byteWidth(view.dtype);
@@ -123,7 +123,7 @@ private:
     if (!issued)
       return issued;
     for (uint32_t buffer : layer.weights)
-      if (!layer.usedByRuns[buffer])
+      if (layer.users[buffer].empty())
         state->address[buffer] = nullptr;
     return waited;
   }

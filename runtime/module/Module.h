@@ -105,6 +105,15 @@ struct RangeDesc {
   bool operator==(const RangeDesc &) const = default;
 };
 
+/// Whether values of all symbols lie in all of the ranges.
+inline bool lieWithin(std::span<const int64_t> symbols,
+                      std::span<const RangeDesc> ranges) {
+  for (const RangeDesc &range : ranges)
+    if (symbols[range.symbol] < range.min || symbols[range.symbol] > range.max)
+      return false;
+  return true;
+}
+
 /// How the blocks of a CUDA launch depend on each other.
 enum class LaunchKind : uint8_t {
   Independent = 0,
@@ -149,11 +158,7 @@ struct LaunchDesc {
   }
   /// Whether it happens with a value for every symbol of the layer.
   bool happens(std::span<const int64_t> symbols) const {
-    for (const RangeDesc &range : when)
-      if (symbols[range.symbol] < range.min ||
-          symbols[range.symbol] > range.max)
-        return false;
-    return true;
+    return lieWithin(symbols, when);
   }
 };
 

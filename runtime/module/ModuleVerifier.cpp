@@ -191,18 +191,20 @@ private:
   }
 
   Result<void> checkRanges(const LaunchDesc &launch, size_t number) const {
-    if (launch.when.size() > module.symbols.size() ||
-        (!launch.when.empty() && launch.phase == LaunchPhase::Prepare))
-      return rule(fmt::format("launch {} happens for some sizes alone, and {}",
-                              number,
-                              launch.phase == LaunchPhase::Prepare
-                                  ? "prepares weights for all"
-                                  : "says so of more symbols than there are"));
+    if (!launch.when.empty() && launch.phase == LaunchPhase::Prepare)
+      return rule(fmt::format("launch {} happens for some sizes alone, and "
+                              "prepares weights for all",
+                              number));
+    std::vector<bool> seen(module.symbols.size(), false);
     for (const RangeDesc &range : launch.when) {
       if (range.symbol >= module.symbols.size())
         return rule(fmt::format("launch {} depends on a symbol that does not "
                                 "exist",
                                 number));
+      if (seen[range.symbol])
+        return rule(fmt::format("launch {} has two ranges for {}", number,
+                                module.symbols[range.symbol].name));
+      seen[range.symbol] = true;
       const SymbolDesc &symbol = module.symbols[range.symbol];
       if (range.min > range.max || range.min < symbol.min ||
           range.max > symbol.max)

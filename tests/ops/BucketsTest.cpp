@@ -16,6 +16,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 using namespace quern;
@@ -139,33 +140,96 @@ TEST(Buckets, EndWhereMultiplesDo) {
     ranges.insert(launch.substr(launch.find(' ')));
   // No M is up to 16, and 48 is the last up to 64.
   EXPECT_THAT(ranges, ElementsAre(R"( "M", 72, 800)", R"( "M", 8, 48)"));
+  output =
+      place(mlp("per token", " with M in 0..800, M % 24 == 0"), "cuda:sm_90a");
+  ASSERT_TRUE(output) << output.error().render();
+  for (const std::string &launch : launchesOf(*output))
+    EXPECT_THAT(launch, testing::Not(HasSubstr(", 0, 0"))) << "for no rows";
 }
 
 TEST(Buckets, PlaceEachForItself) {
-  // For up to 64 rows a tile has all of them, and every group; for more, the
-  // lower tiles that `tile` asks for read the weights more often.
-  auto output = place(mlp("per group(128)"), "cuda:sm_90a");
-  ASSERT_TRUE(output) << output.error().render();
-  std::vector<int64_t> ends;
-  for (const QuantizationPlacement &site : output->quantizations) {
-    if (site.value != "hq")
-      continue;
-    ASSERT_THAT(site.when, SizeIs(1));
-    ends.push_back(site.when[0].max);
-    for (const std::vector<int64_t> &sizes : site.sizes) {
-      EXPECT_GE(sizes[0], site.when[0].min);
-      EXPECT_LE(sizes[0], site.when[0].max);
+  // Where hq is chosen to be, by the last number of rows.
+  auto places = [](const std::string &text,
+                   std::vector<std::string> settings = {}) {
+    auto output = place(text, "cuda:sm_90a", std::move(settings));
+    EXPECT_TRUE(output) << output.error().render();
+    std::map<int64_t, std::string> found;
+    for (const QuantizationPlacement &site : output->quantizations) {
+      if (site.value != "hq" || site.when.size() != 1)
+        continue;
+      for (const std::vector<int64_t> &sizes : site.sizes) {
+        EXPECT_GE(sizes[0], site.when[0].min);
+        EXPECT_LE(sizes[0], site.when[0].max);
+      }
+      for (const auto &option : site.options)
+        if (option.chosen)
+          found[site.when[0].max] =
+              option.placement + (site.isWished ? ", asked for" : "") +
+              (site.refusedWish.empty() ? "" : ", refused");
     }
-  }
-  EXPECT_THAT(ends, testing::IsSupersetOf({int64_t(16)}));
-  // A wish is granted where it can be: 16 rows are in one tile, 65 are not.
-  auto wished =
-      place(mlp("per block(32, 32)"), "cuda:sm_90a", {"placement=hq:tile"});
-  ASSERT_TRUE(wished) << wished.error().render();
+    return found;
+  };
+  // Of up to 64 rows a group of two products lies in one tile. For more, the
+  // lower tiles that this takes would read the weights more often.
+  std::string wide =
+      "layer wide(x: f16[M, 2048], weight a: i8[5632, 2048] * f32[5632, 1],\n"
+      "           weight b: i8[5632, 2048] * f32[5632, 1],\n"
+      "           weight c: i8[2048, 5632] * f32[2048, 1]) -> f16[M, 2048] {\n"
+      "  xq = quantize(x, i8 per token)\n"
+      "  h = silu(xq @ a.T) * (xq @ b.T) as f16\n"
+      "  hq = quantize(h, i8 per group(128))\n"
+      "  return hq @ c.T\n}\n";
+  EXPECT_THAT(places(wide),
+              ElementsAre(testing::Pair(16, "tile"), testing::Pair(64, "tile"),
+                          testing::Pair(INT32_MAX, "grid")));
+  // No tile has a multiple of 20 rows, but some have all 16 or 64 of them.
+  auto wished = places(mlp("per block(20, 64)"), {"placement=hq:grid"});
+  EXPECT_EQ(wished[16], "grid, asked for");
+  EXPECT_EQ(wished[64], "grid, asked for");
+  EXPECT_THAT(wished[INT32_MAX], testing::EndsWith(", refused"));
   auto nowhere =
       place(mlp("per token"), "cuda:sm_90a", {"placement=hq:register"});
   ASSERT_FALSE(nowhere);
   EXPECT_THAT(nowhere.error().message, HasSubstr("cannot be placed"));
+}
+
+TEST(Buckets, AreScheduledWhereGroupsPad) {
+  // Groups of 48 are padded to 64 before there is a schedule.
+  auto output = compileFor({"cuda:sm_80", "all", 1, "separate"},
+                           mlp("per group(48)"), "pads.qn");
+  if (!output && output.error().code == Errc::NoDevice)
+    GTEST_SKIP() << output.error().message;
+  ASSERT_TRUE(output) << output.error().render();
+  EXPECT_THAT(rangesOf(*output), SizeIs(3));
+  std::set<std::string> tiles;
+  std::set<std::string> schedules;
+  for (const KernelDesc &kernel : output->module.variants[0].kernels)
+    if (size_t at = kernel.schedule.find("tile "); at != std::string::npos)
+      tiles.insert(kernel.name.substr(0, kernel.name.rfind('_')) + ": " +
+                   kernel.schedule.substr(at, kernel.schedule.find('x') - at));
+  EXPECT_THAT(tiles,
+              testing::IsSupersetOf({"quern_mlp_3_product_M16: tile 16",
+                                     "quern_mlp_3_product_M64: tile 64"}));
+}
+
+TEST(Buckets, AreOfTheRowsThatRunsChange) {
+  auto symbolsOf = [](const std::string &text) {
+    auto output = place(text, "cuda:sm_80");
+    EXPECT_TRUE(output) << output.error().render();
+    std::set<std::string> symbols;
+    for (const std::string &launch : launchesOf(*output))
+      if (size_t at = launch.find('"'); at != std::string::npos)
+        symbols.insert(launch.substr(at + 1, launch.rfind('"') - at - 1));
+    return symbols;
+  };
+  // The rows of a weight are the same in every run.
+  EXPECT_THAT(symbolsOf("layer f(weight w: f16[N, 64], x: f16[M, 64]) -> "
+                        "(f16[N, M], f16[M, N]) {\n"
+                        "  return w @ x.T, x @ w.T\n}\n"),
+              ElementsAre("M"));
+  EXPECT_THAT(symbolsOf("layer f(weight w: f16[96, 64], x: f16[2*M, 64]) -> "
+                        "f16[2*M, 96] {\n  return x @ w.T\n}\n"),
+              IsEmpty());
 }
 
 TEST(Buckets, BadOnesAreRefused) {

@@ -41,6 +41,14 @@ struct Groups {
   }
 };
 
+/// A kernel that writes an operand, and what it reads of its product's buffers.
+struct Writer {
+  tile::KernelOp kernel;
+  tile::BufferType type;
+  SmallVector<unsigned> read;
+  std::string name; ///< Of the operand.
+};
+
 /// An operand made of weights that was written already.
 struct Prepared {
   tile::KernelOp writer;
@@ -48,36 +56,54 @@ struct Prepared {
   Value buffer;
 };
 
-/// Rewrites one operand of one launched product.
+/// Launches the writers of a program's operands, each kernel once for all
+/// operands that it can write.
+class Writers {
+public:
+  explicit Writers(tile::ProgramOp program)
+      : program(program), builder(program.getContext()) {}
+
+  /// The same kernel, if there is one already; the given one is erased then.
+  tile::KernelOp unique(tile::KernelOp kernel);
+  /// Gives the launch the buffer that the operand is in when it happens, as its
+  /// last.
+  tile::LaunchOp addOperand(tile::LaunchOp launch, Writer &writer);
+
+private:
+  Value write(tile::LaunchOp launch, Writer &writer);
+
+  tile::ProgramOp program;
+  OpBuilder builder;
+  SmallVector<tile::KernelOp> kernels;
+  SmallVector<Prepared> prepared;
+};
+
+/// Rewrites the operands of one product.
 class OperandWriter {
 public:
-  OperandWriter(tile::ProgramOp program, tile::LaunchOp launch,
-                tile::KernelOp kernel, tile::ContractOp contract,
-                SmallVector<Prepared> &prepared)
-      : program(program), launch(launch), kernel(kernel), contract(contract),
-        prepared(prepared), groups(Groups::of(contract)),
-        builder(program.getContext()) {}
+  OperandWriter(tile::ProgramOp program, tile::KernelOp kernel,
+                tile::ContractOp contract, Writers &writers)
+      : program(program), kernel(kernel), contract(contract), writers(writers),
+        groups(Groups::of(contract)), builder(program.getContext()) {}
 
-  /// Gives the launch and kernel with the operand in a buffer of its own.
-  void rewrite(unsigned operand, llvm::StringRef name, StringRef label);
+  /// Gives the kernel the operand in a buffer of its own, its last; its
+  /// launches have to be given one.
+  Writer rewrite(unsigned operand, llvm::StringRef name, StringRef label);
   bool padsGroups() const { return groups.length != 0; }
   /// Makes the product's K and split those of padded groups, once all
   /// operands have them.
   void padContract();
 
 private:
-  Value write(Region &region, tile::BufferType type, ArrayRef<unsigned> read,
-              ArrayRef<unsigned> dims, llvm::StringRef name, StringRef label);
   Value paddedElement(Region &region, Value k, IRMapping &mapping);
   tile::KernelOp makeWriter(Region &region, tile::BufferType type,
                             ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
                             llvm::StringRef name, StringRef label);
 
   tile::ProgramOp program;
-  tile::LaunchOp launch;
   tile::KernelOp kernel;
   tile::ContractOp contract;
-  SmallVector<Prepared> &prepared;
+  Writers &writers;
   Groups groups;
   OpBuilder builder;
 };
@@ -122,7 +148,7 @@ tile::KernelOp OperandWriter::makeWriter(Region &region, tile::BufferType type,
                           "instructions",
                           groups.length, groups.padded);
   auto writer = tile::KernelOp::create(
-      builder, loc, name, kernel.getSymbolsAttr(), writes,
+      builder, loc, name, program.getSymbolsAttr(), writes,
       tile::NumericsClass::Exact, reason, Attribute(), tile::PlacementAttr());
   Block *body = builder.createBlock(&writer.getBody());
   IRMapping mapping;
@@ -221,49 +247,59 @@ Value OperandWriter::paddedElement(Region &region, Value k,
   return arith::SelectOp::create(builder, loc, exists, value, zero);
 }
 
-/// The buffer that holds the operand when the product's launch happens.
-Value OperandWriter::write(Region &region, tile::BufferType type,
-                           ArrayRef<unsigned> read, ArrayRef<unsigned> dims,
-                           llvm::StringRef name, StringRef label) {
-  Location loc = contract.getLoc();
+tile::KernelOp Writers::unique(tile::KernelOp kernel) {
+  for (tile::KernelOp known : kernels)
+    if (OperationEquivalence::isRegionEquivalentTo(
+            &known.getBody(), &kernel.getBody(),
+            OperationEquivalence::IgnoreLocations)) {
+      kernel.erase();
+      return known;
+    }
+  kernels.push_back(kernel);
+  return kernel;
+}
+
+Value Writers::write(tile::LaunchOp launch, Writer &writer) {
   SmallVector<Value> sources;
-  for (unsigned i : read)
+  for (unsigned i : writer.read)
     sources.push_back(launch.getBuffers()[i]);
   bool isWeight = llvm::all_of(sources, [](Value source) {
     auto role = source.getDefiningOp<tile::BufferOp>().getRole();
     return role == tile::BufferRole::Weight || role == tile::BufferRole::Packed;
   });
   bool prepare = isWeight || launch.getPhase() == tile::LaunchPhase::Prepare;
-  tile::KernelOp writer =
-      makeWriter(region, type, read, dims, (name + "_rows").str(), label);
-  if (prepare) {
-    // It happens whatever the sizes.
-    writer.setSymbolsAttr(program.getSymbolsAttr());
+  if (prepare)
     for (const Prepared &known : prepared)
-      if (known.sources == sources && known.buffer.getType() == type &&
-          OperationEquivalence::isRegionEquivalentTo(
-              &known.writer->getRegion(0), &writer->getRegion(0),
-              OperationEquivalence::IgnoreLocations)) {
-        writer.erase();
+      if (known.writer == writer.kernel && known.sources == sources)
         return known.buffer;
-      }
-  }
   tile::BufferOp last;
   for (auto buffer : program.getBody().getOps<tile::BufferOp>())
     last = buffer;
   builder.setInsertionPointAfter(last);
-  Value buffer = tile::BufferOp::create(builder, loc, type, name, "rows",
-                                        prepare ? tile::BufferRole::Packed
-                                                : tile::BufferRole::Temporary);
+  Value buffer = tile::BufferOp::create(
+      builder, launch.getLoc(), writer.type, writer.name, "rows",
+      prepare ? tile::BufferRole::Packed : tile::BufferRole::Temporary);
   if (prepare)
-    prepared.push_back({writer, sources, buffer});
+    prepared.push_back({writer.kernel, sources, buffer});
   sources.push_back(buffer);
   builder.setInsertionPoint(launch);
-  tile::LaunchOp::create(builder, loc, writer.getSymName(), sources,
-                         prepare ? tile::LaunchPhase::Prepare
-                                 : tile::LaunchPhase::Run,
-                         prepare ? ArrayAttr() : launch.getWhenAttr());
+  tile::LaunchOp::create(
+      builder, launch.getLoc(), writer.kernel.getSymName(), sources,
+      prepare ? tile::LaunchPhase::Prepare : tile::LaunchPhase::Run,
+      prepare ? ArrayAttr() : launch.getWhenAttr());
   return buffer;
+}
+
+tile::LaunchOp Writers::addOperand(tile::LaunchOp launch,
+                                   Writer &writer) {
+  SmallVector<Value> operands(launch.getBuffers());
+  operands.push_back(write(launch, writer));
+  builder.setInsertionPoint(launch);
+  tile::LaunchOp replaced =
+      tile::LaunchOp::create(builder, launch.getLoc(), launch.getKernel(),
+                             operands, launch.getPhase(), launch.getWhenAttr());
+  launch.erase();
+  return replaced;
 }
 
 void OperandWriter::padContract() {
@@ -276,8 +312,8 @@ void OperandWriter::padContract() {
   contract.setSplit(groups.padded);
 }
 
-void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
-                            StringRef label) {
+Writer OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
+                              StringRef label) {
   Region &region = contract.getOperandRegions()[operand];
   Location loc = contract.getLoc();
   unsigned batch = contract.getNumBatch();
@@ -304,15 +340,11 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
       AffineMap::get(0, extents.getNumSymbols(), shape, builder.getContext()),
       element);
 
+  Writer writer{writers.unique(makeWriter(region, type, read, dims,
+                                          (name + "_rows").str(), label)),
+                type, read, name.str()};
+
   // The product gets the buffer as a further argument and reads it plainly.
-  SmallVector<Value> operands(launch.getBuffers());
-  operands.push_back(write(region, type, read, dims, name, label));
-  builder.setInsertionPoint(launch);
-  tile::LaunchOp replaced =
-      tile::LaunchOp::create(builder, loc, launch.getKernel(), operands,
-                             launch.getPhase(), launch.getWhenAttr());
-  launch.erase();
-  launch = replaced;
   BlockArgument rows = kernel.getBody().front().addArgument(type, loc);
   SmallVector<bool> writes(kernel.getWrites());
   writes.push_back(false);
@@ -332,67 +364,64 @@ void OperandWriter::rewrite(unsigned operand, llvm::StringRef name,
       builder, loc, loaded, rows, at,
       AffineMap::getMultiDimIdentityMap(at.size(), builder.getContext()));
   tile::YieldOp::create(builder, loc, value);
+  return writer;
 }
 
-/// Whether the product reads the operand as it is, or encodes it on load.
-static bool isReadAsIs(tile::KernelOp kernel, tile::ContractOp contract,
-                       unsigned operand) {
-  if (operand < contract.getNumLhs() && encodesOnLoad(kernel))
-    return true;
-  return Groups::of(contract).length == 0 &&
-         OperandRows::of(contract, contract.getOperandRegions()[operand]);
+int64_t emit::materialisedSplit(tile::ContractOp contract) {
+  Groups groups = Groups::of(contract);
+  return groups.length ? groups.padded : contract.getSplit().value_or(0);
 }
 
-/// A kernel launched more than once is copied where its launches have to be
-/// rewritten apart.
-static void separateLaunches(tile::ProgramOp program, SymbolTable &table) {
-  llvm::SmallDenseSet<Operation *> seen;
-  for (auto launch : program.getBody().getOps<tile::LaunchOp>()) {
-    auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
-    auto contract = kernel ? kernel.getContract() : tile::ContractOp();
-    if (!contract || seen.insert(kernel).second ||
-        llvm::all_of(llvm::seq<unsigned>(contract.getOperandRegions().size()),
-                     [&](unsigned operand) {
-                       return isReadAsIs(kernel, contract, operand);
-                     }))
+/// Rewrites a product: its operands that it cannot read as they are.
+static Result<SmallVector<Writer>> rewriteProduct(tile::ProgramOp program,
+                                                  tile::KernelOp kernel,
+                                                  Writers &writers) {
+  tile::ContractOp contract = kernel.getContract();
+  OperandWriter writer(program, kernel, contract, writers);
+  SmallVector<Writer> rewritten;
+  for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
+    Region &region = contract.getOperandRegions()[i];
+    if (contract.getElementType(region).isF32())
+      return refuse(contract.getLoc(),
+                    "f32 products are not available on "
+                    "CUDA: the matrix instructions used take 8-bit integers, "
+                    "8-bit floats, f16 and bf16",
+                    {"convert the operands (x as bf16), or use --target "
+                     "cpu"});
+    if (!writer.padsGroups() && OperandRows::of(contract, region))
       continue;
-    auto copy = cast<tile::KernelOp>(kernel->clone());
-    table.insert(copy, std::next(Block::iterator(kernel)));
-    launch.setKernel(copy.getSymName());
-    seen.insert(copy);
+    bool isLhs = i < contract.getNumLhs();
+    // Encoded on its way to the tile.
+    if (isLhs && encodesOnLoad(kernel))
+      continue;
+    std::string name = fmt::format(
+        "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
+        isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));
+    rewritten.push_back(writer.rewrite(i, name, isLhs ? "left" : "right"));
   }
+  if (writer.padsGroups())
+    writer.padContract();
+  return rewritten;
 }
 
 Result<void> emit::materialiseOperands(tile::ProgramOp program) {
   SymbolTable table(program->getParentOfType<ModuleOp>());
-  separateLaunches(program, table);
-  SmallVector<Prepared> prepared;
+  Writers writers(program);
+  llvm::DenseMap<Operation *, SmallVector<Writer>> products;
   for (auto launch :
        llvm::to_vector(program.getBody().getOps<tile::LaunchOp>())) {
     auto kernel = table.lookup<tile::KernelOp>(launch.getKernel());
-    auto contract = kernel ? kernel.getContract() : tile::ContractOp();
-    if (!contract)
+    if (!kernel || !kernel.getContract())
       continue;
-    OperandWriter writer(program, launch, kernel, contract, prepared);
-    for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
-      Region &region = contract.getOperandRegions()[i];
-      if (contract.getElementType(region).isF32())
-        return refuse(contract.getLoc(),
-                      "f32 products are not available on "
-                      "CUDA: the matrix instructions used take 8-bit integers, "
-                      "8-bit floats, f16 and bf16",
-                      {"convert the operands (x as bf16), or use --target "
-                       "cpu"});
-      if (isReadAsIs(kernel, contract, i))
-        continue;
-      bool isLhs = i < contract.getNumLhs();
-      std::string name = fmt::format(
-          "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",
-          isLhs ? i : i - static_cast<unsigned>(contract.getNumLhs()));
-      writer.rewrite(i, name, isLhs ? "left" : "right");
+    if (!products.contains(kernel)) {
+      Result<SmallVector<Writer>> rewritten =
+          rewriteProduct(program, kernel, writers);
+      if (!rewritten)
+        return rewritten.error();
+      products[kernel] = std::move(*rewritten);
     }
-    if (writer.padsGroups())
-      writer.padContract();
+    for (Writer &writer : products[kernel])
+      launch = writers.addOperand(launch, writer);
   }
   return {};
 }

@@ -15,7 +15,8 @@
 // made of weights alone is written once, when weights are bound (a packed
 // buffer and a prepare launch), for all products that want it so: those for few
 // rows and those for many read the same. Any other is written in every run in
-// which its product happens, to a temporary.
+// which its product happens, to a temporary. What writes is one kernel for all
+// that are written alike.
 //
 // A matrix instruction takes 32 bytes of K at once, so a partial sum of g
 // elements that are no multiple of 32 bytes would end within one. Then both
@@ -39,6 +40,9 @@ namespace quern::emit {
 /// Rewrites every product the program launches; the module is changed in
 /// place.
 Result<void> materialiseOperands(tile::ProgramOp program);
+
+/// The split that a product has then: its own, or with padded groups.
+int64_t materialisedSplit(tile::ContractOp contract);
 
 } // namespace quern::emit
 

@@ -130,6 +130,7 @@ quern::tool::explainPlan(const CompiledFile &file, const VariantDesc &variant,
                          const ExplainOptions &options,
                          const std::vector<std::optional<int64_t>> &given) {
   Explanation explanation(file, variant, options);
+  explanation.given = given;
   std::vector<std::string> names;
   std::vector<int64_t> values;
   bool known = true;
@@ -200,12 +201,14 @@ std::string Explanation::rangeText(const std::vector<RangeDesc> &when) const {
 
 bool Explanation::isShown(const std::vector<RangeDesc> &when) const {
   const std::vector<Prediction> &predictions = report().predictions;
-  return predictions.empty() ||
-         std::any_of(predictions.begin(), predictions.end(),
+  if (predictions.empty())
+    return std::all_of(when.begin(), when.end(), [&](const RangeDesc &range) {
+      std::optional<int64_t> size = given[range.symbol];
+      return !size || (*size >= range.min && *size <= range.max);
+    });
+  return std::any_of(predictions.begin(), predictions.end(),
                      [&](const Prediction &prediction) {
-                       LaunchDesc launch;
-                       launch.when = when;
-                       return launch.happens(prediction.sizes);
+                       return lieWithin(prediction.sizes, when);
                      });
 }
 
@@ -396,7 +399,6 @@ quern::tool::whyChosen(const Explanation &explanation,
       chosen = &option;
   if (!chosen || chosen->terms.size() != site.predictedFor.size())
     return sentences;
-  bool asked = explanation.options.isGiven("--placement");
   for (size_t s = 0; s < site.predictedFor.size(); ++s) {
     double own = totalOf(chosen->terms[s]);
     std::vector<std::string> dearer, cheaper, equal;
@@ -429,11 +431,13 @@ quern::tool::whyChosen(const Explanation &explanation,
     if (!dearer.empty())
       text += fmt::format("; dearer: {}", fmt::join(dearer, "; "));
     if (!cheaper.empty())
-      text +=
-          fmt::format("; cheaper here: {}{}", fmt::join(cheaper, "; "),
-                      asked ? ", but it was asked for"
-                            : ", but slower at worst over the sizes there are");
+      text += fmt::format(
+          "; cheaper here: {}{}", fmt::join(cheaper, "; "),
+          site.isWished ? ", but it was asked for"
+                        : ", but slower at worst over the sizes there are");
     sentences.push_back(std::move(text));
   }
+  if (!site.refusedWish.empty())
+    sentences.push_back("not where it was asked for: " + site.refusedWish);
   return sentences;
 }

@@ -173,8 +173,8 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
       ->capture_default_str();
   command
       .add_option("--buckets", options.buckets,
-                  "kernels of their own for few rows: auto, one for none, or "
-                  "the most rows of each, as in 16,64")
+                  "GPUs: kernels of their own for few rows: auto, one for "
+                  "none, or the most rows of each, as in 16,64")
       ->capture_default_str();
   command
       .add_option("--numerics", options.numerics,

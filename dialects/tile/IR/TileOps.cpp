@@ -68,6 +68,34 @@ LogicalResult LaunchOp::verify() {
   return success();
 }
 
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto program = (*this)->getParentOfType<ProgramOp>();
+  if (!program)
+    return success();
+  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(program->getParentOp(),
+                                                         getKernelAttr());
+  if (!kernel)
+    return success(); // Whoever compiles the program says so.
+  llvm::StringMap<std::pair<int64_t, int64_t>> launched;
+  for (auto symbol : program.getSymbols().getAsRange<SymbolAttr>())
+    launched[symbol.getName()] = {symbol.getMin(), symbol.getMax()};
+  if (getWhen())
+    for (auto range : getWhen()->getAsRange<RangeAttr>())
+      launched[range.getSymbol()] = {range.getMin(), range.getMax()};
+  for (auto symbol : kernel.getSymbols().getAsRange<SymbolAttr>()) {
+    auto found = launched.find(symbol.getName());
+    if (found == launched.end())
+      continue;
+    auto [min, max] = found->second;
+    if (min < symbol.getMin() || max > symbol.getMax())
+      return emitOpError("tile_launch_c3: ")
+             << symbol.getName() << " is " << min << ".." << max << ", and @"
+             << getKernel() << " is for " << symbol.getMin() << ".."
+             << symbol.getMax();
+  }
+  return success();
+}
+
 SmallVector<SymbolRange> tile::getRanges(LaunchOp launch) {
   SmallVector<SymbolRange> ranges;
   auto program = launch->getParentOfType<ProgramOp>();

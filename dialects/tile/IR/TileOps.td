@@ -59,15 +59,17 @@ def Tile_BufferOp : Tile_Op<"buffer"> {
   let assemblyFormat = "$name $part $role attr-dict `:` type($result)";
 }
 
-def Tile_LaunchOp : Tile_Op<"launch"> {
+def Tile_LaunchOp : Tile_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs a kernel on buffers";
   let description = [{
-    With `when` it happens in runs alone whose symbols lie in all of the ranges.
-    Kernels may rely on it: their symbols' ranges are then as narrow.
+    With `when` it happens in runs alone whose symbols lie in all of the ranges,
+    and a kernel may rely on it: its symbols' ranges may be as narrow.
 
     - tile_launch_c1: operand types are the kernel's argument types.
     - tile_launch_c2: `when` names symbols of the program, each once, and ranges
       within theirs; a launch of the prepare phase has none.
+    - tile_launch_c3: the ranges of the kernel's symbols hold all with which it
+      is launched.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Tile_Buffer>:$buffers,
                        DefaultValuedAttr<Tile_LaunchPhase, "LaunchPhase::Run">:$phase,

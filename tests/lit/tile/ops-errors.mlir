@@ -40,6 +40,17 @@ tile.program @prepare symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
   tile.launch @k(%0) phase prepare when [#tile.range<"M", 1, 8>] : !tile.buffer<() -> (1), f32>
 }
 // -----
+tile.program @narrow_kernel symbols [#tile.symbol<"M", 1, 64, 1>] numerics "strict" {
+  %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f32>
+  tile.launch @k(%0) when [#tile.range<"M", 1, 8>] : !tile.buffer<() -> (1), f32>
+  // expected-error @+1 {{tile_launch_c3: M is 1..64, and @k is for 1..8}}
+  tile.launch @k(%0) : !tile.buffer<() -> (1), f32>
+}
+tile.kernel @k attributes {symbols = [#tile.symbol<"M", 1, 8, 1>], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (1), f32>) {
+  tile.blocks affine_map<()[s0] -> ()> () {
+  }
+}
+// -----
 // expected-error @+1 {{tile_kernel_c1: the body is tile.local ops, then one or more stages}}
 tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), f32>) {
   %0 = arith.constant 1.0 : f32

@@ -210,6 +210,49 @@ TEST(Run, MemoryIsThatOfTheRangesThatHappen) {
   expectError(context->run({more}, {result}), "divi");
 }
 
+TEST(Run, StateIsZeroWhereItIsUsed) {
+  // The last temporary of each range is state: zeroed before the first launch
+  // of that range, and in the other one's memory.
+  ModuleDesc module = fakeModule();
+  VariantDesc &v = module.variants[0];
+  addRange(v, 8);
+  for (uint32_t b : {6, 9})
+    v.buffers[b].role = BufferRole::State;
+  // What the last launch reads is never written: zeros.
+  for (LaunchDesc &l : v.launches)
+    if (l.buffers.size() == 2 && l.buffers[1] == 6)
+      l.buffers[1] = 5;
+    else if (l.buffers.size() == 2 && l.buffers[1] == 9)
+      l.buffers[1] = 8;
+  Layer layer = loadFake(makeSerialExecutor(), module);
+  Tensor w = ramp({16}, 1, 0.5);
+  Result<Weights> weights = layer.bindWeights({w});
+  ASSERT_TRUE(weights);
+  Result<Context> context = layer.makeContext(*weights);
+  ASSERT_TRUE(context) << context.error().render();
+  // Three are alive from the first launch on, of the one range or the other.
+  EXPECT_EQ(context->arenaBytes(), 3 * 64 * 16 * sizeof(float));
+  for (int64_t M : {64, 8, 9, 3}) {
+    Tensor x = ramp({M, 16}, 1, 1), y = ramp({M, 16}, 0, 0);
+    ASSERT_TRUE(context->run({x}, {y}));
+    for (int64_t i = 0; i < M * 16; ++i)
+      ASSERT_EQ(y.as<float>()[i], 0.5f + float(i / 16 % 4)) << M << ", " << i;
+  }
+  Result<Context> few = layer.makeContext(*weights, {{"M", 0, 8}});
+  ASSERT_TRUE(few);
+  EXPECT_EQ(few->arenaBytes(), 3 * 8 * 16 * sizeof(float));
+}
+
+TEST(Run, SizesWithoutLaunchesAreRefused) {
+  ModuleDesc module = fakeModule();
+  addRange(module.variants[0], 8);
+  module.variants[0].launches.resize(5); // Those for up to 8 rows.
+  Layer layer = loadFake(makeSerialExecutor(), module);
+  Tensor w = ramp({16}, 1, 0.5), x = ramp({9, 16}, 1, 1);
+  expectError(layer.call({x, w}), "has no launches for these sizes",
+              Errc::InvalidFile);
+}
+
 TEST(Run, AllocatesNothing) {
   Layer layer = loadFake();
   Tensor w = ramp({16}, 1, 0.5);
