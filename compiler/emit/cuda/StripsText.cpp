@@ -50,10 +50,14 @@ StripTeams emit::teamsOf(const tile::StageStrips &strips, Symbols &symbols,
     teams.lanes.push_back(isShort ? std::min<uint64_t>(lanes, 32) : 0);
   }
   for (const tile::StripValue &value : strips.values)
-    if (isHeld(strips, value))
-      teams.heldBytes += (tile::bytesPerStrip(value, declared) + 15) / 16 * 16;
+    if (isHeld(strips, value)) {
+      int64_t more = tile::bytesPerStrip(value, declared);
+      teams.heldBytes = more > INT64_MAX - teams.heldBytes
+                            ? INT64_MAX
+                            : teams.heldBytes + more;
+    }
   constexpr unsigned warps = 8;
-  if (allShort && warps * teams.heldBytes <= stripBytes)
+  if (allShort && teams.heldBytes <= stripBytes / warps)
     teams.threads = 32;
   return teams;
 }

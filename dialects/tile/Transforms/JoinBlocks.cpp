@@ -46,7 +46,8 @@ private:
   llvm::StringMap<KernelOp> kernels;
   llvm::DenseMap<Value, LaunchOp> writers;
   llvm::DenseMap<Operation *, unsigned> position;
-  llvm::StringSet<> inputs; ///< Names of arguments.
+  llvm::StringSet<> inputs;      ///< Names of arguments.
+  llvm::DenseSet<Value> inParts; ///< Buffers that several launches write.
 };
 
 } // namespace
@@ -106,6 +107,8 @@ std::string Joiner::refuse(LaunchOp first, LaunchOp second,
     for (auto [number, buffer] : llvm::enumerate(one.getBuffers())) {
       mapping.map(kernel.getBody().getArgument(number), buffer);
       auto declared = buffer.getDefiningOp<BufferOp>();
+      if (inParts.contains(buffer))
+        return fmt::format("several kernels make {}", declared.getName().str());
       if (kernel.getWrites()[number] &&
           declared.getRole() == BufferRole::Output &&
           inputs.contains(declared.getName()))
@@ -159,6 +162,11 @@ void Joiner::run() {
   auto module = program->getParentOfType<ModuleOp>();
   for (auto kernel : module.getOps<KernelOp>())
     kernels[kernel.getSymName()] = kernel;
+  llvm::DenseSet<Value> written;
+  for (LaunchOp launch : launches)
+    for (auto [i, buffer] : llvm::enumerate(launch.getBuffers()))
+      if (kernelOf(launch).getWrites()[i] && !written.insert(buffer).second)
+        inParts.insert(buffer);
   for (auto [number, launch] : llvm::enumerate(launches)) {
     learn(launch, kernelOf(launch), number);
     if (!isBlocks(launch) || !quantizes(launch))

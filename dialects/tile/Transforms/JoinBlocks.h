@@ -23,6 +23,7 @@
 //
 //   - what has no strips;
 //   - values of which a strip is too large to be kept;
+//   - values that several kernels make, a part each;
 //   - kernels that write an inout argument, whose memory others may still read;
 //   - what more than `mostStages` stages would have to hold.
 //

@@ -345,26 +345,23 @@ std::optional<StageStrips> tile::getStrips(KernelOp kernel, std::string &why) {
 }
 
 int64_t tile::largest(AffineExpr extent, ArrayRef<Attribute> symbols) {
-  SmallVector<AffineExpr> most;
+  std::vector<int64_t> most;
   for (Attribute attr : symbols)
-    most.push_back(getAffineConstantExpr(cast<SymbolAttr>(attr).getMax(),
-                                         extent.getContext()));
-  auto constant = dyn_cast<AffineConstantExpr>(
-      simplifyAffineExpr(extent.replaceSymbols(most), 0, 0));
-  return constant ? constant.getValue() : INT64_MAX;
+    most.push_back(cast<SymbolAttr>(attr).getMax());
+  Result<int64_t> value = toSymExpr(extent).evaluate(most);
+  return value && *value >= 0 ? *value : INT64_MAX; // Beyond 64 bits.
 }
 
 int64_t tile::bytesPerStrip(const StripValue &value,
                             ArrayRef<Attribute> symbols) {
   BufferType type = typeOf(value.buffer);
-  int64_t bytes = byteWidth(*getDType(type.getElementType()));
+  uint64_t bytes = byteWidth(*getDType(type.getElementType()));
   for (auto [d, extent] : llvm::enumerate(value.extents)) {
     int64_t length = largest(type.getShape().getResult(d), symbols);
     bytes = llvm::SaturatingMultiply<uint64_t>(
-        bytes,
-        std::max<int64_t>(extent ? std::min(extent, length) : length, 0));
-    if (static_cast<uint64_t>(bytes) > static_cast<uint64_t>(INT64_MAX))
-      return INT64_MAX;
+        bytes, extent ? std::min(extent, length) : length);
   }
-  return bytes;
+  constexpr uint64_t unit = 16;
+  return bytes > INT64_MAX - unit ? INT64_MAX
+                                  : (bytes + unit - 1) / unit * unit;
 }

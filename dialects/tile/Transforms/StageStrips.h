@@ -90,7 +90,7 @@ std::optional<StageStrips> getStrips(KernelOp kernel, std::string &why);
 /// The largest value an extent takes with the symbols at theirs.
 int64_t largest(mlir::AffineExpr extent,
                 llvm::ArrayRef<mlir::Attribute> symbols);
-/// Bytes of a value that belong to one strip, at most.
+/// Bytes of a value that belong to one strip, at most; a multiple of 16.
 int64_t bytesPerStrip(const StripValue &value,
                       llvm::ArrayRef<mlir::Attribute> symbols);
 
