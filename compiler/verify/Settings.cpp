@@ -72,6 +72,16 @@ static std::string placesOf(const CompileOutput &compiled) {
   return text;
 }
 
+static std::vector<std::vector<RangeDesc>>
+rangesOf(const VariantDesc &variant) {
+  std::vector<std::vector<RangeDesc>> ranges;
+  for (const LaunchDesc &launch : variant.launches)
+    if (!launch.when.empty() && std::find(ranges.begin(), ranges.end(),
+                                          launch.when) == ranges.end())
+      ranges.push_back(launch.when);
+  return ranges;
+}
+
 /// Keeps the first of equal entries, in order.
 template <typename T> static void dropRepeated(std::vector<T> &list) {
   auto end = list.begin();
@@ -219,8 +229,9 @@ Result<void> Maker::addCompiled(Setting setting, const CompileOutput &compiled,
     auto layer = loadFor(setting, compiled);
     if (!layer)
       return layer.error();
-    subjects.list.push_back({setting, compiled.module.variants.front().target,
-                             places, isChosen, std::move(*layer)});
+    const VariantDesc &variant = compiled.module.variants.front();
+    subjects.list.push_back({setting, variant.target, places, isChosen,
+                             std::move(*layer), rangesOf(variant)});
     if (!isCpu) // Its own threads are no setting of the layer.
       break;
   }

@@ -31,6 +31,8 @@ struct Subject {
   std::string places; ///< "xq:consumer,hq:panel"; empty where there are none.
   bool isChosen = false; ///< The placements are what the compiler chose.
   Layer layer;
+  /// The sizes that launches are for, each once, where not all are for all.
+  std::vector<std::vector<RangeDesc>> ranges;
 };
 
 struct SubjectOptions {

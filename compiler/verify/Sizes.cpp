@@ -24,6 +24,11 @@ static int64_t roundUp(int64_t value, int64_t multiple) {
 /// No size beyond this is drawn, however cheap it is.
 static constexpr int64_t largestSize = int64_t(1) << 20;
 
+/// The fewest rows behind those that GPUs have kernels of their own for: their
+/// own kernels may take longer than others.
+static constexpr int64_t firstOfKernels[] = {17, 65};
+static constexpr double moreBudget = 8;
+
 Sizes::Sizes(std::vector<SymbolDesc> descs, Work work, double budget,
              uint64_t seed)
     : symbols(std::move(descs)), work(std::move(work)), budget(budget),
@@ -36,8 +41,10 @@ Sizes::Sizes(std::vector<SymbolDesc> descs, Work work, double budget,
     largest.push_back(largestOf(s));
     std::vector<int64_t> list, tooLarge;
     auto add = [&](int64_t value) {
+      bool isFirst = std::ranges::count(firstOfKernels, value) &&
+                     work(with(s, value)) <= moreBudget * budget;
       std::vector<int64_t> &to =
-          value <= largest[s] || value == 0 ? list : tooLarge;
+          value <= largest[s] || value == 0 || isFirst ? list : tooLarge;
       if (value <= symbol.max &&
           std::find(to.begin(), to.end(), value) == to.end())
         to.push_back(value);
@@ -45,7 +52,7 @@ Sizes::Sizes(std::vector<SymbolDesc> descs, Work work, double budget,
     if (symbol.min == 0)
       add(0);
     add(smallest[s]);
-    for (int64_t edge : {15, 16, 17, 31, 33, 63, 65, 127, 129})
+    for (int64_t edge : {15, 16, 17, 31, 33, 63, 64, 65, 127, 129})
       if (edge >= symbol.min)
         add(roundUp(edge, symbol.multiple));
     add(largest[s]);

@@ -34,6 +34,7 @@ private:
   answerFor(const Subject &subject, const std::vector<TensorView> &operands);
   Result<void> runBatches();
   void noteFailure(size_t row, const Case &one, std::string what);
+  void noteUnrun();
   bool isStopped() const { return options.isStopped && options.isStopped(); }
 
   const VerifyOptions &options;
@@ -154,6 +155,29 @@ Result<void> Verification::runCase(const Case &one) {
   return {};
 }
 
+/// Kernels that no case had the sizes for.
+void Verification::noteUnrun() {
+  std::vector<std::string> unrun;
+  for (const Subject &subject : subjects)
+    for (const std::vector<RangeDesc> &when : subject.ranges) {
+      if (std::ranges::any_of(report.sizes, [&](const Symbols &sizes) {
+            return lieWithin(sizes, when);
+          }))
+        continue;
+      std::string text = subject.code + ": ";
+      for (const RangeDesc &range : when)
+        text += fmt::format("{} from {} to {}", report.symbols[range.symbol],
+                            range.min, range.max);
+      if (std::ranges::count(unrun, text) == 0)
+        unrun.push_back(std::move(text));
+    }
+  if (!unrun.empty())
+    report.notes.push_back(
+        fmt::format("no case has the sizes of some kernels, which were not "
+                    "run: {}; give more --cases, or a smaller layer",
+                    fmt::join(unrun, "; ")));
+}
+
 Result<void> Verification::runBatches() {
   BatchOptions batch;
   batch.seed = options.seed;
@@ -198,6 +222,7 @@ Result<VerifyReport> Verification::run(std::vector<std::string> notes) {
   if (options.batchInvariant && !isStopped())
     if (auto done = runBatches(); !done)
       return done.error();
+  noteUnrun();
   report.isStopped = isStopped();
   return std::move(report);
 }

@@ -68,6 +68,22 @@ static const LaunchDesc *findLaunch(const VariantDesc &variant, size_t kernel) {
   return nullptr;
 }
 
+/// The sizes that a kernel is launched for: "M <= 16 or M >= 65"; empty where
+/// it is all.
+static std::string rangesText(const VariantDesc &variant, size_t kernel,
+                              const std::vector<SymbolDesc> &symbols) {
+  std::string text;
+  for (const LaunchDesc &launch : variant.launches) {
+    if (launch.kernel != kernel)
+      continue;
+    std::string one = rangeText(launch.when, symbols);
+    if (one.empty())
+      return {};
+    text += (text.empty() ? "" : " or ") + one;
+  }
+  return text;
+}
+
 static bool isPrepare(const LaunchDesc *launch) {
   return launch && launch->phase == LaunchPhase::Prepare;
 }
@@ -87,6 +103,7 @@ static void printJson(const CompileOutput &output, const std::string &file) {
     json["kernels"].push_back(
         {{"name", kernel.name},
          {"phase", isPrepare(findLaunch(variant, k)) ? "prepare" : "run"},
+         {"when", rangesText(variant, k, output.module.symbols)},
          {"reason", kernel.reason},
          {"schedule", kernel.schedule},
          {"registers", kernel.registers},
@@ -110,8 +127,10 @@ static void printText(const CompileOutput &output, bool cuda,
   for (size_t k = 0; k < variant.kernels.size(); ++k) {
     const KernelDesc &kernel = variant.kernels[k];
     const LaunchDesc *launch = findLaunch(variant, k);
-    fmt::print("  {}{}\n", kernel.name,
-               isPrepare(launch) ? ", when weights are bound" : "");
+    std::string when = rangesText(variant, k, module.symbols);
+    fmt::print("  {}{}{}\n", kernel.name,
+               isPrepare(launch) ? ", when weights are bound" : "",
+               when.empty() ? "" : ", where " + when);
     if (!kernel.schedule.empty())
       fmt::print("    {}\n", kernel.schedule);
     if (cuda)

@@ -47,7 +47,8 @@ tile.program @narrow_kernel symbols [#tile.symbol<"M", 1, 64, 1>] numerics "stri
   tile.launch @k(%0) : !tile.buffer<() -> (1), f32>
 }
 tile.kernel @k attributes {symbols = [#tile.symbol<"M", 1, 8, 1>], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (1), f32>) {
-  tile.blocks affine_map<()[s0] -> ()> () {
+  tile.blocks affine_map<()[s0] -> (1)> (%i: index) {
+    %0 = tile.load %x at affine_map<(d0)[s0] -> (d0)> (%i) : !tile.buffer<() -> (1), f32> -> f32
   }
 }
 // -----
