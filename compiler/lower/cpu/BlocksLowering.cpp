@@ -11,10 +11,10 @@
 // masks, and one by one elsewhere. A maximum of 16-bit numbers that are only
 // read takes four vectors of lanes at once (Reducer.h: they are two registers).
 //
-// A point reads its box once for each reduction, then to write what becomes of
-// it: the first pass waits for memory, the others compute on what is in cache
-// by then, and memory waits for them. So the last pass asks for the box of the
-// next point, element by element, as far as no other thread is likely to.
+// A point reads its box once for each reduction, and again to write what
+// becomes of it: the first pass waits for memory, the others compute on what is
+// in cache by then, and memory waits for them. So the last pass asks for the
+// box of the next point, element by element.
 //
 // The ordered f32 sum keeps its 256 partials in memory (L1) as an array, so
 // that any box can be summed: element number i (row-major in the box) goes to
@@ -327,7 +327,7 @@ llvm::SmallVector<tile::LoadOp> BlocksLowering::readAgain(tile::MapOp map,
     auto it = function.scope.buffers.find(load.getBuffer());
     if (it == function.scope.buffers.end() || it->second.memory != Memory::Read)
       return;
-    // Some elements of a box are with the machine's own looking ahead.
+    // Smaller boxes are within what the machine itself reads ahead.
     constexpr int64_t fewBytes = 1024;
     int64_t bytes = byteWidth(it->second.dtype);
     for (Value *extent : box.extents)

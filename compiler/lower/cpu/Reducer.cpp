@@ -36,14 +36,19 @@ Reducer::Reducer(Emitter &e, tile::ReduceOp op)
     : e(e), kind(op.getKind()),
       element(op.getBody().front().getTerminator()->getOperand(0)) {
   assert(kind != ReduceKind::AddF && "sums of f32 have an order");
-  if (kind == ReduceKind::MaximumF)
+  if (kind == ReduceKind::MaximumF) {
     form = Form::Number;
-  if (kind != ReduceKind::UMax)
-    return;
-  if ((narrow = magnitudeOf(element))) {
+    auto inverse = element.getDefiningOp<arith::NegFOp>();
+    negated = bool(inverse);
+    auto widened = (negated ? inverse.getOperand() : element)
+                       .getDefiningOp<arith::ExtFOp>();
+    if (widened && widened.getIn().getType().getIntOrFloatBitWidth() == 16)
+      narrow = widened.getIn();
+  } else if (kind == ReduceKind::UMax && (narrow = magnitudeOf(element))) {
     form = Form::Magnitude;
-    narrowType = *getDType(narrow.getType());
   }
+  if (narrow)
+    narrowType = *getDType(narrow.getType());
 }
 
 bool Reducer::readsAlong(mlir::Value index) const {
@@ -69,39 +74,50 @@ bool Reducer::readsAlong(mlir::Value index) const {
   return true;
 }
 
+/// Constants for the bits of a number: all but the sign, and the sign.
+static Value *magnitudeMask(Value *bits) {
+  unsigned width = bits->getType()->getScalarSizeInBits();
+  return llvm::ConstantInt::get(bits->getType(),
+                                llvm::APInt::getSignedMaxValue(width));
+}
+static Value *signMask(Value *bits) {
+  unsigned width = bits->getType()->getScalarSizeInBits();
+  return llvm::ConstantInt::get(bits->getType(),
+                                llvm::APInt::getSignMask(width));
+}
+
 /// Signed order of these integers is the order of the numbers.
 static Value *orderedBits(Emitter &e, Value *bits) {
-  Value *sign = e.b.CreateAShr(bits, e.i32(31, bits));
-  return e.b.CreateXor(bits, e.b.CreateAnd(sign, e.i32(magnitudeBits, bits)));
+  unsigned width = bits->getType()->getScalarSizeInBits();
+  Value *sign =
+      e.b.CreateAShr(bits, llvm::ConstantInt::get(bits->getType(), width - 1));
+  return e.b.CreateXor(bits, e.b.CreateAnd(sign, magnitudeMask(bits)));
+}
+
+/// The bits of infinity.
+static int64_t infinityBits(mlir::Value narrow, DType type) {
+  return !narrow ? 0x7f800000 : type == DType::F16 ? 0x7c00 : 0x7f80;
 }
 
 Reducer::Values Reducer::neutral(unsigned lanes) const {
-  Value *zero = e.splat(e.b.getInt32(0), lanes);
-  switch (form) {
-  case Form::Integer:
+  Value *zero = e.splat(narrow ? e.b.getInt16(0) : e.b.getInt32(0), lanes);
+  if (form != Form::Number)
     return {zero};
-  case Form::Magnitude:
-    return {e.splat(e.b.getInt16(0), lanes)};
-  case Form::Number:
-    return {orderedBits(e, e.i32(int32_t(0xff800000), zero)), zero};
-  }
-  return {};
+  Value *infinity =
+      llvm::ConstantInt::get(zero->getType(), infinityBits(narrow, narrowType));
+  return {orderedBits(e, e.b.CreateXor(infinity, signMask(infinity))), zero};
 }
 
 Reducer::Values Reducer::read(ElementBody &body) const {
-  Values carried;
+  Value *read = body.spread(body.lookup(narrow ? narrow : element));
+  Values carried = {read};
   if (form == Form::Magnitude) {
-    Value *stored = body.spread(body.lookup(narrow));
-    carried = {e.b.CreateAnd(
-        stored, llvm::ConstantInt::get(stored->getType(), 0x7fff))};
-  } else {
-    Value *read = body.spread(body.lookup(element));
-    carried = {read};
-    if (form == Form::Number) {
-      Value *bits = e.bits(read);
-      carried = {orderedBits(e, bits),
-                 e.b.CreateAnd(bits, e.i32(magnitudeBits, bits))};
-    }
+    carried = {e.b.CreateAnd(read, magnitudeMask(read))};
+  } else if (form == Form::Number) {
+    Value *bits = narrow ? read : e.bits(read);
+    if (narrow && negated)
+      bits = e.b.CreateXor(bits, signMask(bits));
+    carried = {orderedBits(e, bits), e.b.CreateAnd(bits, magnitudeMask(bits))};
   }
   if (body.mask)
     for (auto [value, none] : llvm::zip(carried, neutral(body.lanes)))
@@ -150,7 +166,10 @@ Value *Reducer::finish(const Values &partial) const {
   case Form::Number: {
     // Inverting is its own inverse.
     Value *number = orderedBits(e, partial[0]);
-    Value *isNan = b.CreateICmpUGT(partial[1], b.getInt32(0x7f800000));
+    Value *isNan = b.CreateICmpUGT(
+        partial[1], llvm::ConstantInt::get(partial[1]->getType(),
+                                           infinityBits(narrow, narrowType)));
+    number = narrow ? e.bits(e.decode(number, narrowType)) : number;
     return e.float_(b.CreateSelect(isNan, b.getInt32(0x7fc00000), number));
   }
   }

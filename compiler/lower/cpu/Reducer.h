@@ -14,7 +14,8 @@
 //                    integers, and half as wide
 //     maximumf       two: the bits, those of negative numbers inverted but for
 //                    the sign, whose signed order is the numbers' and puts -0
-//                    below +0; and the magnitude, whose maximum tells a NaN
+//                    below +0; and the magnitude, whose maximum tells a NaN;
+//                    both of the 16 bits where x or -x was widened from them
 //
 //===----------------------------------------------------------------------===//
 
@@ -53,9 +54,11 @@ private:
   tile::ReduceKind kind;
   mlir::Value element;
   Form form = Form::Integer;
-  /// Magnitudes: the value before it was widened, and its type.
+  /// The value before it was widened, if it was, and its type; the element is
+  /// it, its magnitude, or with the other sign.
   mlir::Value narrow;
   DType narrowType = DType::F16;
+  bool negated = false;
 };
 
 } // namespace quern::cpugen
