@@ -76,8 +76,8 @@ static std::vector<std::vector<RangeDesc>>
 rangesOf(const VariantDesc &variant) {
   std::vector<std::vector<RangeDesc>> ranges;
   for (const LaunchDesc &launch : variant.launches)
-    if (!launch.when.empty() && std::find(ranges.begin(), ranges.end(),
-                                          launch.when) == ranges.end())
+    if (!launch.when.empty() &&
+        std::find(ranges.begin(), ranges.end(), launch.when) == ranges.end())
       ranges.push_back(launch.when);
   return ranges;
 }
@@ -221,7 +221,7 @@ Result<void> Maker::addCompiled(Setting setting, const CompileOutput &compiled,
   for (const Subject &other : subjects.list)
     if (other.setting.target == setting.target &&
         other.setting.fuse == setting.fuse && other.places == places &&
-        !places.empty())
+        places.find('+') == std::string::npos && !places.empty())
       return {};
   bool isCpu = Target::parse(setting.target)->kind == Target::Kind::Cpu;
   for (unsigned threads : options.threads) {

@@ -182,21 +182,7 @@ std::string Explanation::sizesText(const std::vector<int64_t> &sizes) const {
 }
 
 std::string Explanation::rangeText(const std::vector<RangeDesc> &when) const {
-  std::vector<std::string> parts;
-  for (const RangeDesc &range : when) {
-    const SymbolDesc &symbol = output().module.symbols[range.symbol];
-    std::string text = symbol.name;
-    if (range.min == range.max)
-      text += fmt::format(" = {}", range.min);
-    else if (range.min == symbol.min)
-      text += fmt::format(" <= {}", range.max);
-    else if (range.max == symbol.max)
-      text += fmt::format(" >= {}", range.min);
-    else
-      text = fmt::format("{} <= {} <= {}", range.min, text, range.max);
-    parts.push_back(std::move(text));
-  }
-  return fmt::format("{}", fmt::join(parts, ", "));
+  return tool::rangeText(when, output().module.symbols);
 }
 
 bool Explanation::isShown(const std::vector<RangeDesc> &when) const {

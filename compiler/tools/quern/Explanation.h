@@ -62,7 +62,7 @@ struct Explanation {
   const ExplainOptions &options;
   KernelCounts counts;
   std::vector<std::optional<int64_t>> given; ///< Sizes, by `--set`.
-  std::vector<ExplainedKernel> kernels; ///< One for each launch.
+  std::vector<ExplainedKernel> kernels;      ///< One for each launch.
   std::vector<ExplainedBuffer> buffers;
   std::optional<Counted> counted;
 

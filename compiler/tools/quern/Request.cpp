@@ -99,6 +99,25 @@ Result<CompiledFile> quern::tool::compileOrRead(
   return file;
 }
 
+std::string quern::tool::rangeText(const std::vector<RangeDesc> &when,
+                                   const std::vector<SymbolDesc> &symbols) {
+  std::vector<std::string> parts;
+  for (const RangeDesc &range : when) {
+    const SymbolDesc &symbol = symbols[range.symbol];
+    std::string text = symbol.name;
+    if (range.min == range.max)
+      text += fmt::format(" = {}", range.min);
+    else if (range.min == symbol.min)
+      text += fmt::format(" <= {}", range.max);
+    else if (range.max == symbol.max)
+      text += fmt::format(" >= {}", range.min);
+    else
+      text = fmt::format("{} <= {} <= {}", range.min, text, range.max);
+    parts.push_back(std::move(text));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 KernelCounts::KernelCounts(const VariantDesc &variant) {
   // By the sizes that launches are for, which no two ranges of share.
   std::vector<std::pair<std::vector<RangeDesc>, size_t>> ranges;

@@ -46,6 +46,10 @@ Result<CompiledFile>
 compileOrRead(const LayerOptions &options,
               const std::function<void(CompileRequest &)> &change = {});
 
+/// "17 <= M <= 64"; empty where it is all sizes.
+std::string rangeText(const std::vector<RangeDesc> &when,
+                      const std::vector<SymbolDesc> &symbols);
+
 /// How many kernels a variant launches: in each run, at most and, where that
 /// depends on the sizes, at least, and once before when weights are bound.
 struct KernelCounts {
