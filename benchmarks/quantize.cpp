@@ -154,7 +154,13 @@ int main(int argc, char **argv) {
   std::vector<unsigned> threads = {1, 2};
   unsigned samples = 15;
   app.add_option("--type", types, "of the value");
-  app.add_option("--format", formats, "of the codes");
+  app.add_option("--format", formats, "of the codes, as in \"i8 per token\"")
+      ->check([](const std::string &format) {
+        return format.find(" per ") == std::string::npos
+                   ? std::string("codes and blocks are wanted, as in "
+                                 "\"i8 per token\"")
+                   : std::string();
+      });
   app.add_option("--threads", threads);
   app.add_option("--samples", samples)->check(CLI::Range(3, 1000));
   CLI11_PARSE(app, argc, argv);

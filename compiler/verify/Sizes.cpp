@@ -42,7 +42,7 @@ Sizes::Sizes(std::vector<SymbolDesc> descs, Work work, double budget,
     std::vector<int64_t> list, tooLarge;
     auto add = [&](int64_t value) {
       bool isFirst = std::ranges::count(firstOfKernels, value) &&
-                     work(with(s, value)) <= moreBudget * budget;
+                     this->work(with(s, value)) <= moreBudget * budget;
       std::vector<int64_t> &to =
           value <= largest[s] || value == 0 || isFirst ? list : tooLarge;
       if (value <= symbol.max &&

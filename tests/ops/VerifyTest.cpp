@@ -142,7 +142,7 @@ TEST(Verify, FindsBytesWrittenBesideAnOutput) {
     if (symbols[0] == 17)
       flip(outputs[0], 2 * 24 * 17 + 3);
   };
-  options.cases = 16;
+  options.cases = 24;
   auto report = verifyLayer(options);
   ASSERT_TRUE(report) << report.error().render();
   ASSERT_TRUE(report->firstFailure);

@@ -148,7 +148,7 @@ bool ElementBody::emitIntegerCode(arith::FPToSIOp op) {
   std::optional<double> within = boundOf(quotient);
   bool fits = within && fitsRange(*code, *within);
   bind(op.getResult(), {emitQuotient(
-                           quotient, !fits, /*isSigned=*/false,
+                           quotient, !within, /*isSigned=*/false,
                            [&](Value *t, Value *) {
                              return fits ? roundToIntegers(e, t) : clamped(t);
                            },

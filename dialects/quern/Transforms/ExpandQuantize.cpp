@@ -33,11 +33,12 @@ public:
   Value run() {
     Value scales = op.getScale(), zeros = op.getZero();
     FloatAttr within;
-    if (!scales && type.hasZeros()) {
-      std::tie(scales, zeros) = scalesAndZeros();
-    } else if (!scales) {
-      scales = scaleOf(statistic());
+    if (!scales) {
       within = boundOfQuotients();
+      if (type.hasZeros())
+        std::tie(scales, zeros) = scalesAndZeros();
+      else
+        scales = scaleOf(statistic());
     }
     Value codes =
         mark(EncodeOp::create(b, loc, type.getCodes(), op.getInput(), scales,
@@ -129,10 +130,10 @@ private:
     return scale;
   }
 
-  /// How large x / s comes where s was made of the block's absolute maximum: no
-  /// more than the divisor, but for the rounding of s, by less than 2^-8 of it
-  /// where s is a normal number. A power of two may be held down by the largest
-  /// one of its type.
+  /// How large x / s comes where s was made of the block's absolute maximum, or
+  /// of its range with 0 in it, which is no smaller: no more than the divisor,
+  /// but for the rounding of s, by less than 2^-8 of it where s is a normal
+  /// number. A power of two may be held down by the largest one of its type.
   FloatAttr boundOfQuotients() {
     Quantizer quantizer = getQuantizer(op.getQuantizer(), type);
     // Beyond what codes reach a bound says nothing, and far beyond it quotients
