@@ -72,9 +72,13 @@ static float roundTo(quern::Rounding rounding, float t) {
 static float encode(const Quantizer &q, float x, float s, float zero) {
   float t = x / s;
   if (isFloat(q.codeType)) {
-    if (t < q.qmin)
+    // -0 is below +0; NaN compares false and stays.
+    auto below = [](float a, float b) {
+      return a < b || (a == b && std::signbit(a) && !std::signbit(b));
+    };
+    if (below(t, q.qmin))
       return q.qmin;
-    return t > q.qmax ? q.qmax : t; // NaN compares false and stays.
+    return below(q.qmax, t) ? q.qmax : t;
   }
   if (t != t)
     t = 0.0f;

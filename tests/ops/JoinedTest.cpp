@@ -67,6 +67,13 @@ const JoinedCase cases[] = {
      "  return quantize(n, (i8 - i8) per group(50))\n}",
      {{1, 1}, {7, 64}, {3, 1030}, {0, 3}, {2, 50}, {4, 2999}},
      1},
+    {"rows_less_than_their_parts",
+     "layer t(x: f16[M, K], y: f16[M, H], w: f16[K - H]) -> i8[M, K-H] * "
+     "f32[M, (K-H)/64] with M in 0..64, K in 512..1024, H in 0..512 {\n"
+     "  n = rmsnorm(x[:, 0:K-H], w, eps = 1e-6) as f16\n"
+     "  return quantize(n, i8 per group(64))\n}",
+     {{5, 1024, 0}, {5, 700, 50}, {2, 512, 512}},
+     1},
     {"wide_groups",
      "layer t(x: f16[M, 2100], w: f16[2100]) -> i8[M, 2100] * f32[M, 2100/600] "
      "{\n  n = rmsnorm(x, w, eps = 1e-6) as f16\n"

@@ -174,6 +174,25 @@ const std::vector<OpCase> &quern::test::opCases() {
        "u8[1, 1]) * f32[1, 1] {\n"
        "  return quantize(a, (u8 - u8) per tensor, scale = s, zero = z)\n}",
        rows},
+      // Ranges of codes that 0, or a zero point, is not in: of NaN, too.
+      {"quantize_range_above_zero",
+       "layer t(a: {T}[M, 300]) -> i8[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, i8 per token, qmin = 5, qmax = 100)\n}",
+       rows},
+      {"quantize_zeros_range",
+       "layer t(a: {T}[M, 300]) -> (u8[M, 300] - u8[M, 1]) * f32[M, 1] {\n"
+       "  return quantize(a, (u8 - u8) per token, qmin = 5, qmax = 200)\n}",
+       rows},
+      {"quantize_zeros_beyond_range",
+       "layer t(a: {T}[M, 300], s: f32[M, 1], z: i8[M, 1]) -> (i8[M, 300] - "
+       "i8[M, 1]) * f32[M, 1] {\n"
+       "  return quantize(a, (i8 - i8) per token, scale = s, zero = z, "
+       "qmin = -10, qmax = 10)\n}",
+       rows},
+      {"quantize_f8_not_negative",
+       "layer t(a: {T}[M, 300]) -> f8e4m3[M, 300] * f32[M, 1] {\n"
+       "  return quantize(a, f8e4m3 per token, qmin = 0)\n}",
+       rows},
       {"quantize_f8",
        "layer t(a: {T}[M, 300]) -> f8e4m3[M, 300] * f32[M, 1] {\n"
        "  return quantize(a, f8e4m3 per token)\n}",

@@ -12,8 +12,9 @@
 // overflows, and elsewhere one with the same code.
 //
 // clamp(round(t)), NaN to 0: conversion to integers rounds to even by itself,
-// and gives 0x80000000 for NaN, of which an 8-bit code keeps 0. So NaN is sent
-// through the clamps untouched instead of being looked for.
+// and gives 0x80000000 for NaN, of which an 8-bit code keeps 0. So where 0 is
+// known to be within the range NaN is sent through the clamps untouched instead
+// of being looked for.
 //
 // Where the quotient is known to be within the codes (tile.within: the scale
 // was made of these very numbers) nothing of that is left but the conversion;
@@ -104,6 +105,22 @@ static bool fitsRange(const IntegerCode &code, double within) {
          within < high.convertToDouble() + 0.5;
 }
 
+/// Whether 0 is in the range, which has constant ends or such ends less a zero
+/// point; that one is in the constant range too where it was made with the
+/// scale.
+static bool holdsZero(const IntegerCode &code, bool isOwnZero) {
+  auto endOf = [&](mlir::Value end) -> std::optional<double> {
+    if (auto shifted = end.getDefiningOp<arith::SubFOp>(); shifted && isOwnZero)
+      end = shifted.getLhs();
+    llvm::APFloat number(0.0f);
+    if (!mlir::matchPattern(end, mlir::m_ConstantFloat(&number)))
+      return std::nullopt;
+    return number.convertToDouble();
+  };
+  std::optional<double> low = endOf(code.low), high = endOf(code.high);
+  return low && high && *low <= 0 && *high >= 0;
+}
+
 /// Up to which magnitude quotients come, where that is known.
 static std::optional<double> boundOf(arith::DivFOp quotient) {
   auto within = quotient->getAttrOfType<mlir::FloatAttr>(tile::withinAttrName);
@@ -133,19 +150,24 @@ bool ElementBody::emitIntegerCode(arith::FPToSIOp op) {
   if (!code || lanes == 1 || !lookup(op.getIn()).isVector())
     return false;
   llvm::IRBuilder<> &b = e.b;
+  auto quotient = code->number.getDefiningOp<arith::DivFOp>();
+  std::optional<double> within =
+      quotient ? boundOf(quotient) : std::optional<double>();
+  bool zeroIsCode = holdsZero(*code, within.has_value());
   auto clamped = [&](Value *number) {
+    if (!zeroIsCode)
+      number = b.CreateSelect(b.CreateFCmpORD(number, number), number,
+                              llvm::Constant::getNullValue(number->getType()));
     Value *low = spread(lookup(code->low)), *high = spread(lookup(code->high));
     // Comparisons with NaN are false: it stays.
     number = b.CreateSelect(b.CreateFCmpOGT(low, number), low, number);
     number = b.CreateSelect(b.CreateFCmpOLT(high, number), high, number);
     return roundToIntegers(e, number);
   };
-  auto quotient = code->number.getDefiningOp<arith::DivFOp>();
   if (!quotient || !isCodeQuotient(quotient)) {
     bind(op.getResult(), {clamped(spread(lookup(code->number)))});
     return true;
   }
-  std::optional<double> within = boundOf(quotient);
   bool fits = within && fitsRange(*code, *within);
   bind(op.getResult(), {emitQuotient(
                            quotient, !within, /*isSigned=*/false,

@@ -110,7 +110,7 @@ def Quern_EncodeOp : Quern_Op<"encode"> {
     `s = f32(scales[i0 / block[0], i1 / block[1], ...])` (an extent of 0 gives
     index 0) and `t = f32(x) / s`, correctly rounded:
 
-        integer codes: t = NaN -> 0, else clamp(round(t), qmin, qmax)
+        integer codes: clamp(t = NaN -> 0, else round(t); qmin, qmax)
         float codes:   clamp(t, qmin, qmax) rounded to the code type, NaN kept
 
     Rounding and range are the quantizer's; its divisor and floor play no part.

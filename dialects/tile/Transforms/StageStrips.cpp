@@ -344,12 +344,51 @@ std::optional<StageStrips> tile::getStrips(KernelOp kernel, std::string &why) {
   return getStrips(views, why);
 }
 
+namespace {
+/// Ends saturate: what reaches one has no bound there.
+struct Span {
+  int64_t low, high;
+};
+} // namespace
+
+/// The values of an expression with the symbols anywhere in their ranges.
+static Span rangeOf(AffineExpr expr, ArrayRef<Attribute> symbols) {
+  constexpr Span unbounded = {INT64_MIN, INT64_MAX};
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return {constant.getValue(), constant.getValue()};
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
+    auto attr = cast<SymbolAttr>(symbols[symbol.getPosition()]);
+    return {attr.getMin(), attr.getMax()};
+  }
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return unbounded;
+  Span a = rangeOf(binary.getLHS(), symbols);
+  Span b = rangeOf(binary.getRHS(), symbols);
+  auto kind = expr.getKind();
+  bool divides = kind == AffineExprKind::FloorDiv ||
+                 kind == AffineExprKind::CeilDiv || kind == AffineExprKind::Mod;
+  if (divides && b.low < 1)
+    return unbounded;
+  if (kind == AffineExprKind::Mod)
+    return {0, a.low >= 0 ? std::min(a.high, b.high - 1) : b.high - 1};
+  auto of = [&](int64_t x, int64_t y) {
+    __int128 value = kind == AffineExprKind::Add   ? __int128(x) + y
+                     : kind == AffineExprKind::Mul ? __int128(x) * y
+                     : kind == AffineExprKind::FloorDiv
+                         ? __int128(llvm::divideFloorSigned(x, y))
+                         : __int128(llvm::divideCeilSigned(x, y));
+    return static_cast<int64_t>(
+        std::clamp<__int128>(value, INT64_MIN, INT64_MAX));
+  };
+  // Each of them is monotone in both, so that corners are the ends.
+  int64_t corners[] = {of(a.low, b.low), of(a.low, b.high), of(a.high, b.low),
+                       of(a.high, b.high)};
+  return {*llvm::min_element(corners), *llvm::max_element(corners)};
+}
+
 int64_t tile::largest(AffineExpr extent, ArrayRef<Attribute> symbols) {
-  std::vector<int64_t> most;
-  for (Attribute attr : symbols)
-    most.push_back(cast<SymbolAttr>(attr).getMax());
-  Result<int64_t> value = toSymExpr(extent).evaluate(most);
-  return value && *value >= 0 ? *value : INT64_MAX; // Beyond 64 bits.
+  return std::max<int64_t>(rangeOf(extent, symbols).high, 0);
 }
 
 int64_t tile::bytesPerStrip(const StripValue &value,

@@ -87,7 +87,8 @@ std::optional<StageStrips> getStrips(llvm::ArrayRef<StageView> stages,
 /// The same for a kernel that holds several stages and no product.
 std::optional<StageStrips> getStrips(KernelOp kernel, std::string &why);
 
-/// The largest value an extent takes with the symbols at theirs.
+/// The largest value an extent takes with the symbols anywhere in their ranges;
+/// INT64_MAX where it has no bound.
 int64_t largest(mlir::AffineExpr extent,
                 llvm::ArrayRef<mlir::Attribute> symbols);
 /// Bytes of a value that belong to one strip, at most; a multiple of 16.
