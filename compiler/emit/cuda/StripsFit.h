@@ -22,8 +22,8 @@
 namespace quern::emit {
 
 /// Shared memory for what the stages of a strip hand each other. Static shared
-/// memory ends at 48 KiB, of which teams need some; and four such thread blocks
-/// still run on a multiprocessor side by side.
+/// memory ends at 48 KiB, of which teams need some; and two to five such thread
+/// blocks still run on a multiprocessor side by side.
 inline constexpr int64_t stripBytes = 40 * 1024;
 
 struct StripTeams {

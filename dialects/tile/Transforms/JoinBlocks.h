@@ -8,12 +8,14 @@
 // elsewhere too, and then a quantization of finer (or coarser) blocks: two
 // kernels of blocks, of which the second reads what the first wrote. Where
 // strips hold blocks of both (StageStrips.h) they become one kernel of two
-// stages. This saves a launch and the value's way through memory, and takes
-// nothing: the strips are the blocks of the coarser stage, of which there are
-// as many as before. So it is done wherever it can be, before quantizations are
-// placed beside products, and is no placement itself: a quantization that is
-// asked to be `separate` is apart from products, not from the norm before it,
-// just as one per token is in the norm's own stage. `fuse=none` does without.
+// stages. This saves a launch and the value's way through memory. The strips
+// are the blocks of the coarser stage, of which there are as many as before;
+// those of the finer one are not shared out any wider, which costs something
+// where strips are few and very long. It is done wherever it can be, before
+// quantizations are placed beside products, and is no placement itself: a
+// quantization that is asked to be `separate` is apart from products, not from
+// the norm before it, just as one per token is in the norm's own stage.
+// `fuse=none` does without.
 //
 // Bits are those of the stages one after the other, whose bodies are unchanged:
 // each sees the value as it was rounded to its declared type.

@@ -29,8 +29,8 @@
 //   - every access of a buffer that one stage writes and another uses stays
 //     within the strip, along the axes that a strip does not span: per element,
 //     or per block, such as scales;
-//   - a strip has few rows: no parallelism is lost beside the leading stage
-//     alone, and what is between is small.
+//   - a strip has few rows: there are about as many as blocks of the leading
+//     stage alone, and what is between is small.
 //
 //===----------------------------------------------------------------------===//
 
