@@ -107,7 +107,7 @@ struct ScalePlacement {
 struct QuantizationPlacement {
   unsigned line = 0, column = 0;
   std::string value; ///< What the text calls it.
-  /// The sizes it is placed so for, where the layer has several buckets; all.
+  /// The sizes it is placed so for; empty for all.
   std::vector<RangeDesc> when;
   /// The chosen placement was asked for; or why what was cannot be.
   bool isWished = false;
