@@ -437,9 +437,10 @@ Result<void> Compilation::predict() {
 /// Quantizations and what makes their value in one kernel, where no product
 /// makes it.
 void Compilation::joinBlocks() {
-  tile::JoinLimits limits;
-  if (request.target.kind != Target::Kind::Cpu)
-    limits = {emit::stripBytes, "shared memory"};
+  tile::JoinLimits limits =
+      request.target.kind == Target::Kind::Cpu
+          ? tile::JoinLimits{cpugen::stripBytes, "a thread's scratch"}
+          : tile::JoinLimits{emit::stripBytes, "shared memory"};
   tile::joinQuantizations(*module->getOps<tile::ProgramOp>().begin(), limits);
 }
 

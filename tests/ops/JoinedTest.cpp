@@ -106,6 +106,21 @@ const JoinedCase cases[] = {
      {{1}, {4}, {9}, {0}},
      1,
      "while a block of 4 x all is at hand"},
+    // A block of the second has less than one of the first's scales.
+    {"scales_of_several_blocks",
+     "layer t(x: f16[M, 1000]) -> i8[M, 1000] * f32[M, 1000/24] {\n"
+     "  y = dequantize(quantize(x, u8 per group(96))) as f16\n"
+     "  return quantize(y, i8 per group(24))\n}",
+     {{0}, {1}, {9}},
+     1,
+     "while a block of 1 x 96 is at hand"},
+    {"scales_of_several_rows",
+     "layer t(x: f16[M, 200]) -> (i8[M, 200] - i8[M, 200/32]) * f32[M, 200/32] "
+     "{\n  y = dequantize(quantize(x, f8e4m3 per tokens(4))) as f16\n"
+     "  return quantize(y, (i8 - i8) per group(32))\n}",
+     {{0}, {1}, {4}, {9}},
+     1,
+     "while a block of 4 x all is at hand"},
     {"block_to_block",
      "layer t(x: bf16[M, 100]) -> i8[M, 100] * f32[M/4, 100/24] {\n"
      "  y = dequantize(quantize(x, i8 per block(2, 8))) as bf16\n"
@@ -246,21 +261,50 @@ INSTANTIATE_TEST_SUITE_P(Sim, Joined,
                                                           "sim:sm_90a")),
                          nameOf);
 
-/// Longer rows than shared memory holds stay apart on a GPU, and say so.
+/// Rows of which a strip is kept by no thread, or thread block, stay apart, and
+/// say so. Each kernel then shares them out as wide as it can.
 TEST(JoinedLimits, LongRows) {
-  const char *text =
-      "layer t(x: f16[M, 40000], w: f16[40000]) -> i8[M, 40000] * f32[M, "
-      "40000/125] {\n  n = rmsnorm(x, w, eps = 1e-6) as f16\n"
-      "  return quantize(n, i8 per group(125))\n}";
-  auto onCpu = compileFor({"cpu", "all"}, text, "long.qn");
-  ASSERT_TRUE(onCpu) << onCpu.error().render();
-  EXPECT_EQ(runLaunches(*onCpu, {3}), 1u);
-  if (auto nvrtc = cuda::Nvrtc::get(); !nvrtc)
-    GTEST_SKIP() << nvrtc.error().message;
-  auto onCuda = compileFor({"cuda:sm_90a", "all"}, text, "long.qn");
-  ASSERT_TRUE(onCuda) << onCuda.error().render();
-  ASSERT_EQ(runLaunches(*onCuda, {3}), 2u);
-  EXPECT_THAT(onCuda->module.variants[0].kernels[1].reason,
-              testing::HasSubstr("takes 80000 bytes for a row, and shared "
-                                 "memory has 40960"));
+  auto rowsOf = [](int64_t columns) {
+    return fmt::format(
+        "layer t(x: f16[M, {0}], w: f16[{0}]) -> i8[M, {0}] * f32[M, {0}/125] "
+        "{{\n  n = rmsnorm(x, w, eps = 1e-6) as f16\n"
+        "  return quantize(n, i8 per group(125))\n}}",
+        columns);
+  };
+  struct {
+    const char *target;
+    int64_t kept;
+    const char *has;
+  } const rows[] = {
+      {"cpu", 262144, "a thread's scratch has 524288"},
+      {"cuda:sm_90a", 20480, "shared memory has 40960"},
+  };
+  for (const auto &[target, kept, has] : rows) {
+    SCOPED_TRACE(target);
+    if (auto nvrtc = cuda::Nvrtc::get(); target[1] == 'u' && !nvrtc)
+      GTEST_SKIP() << nvrtc.error().message;
+    auto joined = compileFor({target, "all"}, rowsOf(kept), "long.qn");
+    ASSERT_TRUE(joined) << joined.error().render();
+    EXPECT_EQ(runLaunches(*joined, {3}), 1u);
+    auto apart = compileFor({target, "all"}, rowsOf(kept + 8), "long.qn");
+    ASSERT_TRUE(apart) << apart.error().render();
+    EXPECT_EQ(runLaunches(*apart, {3}), 2u);
+    EXPECT_THAT(apart->module.variants[0].kernels[1].reason,
+                testing::HasSubstr(fmt::format(
+                    "takes {} bytes for a row, and {}", 2 * (kept + 8), has)));
+  }
+}
+
+/// Rows of any length are of any number of bytes.
+TEST(JoinedLimits, RowsWithoutALimit) {
+  auto compiled = compileFor(
+      {"cpu", "all"},
+      "layer t(x: f16[M, K], w: f16[K]) -> i8[M, K] * f32[M, K/64] {\n"
+      "  n = rmsnorm(x, w, eps = 1e-6) as f16\n"
+      "  return quantize(n, i8 per group(64))\n}",
+      "any.qn");
+  ASSERT_TRUE(compiled) << compiled.error().render();
+  EXPECT_EQ(runLaunches(*compiled, {3, 100}), 2u);
+  EXPECT_THAT(compiled->module.variants[0].kernels[1].reason,
+              testing::HasSubstr("bytes for a row, and a thread's scratch"));
 }

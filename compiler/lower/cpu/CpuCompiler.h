@@ -29,6 +29,11 @@
 
 namespace quern::cpugen {
 
+/// The most that stages of a strip hand each other in a thread's scratch: what
+/// stays in most cores' second-level caches, and few enough bytes for each of a
+/// thousand threads. A longer row is shared out among threads instead.
+inline constexpr int64_t stripBytes = 512 * 1024;
+
 /// Texts for people; filled where a pointer to one is given.
 struct CpuDumps {
   std::string tile; ///< Tile dialect with schedules.

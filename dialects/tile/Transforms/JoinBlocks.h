@@ -10,8 +10,8 @@
 // strips hold blocks of both (StageStrips.h) they become one kernel of two
 // stages. This saves a launch and the value's way through memory. The strips
 // are the blocks of the coarser stage, of which there are as many as before;
-// those of the finer one are not shared out any wider, which costs something
-// where strips are few and very long. It is done wherever it can be, before
+// those of the finer one are not shared out any wider, which is why a target
+// limits how long a strip may be. It is done wherever it can be, before
 // quantizations are placed beside products, and is no placement itself: a
 // quantization that is asked to be `separate` is apart from products, not from
 // the norm before it, just as one per token is in the norm's own stage.
@@ -43,7 +43,7 @@ namespace quern::tile {
 struct JoinLimits {
   /// Bytes that what the stages of a strip hand each other may take, whether it
   /// is in memory besides or not.
-  int64_t heldBytes = INT64_MAX;
+  int64_t heldBytes;
   /// Where they are kept, for messages: "shared memory".
   std::string place;
 };

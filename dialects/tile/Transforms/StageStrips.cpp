@@ -56,9 +56,9 @@ private:
   bool findGeometries();
   bool findLead();
   bool addValue(Value buffer, const SharedUse &use);
-  /// How many indices of the buffer's axis one block of the access's stage has;
-  /// nothing where they are not its own.
-  std::optional<int64_t> indicesPerBlock(const Access &access, unsigned axis);
+  /// How many indices of the buffer's axis one strip has; nothing where the
+  /// blocks that the access's stage has in a strip use others too.
+  std::optional<int64_t> indicesPerStrip(const Access &access, unsigned axis);
   std::nullopt_t fail(std::string reason) {
     why = std::move(reason);
     return std::nullopt;
@@ -215,16 +215,20 @@ static bool isMonotone(AffineExpr expr) {
   return monotone;
 }
 
-std::optional<int64_t> StripFinder::indicesPerBlock(const Access &access,
+std::optional<int64_t> StripFinder::indicesPerStrip(const Access &access,
                                                     unsigned axis) {
   const StageStrips::Stage &stage = result.stages[access.stage];
   const BlockAxis &blocks = stage.geometry.axes[axis];
+  // Of the stage, in each strip. A block alone may have less than an index:
+  // four groups of 24 share the scale of a group of 96.
+  int64_t count = result.strip().axes[axis].extent / blocks.extent;
   AffineExpr expr = access.map.getResult(axis);
   MLIRContext *context = expr.getContext();
   unsigned dims = access.map.getNumDims();
   if (!isMonotone(expr))
     return std::nullopt;
-  // The index of the first and the last element of blocks 0 and 1.
+  // The index of the first and the last element of strip 0, and the first of
+  // strip 1.
   SmallVector<AffineExpr> first(dims), last(dims), next(dims);
   AffineExpr zero = getAffineConstantExpr(0, context);
   for (auto [d, index] : llvm::enumerate(access.indices)) {
@@ -236,7 +240,8 @@ std::optional<int64_t> StripFinder::indicesPerBlock(const Access &access,
     if (BlocksOp op = stage.op; owner == op.getOperation()) {
       if (static_cast<int>(arg.getArgNumber()) != blocks.point)
         return std::nullopt;
-      next[d] = getAffineConstantExpr(1, context);
+      last[d] = getAffineConstantExpr(count - 1, context);
+      next[d] = getAffineConstantExpr(count, context);
       continue;
     }
     AffineMap extents;
@@ -260,13 +265,11 @@ std::optional<int64_t> StripFinder::indicesPerBlock(const Access &access,
   std::optional<int64_t> begin = at(first), end = at(last), step = at(next);
   if (!begin || !end || !step || *begin != 0 || *step < 1 || *end >= *step)
     return std::nullopt;
-  // By the same step from every block to the next.
+  // By the same step from every strip to the next.
   SmallVector<AffineExpr> moved(dims), kept(dims);
   for (unsigned d = 0; d < dims; ++d) {
-    kept[d] = moved[d] = getAffineDimExpr(d, context);
-    if (isa<AffineConstantExpr>(next[d]) &&
-        cast<AffineConstantExpr>(next[d]).getValue() == 1)
-      moved[d] = kept[d] + 1;
+    kept[d] = getAffineDimExpr(d, context);
+    moved[d] = kept[d] + next[d];
   }
   if (simplifyAffineExpr(expr.replaceDims(moved) - expr - *step, dims, 0) !=
       zero)
@@ -284,13 +287,11 @@ bool StripFinder::addValue(Value buffer, const SharedUse &use) {
     if (axis.isWhole())
       continue;
     for (const Access &access : use.accesses) {
-      std::optional<int64_t> indices = indicesPerBlock(access, d);
-      int64_t blocks =
-          axis.extent / result.stages[access.stage].geometry.axes[d].extent;
-      if (!indices || (value.extents.back() != 0 &&
-                       value.extents.back() != *indices * blocks))
+      std::optional<int64_t> indices = indicesPerStrip(access, d);
+      if (!indices ||
+          (value.extents.back() != 0 && value.extents.back() != *indices))
         return fail("one reads what another block of the other makes"), false;
-      value.extents.back() = *indices * blocks;
+      value.extents.back() = *indices;
     }
   }
   result.values.push_back(std::move(value));
