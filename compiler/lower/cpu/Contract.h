@@ -53,6 +53,7 @@
 #ifndef QUERN_COMPILER_LOWER_CPU_CONTRACT_H
 #define QUERN_COMPILER_LOWER_CPU_CONTRACT_H
 
+#include "compiler/lower/cpu/Blocking.h"
 #include "compiler/lower/cpu/Lowering.h"
 
 namespace quern::cpugen {
@@ -72,7 +73,10 @@ struct ContractPlan {
   unsigned lanes;     ///< 32-bit lanes of a vector.
   unsigned rows;      ///< MR.
   unsigned columns;   ///< NR, two vectors.
-  unsigned blockRows; ///< MC.
+  unsigned blockRows; ///< MC at most.
+  /// Of which a block's rows are a multiple, unless they are the last.
+  unsigned rowMultiple;
+  Blocking blocking;
   unsigned numBatch;
   std::optional<int64_t> split;
 
@@ -82,6 +86,7 @@ struct ContractPlan {
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
+  unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
 
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);
@@ -116,18 +121,39 @@ void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
                   llvm::Value *count, llvm::Value *target);
 
-/// void tile(left, left stride, panel, steps, accumulators): the register tile
-/// of that many rows; stores rows of NR accumulators. All contractions of a
-/// module with the same kind of steps share it.
-llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 unsigned rows);
+/// Rows by panels of one register tile.
+struct TileShape {
+  unsigned rows;
+  unsigned panels = 1;
+};
 
-/// The loop over steps alone: header and data of a group's panel to 2 * rows
-/// vectors of accumulators, row by row.
+/// What a register tile works on. Addresses are those of the first row, panel
+/// and step.
+struct TileData {
+  llvm::Value *left = nullptr;
+  llvm::Value *stride = nullptr;     ///< Bytes from a left row to the next.
+  llvm::Value *panel = nullptr;      ///< The header, where there is one.
+  llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
+  llvm::Value *steps = nullptr;
+  /// Accumulators to continue from, laid out as they are stored; null: they
+  /// begin at the header or zero.
+  llvm::Value *sums = nullptr;
+  /// Fetched into the caches in each step, `aheadStep` bytes further on each
+  /// time. Null: nothing.
+  llvm::Value *ahead = nullptr, *aheadStep = nullptr;
+};
+
+/// void tile(left, stride, panel, panelBytes, steps, sums, ahead, aheadStep):
+/// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
+/// With chunks it continues from those that are there.
+/// All contractions of a module with the same kind of steps share it.
+llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
+                                 TileShape shape);
+
+/// The loop over steps alone: panel by panel and row by row two vectors of
+/// accumulators.
 Emitter::Values emitTileLoop(Emitter &e, const ContractPlan &plan,
-                             unsigned rows, llvm::Value *left,
-                             llvm::Value *stride, llvm::Value *panel,
-                             llvm::Value *steps);
+                             TileShape shape, const TileData &data);
 
 /// The part of a `rescale` region that varies along N alone: evaluated once
 /// per column and group when the right operand is packed, and read back as

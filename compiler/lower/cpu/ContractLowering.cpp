@@ -30,19 +30,17 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
                                                     : StepKind::Pairs;
   swapped = kind == StepKind::Quads && rightUnsigned;
   shiftLeft = kind == StepKind::Quads && !leftUnsigned && !rightUnsigned;
-  columns = 2 * lanes;
-  rows = vnni ? 8 : 4;
-
-  // More rows per block mean fewer passes over the panels, which come from L3
-  // or memory each time; the copied rows then come from L3 too, which costs
-  // less (K = 11008: 184 rows are 15 % faster than 88).
-  constexpr int64_t blockBytes = 1 << 21;
-  blockRows = 128;
   auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
-  if (constantK && constantK.getValue() > 0)
-    blockRows = std::clamp<int64_t>(
-        blockBytes / (constantK.getValue() * elementBytes()) / rows * rows, 64,
-        256);
+  ProductSizes sizes;
+  if (constantK)
+    sizes.k = constantK.getValue();
+  sizes.elementBytes = elementBytes();
+  sizes.terms = op.getNumTerms();
+  sizes.split = op.getSplit().has_value();
+  blocking = Blocking::choose(target, sizes);
+  columns = blocking.columns;
+  rows = rowMultiple = blocking.rows;
+  blockRows = blocking.blockRows;
   if (std::optional<uint64_t> g = op.getSplit()) {
     split = *g;
     if (constantK && constantK.getValue() > 0)
@@ -88,13 +86,16 @@ public:
         reductions(plan), sizes(function.scope, 1, nullptr) {}
 
   void lower();
-  /// Scratch before the copied left rows.
-  static unsigned tileBytes(const ContractPlan &plan) {
-    return plan.rows * plan.rowBytes();
+  /// Of a term's accumulators: a tile of two panels, or with chunks all rows of
+  /// a block.
+  static unsigned sumBytes(const ContractPlan &plan) {
+    return plan.blocking.chunkSteps
+               ? std::max(plan.blockRows, 2 * plan.rows) * plan.rowBytes()
+               : 2 * plan.tileBytes();
   }
+  /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
-    unsigned perTerm = plan.split ? 2 : 1;
-    return perTerm * plan.op.getNumTerms() * tileBytes(plan);
+    return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
   }
 
 private:
@@ -104,21 +105,41 @@ private:
     Value *tileRow; ///< The same within the block of rows.
     Value *rows;    ///< How many.
     Value *column;  ///< First column.
-    /// The panel to read in each packed buffer.
+    /// The panel to read in each packed buffer, the first of `numPanels`.
     llvm::SmallVector<Value *> panels;
+    Value *numPanels;
+    Value *number; ///< Of the row tile.
+  };
+  /// What is the same for all tiles of a block of rows.
+  struct BlockFetch {
+    Value *single;    ///< There is one row tile.
+    Value *step;      ///< Bytes fetched per step of a tile.
+    Value *tileBytes; ///< Bytes fetched by a tile.
   };
   using ColumnsFn =
       llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
 
   Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
-  void lowerPanel(const Patch &patch, Value *panel,
-                  llvm::ArrayRef<Value *> domain);
-  void lowerTile(const TilePosition &at);
-  void forRowCount(Value *rows, llvm::function_ref<void(unsigned)> emit);
-  void runRegisterTile(Value *rows, Value *left, Value *panel, Value *steps,
+  void lowerPanels(const Patch &patch, Value *first, Value *end,
+                   llvm::ArrayRef<Value *> domain);
+  void multiply(const TilePosition &at);
+  void beginChunks(const TilePosition &at);
+  void multiplyChunk(const TilePosition &at, Value *chunk);
+  void epilogues(const TilePosition &at) {
+    forPanels(at, [&](const TilePosition &panel, Value *slot) {
+      epilogue(panel, slot);
+    });
+  }
+  void forShape(const TilePosition &at,
+                llvm::function_ref<void(TileShape)> emit);
+  void runRegisterTile(const TilePosition &at, const TileData &data,
                        Value *out);
-  void rescale(const TilePosition &at, Value *group);
-  void splitTile(const TilePosition &at, unsigned rows);
+  TileData tileData(const TilePosition &at, unsigned term, Value *group,
+                    Value *steps);
+  void rescale(const TilePosition &at, Value *group, Value *slot);
+  void forPanels(const TilePosition &at,
+                 llvm::function_ref<void(const TilePosition &, Value *)> fn);
+  void splitTile(const TilePosition &at, TileShape shape);
   void splitTileInMemory(const TilePosition &at);
   Value *left(unsigned term, Value *tileRow) {
     return e.offset(leftRows(op.getTerms()[2 * term]),
@@ -141,7 +162,7 @@ private:
     return e.mul(group, e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
                               e.i64(plan.rowBytes())));
   }
-  void epilogue(const TilePosition &at);
+  void epilogue(const TilePosition &at, Value *slot);
   void forColumns(Value *first, ColumnsFn fn);
   /// Runs `fn(body, row, column, width)` for vectors of a tile's elements, with
   /// the batch, row and column of `block` bound.
@@ -152,11 +173,17 @@ private:
     return e.offset(tile, e.add(e.mul(row, e.i64(plan.rowBytes())),
                                 e.mul(column, e.i64(4))));
   }
-  Value *sums(unsigned term) {
-    return e.offset(function.scratch, e.i64(term * tileBytes(plan)));
+  /// A term's accumulators, of the second panel a tile's bytes further on.
+  Value *sums(unsigned term, const TilePosition &at) {
+    Value *block = e.offset(function.scratch, e.i64(term * sumBytes(plan)));
+    if (!plan.blocking.chunkSteps)
+      return block;
+    return e.offset(block, e.mul(at.tileRow, e.i64(plan.rowBytes())));
   }
+  /// Where those of a group are, before they are scaled.
   Value *parts(unsigned term) {
-    return sums(plan.split ? op.getNumTerms() + term : term);
+    return e.offset(function.scratch,
+                    e.i64((op.getNumTerms() + term) * sumBytes(plan)));
   }
   Value *leftRows(unsigned operand) {
     return e.offset(
@@ -173,12 +200,14 @@ private:
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
-  llvm::ArrayRef<llvm::Function *> tiles; ///< [rows - 1]
+  llvm::ArrayRef<llvm::Function *> tiles; ///< As numbered by `shapes`.
   RowReductions reductions;
   Value *gathered = nullptr; ///< Their scratch.
   ElementBody sizes;
   Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
   Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
+  Value *panels = nullptr;
+  BlockFetch fetch = {};
 };
 
 } // namespace
@@ -202,30 +231,74 @@ void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
   e.loop(full, count, e.i64(1), [&](Value *column) { fn(column, 1, nullptr); });
 }
 
-/// One copy of the code for every number of rows a tile can have.
-void ContractLowering::forRowCount(Value *rows,
-                                   llvm::function_ref<void(unsigned)> emit) {
+/// Every shape a tile can have: one panel of 1 to MR rows, then two panels of
+/// few.
+static llvm::SmallVector<TileShape> shapesOf(const ContractPlan &plan) {
+  llvm::SmallVector<TileShape> shapes;
+  for (unsigned rows = 1; rows <= plan.rows; ++rows)
+    shapes.push_back({rows, 1});
+  for (unsigned rows = 1; rows <= plan.blocking.fewRows; ++rows)
+    shapes.push_back({rows, 2});
+  return shapes;
+}
+
+/// One copy of the code for every shape.
+void ContractLowering::forShape(const TilePosition &at,
+                                llvm::function_ref<void(TileShape)> emit) {
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
-  llvm::SwitchInst *choice = b.CreateSwitch(rows, full, plan.rows - 1);
-  for (unsigned count = 1; count <= plan.rows; ++count) {
+  llvm::SmallVector<TileShape> shapes = shapesOf(plan);
+  Value *number = at.rows;
+  if (plan.blocking.fewRows)
+    number = e.add(
+        number, e.mul(b.CreateSub(at.numPanels, e.i64(1)), e.i64(plan.rows)));
+  llvm::SwitchInst *choice = b.CreateSwitch(number, full, shapes.size() - 1);
+  for (auto [i, shape] : llvm::enumerate(shapes)) {
     llvm::BasicBlock *block = full;
-    if (count < plan.rows) {
+    if (i + 1 != plan.rows) {
       block = llvm::BasicBlock::Create(e.context, "tile", current);
-      choice->addCase(b.getInt64(count), block);
+      choice->addCase(b.getInt64(i + 1), block);
     }
     b.SetInsertPoint(block);
-    emit(count);
+    emit(shape);
     b.CreateBr(join);
   }
   b.SetInsertPoint(join);
 }
 
-void ContractLowering::runRegisterTile(Value *rows, Value *left, Value *panel,
-                                       Value *steps, Value *out) {
-  forRowCount(rows, [&](unsigned count) {
-    b.CreateCall(tiles[count - 1], {left, leftStride, panel, steps, out});
+/// Of one group's steps. What is fetched ahead: Blocking.h.
+TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
+                                    Value *group, Value *steps) {
+  TileData data;
+  data.left = left(term, at.tileRow);
+  data.stride = leftStride;
+  Value *first = panel(term, at);
+  data.panel = first;
+  data.panelBytes = panelBytes;
+  data.steps = steps;
+  Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
+  Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
+  data.ahead = b.CreateSelect(
+      fetch.single, e.offset(first, e.i64(plan.blocking.aheadBytes)),
+      e.offset(next, e.mul(at.number, fetch.tileBytes)));
+  data.aheadStep = fetch.step;
+  if (group) {
+    data.left = e.offset(data.left, leftGroup(group));
+    data.panel = e.offset(first, panelGroup(group));
+    Value *before = e.mul(group, e.add(groupSteps, e.i64(plan.headerRows())));
+    data.ahead = e.offset(data.ahead, e.mul(before, fetch.step));
+  }
+  return data;
+}
+
+void ContractLowering::runRegisterTile(const TilePosition &at,
+                                       const TileData &data, Value *out) {
+  unsigned next = 0;
+  forShape(at, [&](TileShape) {
+    b.CreateCall(tiles[next++],
+                 {data.left, data.stride, data.panel, data.panelBytes,
+                  data.steps, out, data.ahead, data.aheadStep});
   });
 }
 
@@ -247,7 +320,8 @@ void ContractLowering::forElements(
 }
 
 /// acc = fma(f32(part), factor, acc) for the group just multiplied.
-void ContractLowering::rescale(const TilePosition &at, Value *group) {
+void ContractLowering::rescale(const TilePosition &at, Value *group,
+                               Value *slot) {
   mlir::Block &block = op.getRescale().front();
   forElements(
       at, block,
@@ -262,22 +336,23 @@ void ContractLowering::rescale(const TilePosition &at, Value *group) {
         for (unsigned term = 0; term < op.getNumTerms(); ++term) {
           Value *factor =
               body.spread(body.lookup(block.getTerminator()->getOperand(term)));
-          Value *part = e.load(partType, cell(parts(term), row, column),
-                               Memory::Scratch, 4);
+          Value *part =
+              e.load(partType, cell(e.offset(parts(term), slot), row, column),
+                     Memory::Scratch, 4);
           if (op.hasAddends())
             part = b.CreateAdd(
                 part, body.spread(body.lookup(block.getTerminator()->getOperand(
                           op.getNumTerms() + term))));
           if (plan.kind != StepKind::Singles)
             part = b.CreateSIToFP(part, f32Type);
-          Value *slot = cell(sums(term), row, column);
-          Value *sum = e.load(f32Type, slot, Memory::Scratch, 4);
-          e.store(e.fma(part, factor, sum), slot, Memory::Scratch, 4);
+          Value *sumAt = cell(e.offset(sums(term, at), slot), row, column);
+          Value *sum = e.load(f32Type, sumAt, Memory::Scratch, 4);
+          e.store(e.fma(part, factor, sum), sumAt, Memory::Scratch, 4);
         }
       });
 }
 
-void ContractLowering::epilogue(const TilePosition &at) {
+void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
   mlir::Block &block = op.getEpilogue().front();
   llvm::Type *scalar = op.getAccumulatorType().isF32()
                            ? b.getFloatTy()
@@ -287,33 +362,35 @@ void ContractLowering::epilogue(const TilePosition &at) {
       [&](ElementBody &body, Value *row, Value *column, unsigned width) {
         reductions.bind(body, gathered, e.add(at.tileRow, row));
         for (unsigned term = 0; term < op.getNumTerms(); ++term)
-          body.bind(
-              block.getArgument(plan.numBatch + 2 + term),
-              {e.load(e.vectorType(scalar, width),
-                      cell(sums(term), row, column), Memory::Scratch, 4)});
+          body.bind(block.getArgument(plan.numBatch + 2 + term),
+                    {e.load(e.vectorType(scalar, width),
+                            cell(e.offset(sums(term, at), slot), row, column),
+                            Memory::Scratch, 4)});
         body.emit(block);
       });
 }
 
-/// All groups of a tile of `rows` rows. A group's accumulators stay in
-/// registers until they are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, unsigned rows) {
+/// All groups of a tile. A group's accumulators stay in registers until they
+/// are scaled; the f32 sums live in scratch.
+void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
-  Value *factorPanel = nullptr;
-  if (!factors.values.empty())
+  Value *factorPanel = nullptr, *factorBytes = nullptr;
+  if (!factors.values.empty()) {
+    factorBytes = size(factors.panelBytes(plan));
     factorPanel =
-        e.offset(function.extra.back(),
-                 e.mul(at.panels.back(), size(factors.panelBytes(plan))));
+        e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
+  }
   unsigned numValues = factors.values.size();
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-      auto parts = emitTileLoop(
-          e, plan, rows, e.offset(left(term, at.tileRow), leftGroup(group)),
-          leftStride, e.offset(panel(term, at), panelGroup(group)),
-          stepsOf(group));
-      for (unsigned i = 0; i < 2 * rows; ++i) {
-        unsigned row = i / 2, column = i % 2 * plan.lanes;
+      TileData data = tileData(at, term, group, stepsOf(group));
+      if (!plan.blocking.fetches(shape.rows))
+        data.ahead = nullptr;
+      auto parts = emitTileLoop(e, plan, shape, data);
+      for (unsigned i = 0; i < parts.size(); ++i) {
+        unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
+        unsigned column = i % 2 * plan.lanes;
         ElementBody body(function.scope, plan.lanes, nullptr);
         for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
           body.bind(argument, ElementBody::uniform(value));
@@ -321,11 +398,15 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows) {
         body.bind(block.getArgument(next),
                   ElementBody::uniform(e.add(at.row, e.i64(row))));
         body.bind(block.getArgument(next + 1),
-                  body.laneIndex(e.add(at.column, e.i64(column)), plan.lanes));
+                  body.laneIndex(
+                      e.add(at.column, e.i64(panel * plan.columns + column)),
+                      plan.lanes));
         body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
         for (auto [number, value] : llvm::enumerate(factors.values)) {
           Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
                               e.i64(number * plan.rowBytes() + 4 * column));
+          if (panel)
+            slot = e.add(slot, factorBytes);
           body.bind(value, {e.load(vector, e.offset(factorPanel, slot),
                                    Memory::Read, 4 * plan.lanes)});
         }
@@ -336,7 +417,8 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows) {
         Value *part = parts[i];
         if (plan.kind != StepKind::Singles)
           part = b.CreateSIToFP(part, vector);
-        Value *slot = cell(sums(term), e.i64(row), e.i64(column));
+        Value *slot =
+            cell(sums(term, at), e.i64(panel * plan.rows + row), e.i64(column));
         Value *sum = e.load(vector, slot, Memory::Scratch, 4 * plan.lanes);
         e.store(e.fma(part, factor, sum), slot, Memory::Scratch,
                 4 * plan.lanes);
@@ -349,34 +431,85 @@ void ContractLowering::splitTile(const TilePosition &at, unsigned rows) {
 void ContractLowering::splitTileInMemory(const TilePosition &at) {
   e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows,
-                      e.offset(left(term, at.tileRow), leftGroup(group)),
-                      e.offset(panel(term, at), panelGroup(group)),
-                      stepsOf(group), parts(term));
-    rescale(at, group);
+      runRegisterTile(at, tileData(at, term, group, stepsOf(group)),
+                      parts(term));
+    forPanels(at, [&](const TilePosition &panel, Value *slot) {
+      rescale(panel, group, slot);
+    });
   });
 }
 
-/// One tile: all terms, all groups, the epilogue.
-void ContractLowering::lowerTile(const TilePosition &at) {
+/// Each panel of the tile alone; its accumulators are `slot` bytes behind the
+/// first one's.
+void ContractLowering::forPanels(
+    const TilePosition &at,
+    llvm::function_ref<void(const TilePosition &, Value *)> fn) {
+  e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *panel) {
+    TilePosition one = at;
+    one.column = e.add(at.column, e.mul(panel, e.i64(plan.columns)));
+    fn(one, e.mul(panel, e.i64(plan.tileBytes())));
+  });
+}
+
+/// The accumulators of one tile: all terms, all groups.
+void ContractLowering::multiply(const TilePosition &at) {
   if (!plan.split) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at.rows, left(term, at.tileRow), panel(term, at),
-                      groupSteps, sums(term));
-    epilogue(at);
+      runRegisterTile(at, tileData(at, term, nullptr, groupSteps),
+                      sums(term, at));
     return;
   }
   Value *zero = e.splat(llvm::ConstantFP::get(b.getFloatTy(), 0.0), plan.lanes);
-  e.loop(e.i64(0), e.i64(op.getNumTerms() * tileBytes(plan)),
+  e.loop(e.i64(0), e.i64(op.getNumTerms() * sumBytes(plan)),
          e.i64(4 * plan.lanes), [&](Value *at) {
            e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
                    4 * plan.lanes);
          });
   if (factors.usable)
-    forRowCount(at.rows, [&](unsigned rows) { splitTile(at, rows); });
+    forShape(at, [&](TileShape shape) { splitTile(at, shape); });
   else
     splitTileInMemory(at);
-  epilogue(at);
+}
+
+/// What a tile's accumulators are before the first chunk.
+void ContractLowering::beginChunks(const TilePosition &at) {
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
+  for (unsigned term = 0; term < op.getNumTerms(); ++term)
+    e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *number) {
+      Value *header = e.offset(panel(term, at), e.mul(number, panelBytes));
+      Value *tile =
+          e.offset(sums(term, at), e.mul(number, e.i64(plan.tileBytes())));
+      for (unsigned column = 0; column < plan.columns; column += plan.lanes) {
+        Value *start = plan.headerRows()
+                           ? e.load(vector, e.offset(header, e.i64(4 * column)),
+                                    Memory::Read, 4 * plan.lanes)
+                           : llvm::Constant::getNullValue(vector);
+        for (unsigned row = 0; row < plan.rows; ++row)
+          e.store(start, cell(tile, e.i64(row), e.i64(column)), Memory::Scratch,
+                  4 * plan.lanes);
+      }
+    });
+}
+
+void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
+  Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));
+  Value *steps =
+      e.min(b.CreateSub(groupSteps, first), e.i64(*plan.blocking.chunkSteps));
+  for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+    TileData data = tileData(at, term, nullptr, steps);
+    Value *start = e.mul(first, e.i64(plan.rowBytes()));
+    data.left = e.offset(data.left, e.mul(first, e.i64(4)));
+    data.panel = e.offset(data.panel, start);
+    // The next chunk follows this one, up to the next panel's first.
+    Value *inChunk =
+        e.mul(e.mul(at.number, fetch.step), e.i64(*plan.blocking.chunkSteps));
+    int64_t next = *plan.blocking.chunkSteps * plan.rowBytes();
+    data.ahead =
+        e.offset(data.panel,
+                 b.CreateSelect(fetch.single, e.i64(plan.blocking.aheadBytes),
+                                e.add(e.i64(next), inChunk)));
+    runRegisterTile(at, data, sums(term, at));
+  }
 }
 
 void ContractLowering::lower() {
@@ -387,7 +520,8 @@ void ContractLowering::lower() {
   groupSteps = size(plan.groupSteps());
   panelBytes = size(plan.panelBytes());
   Value *m = size(plan.m());
-  Value *panels = size(plan.panels()), *blocks = size(plan.rowBlocks());
+  panels = size(plan.panels());
+  Value *blocks = size(plan.rowBlocks());
   Value *span = size(stages.span(plan)), *spans = size(stages.spans(plan));
   Value *localScratch = e.offset(
       leftRows(0),
@@ -399,14 +533,25 @@ void ContractLowering::lower() {
 
   gathered = e.offset(localScratch, size(stages.localBytes(plan)));
 
+  // The rows are shared out evenly over the blocks, a multiple to each.
+  Value *share = e.ceilDiv(m, e.max(blocks, e.i64(1)));
+  Value *blockRows =
+      e.mul(e.ceilDiv(share, e.i64(plan.rowMultiple)), e.i64(plan.rowMultiple));
+
   // The blocks of rows that the items lie in, and of each the patches.
   Value *firstBlock = b.CreateUDiv(function.begin, spans);
   Value *endBlock = e.ceilDiv(function.end, spans);
   e.loop(firstBlock, endBlock, e.i64(1), [&](Value *blockNumber) {
     llvm::SmallVector<Value *> point = pointOf(e, blockNumber, domain);
     llvm::SmallVector<Value *> batch(point.begin(), point.end() - 1);
-    Value *firstRow = e.mul(point.back(), e.i64(plan.blockRows));
-    Value *rows = e.min(b.CreateSub(m, firstRow), e.i64(plan.blockRows));
+    Value *firstRow = e.mul(point.back(), blockRows);
+    // Rounding up may leave none for the last.
+    Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
+    Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
+    fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
+    fetch.step = e.ceilDiv(e.i64(plan.rowBytes()), rowTiles);
+    fetch.tileBytes = e.mul(
+        fetch.step, e.mul(groups, e.add(groupSteps, e.i64(plan.headerRows()))));
     Value *item0 = e.mul(blockNumber, spans);
     auto patchAt = [&](Value *firstPanel) {
       Value *firstColumn = e.mul(firstPanel, e.i64(plan.columns));
@@ -424,11 +569,15 @@ void ContractLowering::lower() {
     reductions.clear(e, gathered, rows);
     Value *begin = e.max(b.CreateSub(function.begin, item0), e.i64(0));
     Value *end = e.min(b.CreateSub(function.end, item0), spans);
-    e.loop(begin, end, e.i64(1), [&](Value *spanNumber) {
+    // Spans with nothing behind them need not be told apart.
+    Value *spansAtOnce =
+        stages.after.empty() ? b.CreateSub(end, begin) : e.i64(1);
+    Value *panelsAtOnce = e.mul(span, spansAtOnce);
+    e.loop(begin, end, e.max(spansAtOnce, e.i64(1)), [&](Value *spanNumber) {
       Value *firstPanel = e.mul(spanNumber, span);
       Patch patch = patchAt(firstPanel);
-      e.loop(firstPanel, e.min(e.add(firstPanel, span), panels), e.i64(1),
-             [&](Value *panel) { lowerPanel(patch, panel, domain); });
+      lowerPanels(patch, firstPanel,
+                  e.min(e.add(firstPanel, panelsAtOnce), panels), domain);
       for (const StagePlan::Stage &stage : stages.after)
         emitStage(function, stage, patch);
     });
@@ -437,26 +586,51 @@ void ContractLowering::lower() {
   b.CreateRetVoid();
 }
 
-/// All tiles of one panel's columns and the patch's rows.
-void ContractLowering::lowerPanel(const Patch &patch, Value *panel,
-                                  llvm::ArrayRef<Value *> domain) {
-  Value *panels = size(plan.panels());
-  llvm::SmallVector<Value *> packedPanels;
-  for (const PackedOperand &operand : packed) {
-    Value *number = e.i64(0);
-    for (unsigned i = 0; i < plan.numBatch; ++i)
-      if (operand.varies[i])
-        number = e.add(e.mul(number, domain[i]), patch.batch[i]);
-    packedPanels.push_back(e.add(e.mul(number, panels), panel));
-  }
-  e.loop(e.i64(0), patch.rows, e.i64(plan.rows), [&](Value *tileRow) {
-    TilePosition at{llvm::SmallVector<Value *>(patch.batch),
-                    e.add(patch.row, tileRow),
-                    tileRow,
-                    e.min(b.CreateSub(patch.rows, tileRow), e.i64(plan.rows)),
-                    e.mul(panel, e.i64(plan.columns)),
-                    packedPanels};
-    lowerTile(at);
+/// All tiles of the patch's rows and these panels, two by two where the rows
+/// are few.
+void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
+                                   llvm::ArrayRef<Value *> domain) {
+  Value *atOnce = e.i64(1);
+  if (unsigned few = plan.blocking.fewRows)
+    atOnce = b.CreateSelect(b.CreateICmpSLE(patch.rows, e.i64(few)), e.i64(2),
+                            e.i64(1));
+  e.loop(first, end, atOnce, [&](Value *panel) {
+    llvm::SmallVector<Value *> packedPanels;
+    for (const PackedOperand &operand : packed) {
+      Value *number = e.i64(0);
+      for (unsigned i = 0; i < plan.numBatch; ++i)
+        if (operand.varies[i])
+          number = e.add(e.mul(number, domain[i]), patch.batch[i]);
+      packedPanels.push_back(e.add(e.mul(number, panels), panel));
+    }
+    Value *numPanels = e.min(b.CreateSub(end, panel), atOnce);
+    auto forTiles = [&](llvm::function_ref<void(const TilePosition &)> fn) {
+      e.loop(e.i64(0), patch.rows, e.i64(plan.rows), [&](Value *tileRow) {
+        TilePosition at{
+            llvm::SmallVector<Value *>(patch.batch),
+            e.add(patch.row, tileRow),
+            tileRow,
+            e.min(b.CreateSub(patch.rows, tileRow), e.i64(plan.rows)),
+            e.mul(panel, e.i64(plan.columns)),
+            packedPanels,
+            numPanels,
+            b.CreateUDiv(tileRow, e.i64(plan.rows))};
+        fn(at);
+      });
+    };
+    if (!plan.blocking.chunkSteps) {
+      forTiles([&](const TilePosition &at) {
+        multiply(at);
+        epilogues(at);
+      });
+      return;
+    }
+    forTiles([&](const TilePosition &at) { beginChunks(at); });
+    Value *chunks = e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
+    e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
+      forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
+    });
+    forTiles([&](const TilePosition &at) { epilogues(at); });
   });
 }
 
@@ -492,8 +666,9 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles;
-  for (unsigned rows = 1; rows <= plan.rows && !factors.usable; ++rows)
-    tiles.push_back(emitRegisterTile(e, plan, rows));
+  if (!factors.usable)
+    for (TileShape shape : shapesOf(plan))
+      tiles.push_back(emitRegisterTile(e, plan, shape));
 
   llvm::SmallVector<unsigned> arguments;
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
@@ -533,9 +708,9 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                                 : e.target.hasFma()            ? "fma"
                                                                : "mulps+addps";
   out.schedule = fmt::format(
-      "tile {}x{} ({}), blocks of {} rows, item = one block x one panel of {} "
+      "{} ({}), blocks of up to {} rows, item = one block x one panel of {} "
       "columns, {} term{}{}",
-      plan.rows, plan.columns, instruction.str(), plan.blockRows, plan.columns,
+      plan.blocking.text(), instruction.str(), plan.blockRows, plan.columns,
       op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
       plan.split ? fmt::format(", split every {}", *plan.split) : "");
   return lowered;

@@ -54,15 +54,6 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
   return acc;
 }
 
-/// How far ahead of its use a panel is fetched. The first row tile over a panel
-/// reads it from L3 or memory, across pages, where the machine's own
-/// prefetching starts anew; measured, 8 KiB make products of 8 to 64 rows 5 to
-/// 40 % faster, larger ones by a few percent at most. Beyond the panel's end
-/// lies the next one; a prefetch outside the buffer does nothing. With fewer
-/// than four rows the loop is bound by memory anyway, and prefetches only
-/// compete.
-static constexpr int64_t prefetchBytes = 8192;
-
 static void prefetch(Emitter &e, Value *address, unsigned bytes) {
   llvm::IRBuilder<> &b = e.b;
   for (unsigned line = 0; line < bytes; line += 64)
@@ -73,47 +64,64 @@ static void prefetch(Emitter &e, Value *address, unsigned bytes) {
 
 Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                             const ContractPlan &plan,
-                                            unsigned rows, Value *left,
-                                            Value *stride, Value *panel,
-                                            Value *steps) {
+                                            TileShape shape,
+                                            const TileData &data) {
   llvm::IRBuilder<> &b = e.b;
   unsigned lanes = plan.lanes;
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
   llvm::Type *accumulator = plan.kind == StepKind::Singles
                                 ? e.vectorType(b.getFloatTy(), lanes)
                                 : vector;
+  auto load = [&](Value *line, unsigned half) {
+    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), Memory::Read,
+                  4 * lanes);
+  };
   Emitter::Values inits;
-  for (unsigned row = 0; row < rows; ++row)
-    for (unsigned half = 0; half < 2; ++half)
-      inits.push_back(plan.headerRows()
-                          ? e.load(vector,
-                                   e.offset(panel, e.i64(half * lanes * 4)),
-                                   Memory::Read, 4 * lanes)
-                          : llvm::Constant::getNullValue(accumulator));
-  Value *data = e.offset(panel, e.i64(plan.headerRows() * plan.rowBytes()));
-  llvm::SmallVector<Value *> rowStart;
-  for (unsigned row = 0; row < rows; ++row)
-    rowStart.push_back(e.offset(left, e.mul(stride, e.i64(row))));
+  llvm::SmallVector<Value *> panels, rowStart;
+  for (unsigned panel = 0; panel < shape.panels; ++panel) {
+    Value *start =
+        panel == 0 ? data.panel
+                   : e.offset(data.panel, e.mul(data.panelBytes, e.i64(panel)));
+    for (unsigned row = 0; row < shape.rows; ++row)
+      for (unsigned half = 0; half < 2; ++half)
+        inits.push_back(
+            data.sums
+                ? e.load(accumulator,
+                         e.offset(data.sums, e.i64(panel * plan.tileBytes() +
+                                                   row * plan.rowBytes() +
+                                                   half * lanes * 4)),
+                         Memory::Scratch, 4 * lanes)
+            : plan.headerRows() ? load(start, half)
+                                : llvm::Constant::getNullValue(accumulator));
+    panels.push_back(
+        e.offset(start, e.i64(plan.headerRows() * plan.rowBytes())));
+  }
+  for (unsigned row = 0; row < shape.rows; ++row)
+    rowStart.push_back(e.offset(data.left, e.mul(data.stride, e.i64(row))));
 
   return e.loop(
-      e.i64(0), steps, e.i64(1), inits,
+      e.i64(0), data.steps, e.i64(1), inits,
       [&](Value *step, llvm::ArrayRef<Value *> sums) {
-        Value *line = e.offset(data, e.mul(step, e.i64(plan.rowBytes())));
-        Value *right[2];
-        for (unsigned half = 0; half < 2; ++half)
-          right[half] = e.load(vector, e.offset(line, e.i64(half * lanes * 4)),
-                               Memory::Read, 4 * lanes);
-        if (rows >= 4)
-          prefetch(e, e.offset(line, e.i64(prefetchBytes)), plan.rowBytes());
+        Value *at = e.mul(step, e.i64(plan.rowBytes()));
+        if (data.ahead)
+          prefetch(e, e.offset(data.ahead, e.mul(step, data.aheadStep)),
+                   plan.rowBytes());
+        llvm::SmallVector<Value *> left;
         Emitter::Values next(sums);
-        for (unsigned row = 0; row < rows; ++row) {
-          Value *element = e.load(
-              b.getInt32Ty(), e.offset(rowStart[row], e.mul(step, e.i64(4))),
-              Memory::Scratch, 1);
-          Value *all = e.splat(element, lanes);
-          for (unsigned half = 0; half < 2; ++half) {
-            Value *&sum = next[2 * row + half];
-            sum = multiplyAdd(e, plan, sum, all, right[half]);
+        for (unsigned panel = 0; panel < shape.panels; ++panel) {
+          Value *line = e.offset(panels[panel], at);
+          Value *right[2] = {load(line, 0), load(line, 1)};
+          for (unsigned row = 0; row < shape.rows; ++row) {
+            if (panel == 0)
+              left.push_back(
+                  e.splat(e.load(b.getInt32Ty(),
+                                 e.offset(rowStart[row], e.mul(step, e.i64(4))),
+                                 Memory::Scratch, 1),
+                          lanes));
+            for (unsigned half = 0; half < 2; ++half) {
+              Value *&sum = next[2 * (panel * shape.rows + row) + half];
+              sum = multiplyAdd(e, plan, sum, left[row], right[half]);
+            }
           }
         }
         return next;
@@ -122,29 +130,45 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
-                                                unsigned rows) {
+                                                TileShape shape) {
   llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
                          : plan.kind == StepKind::Pairs ? "pairs"
                                                         : "singles";
-  std::string name = fmt::format(
-      "quern.tile.{}{}{}.{}x{}", kind.str(), plan.swapped ? ".swapped" : "",
-      plan.headerRows() ? ".corrected" : "", rows, plan.columns);
+  std::string name = fmt::format("quern.tile.{}{}{}.{}x{}", kind.str(),
+                                 plan.swapped ? ".swapped" : "",
+                                 plan.headerRows() ? ".corrected" : "",
+                                 shape.rows, shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
   llvm::IRBuilder<>::InsertPointGuard guard(b);
   llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
   auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, i64, pointer, i64, pointer}, false);
+      b.getVoidTy(), {pointer, i64, pointer, i64, i64, pointer, pointer, i64},
+      false);
   llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
   function->addFnAttr(llvm::Attribute::NoInline);
-  auto results =
-      emitTileLoop(e, plan, rows, function->getArg(0), function->getArg(1),
-                   function->getArg(2), function->getArg(3));
+  TileData data;
+  data.left = function->getArg(0);
+  data.stride = function->getArg(1);
+  data.panel = function->getArg(2);
+  data.panelBytes = function->getArg(3);
+  data.steps = function->getArg(4);
+  if (plan.blocking.chunkSteps)
+    data.sums = function->getArg(5);
+  if (plan.blocking.fetches(shape.rows)) {
+    data.ahead = function->getArg(6);
+    data.aheadStep = function->getArg(7);
+  }
+  auto results = emitTileLoop(e, plan, shape, data);
   unsigned lanes = plan.lanes;
-  for (auto [i, result] : llvm::enumerate(results))
-    e.store(result, e.offset(function->getArg(4), e.i64(i * lanes * 4)),
+  for (auto [i, result] : llvm::enumerate(results)) {
+    unsigned slot = i / (2 * shape.rows), vector = i % (2 * shape.rows);
+    e.store(result,
+            e.offset(function->getArg(5),
+                     e.i64(slot * plan.tileBytes() + vector * lanes * 4)),
             Memory::Scratch, 4 * lanes);
+  }
   b.CreateRetVoid();
   return function;
 }

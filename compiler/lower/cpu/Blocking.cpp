@@ -1,0 +1,46 @@
+//===- Blocking.cpp - How a product is cut into pieces --------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Blocking.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+using namespace quern;
+using namespace quern::cpugen;
+
+Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
+  Blocking blocking;
+  blocking.columns = 2 * target.lanes();
+  blocking.rows = target.level == CpuLevel::Avx512Vnni ? 8 : 4;
+
+  constexpr int64_t leftBytes = 1 << 21, fewest = 64, most = 256;
+  if (!sizes.k || *sizes.k <= 0)
+    return blocking;
+  int64_t rowBytes = *sizes.k * sizes.elementBytes;
+  blocking.blockRows = std::clamp<int64_t>(
+      leftBytes / rowBytes / blocking.rows * blocking.rows, fewest, most);
+
+  // Scaled accumulators are not put off.
+  int64_t stepBytes = int64_t(blocking.columns) * 4;
+  int64_t held = target.caches.l2 / 4 * 3;
+  int64_t longest = held / (2 * sizes.terms * stepBytes);
+  int64_t steps = (rowBytes + 3) / 4;
+  if (!sizes.split && steps > longest) {
+    // Chunks of one length, in whole cache lines of left rows.
+    int64_t chunks = (steps + longest - 1) / longest;
+    blocking.chunkSteps = ((steps + chunks - 1) / chunks + 15) / 16 * 16;
+  }
+  return blocking;
+}
+
+std::string Blocking::text() const {
+  std::string text = fmt::format("tile {}x{}", rows, columns);
+  if (fewRows)
+    text += fmt::format(", to {} rows {}x{}", fewRows, fewRows, 2 * columns);
+  return text;
+}
