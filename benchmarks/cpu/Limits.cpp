@@ -7,22 +7,18 @@
 #include "benchmarks/cpu/Limits.h"
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <immintrin.h>
-#include <sys/resource.h>
 
 using namespace quern;
+using namespace quern::bench;
 
-double bench::now() {
-  return std::chrono::duration<double>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-long bench::preemptions() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_nivcsw;
+double bench::now(const Executor &executor) {
+  timespec time;
+  clock_gettime(executor.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID
+                                        : CLOCK_MONOTONIC,
+                &time);
+  return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
 }
 
 /// 24 chains, so that no latency shows; `rounds` times two links of each.
@@ -63,19 +59,19 @@ double bench::dotPeak(Executor &executor) {
   if (!__builtin_cpu_supports("avx512vnni"))
     return 0;
   constexpr long rounds = 80000;
-  double start = now();
+  double start = now(executor);
   executor.parallelFor(executor.threads(), 1,
                        [&](int64_t begin, int64_t end, unsigned) {
                          for (int64_t i = begin; i < end; ++i)
                            chains(rounds);
                        });
-  return executor.threads() * (rounds * 48.0 * 128.0) / (now() - start);
+  return executor.threads() * (rounds * 48.0 * 128.0) / (now(executor) - start);
 }
 
-double bench::clockRate() {
+double bench::clockRate(Executor &executor) {
   constexpr long rounds = 200000;
   long count = rounds, sum = 0;
-  double start = now();
+  double start = now(executor);
   asm volatile("1:\n"
                "add $1, %1\n add $1, %1\n add $1, %1\n add $1, %1\n"
                "add $1, %1\n add $1, %1\n add $1, %1\n add $1, %1\n"
@@ -86,7 +82,7 @@ double bench::clockRate() {
                : "cc");
   // Eight additions of one cycle and a multiplication of three, so that no
   // processor joins the additions into one.
-  return rounds * 11.0 / (now() - start);
+  return rounds * 11.0 / (now(executor) - start);
 }
 
 /// Reads four equal parts side by side, fetched ahead or not.
@@ -115,12 +111,12 @@ readStreams(const std::byte *data, size_t bytes) {
 template <bool Fetches>
 static double readOnce(Executor &executor, std::span<const std::byte> data) {
   size_t threads = executor.threads(), part = data.size() / threads;
-  double start = bench::now();
+  double start = now(executor);
   executor.parallelFor(threads, 1, [&](int64_t begin, int64_t end, unsigned) {
     for (int64_t i = begin; i < end; ++i)
       readStreams<Fetches>(data.data() + i * part, part);
   });
-  return double(data.size()) / (bench::now() - start);
+  return double(data.size()) / (now(executor) - start);
 }
 
 double bench::readRate(Executor &executor, std::span<const std::byte> data) {

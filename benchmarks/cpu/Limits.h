@@ -21,18 +21,16 @@
 
 namespace quern::bench {
 
-/// Seconds since some moment.
-double now();
-
-/// Times this process was taken off a processor against its will.
-long preemptions();
+/// Seconds since some moment: on one thread of what that thread has run, so
+/// that what other processes take does not count, and by the clock on several.
+double now(const Executor &executor);
 
 /// Operations per second of independent chains of vpdpbusd on 512 bits, in
 /// registers alone, on every thread; 0 on a machine without the instruction.
 double dotPeak(Executor &executor);
 
 /// Cycles per second of the calling thread: a chain of dependent additions.
-double clockRate();
+double clockRate(Executor &executor);
 
 /// Bytes per second at which all threads together read `data`, each a part of
 /// it, in four streams; the better of fetching ahead by instructions and not.

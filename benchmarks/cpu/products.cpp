@@ -13,8 +13,8 @@
 //
 // "hot" runs use the same weights every time; "cold" ones take turns with as
 // many copies of them as exceed any cache, as the blocks of a network would.
-// Samples in which the process lost a processor are taken again, three times
-// at most.
+// Each turn takes every figure three times and keeps the best, so that a moment
+// disturbed by another process counts neither for nor against.
 //
 // With --save texts and compiled modules are written to a folder, and with
 // --beside those of another build (quern compile TEXT -o MODULE) are run in
@@ -83,6 +83,7 @@ public:
 
 private:
   void run();
+  std::shared_ptr<Executor> executor;
   std::optional<Layer> layer;
   std::vector<Weights> weights;
   std::optional<Context> context;
@@ -123,9 +124,10 @@ static void fill(std::vector<std::byte> &data, DType dtype,
 }
 
 Running::Running(std::span<const std::byte> module, const Row &row,
-                 std::shared_ptr<Executor> executor) {
+                 std::shared_ptr<Executor> with)
+    : executor(std::move(with)) {
   LoadOptions options;
-  options.executor = std::move(executor);
+  options.executor = executor;
   layer = orExit(load(module, options));
   std::minstd_rand random(7);
   std::vector<TensorView> constant;
@@ -153,11 +155,11 @@ Running::Running(std::span<const std::byte> module, const Row &row,
     weights.push_back(orExit(layer->bindWeights(constant)));
   context = orExit(layer->makeContext(weights[0], {{"M", row.m, row.m}}));
   run();
-  double start = now();
+  double start = now(*executor);
   for (size_t i = 0; i < copies; ++i)
     run();
-  double once = (now() - start) / copies;
-  repeats = std::clamp<double>(2e-3 / once, 1, 1000);
+  double once = (now(*executor) - start) / copies;
+  repeats = std::clamp<double>(1e-3 / once, 1, 1000);
 }
 
 void Running::run() {
@@ -167,17 +169,10 @@ void Running::run() {
 }
 
 double Running::sample() {
-  double micros = 0;
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    long before = preemptions();
-    double start = now();
-    for (unsigned i = 0; i < repeats; ++i)
-      run();
-    micros = (now() - start) / repeats * 1e6;
-    if (preemptions() == before)
-      break;
-  }
-  return micros;
+  double start = now(*executor);
+  for (unsigned i = 0; i < repeats; ++i)
+    run();
+  return (now(*executor) - start) / repeats * 1e6;
 }
 
 static Row linear(int64_t m, int64_t n, int64_t k, bool cold = false) {
@@ -291,7 +286,7 @@ int main(int argc, char **argv) {
       rows.push_back(row);
 
   LargeMemory memory(size_t(320) << 20);
-  fmt::print("# clock {:.2f} GHz\n", clockRate() * 1e-9);
+  fmt::print("# clock {:.2f} GHz\n", clockRate(*makeExecutor(1)) * 1e-9);
   fmt::print(
       "| layer | threads | us | GOPS | % of peak | GB/s | read rate | % "
       "of reads | beside us | ratio | wins |\n"
@@ -325,24 +320,19 @@ int main(int argc, char **argv) {
       std::vector<double> times, shares, reads, readShares, others, ratios;
       unsigned wins = 0;
       for (unsigned turn = 0; turn < turns; ++turn) {
-        double peak = std::max(dotPeak(*executor), dotPeak(*executor));
-        double reading = 0;
-        if (few) {
-          auto part = memory.first(readBytes);
-          reading = readRate(*executor, part);
-          for (double spent = 0; spent < 2e-3;) {
-            double start = now();
-            reading = std::max(reading, readRate(*executor, part));
-            spent += now() - start;
-          }
+        double peak = 0, reading = 0, mine = 1e30, theirs = other ? 1e30 : 0;
+        for (int attempt = 0; attempt < 3; ++attempt) {
+          peak = std::max(peak, dotPeak(*executor));
+          if (few)
+            reading =
+                std::max(reading, readRate(*executor, memory.first(readBytes)));
+          // Which of two goes first changes from time to time.
+          if (other && (turn + attempt) % 2)
+            theirs = std::min(theirs, other->sample());
+          mine = std::min(mine, running.sample());
+          if (other && (turn + attempt) % 2 == 0)
+            theirs = std::min(theirs, other->sample());
         }
-        // Which of two goes first changes from turn to turn.
-        double theirs = 0;
-        if (other && turn % 2)
-          theirs = other->sample();
-        double mine = running.sample();
-        if (other && turn % 2 == 0)
-          theirs = other->sample();
         times.push_back(mine);
         shares.push_back(100 * row.operations / (mine * 1e-6) / peak);
         reads.push_back(reading * 1e-9);

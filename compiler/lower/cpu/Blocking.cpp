@@ -18,18 +18,20 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.columns = 2 * target.lanes();
   blocking.rows = target.level == CpuLevel::Avx512Vnni ? 8 : 4;
 
-  constexpr int64_t leftBytes = 1 << 21, fewest = 64, most = 256;
+  constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
   int64_t rowBytes = *sizes.k * sizes.elementBytes;
-  blocking.blockRows = std::clamp<int64_t>(
-      leftBytes / rowBytes / blocking.rows * blocking.rows, fewest, most);
-
-  // Scaled accumulators are not put off.
+  int64_t steps = (rowBytes + 3) / 4;
   int64_t stepBytes = int64_t(blocking.columns) * 4;
   int64_t held = target.caches.l2 / 4 * 3;
+  int64_t rows = (held - 2 * sizes.terms * steps * stepBytes) / rowBytes;
+  rows = std::min(std::clamp(rows, fewest, most), leftBytes / rowBytes);
+  blocking.blockRows =
+      std::max<int64_t>(rows / blocking.rows, 1) * blocking.rows;
+
+  // Scaled accumulators are not put off.
   int64_t longest = held / (2 * sizes.terms * stepBytes);
-  int64_t steps = (rowBytes + 3) / 4;
   if (!sizes.split && steps > longest) {
     // Chunks of one length, in whole cache lines of left rows.
     int64_t chunks = (steps + longest - 1) / longest;

@@ -36,8 +36,10 @@
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
-// panel, from L2 or L3, at 4 bytes per cycle; they may be more than L2 holds,
-// but are limited to 2 MiB, so that a thread's scratch stays below 4. M rows
+// panel, at 4 bytes per cycle: best from L2, where they fit beside the two
+// panels (256 rows at most). Where K is too long for that they come from L3,
+// and MC is 128, so that panels are not read too often. In any case the copy
+// is limited to 2 MiB, so that a thread's scratch stays below 4. M rows
 // are shared out evenly over the fewest blocks (129 rows are 72 and 57, not
 // 128 and 1, whose pass over the weights would cost as much as that of 16).
 //

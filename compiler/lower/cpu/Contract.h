@@ -37,9 +37,15 @@
 // as the accumulator is.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
-// rows: shifted, widened or decoded, rows padded so that eight of them do not
-// fall on the same cache sets. The copy costs about K bytes per row against
-// K * N / NR steps.
+// rows: shifted, widened or decoded. The rows of a tile are interleaved step by
+// step, so that its loop reads one stream:
+//
+//     [row tile][step][MR] x 4 bytes
+//
+// A tile of few rows (Blocking.h), and every tile where `split` is no multiple
+// of a step, has its rows one after the other instead, padded so that they do
+// not fall on the same cache sets; either way a row takes `leftStride` bytes.
+// The copy costs about K bytes per row against K * N / NR steps.
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
 // neighbouring items share the copied rows, and the panel (NR * K bytes) stays
@@ -88,6 +94,12 @@ struct ContractPlan {
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
   unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
 
+  /// Whether tiles of that many rows have theirs interleaved.
+  bool interleaves(unsigned tileRows) const {
+    return tileRows > blocking.fewRows &&
+           (!split || *split % elementsPerStep() == 0);
+  }
+
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);
   }
@@ -120,6 +132,10 @@ PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
                   llvm::Value *count, llvm::Value *target);
+
+/// The function void(source, bytes between rows, row bytes, target) that
+/// interleaves MR copied rows.
+llvm::Function *emitInterleaving(Emitter &e, const ContractPlan &plan);
 
 /// Rows by panels of one register tile.
 struct TileShape {

@@ -80,10 +80,12 @@ public:
   ContractLowering(KernelFunction &function, const ContractPlan &plan,
                    const StagePlan &stages, const ColumnFactors &factors,
                    llvm::ArrayRef<PackedOperand> packed,
-                   llvm::ArrayRef<llvm::Function *> tiles)
+                   llvm::ArrayRef<llvm::Function *> tiles,
+                   llvm::Function *interleaving)
       : function(function), plan(plan), stages(stages), factors(factors),
         packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        reductions(plan), sizes(function.scope, 1, nullptr) {}
+        interleaving(interleaving), reductions(plan),
+        sizes(function.scope, 1, nullptr) {}
 
   void lower();
   /// Of a term's accumulators: a tile of two panels, or with chunks all rows of
@@ -96,6 +98,15 @@ public:
   /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
     return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
+  }
+
+  /// Of the copied rows, those of one tile before they are interleaved at the
+  /// end.
+  static mlir::AffineExpr leftScratch(const ContractPlan &plan) {
+    int64_t rows = int64_t(plan.blockRows) * plan.op.getNumLhs();
+    if (plan.interleaves(plan.rows))
+      rows += plan.rows;
+    return plan.leftStride() * rows;
   }
 
 private:
@@ -120,6 +131,8 @@ private:
       llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
 
   Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
+  void copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch, Value *first,
+                Value *rows);
   void lowerPanels(const Patch &patch, Value *first, Value *end,
                    llvm::ArrayRef<Value *> domain);
   void multiply(const TilePosition &at);
@@ -153,6 +166,13 @@ private:
     Value *first = e.mul(group, e.i64(*plan.split));
     Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
     return e.ceilDiv(length, e.i64(plan.elementsPerStep()));
+  }
+  /// What bytes of a left row are in the tile's copy.
+  Value *leftBytes(const TilePosition &at, Value *bytes) {
+    if (!plan.interleaves(plan.rows))
+      return bytes;
+    Value *some = b.CreateICmpUGT(at.rows, e.i64(plan.blocking.fewRows));
+    return e.mul(bytes, b.CreateSelect(some, e.i64(plan.rows), e.i64(1)));
   }
   /// Bytes from a group's first element to the next group's, on either side.
   Value *leftGroup(Value *group) {
@@ -201,6 +221,7 @@ private:
   Emitter &e;
   llvm::IRBuilder<> &b;
   llvm::ArrayRef<llvm::Function *> tiles; ///< As numbered by `shapes`.
+  llvm::Function *interleaving;
   RowReductions reductions;
   Value *gathered = nullptr; ///< Their scratch.
   ElementBody sizes;
@@ -284,7 +305,7 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
       e.offset(next, e.mul(at.number, fetch.tileBytes)));
   data.aheadStep = fetch.step;
   if (group) {
-    data.left = e.offset(data.left, leftGroup(group));
+    data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
     data.panel = e.offset(first, panelGroup(group));
     Value *before = e.mul(group, e.add(groupSteps, e.i64(plan.headerRows())));
     data.ahead = e.offset(data.ahead, e.mul(before, fetch.step));
@@ -498,7 +519,7 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
     TileData data = tileData(at, term, nullptr, steps);
     Value *start = e.mul(first, e.i64(plan.rowBytes()));
-    data.left = e.offset(data.left, e.mul(first, e.i64(4)));
+    data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
     data.panel = e.offset(data.panel, start);
     // The next chunk follows this one, up to the next panel's first.
     Value *inChunk =
@@ -512,6 +533,28 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
   }
 }
 
+/// The block's rows of a left operand, tile by tile.
+void ContractLowering::copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch,
+                                Value *first, Value *rows) {
+  if (!plan.interleaves(plan.rows)) {
+    emitLeftCopy(function.scope, plan, operand, batch, first, rows,
+                 leftRows(operand));
+    return;
+  }
+  Value *rowsOfOne = leftRows(op.getNumLhs());
+  e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
+    Value *tile = e.offset(leftRows(operand), e.mul(tileRow, leftStride));
+    Value *count = e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows));
+    Value *some = b.CreateICmpUGT(count, e.i64(plan.blocking.fewRows));
+    emitLeftCopy(function.scope, plan, operand, batch, e.add(first, tileRow),
+                 count, b.CreateSelect(some, rowsOfOne, tile));
+    e.when(some, [&] {
+      b.CreateCall(interleaving, {rowsOfOne, leftStride,
+                                  e.mul(k, e.i64(plan.elementBytes())), tile});
+    });
+  });
+}
+
 void ContractLowering::lower() {
   n = size(plan.n());
   k = size(plan.k());
@@ -523,9 +566,9 @@ void ContractLowering::lower() {
   panels = size(plan.panels());
   Value *blocks = size(plan.rowBlocks());
   Value *span = size(stages.span(plan)), *spans = size(stages.spans(plan));
-  Value *localScratch = e.offset(
-      leftRows(0),
-      e.mul(leftStride, e.i64(int64_t(op.getNumLhs()) * plan.blockRows)));
+  Value *localScratch =
+      e.offset(function.scratch,
+               e.add(e.i64(fixedScratch(plan)), size(leftScratch(plan))));
   llvm::SmallVector<Value *> domain;
   for (unsigned i = 0; i < plan.numBatch; ++i)
     domain.push_back(size(plan.extent(i)));
@@ -565,7 +608,7 @@ void ContractLowering::lower() {
     for (const StagePlan::Stage &stage : stages.before)
       emitStage(function, stage, left);
     for (unsigned i = 0; i < op.getNumLhs(); ++i)
-      emitLeftCopy(function.scope, plan, i, batch, firstRow, rows, leftRows(i));
+      copyLeft(i, batch, firstRow, rows);
     reductions.clear(e, gathered, rows);
     Value *begin = e.max(b.CreateSub(function.begin, item0), e.i64(0));
     Value *end = e.min(b.CreateSub(function.end, item0), spans);
@@ -670,11 +713,15 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     for (TileShape shape : shapesOf(plan))
       tiles.push_back(emitRegisterTile(e, plan, shape));
 
+  llvm::Function *interleaving =
+      plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
+
   llvm::SmallVector<unsigned> arguments;
   for (unsigned i = 0; i < kernel.getBody().getNumArguments(); ++i)
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
-  ContractLowering(function, plan, *stages, factors, lowered.packed, tiles)
+  ContractLowering(function, plan, *stages, factors, lowered.packed, tiles,
+                   interleaving)
       .lower();
 
   LoweredKernel &out = lowered.kernel;
@@ -697,12 +744,10 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   out.grain = SymExpr::ceilDiv(
       SymExpr::constant(workPerCall),
       SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), work));
-  out.scratchBytes =
-      SymExpr::constant(ContractLowering::fixedScratch(plan)) +
-      tile::toSymExpr(plan.leftStride()) *
-          SymExpr::constant(int64_t(plan.blockRows) * op.getNumLhs()) +
-      tile::toSymExpr(stages->localBytes(plan)) +
-      SymExpr::constant(RowReductions(plan).scratchBytes());
+  out.scratchBytes = SymExpr::constant(ContractLowering::fixedScratch(plan)) +
+                     tile::toSymExpr(ContractLowering::leftScratch(plan)) +
+                     tile::toSymExpr(stages->localBytes(plan)) +
+                     SymExpr::constant(RowReductions(plan).scratchBytes());
   llvm::StringRef instruction = plan.kind == StepKind::Quads   ? "vpdpbusd"
                                 : plan.kind == StepKind::Pairs ? "pmaddwd"
                                 : e.target.hasFma()            ? "fma"

@@ -442,3 +442,51 @@ void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
       e.loop(full, k, e.i64(1), [&](Value *at) { chunk(row, at, 1, nullptr); });
   });
 }
+
+llvm::Function *quern::cpugen::emitInterleaving(Emitter &e,
+                                                const ContractPlan &plan) {
+  std::string name = fmt::format("quern.interleave.{}", plan.rows);
+  if (llvm::Function *existing = e.module.getFunction(name))
+    return existing;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::IRBuilder<>::InsertPointGuard guard(b);
+  unsigned lanes = plan.lanes, rows = plan.rows;
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
+  llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
+  auto *type = llvm::FunctionType::get(b.getVoidTy(),
+                                       {pointer, i64, i64, pointer}, false);
+  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  // The lanes of two vectors by turns, in two vectors.
+  llvm::SmallVector<int, 16> lower, upper;
+  for (unsigned i = 0; i < lanes; ++i) {
+    lower.push_back(i / 2 + i % 2 * lanes);
+    upper.push_back(lanes / 2 + i / 2 + i % 2 * lanes);
+  }
+  e.loop(e.i64(0), function->getArg(2), e.i64(4 * lanes), [&](Value *at) {
+    // Each list holds the steps of some rows, row by row within a step. Joining
+    // list i with that of half the rows on leaves rows in order at the end.
+    llvm::SmallVector<llvm::SmallVector<Value *>> lists;
+    for (unsigned row = 0; row < rows; ++row)
+      lists.push_back(
+          {e.load(vector,
+                  e.offset(function->getArg(0),
+                           e.add(e.mul(function->getArg(1), e.i64(row)), at)),
+                  Memory::Scratch, 4)});
+    while (lists.size() > 1) {
+      llvm::SmallVector<llvm::SmallVector<Value *>> joined(lists.size() / 2);
+      for (auto [i, list] : llvm::enumerate(joined))
+        for (auto [x, y] : llvm::zip(lists[i], lists[i + joined.size()])) {
+          list.push_back(b.CreateShuffleVector(x, y, lower));
+          list.push_back(b.CreateShuffleVector(x, y, upper));
+        }
+      lists = std::move(joined);
+    }
+    Value *target = e.offset(function->getArg(3), e.mul(at, e.i64(rows)));
+    for (auto [i, steps] : llvm::enumerate(lists[0]))
+      e.store(steps, e.offset(target, e.i64(i * 4 * lanes)), Memory::Scratch,
+              4);
+  });
+  b.CreateRetVoid();
+  return function;
+}

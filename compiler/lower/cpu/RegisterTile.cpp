@@ -96,8 +96,12 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
     panels.push_back(
         e.offset(start, e.i64(plan.headerRows() * plan.rowBytes())));
   }
+  bool interleaved = plan.interleaves(shape.rows);
+  unsigned leftStep = interleaved ? 4 * plan.rows : 4;
   for (unsigned row = 0; row < shape.rows; ++row)
-    rowStart.push_back(e.offset(data.left, e.mul(data.stride, e.i64(row))));
+    rowStart.push_back(
+        e.offset(data.left, interleaved ? e.i64(4 * row)
+                                        : e.mul(data.stride, e.i64(row))));
 
   return e.loop(
       e.i64(0), data.steps, e.i64(1), inits,
@@ -113,11 +117,11 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
           Value *right[2] = {load(line, 0), load(line, 1)};
           for (unsigned row = 0; row < shape.rows; ++row) {
             if (panel == 0)
-              left.push_back(
-                  e.splat(e.load(b.getInt32Ty(),
-                                 e.offset(rowStart[row], e.mul(step, e.i64(4))),
-                                 Memory::Scratch, 1),
-                          lanes));
+              left.push_back(e.splat(
+                  e.load(b.getInt32Ty(),
+                         e.offset(rowStart[row], e.mul(step, e.i64(leftStep))),
+                         Memory::Scratch, 1),
+                  lanes));
             for (unsigned half = 0; half < 2; ++half) {
               Value *&sum = next[2 * (panel * shape.rows + row) + half];
               sum = multiplyAdd(e, plan, sum, left[row], right[half]);
