@@ -253,11 +253,13 @@ static std::string fileOf(const std::string &folder, const Row &row,
 
 int main(int argc, char **argv) {
   CLI::App app("Layers of int8 products against the machine's limits");
-  unsigned turns = 15;
+  unsigned turns = 15, patience = 0;
   std::vector<unsigned> threads = {1, 2};
   std::string save, beside, sizes;
   std::vector<std::string> only;
   app.add_option("--turns", turns, "samples of each row");
+  app.add_option("--patience", patience,
+                 "how often to wait for the processors to be free");
   app.add_option("--threads", threads)->delimiter(',');
   app.add_option("--save", save, "folder to write the modules to");
   app.add_option("--beside", beside, "folder of modules to run in turns");
@@ -292,6 +294,9 @@ int main(int argc, char **argv) {
       "of reads | beside us | ratio | wins |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- "
       "|\n");
+  double alone = 0;
+  for (int i = 0; i < 20; ++i)
+    alone = std::max(alone, dotPeak(*makeExecutor(1)));
   std::map<std::string, std::vector<std::byte>> modules;
   for (const Row &row : rows) {
     std::vector<std::byte> &module = modules[row.text];
@@ -319,10 +324,20 @@ int main(int argc, char **argv) {
       bool few = row.m <= 16;
       std::vector<double> times, shares, reads, readShares, others, ratios;
       unsigned wins = 0;
+      double best = 0;
+      for (int i = 0; i < 10; ++i)
+        best = std::max({best, dotPeak(*executor), count * alone});
       for (unsigned turn = 0; turn < turns; ++turn) {
+        // A turn in which the processors were not ours does not count.
         double peak = 0, reading = 0, mine = 1e30, theirs = other ? 1e30 : 0;
         for (int attempt = 0; attempt < 3; ++attempt) {
-          peak = std::max(peak, dotPeak(*executor));
+          double now = dotPeak(*executor);
+          if (now < 0.95 * best && patience > 0) {
+            --patience;
+            --attempt;
+            continue;
+          }
+          peak = std::max(peak, now);
           if (few)
             reading =
                 std::max(reading, readRate(*executor, memory.first(readBytes)));

@@ -16,7 +16,9 @@ using namespace quern::cpugen;
 Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   Blocking blocking;
   blocking.columns = 2 * target.lanes();
+  // AVX-512 has 32 registers, the other levels 16.
   blocking.rows = target.level == CpuLevel::Avx512Vnni ? 8 : 4;
+  blocking.fewRows = blocking.rows / 2 - 1;
 
   constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
@@ -43,6 +45,6 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
 std::string Blocking::text() const {
   std::string text = fmt::format("tile {}x{}", rows, columns);
   if (fewRows)
-    text += fmt::format(", to {} rows {}x{}", fewRows, fewRows, 2 * columns);
+    text += fmt::format(" or {}x{}", fewRows, 2 * columns);
   return text;
 }

@@ -14,10 +14,11 @@
 // can begin in each, so that 8 accumulators have to be under way; a step loads
 // MR + 2 operands for 2 MR multiply-adds, and a core that loads two vectors a
 // cycle keeps up from MR = 2 on. MR = 8 with 32 registers gives 16
-// accumulators, twice what latency needs; MR = 4 fits 16 registers. Fewer rows,
-// at the end of a block or in a small product, take a tile of just that many.
+// accumulators, twice what latency needs; MR = 4 fits 16 registers. Smaller
+// tiles, at the end of a block or in a small product, are of just as many rows
+// down to MR / 2, with which latency is still hidden.
 //
-// *Few rows.* Below four rows a product reads its right operand faster than
+// *Few rows.* Below MR / 2 rows a product reads its right operand faster than
 // any cache gives it. What is left to do is not to stand in the way: tiles of
 // two panels keep two streams and twice the accumulators going, and nothing is
 // fetched by instructions, since the machine's own fetching follows streams at
@@ -74,7 +75,7 @@ struct Blocking {
 
   unsigned rows = 8;        ///< MR.
   unsigned columns = 32;    ///< NR, two vectors.
-  unsigned fewRows = 3;     ///< Up to so many rows, tiles of two panels.
+  unsigned fewRows = 3;     ///< Up to so many rows, two panels at a time.
   unsigned blockRows = 128; ///< MC at most.
   /// Steps of four bytes of K to a chunk; none: all of them.
   std::optional<int64_t> chunkSteps;
@@ -83,7 +84,7 @@ struct Blocking {
 
   /// Whether a tile of so many rows fetches what comes next.
   bool fetches(unsigned tileRows) const { return tileRows > fewRows; }
-  /// "tile 8x32, ..." without the instruction.
+  /// "tile 8x32 or 3x64"
   std::string text() const;
 };
 

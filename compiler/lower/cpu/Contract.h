@@ -42,9 +42,9 @@
 //
 //     [row tile][step][MR] x 4 bytes
 //
-// A tile of few rows (Blocking.h), and every tile where `split` is no multiple
-// of a step, has its rows one after the other instead, padded so that they do
-// not fall on the same cache sets; either way a row takes `leftStride` bytes.
+// A tile of fewer rows, and every tile where `split` is no multiple of a step,
+// has its rows one after the other instead, padded so that they do not fall on
+// the same cache sets; either way a row takes `leftStride` bytes.
 // The copy costs about K bytes per row against K * N / NR steps.
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
@@ -96,8 +96,7 @@ struct ContractPlan {
 
   /// Whether tiles of that many rows have theirs interleaved.
   bool interleaves(unsigned tileRows) const {
-    return tileRows > blocking.fewRows &&
-           (!split || *split % elementsPerStep() == 0);
+    return tileRows == rows && (!split || *split % elementsPerStep() == 0);
   }
 
   mlir::AffineExpr extent(unsigned i) const {

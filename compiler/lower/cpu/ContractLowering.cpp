@@ -171,8 +171,8 @@ private:
   Value *leftBytes(const TilePosition &at, Value *bytes) {
     if (!plan.interleaves(plan.rows))
       return bytes;
-    Value *some = b.CreateICmpUGT(at.rows, e.i64(plan.blocking.fewRows));
-    return e.mul(bytes, b.CreateSelect(some, e.i64(plan.rows), e.i64(1)));
+    Value *whole = b.CreateICmpEQ(at.rows, e.i64(plan.rows));
+    return e.mul(bytes, b.CreateSelect(whole, e.i64(plan.rows), e.i64(1)));
   }
   /// Bytes from a group's first element to the next group's, on either side.
   Value *leftGroup(Value *group) {
@@ -252,34 +252,35 @@ void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
   e.loop(full, count, e.i64(1), [&](Value *column) { fn(column, 1, nullptr); });
 }
 
-/// Every shape a tile can have: one panel of 1 to MR rows, then two panels of
-/// few.
+/// Every shape a tile can have: two panels of few rows, or one panel of more.
 static llvm::SmallVector<TileShape> shapesOf(const ContractPlan &plan) {
   llvm::SmallVector<TileShape> shapes;
-  for (unsigned rows = 1; rows <= plan.rows; ++rows)
-    shapes.push_back({rows, 1});
   for (unsigned rows = 1; rows <= plan.blocking.fewRows; ++rows)
     shapes.push_back({rows, 2});
+  for (unsigned rows = plan.blocking.fewRows + 1; rows <= plan.rows; ++rows)
+    shapes.push_back({rows, 1});
   return shapes;
 }
 
-/// One copy of the code for every shape.
+/// One copy of the code for every shape. One panel of few rows is computed as
+/// one of a few more: as long as 8 accumulators are not under way, more take no
+/// more time. The rows beyond are whatever lies in scratch, and nobody reads
+/// their sums.
 void ContractLowering::forShape(const TilePosition &at,
                                 llvm::function_ref<void(TileShape)> emit) {
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
   llvm::SmallVector<TileShape> shapes = shapesOf(plan);
-  Value *number = at.rows;
-  if (plan.blocking.fewRows)
-    number = e.add(
-        number, e.mul(b.CreateSub(at.numPanels, e.i64(1)), e.i64(plan.rows)));
+  int64_t few = plan.blocking.fewRows;
+  Value *number = b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)),
+                                 at.rows, e.max(at.rows, e.i64(few + 1)));
   llvm::SwitchInst *choice = b.CreateSwitch(number, full, shapes.size() - 1);
-  for (auto [i, shape] : llvm::enumerate(shapes)) {
+  for (TileShape shape : shapes) {
     llvm::BasicBlock *block = full;
-    if (i + 1 != plan.rows) {
+    if (shape.rows < plan.rows) {
       block = llvm::BasicBlock::Create(e.context, "tile", current);
-      choice->addCase(b.getInt64(i + 1), block);
+      choice->addCase(b.getInt64(shape.rows), block);
     }
     b.SetInsertPoint(block);
     emit(shape);
@@ -416,8 +417,11 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
         for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
           body.bind(argument, ElementBody::uniform(value));
         unsigned next = plan.numBatch;
-        body.bind(block.getArgument(next),
-                  ElementBody::uniform(e.add(at.row, e.i64(row))));
+        // A row beyond the tile's has no scale.
+        body.bind(
+            block.getArgument(next),
+            ElementBody::uniform(e.add(
+                at.row, e.min(e.i64(row), b.CreateSub(at.rows, e.i64(1))))));
         body.bind(block.getArgument(next + 1),
                   body.laneIndex(
                       e.add(at.column, e.i64(panel * plan.columns + column)),
@@ -545,10 +549,10 @@ void ContractLowering::copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch,
   e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
     Value *tile = e.offset(leftRows(operand), e.mul(tileRow, leftStride));
     Value *count = e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows));
-    Value *some = b.CreateICmpUGT(count, e.i64(plan.blocking.fewRows));
+    Value *whole = b.CreateICmpEQ(count, e.i64(plan.rows));
     emitLeftCopy(function.scope, plan, operand, batch, e.add(first, tileRow),
-                 count, b.CreateSelect(some, rowsOfOne, tile));
-    e.when(some, [&] {
+                 count, b.CreateSelect(whole, rowsOfOne, tile));
+    e.when(whole, [&] {
       b.CreateCall(interleaving, {rowsOfOne, leftStride,
                                   e.mul(k, e.i64(plan.elementBytes())), tile});
     });
