@@ -29,6 +29,15 @@
 // is padded where g is no multiple of a step, and what the left operand reads
 // there belongs to the next group but meets a zero.
 //
+// *Codes of four bits* stay so in their panels: two steps share a row, the
+// first in the low halves of its bytes. i4 codes have 8 added there, so that
+// halves are never negative. What is multiplied are bytes all the same: whoever
+// computes a block takes a chunk of a panel apart (16 KiB, in L1) and lets all
+// row tiles of the block pass over that, before the next chunk. One pass over
+// the weights reads half as much, which is all there is to gain with few rows;
+// with many, what it costs is shared by many. This needs Quads; elsewhere codes
+// of four bits are packed as wider ones are.
+//
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
@@ -74,6 +83,8 @@ struct ContractPlan {
   StepKind kind;
   bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
   bool leftUnsigned, rightUnsigned;
+  bool fourBits = false; ///< Panels hold right codes of four bits,
+  bool biased = false;   ///< with 8 added.
   /// The right operand is the instruction's unsigned one.
   bool swapped;
   unsigned lanes;     ///< 32-bit lanes of a vector.
@@ -92,7 +103,15 @@ struct ContractPlan {
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
-  unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
+  unsigned tileBytes() const { return rows * rowBytes(); }  ///< Accumulators.
+  unsigned stepsPerRow() const { return fourBits ? 2 : 1; } ///< As packed.
+  /// Accumulators go on from those of the chunk before.
+  bool continues() const { return blocking.chunkSteps && !split; }
+  /// Groups whose codes of four bits are taken apart together; with `split`.
+  int64_t chunkGroups() const;
+  /// Bytes of a panel's chunk, or of one group of it, taken apart.
+  int64_t wideGroupBytes() const;
+  int64_t wideChunkBytes() const;
 
   /// Whether tiles of that many rows have theirs interleaved.
   bool interleaves(unsigned tileRows) const {
@@ -108,6 +127,10 @@ struct ContractPlan {
   mlir::AffineExpr groups() const;
   /// Steps of a whole group.
   mlir::AffineExpr groupSteps() const;
+  /// Rows of a group as packed, without its header.
+  mlir::AffineExpr groupRows() const {
+    return groupSteps().ceilDiv(stepsPerRow());
+  }
   /// Bytes of one panel.
   mlir::AffineExpr panelBytes() const;
   /// Bytes from one copied left row to the next.
@@ -126,6 +149,17 @@ usesBatch(const ContractPlan &plan, mlir::Block &block,
 PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
                           const ContractPlan &plan, unsigned index,
                           const std::string &name);
+
+/// The load of a right operand whose codes of four bits panels can hold, or
+/// null: it is all its region does.
+tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
+
+/// Both steps of a row of four-bit codes, as bytes.
+std::pair<llvm::Value *, llvm::Value *>
+takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
+
+/// The function void(rows, count, target) that takes rows of a panel apart.
+llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
 /// Copies `count` rows of left operand `index` from row `first` to `target`.
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,

@@ -25,6 +25,19 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   rightUnsigned = op.getRhsUnsigned();
   bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
   bool vnni = target.level == CpuLevel::Avx512Vnni;
+  // All right operands are of one kind, with the same bits.
+  tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
+  fourBits = vnni && first;
+  for (unsigned i = 0; i < op.getNumRhs() && fourBits; ++i) {
+    tile::LoadOp load = getFourBitLoad(op, op.getRhsRegion(i));
+    fourBits = load && load.getBuffer().getType().getElementType() ==
+                           first.getBuffer().getType().getElementType();
+  }
+  biased = fourBits &&
+           first.getBuffer().getType().getElementType().isSignlessInteger();
+  // u4 codes are signed bytes too, where the left ones are not.
+  if (fourBits && leftUnsigned)
+    rightUnsigned = false;
   kind = !integers                                  ? StepKind::Singles
          : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
                                                     : StepKind::Pairs;
@@ -37,6 +50,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.elementBytes = elementBytes();
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
+  sizes.fourBits = fourBits;
   blocking = Blocking::choose(target, sizes);
   columns = blocking.columns;
   rows = rowMultiple = blocking.rows;
@@ -62,7 +76,7 @@ mlir::AffineExpr ContractPlan::groupSteps() const {
 }
 
 mlir::AffineExpr ContractPlan::panelBytes() const {
-  return groups() * (groupSteps() + headerRows()) * rowBytes();
+  return groups() * (groupRows() + headerRows()) * rowBytes();
 }
 
 mlir::AffineExpr ContractPlan::leftStride() const {
@@ -97,6 +111,11 @@ public:
   }
   /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
+    unsigned wide =
+        plan.fourBits ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes() : 0;
+    return allSums(plan) + wide;
+  }
+  static unsigned allSums(const ContractPlan &plan) {
     return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
   }
 
@@ -152,8 +171,12 @@ private:
   void rescale(const TilePosition &at, Value *group, Value *slot);
   void forPanels(const TilePosition &at,
                  llvm::function_ref<void(const TilePosition &, Value *)> fn);
-  void splitTile(const TilePosition &at, TileShape shape);
-  void splitTileInMemory(const TilePosition &at);
+  void takePanelsApart(llvm::ArrayRef<Value *> packedPanels, Value *numPanels,
+                       Value *chunk);
+  void multiplyGroups(const TilePosition &at, Value *first, Value *end);
+  void splitTile(const TilePosition &at, TileShape shape, Value *first,
+                 Value *end);
+  void splitTileInMemory(const TilePosition &at, Value *first, Value *end);
   Value *left(unsigned term, Value *tileRow) {
     return e.offset(leftRows(op.getTerms()[2 * term]),
                     e.mul(tileRow, leftStride));
@@ -179,8 +202,14 @@ private:
     return e.mul(group, e.i64(*plan.split * plan.elementBytes()));
   }
   Value *panelGroup(Value *group) {
-    return e.mul(group, e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
+    return e.mul(group, e.mul(e.add(groupRows, e.i64(plan.headerRows())),
                               e.i64(plan.rowBytes())));
+  }
+  /// A right operand's chunk of the first panel, taken apart.
+  Value *widePanel(unsigned right) {
+    return e.offset(
+        function.scratch,
+        e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
   }
   void epilogue(const TilePosition &at, Value *slot);
   void forColumns(Value *first, ColumnsFn fn);
@@ -227,6 +256,8 @@ private:
   ElementBody sizes;
   Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
   Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
+  Value *groupRows = nullptr;
+  Value *firstGroup = nullptr; ///< Of those taken apart.
   Value *panels = nullptr;
   BlockFetch fetch = {};
 };
@@ -295,10 +326,22 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   TileData data;
   data.left = left(term, at.tileRow);
   data.stride = leftStride;
+  data.steps = steps;
+  if (plan.fourBits) {
+    data.panel = widePanel(op.getTerms()[2 * term + 1]);
+    data.panelBytes = e.i64(plan.wideChunkBytes());
+    data.ahead = data.panel;
+    data.aheadStep = e.i64(0);
+    if (group) {
+      data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
+      data.panel = e.offset(data.panel, e.mul(b.CreateSub(group, firstGroup),
+                                              e.i64(plan.wideGroupBytes())));
+    }
+    return data;
+  }
   Value *first = panel(term, at);
   data.panel = first;
   data.panelBytes = panelBytes;
-  data.steps = steps;
   Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
   Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
   data.ahead = b.CreateSelect(
@@ -394,7 +437,8 @@ void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
 
 /// All groups of a tile. A group's accumulators stay in registers until they
 /// are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
+void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
+                                 Value *first, Value *end) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
   Value *factorPanel = nullptr, *factorBytes = nullptr;
@@ -404,7 +448,7 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
         e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
   }
   unsigned numValues = factors.values.size();
-  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+  e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       TileData data = tileData(at, term, group, stepsOf(group));
       if (!plan.blocking.fetches(shape.rows))
@@ -453,8 +497,9 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
 }
 
 /// The same through memory, for factors that vary along both axes at once.
-void ContractLowering::splitTileInMemory(const TilePosition &at) {
-  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+void ContractLowering::splitTileInMemory(const TilePosition &at, Value *first,
+                                         Value *end) {
+  e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
       runRegisterTile(at, tileData(at, term, group, stepsOf(group)),
                       parts(term));
@@ -490,10 +535,15 @@ void ContractLowering::multiply(const TilePosition &at) {
            e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
                    4 * plan.lanes);
          });
+  multiplyGroups(at, e.i64(0), groups);
+}
+
+void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
+                                      Value *end) {
   if (factors.usable)
-    forShape(at, [&](TileShape shape) { splitTile(at, shape); });
+    forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
   else
-    splitTileInMemory(at);
+    splitTileInMemory(at, first, end);
 }
 
 /// What a tile's accumulators are before the first chunk.
@@ -505,7 +555,7 @@ void ContractLowering::beginChunks(const TilePosition &at) {
       Value *tile =
           e.offset(sums(term, at), e.mul(number, e.i64(plan.tileBytes())));
       for (unsigned column = 0; column < plan.columns; column += plan.lanes) {
-        Value *start = plan.headerRows()
+        Value *start = plan.headerRows() && !plan.split
                            ? e.load(vector, e.offset(header, e.i64(4 * column)),
                                     Memory::Read, 4 * plan.lanes)
                            : llvm::Constant::getNullValue(vector);
@@ -516,14 +566,61 @@ void ContractLowering::beginChunks(const TilePosition &at) {
     });
 }
 
+/// A chunk of each right operand's panels of four-bit codes.
+void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
+                                       Value *numPanels, Value *chunk) {
+  llvm::Function *apart = emitTakingApart(e, plan);
+  Value *header = e.i64(plan.headerRows() * plan.rowBytes());
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
+  for (unsigned right = 0; right < op.getNumRhs(); ++right)
+    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
+      Value *from =
+          e.offset(function.extra[right],
+                   e.mul(e.add(packedPanels[right], number), panelBytes));
+      Value *to = e.offset(widePanel(right),
+                           e.mul(number, e.i64(plan.wideChunkBytes())));
+      if (!plan.split) {
+        int64_t chunkRows = *plan.blocking.chunkSteps / 2;
+        Value *first = e.mul(chunk, e.i64(chunkRows));
+        Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
+        Value *skipped = e.add(header, e.mul(first, e.i64(plan.rowBytes())));
+        b.CreateCall(apart,
+                     {e.offset(from, skipped), count, e.offset(to, header)});
+        return;
+      }
+      Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
+      e.loop(firstGroup, end, e.i64(1), [&](Value *group) {
+        Value *source = e.offset(from, panelGroup(group));
+        Value *target = e.offset(to, e.mul(b.CreateSub(group, firstGroup),
+                                           e.i64(plan.wideGroupBytes())));
+        for (unsigned at = 0; at < plan.headerRows() * plan.rowBytes();
+             at += 4 * plan.lanes)
+          e.store(e.load(vector, e.offset(source, e.i64(at)), Memory::Read,
+                         4 * plan.lanes),
+                  e.offset(target, e.i64(at)), Memory::Scratch, 4 * plan.lanes);
+        b.CreateCall(apart, {e.offset(source, header), groupRows,
+                             e.offset(target, header)});
+      });
+    });
+}
+
 void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
+  if (plan.split) {
+    multiplyGroups(at, firstGroup,
+                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups));
+    return;
+  }
   Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));
   Value *steps =
       e.min(b.CreateSub(groupSteps, first), e.i64(*plan.blocking.chunkSteps));
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
     TileData data = tileData(at, term, nullptr, steps);
-    Value *start = e.mul(first, e.i64(plan.rowBytes()));
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
+    if (plan.fourBits) {
+      runRegisterTile(at, data, sums(term, at));
+      continue;
+    }
+    Value *start = e.mul(first, e.i64(plan.rowBytes()));
     data.panel = e.offset(data.panel, start);
     // The next chunk follows this one, up to the next panel's first.
     Value *inChunk =
@@ -565,6 +662,7 @@ void ContractLowering::lower() {
   leftStride = size(plan.leftStride());
   groups = size(plan.groups());
   groupSteps = size(plan.groupSteps());
+  groupRows = size(plan.groupRows());
   panelBytes = size(plan.panelBytes());
   Value *m = size(plan.m());
   panels = size(plan.panels());
@@ -673,8 +771,14 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
       return;
     }
     forTiles([&](const TilePosition &at) { beginChunks(at); });
-    Value *chunks = e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
+    Value *chunks =
+        plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
+                   : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
     e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
+      if (plan.split)
+        firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
+      if (plan.fourBits)
+        takePanelsApart(packedPanels, numPanels, chunk);
       forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
     });
     forTiles([&](const TilePosition &at) { epilogues(at); });

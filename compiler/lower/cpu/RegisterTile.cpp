@@ -72,8 +72,10 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
   llvm::Type *accumulator = plan.kind == StepKind::Singles
                                 ? e.vectorType(b.getFloatTy(), lanes)
                                 : vector;
+  // What was taken apart changes while the kernel runs.
+  Memory memory = plan.fourBits ? Memory::Scratch : Memory::Read;
   auto load = [&](Value *line, unsigned half) {
-    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), Memory::Read,
+    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
   };
   Emitter::Values inits;
@@ -138,10 +140,11 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
                          : plan.kind == StepKind::Pairs ? "pairs"
                                                         : "singles";
-  std::string name = fmt::format("quern.tile.{}{}{}.{}x{}", kind.str(),
-                                 plan.swapped ? ".swapped" : "",
-                                 plan.headerRows() ? ".corrected" : "",
-                                 shape.rows, shape.panels * plan.columns);
+  std::string name = fmt::format(
+      "quern.tile.{}{}{}{}{}.{}x{}", kind.str(), plan.swapped ? ".swapped" : "",
+      plan.headerRows() ? ".corrected" : "", plan.continues() ? ".chunked" : "",
+      plan.blocking.fetchesPanels ? "" : ".plain", shape.rows,
+      shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -158,7 +161,7 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  if (plan.blocking.chunkSteps)
+  if (plan.continues())
     data.sums = function->getArg(5);
   if (plan.blocking.fetches(shape.rows)) {
     data.ahead = function->getArg(6);
