@@ -31,12 +31,11 @@
 //
 // *Codes of four bits* stay so in their panels: two steps share a row, the
 // first in the low halves of its bytes. i4 codes have 8 added there, so that
-// halves are never negative. What is multiplied are bytes all the same: whoever
-// computes a block takes a chunk of a panel apart (16 KiB, in L1) and lets all
-// row tiles of the block pass over that, before the next chunk. One pass over
-// the weights reads half as much, which is all there is to gain with few rows;
-// with many, what it costs is shared by many. This needs Quads; elsewhere codes
-// of four bits are packed as wider ones are.
+// halves are never negative. What is multiplied are bytes all the same. A block
+// of one row tile takes its operands apart as it loads them; with more, a chunk
+// of a panel is first taken apart into scratch (16 KiB, in L1), and all row
+// tiles of the block pass over that, before the next chunk. This needs Quads;
+// elsewhere codes of four bits are packed as wider ones are.
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
@@ -184,6 +183,7 @@ struct TileData {
   llvm::Value *panel = nullptr;      ///< The header, where there is one.
   llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
   llvm::Value *steps = nullptr;
+  bool fourBits = false; ///< The panels are as they are packed.
   /// Accumulators to continue from, laid out as they are stored; null: they
   /// begin at the header or zero.
   llvm::Value *sums = nullptr;
@@ -196,8 +196,9 @@ struct TileData {
 /// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module with the same kind of steps share it.
+/// `fourBits`: of panels as they are packed, all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 TileShape shape);
+                                 TileShape shape, bool fourBits = false);
 
 /// The loop over steps alone: panel by panel and row by row two vectors of
 /// accumulators.

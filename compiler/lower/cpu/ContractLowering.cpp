@@ -95,10 +95,11 @@ public:
                    const StagePlan &stages, const ColumnFactors &factors,
                    llvm::ArrayRef<PackedOperand> packed,
                    llvm::ArrayRef<llvm::Function *> tiles,
+                   llvm::ArrayRef<llvm::Function *> packedTiles,
                    llvm::Function *interleaving)
       : function(function), plan(plan), stages(stages), factors(factors),
         packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        interleaving(interleaving), reductions(plan),
+        packedTiles(packedTiles), interleaving(interleaving), reductions(plan),
         sizes(function.scope, 1, nullptr) {}
 
   void lower();
@@ -249,7 +250,8 @@ private:
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
-  llvm::ArrayRef<llvm::Function *> tiles; ///< As numbered by `shapes`.
+  llvm::ArrayRef<llvm::Function *> tiles;       ///< As numbered by `shapes`.
+  llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
   llvm::Function *interleaving;
   RowReductions reductions;
   Value *gathered = nullptr; ///< Their scratch.
@@ -258,6 +260,7 @@ private:
   Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
   Value *groupRows = nullptr;
   Value *firstGroup = nullptr; ///< Of those taken apart.
+  bool asPacked = false;       ///< Tiles read four-bit panels themselves.
   Value *panels = nullptr;
   BlockFetch fetch = {};
 };
@@ -327,7 +330,7 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.left = left(term, at.tileRow);
   data.stride = leftStride;
   data.steps = steps;
-  if (plan.fourBits) {
+  if (plan.fourBits && !asPacked) {
     data.panel = widePanel(op.getTerms()[2 * term + 1]);
     data.panelBytes = e.i64(plan.wideChunkBytes());
     data.ahead = data.panel;
@@ -342,6 +345,16 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   Value *first = panel(term, at);
   data.panel = first;
   data.panelBytes = panelBytes;
+  data.fourBits = asPacked;
+  if (asPacked) {
+    if (group) {
+      data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
+      data.panel = e.offset(first, panelGroup(group));
+    }
+    data.ahead = e.offset(data.panel, e.i64(plan.blocking.aheadBytes));
+    data.aheadStep = e.i64(plan.rowBytes());
+    return data;
+  }
   Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
   Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
   data.ahead = b.CreateSelect(
@@ -361,7 +374,7 @@ void ContractLowering::runRegisterTile(const TilePosition &at,
                                        const TileData &data, Value *out) {
   unsigned next = 0;
   forShape(at, [&](TileShape) {
-    b.CreateCall(tiles[next++],
+    b.CreateCall((asPacked ? packedTiles : tiles)[next++],
                  {data.left, data.stride, data.panel, data.panelBytes,
                   data.steps, out, data.ahead, data.aheadStep});
   });
@@ -451,7 +464,8 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
   e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       TileData data = tileData(at, term, group, stepsOf(group));
-      if (!plan.blocking.fetches(shape.rows))
+      if (asPacked ? shape.rows <= plan.blocking.fewRows
+                   : !plan.blocking.fetches(shape.rows))
         data.ahead = nullptr;
       auto parts = emitTileLoop(e, plan, shape, data);
       for (unsigned i = 0; i < parts.size(); ++i) {
@@ -530,11 +544,12 @@ void ContractLowering::multiply(const TilePosition &at) {
     return;
   }
   Value *zero = e.splat(llvm::ConstantFP::get(b.getFloatTy(), 0.0), plan.lanes);
-  e.loop(e.i64(0), e.i64(op.getNumTerms() * sumBytes(plan)),
-         e.i64(4 * plan.lanes), [&](Value *at) {
-           e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
-                   4 * plan.lanes);
-         });
+  for (unsigned term = 0; term < op.getNumTerms(); ++term)
+    e.loop(e.i64(0), e.i64(2 * plan.tileBytes()), e.i64(4 * plan.lanes),
+           [&](Value *offset) {
+             e.store(zero, e.offset(sums(term, at), offset), Memory::Scratch,
+                     4 * plan.lanes);
+           });
   multiplyGroups(at, e.i64(0), groups);
 }
 
@@ -763,25 +778,42 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
         fn(at);
       });
     };
-    if (!plan.blocking.chunkSteps) {
+    auto whole = [&] {
       forTiles([&](const TilePosition &at) {
         multiply(at);
         epilogues(at);
       });
-      return;
-    }
-    forTiles([&](const TilePosition &at) { beginChunks(at); });
-    Value *chunks =
-        plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
-                   : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
-    e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-      if (plan.split)
-        firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
-      if (plan.fourBits)
-        takePanelsApart(packedPanels, numPanels, chunk);
-      forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
-    });
-    forTiles([&](const TilePosition &at) { epilogues(at); });
+    };
+    if (!plan.blocking.chunkSteps)
+      return whole();
+    auto chunked = [&] {
+      forTiles([&](const TilePosition &at) { beginChunks(at); });
+      Value *chunks =
+          plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
+                     : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
+      e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
+        if (plan.split)
+          firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
+        if (plan.fourBits)
+          takePanelsApart(packedPanels, numPanels, chunk);
+        forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
+      });
+      forTiles([&](const TilePosition &at) { epilogues(at); });
+    };
+    if (!plan.fourBits)
+      return chunked();
+    e.branch(
+        fetch.single,
+        [&] {
+          asPacked = true;
+          whole();
+          asPacked = false;
+          return Emitter::Values();
+        },
+        [&] {
+          chunked();
+          return Emitter::Values();
+        });
   });
 }
 
@@ -816,10 +848,13 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
         emitFactorPacking(e, kernel, plan, factors, packName));
     lowered.packed.back().bufferName = packName;
   }
-  llvm::SmallVector<llvm::Function *> tiles;
+  llvm::SmallVector<llvm::Function *> tiles, packedTiles;
   if (!factors.usable)
-    for (TileShape shape : shapesOf(plan))
+    for (TileShape shape : shapesOf(plan)) {
       tiles.push_back(emitRegisterTile(e, plan, shape));
+      if (plan.fourBits)
+        packedTiles.push_back(emitRegisterTile(e, plan, shape, true));
+    }
 
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
@@ -829,7 +864,7 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
   ContractLowering(function, plan, *stages, factors, lowered.packed, tiles,
-                   interleaving)
+                   packedTiles, interleaving)
       .lower();
 
   LoweredKernel &out = lowered.kernel;
