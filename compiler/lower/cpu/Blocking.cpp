@@ -20,10 +20,8 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.rows = target.level == CpuLevel::Avx512Vnni ? 8 : 4;
   blocking.fewRows = blocking.rows / 2 - 1;
 
-  if (sizes.fourBits) {
+  if (sizes.fourBits)
     blocking.chunkSteps = 128;
-    blocking.fetchesPanels = false;
-  }
   constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;

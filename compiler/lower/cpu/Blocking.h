@@ -38,8 +38,8 @@
 //
 // Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
 // in L1 while the row tiles pass over them; of scaled accumulators too, whose
-// sums are in scratch anyway. Nothing is fetched ahead by tiles then, since
-// what takes panels apart does.
+// sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
+// for all at once when it is taken apart, its lines would wait for each other.
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two
@@ -88,12 +88,8 @@ struct Blocking {
   /// With one row tile, bytes from a panel's use to what is fetched.
   unsigned aheadBytes = 8192;
 
-  bool fetchesPanels = true; ///< Tiles do.
-
   /// Whether a tile of so many rows fetches what comes next.
-  bool fetches(unsigned tileRows) const {
-    return fetchesPanels && tileRows > fewRows;
-  }
+  bool fetches(unsigned tileRows) const { return tileRows > fewRows; }
   /// "tile 8x32 or 3x64"
   std::string text() const;
 };

@@ -333,9 +333,11 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   if (plan.fourBits && !asPacked) {
     data.panel = widePanel(op.getTerms()[2 * term + 1]);
     data.panelBytes = e.i64(plan.wideChunkBytes());
-    data.ahead = data.panel;
-    data.aheadStep = e.i64(0);
+    data.aheadStep = fetch.step;
     if (group) {
+      Value *share = e.mul(e.mul(groupSteps, fetch.step), at.number);
+      Value *later = e.add(group, e.i64(plan.chunkGroups()));
+      data.ahead = e.offset(panel(term, at), e.add(panelGroup(later), share));
       data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
       data.panel = e.offset(data.panel, e.mul(b.CreateSub(group, firstGroup),
                                               e.i64(plan.wideGroupBytes())));
@@ -464,8 +466,7 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
   e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       TileData data = tileData(at, term, group, stepsOf(group));
-      if (asPacked ? shape.rows <= plan.blocking.fewRows
-                   : !plan.blocking.fetches(shape.rows))
+      if (!plan.blocking.fetches(shape.rows))
         data.ahead = nullptr;
       auto parts = emitTileLoop(e, plan, shape, data);
       for (unsigned i = 0; i < parts.size(); ++i) {
@@ -632,6 +633,13 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
     TileData data = tileData(at, term, nullptr, steps);
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
     if (plan.fourBits) {
+      // The next chunk of the panel, or the beginning of the next panel.
+      Value *later = e.add(first, e.i64(*plan.blocking.chunkSteps));
+      Value *skipped =
+          e.mul(b.CreateLShr(later, e.i64(1)), e.i64(plan.rowBytes()));
+      Value *share =
+          e.mul(e.mul(e.i64(*plan.blocking.chunkSteps), fetch.step), at.number);
+      data.ahead = e.offset(panel(term, at), e.add(skipped, share));
       runRegisterTile(at, data, sums(term, at));
       continue;
     }
@@ -709,7 +717,8 @@ void ContractLowering::lower() {
     Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
     Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
     fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
-    fetch.step = e.ceilDiv(e.i64(plan.rowBytes()), rowTiles);
+    fetch.step =
+        e.ceilDiv(e.i64(plan.rowBytes() / plan.stepsPerRow()), rowTiles);
     fetch.tileBytes = e.mul(
         fetch.step, e.mul(groups, e.add(groupSteps, e.i64(plan.headerRows()))));
     Value *item0 = e.mul(blockNumber, spans);

@@ -81,11 +81,6 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
         e.offset(function->getArg(0), e.mul(number, e.i64(plan.rowBytes())));
     Value *to = e.offset(function->getArg(2),
                          e.mul(number, e.i64(2 * plan.rowBytes())));
-    // The machine fetches streams by itself, but a panel is one of many.
-    for (unsigned line = 0; line < plan.rowBytes(); line += 64)
-      b.CreateIntrinsic(llvm::Intrinsic::prefetch, {pointer},
-                        {e.offset(from, e.i64(plan.blocking.aheadBytes + line)),
-                         b.getInt32(0), b.getInt32(3), b.getInt32(1)});
     for (unsigned half = 0; half < 2; ++half) {
       Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
                           Memory::Read, align);

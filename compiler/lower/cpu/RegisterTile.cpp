@@ -164,7 +164,7 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                  fourBits ? (plan.biased ? ".i4" : ".u4")
                                  : plan.continues() ? ".chunked"
                                                     : "",
-                                 plan.blocking.fetchesPanels ? "" : ".plain",
+                                 plan.fourBits && !fourBits ? ".wide" : "",
                                  shape.rows, shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
@@ -185,8 +185,7 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.fourBits = fourBits;
   if (plan.continues() && !fourBits)
     data.sums = function->getArg(5);
-  if (fourBits ? shape.rows > plan.blocking.fewRows
-               : plan.blocking.fetches(shape.rows)) {
+  if (plan.blocking.fetches(shape.rows)) {
     data.ahead = function->getArg(6);
     data.aheadStep = function->getArg(7);
   }
