@@ -240,7 +240,7 @@ void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
   auto fixed = constantOf(n);
   bool ragged = !fixed || *fixed % lanes != 0;
   if (!ragged || e.target.hasMasks()) {
-    e.loop(e.i64(0), count, e.i64(lanes), [&](Value *column) {
+    e.loopOnceOrMore(e.i64(0), count, e.i64(lanes), [&](Value *column) {
       fn(column, lanes,
          ragged ? e.maskBelow(b.CreateSub(count, column), lanes) : nullptr);
     });
@@ -316,19 +316,22 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
 
 void ContractLowering::runRegisterTile(const TilePosition &at,
                                        const TileData &data, Value *out) {
-  unsigned next = 0;
-  forShape(at, [&](TileShape) {
-    b.CreateCall(tiles[next++],
-                 {data.left, data.stride, data.panel, data.panelBytes,
-                  data.steps, out, data.ahead, data.aheadStep});
-  });
+  // One call, of the shape's function.
+  llvm::SmallVector<llvm::BasicBlock *> blocks;
+  forShape(at, [&](TileShape) { blocks.push_back(b.GetInsertBlock()); });
+  llvm::PHINode *tile = b.CreatePHI(b.getPtrTy(), blocks.size());
+  for (auto [block, function] : llvm::zip(blocks, tiles))
+    tile->addIncoming(function, block);
+  b.CreateCall(tiles[0]->getFunctionType(), tile,
+               {data.left, data.stride, data.panel, data.panelBytes, data.steps,
+                out, data.ahead, data.aheadStep});
 }
 
 void ContractLowering::forElements(
     const TilePosition &at, mlir::Block &block,
     llvm::function_ref<void(ElementBody &, Value *, Value *, unsigned)> fn) {
   forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
-    e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
+    e.loopOnceOrMore(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
       ElementBody body(function.scope, width, mask);
       for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
         body.bind(argument, ElementBody::uniform(value));
@@ -469,7 +472,7 @@ void ContractLowering::splitTileInMemory(const TilePosition &at) {
 void ContractLowering::forPanels(
     const TilePosition &at,
     llvm::function_ref<void(const TilePosition &, Value *)> fn) {
-  e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *panel) {
+  e.loopOnceOrMore(e.i64(0), at.numPanels, e.i64(1), [&](Value *panel) {
     TilePosition one = at;
     one.column = e.add(at.column, e.mul(panel, e.i64(plan.columns)));
     fn(one, e.mul(panel, e.i64(plan.tileBytes())));
