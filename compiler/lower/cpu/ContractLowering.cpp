@@ -4,658 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The kernel around the register tile; Contract.h describes the scheme.
+// The kernel's loops over blocks of rows, panels and row tiles.
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/RowReductions.h"
-#include "compiler/lower/cpu/Stages.h"
+#include "compiler/lower/cpu/ContractLowering.h"
 
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
-
-//===----------------------------------------------------------------------===//
-// Plan
-//===----------------------------------------------------------------------===//
-
-ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
-    : op(op), lanes(target.lanes()), numBatch(op.getNumBatch()) {
-  leftUnsigned = op.getLhsUnsigned();
-  rightUnsigned = op.getRhsUnsigned();
-  bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
-  bool vnni = target.level == CpuLevel::Avx512Vnni;
-  // All right operands are of one kind, with the same bits.
-  tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
-  fourBits = vnni && first;
-  for (unsigned i = 0; i < op.getNumRhs() && fourBits; ++i) {
-    tile::LoadOp load = getFourBitLoad(op, op.getRhsRegion(i));
-    fourBits = load && load.getBuffer().getType().getElementType() ==
-                           first.getBuffer().getType().getElementType();
-  }
-  biased = fourBits &&
-           first.getBuffer().getType().getElementType().isSignlessInteger();
-  // u4 codes are signed bytes too, where the left ones are not.
-  if (fourBits && leftUnsigned)
-    rightUnsigned = false;
-  kind = !integers                                  ? StepKind::Singles
-         : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
-                                                    : StepKind::Pairs;
-  swapped = kind == StepKind::Quads && rightUnsigned;
-  shiftLeft = kind == StepKind::Quads && !leftUnsigned && !rightUnsigned;
-  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
-  ProductSizes sizes;
-  if (constantK)
-    sizes.k = constantK.getValue();
-  sizes.elementBytes = elementBytes();
-  sizes.terms = op.getNumTerms();
-  sizes.split = op.getSplit().has_value();
-  sizes.fourBits = fourBits;
-  blocking = Blocking::choose(target, sizes);
-  columns = blocking.columns;
-  rows = rowMultiple = blocking.rows;
-  blockRows = blocking.blockRows;
-  if (std::optional<uint64_t> g = op.getSplit()) {
-    split = *g;
-    if (constantK && constantK.getValue() > 0)
-      split = std::min(*split, constantK.getValue());
-  }
-}
-
-mlir::AffineExpr ContractPlan::groups() const {
-  if (split)
-    return k().ceilDiv(*split);
-  return mlir::getAffineConstantExpr(1, op.getContext());
-}
-
-mlir::AffineExpr ContractPlan::groupSteps() const {
-  if (split)
-    return mlir::getAffineConstantExpr(
-        (*split + elementsPerStep() - 1) / elementsPerStep(), op.getContext());
-  return k().ceilDiv(elementsPerStep());
-}
-
-mlir::AffineExpr ContractPlan::panelBytes() const {
-  return groups() * (groupRows() + headerRows()) * rowBytes();
-}
-
-mlir::AffineExpr ContractPlan::leftStride() const {
-  return (k() * elementBytes()).ceilDiv(64) * 64 + 64;
-}
-
-//===----------------------------------------------------------------------===//
-// Kernel
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-class ContractLowering {
-public:
-  ContractLowering(KernelFunction &function, const ContractPlan &plan,
-                   const StagePlan &stages, const ColumnFactors &factors,
-                   llvm::ArrayRef<PackedOperand> packed,
-                   llvm::ArrayRef<llvm::Function *> tiles,
-                   llvm::ArrayRef<llvm::Function *> packedTiles,
-                   llvm::Function *interleaving)
-      : function(function), plan(plan), stages(stages), factors(factors),
-        packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        packedTiles(packedTiles), interleaving(interleaving), reductions(plan),
-        sizes(function.scope, 1, nullptr) {}
-
-  void lower();
-  /// Of a term's accumulators: a tile of two panels, or with chunks all rows of
-  /// a block.
-  static unsigned sumBytes(const ContractPlan &plan) {
-    return plan.blocking.chunkSteps
-               ? std::max(plan.blockRows, 2 * plan.rows) * plan.rowBytes()
-               : 2 * plan.tileBytes();
-  }
-  /// Scratch before the copied left rows.
-  static unsigned fixedScratch(const ContractPlan &plan) {
-    unsigned wide =
-        plan.fourBits ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes() : 0;
-    return allSums(plan) + wide;
-  }
-  static unsigned allSums(const ContractPlan &plan) {
-    return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
-  }
-
-  /// Of the copied rows, those of one tile before they are interleaved at the
-  /// end.
-  static mlir::AffineExpr leftScratch(const ContractPlan &plan) {
-    int64_t rows = int64_t(plan.blockRows) * plan.op.getNumLhs();
-    if (plan.interleaves(plan.rows))
-      rows += plan.rows;
-    return plan.leftStride() * rows;
-  }
-
-private:
-  struct TilePosition {
-    llvm::SmallVector<Value *> batch;
-    Value *row;     ///< First row, in the whole product.
-    Value *tileRow; ///< The same within the block of rows.
-    Value *rows;    ///< How many.
-    Value *column;  ///< First column.
-    /// The panel to read in each packed buffer, the first of `numPanels`.
-    llvm::SmallVector<Value *> panels;
-    Value *numPanels;
-    Value *number; ///< Of the row tile.
-  };
-  /// What is the same for all tiles of a block of rows.
-  struct BlockFetch {
-    Value *single;    ///< There is one row tile.
-    Value *step;      ///< Bytes fetched per step of a tile.
-    Value *tileBytes; ///< Bytes fetched by a tile.
-  };
-  using ColumnsFn =
-      llvm::function_ref<void(Value *column, unsigned width, Value *mask)>;
-
-  Value *size(mlir::AffineExpr expr) { return sizes.affine(expr, {}).value; }
-  void copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch, Value *first,
-                Value *rows);
-  void lowerPanels(const Patch &patch, Value *first, Value *end,
-                   llvm::ArrayRef<Value *> domain);
-  void multiply(const TilePosition &at);
-  void beginChunks(const TilePosition &at);
-  void multiplyChunk(const TilePosition &at, Value *chunk);
-  void epilogues(const TilePosition &at) {
-    forPanels(at, [&](const TilePosition &panel, Value *slot) {
-      epilogue(panel, slot);
-    });
-  }
-  void forShape(const TilePosition &at,
-                llvm::function_ref<void(TileShape)> emit);
-  void runRegisterTile(const TilePosition &at, const TileData &data,
-                       Value *out);
-  TileData tileData(const TilePosition &at, unsigned term, Value *group,
-                    Value *steps);
-  void rescale(const TilePosition &at, Value *group, Value *slot);
-  void forPanels(const TilePosition &at,
-                 llvm::function_ref<void(const TilePosition &, Value *)> fn);
-  void takePanelsApart(llvm::ArrayRef<Value *> packedPanels, Value *numPanels,
-                       Value *chunk);
-  void multiplyGroups(const TilePosition &at, Value *first, Value *end);
-  void splitTile(const TilePosition &at, TileShape shape, Value *first,
-                 Value *end);
-  void splitTileInMemory(const TilePosition &at, Value *first, Value *end);
-  Value *left(unsigned term, Value *tileRow) {
-    return e.offset(leftRows(op.getTerms()[2 * term]),
-                    e.mul(tileRow, leftStride));
-  }
-  Value *panel(unsigned term, const TilePosition &at) {
-    unsigned right = op.getTerms()[2 * term + 1];
-    return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
-  }
-  Value *stepsOf(Value *group) {
-    Value *first = e.mul(group, e.i64(*plan.split));
-    Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
-    return e.ceilDiv(length, e.i64(plan.elementsPerStep()));
-  }
-  /// What bytes of a left row are in the tile's copy.
-  Value *leftBytes(const TilePosition &at, Value *bytes) {
-    if (!plan.interleaves(plan.rows))
-      return bytes;
-    Value *whole = b.CreateICmpEQ(at.rows, e.i64(plan.rows));
-    return e.mul(bytes, b.CreateSelect(whole, e.i64(plan.rows), e.i64(1)));
-  }
-  /// Bytes from a group's first element to the next group's, on either side.
-  Value *leftGroup(Value *group) {
-    return e.mul(group, e.i64(*plan.split * plan.elementBytes()));
-  }
-  Value *panelGroup(Value *group) {
-    return e.mul(group, e.mul(e.add(groupRows, e.i64(plan.headerRows())),
-                              e.i64(plan.rowBytes())));
-  }
-  /// A right operand's chunk of the first panel, taken apart.
-  Value *widePanel(unsigned right) {
-    return e.offset(
-        function.scratch,
-        e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
-  }
-  void epilogue(const TilePosition &at, Value *slot);
-  void forColumns(Value *first, ColumnsFn fn);
-  /// Runs `fn(body, row, column, width)` for vectors of a tile's elements, with
-  /// the batch, row and column of `block` bound.
-  void forElements(
-      const TilePosition &at, mlir::Block &block,
-      llvm::function_ref<void(ElementBody &, Value *, Value *, unsigned)> fn);
-  Value *cell(Value *tile, Value *row, Value *column) {
-    return e.offset(tile, e.add(e.mul(row, e.i64(plan.rowBytes())),
-                                e.mul(column, e.i64(4))));
-  }
-  /// A term's accumulators, of the second panel a tile's bytes further on.
-  Value *sums(unsigned term, const TilePosition &at) {
-    Value *block = e.offset(function.scratch, e.i64(term * sumBytes(plan)));
-    if (!plan.blocking.chunkSteps)
-      return block;
-    return e.offset(block, e.mul(at.tileRow, e.i64(plan.rowBytes())));
-  }
-  /// Where those of a group are, before they are scaled.
-  Value *parts(unsigned term) {
-    return e.offset(function.scratch,
-                    e.i64((op.getNumTerms() + term) * sumBytes(plan)));
-  }
-  Value *leftRows(unsigned operand) {
-    return e.offset(
-        function.scratch,
-        e.add(e.i64(fixedScratch(plan)),
-              e.mul(leftStride, e.i64(int64_t(operand) * plan.blockRows))));
-  }
-
-  KernelFunction &function;
-  const ContractPlan &plan;
-  const StagePlan &stages;
-  const ColumnFactors &factors;
-  llvm::ArrayRef<PackedOperand> packed; ///< The right operands, then factors.
-  tile::ContractOp op;
-  Emitter &e;
-  llvm::IRBuilder<> &b;
-  llvm::ArrayRef<llvm::Function *> tiles;       ///< As numbered by `shapes`.
-  llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
-  llvm::Function *interleaving;
-  RowReductions reductions;
-  Value *gathered = nullptr; ///< Their scratch.
-  ElementBody sizes;
-  Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
-  Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
-  Value *groupRows = nullptr;
-  Value *firstGroup = nullptr; ///< Of those taken apart.
-  bool asPacked = false;       ///< Tiles read four-bit panels themselves.
-  Value *panels = nullptr;
-  BlockFetch fetch = {};
-};
-
-} // namespace
-
-/// Vectors of existing columns among a panel's.
-void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
-  unsigned lanes = plan.lanes;
-  Value *count = e.min(b.CreateSub(n, first), e.i64(plan.columns));
-  auto fixed = constantOf(n);
-  bool ragged = !fixed || *fixed % lanes != 0;
-  if (!ragged || e.target.hasMasks()) {
-    e.loop(e.i64(0), count, e.i64(lanes), [&](Value *column) {
-      fn(column, lanes,
-         ragged ? e.maskBelow(b.CreateSub(count, column), lanes) : nullptr);
-    });
-    return;
-  }
-  Value *full = b.CreateAnd(count, e.i64(-int64_t(lanes)));
-  e.loop(e.i64(0), full, e.i64(lanes),
-         [&](Value *column) { fn(column, lanes, nullptr); });
-  e.loop(full, count, e.i64(1), [&](Value *column) { fn(column, 1, nullptr); });
-}
-
-/// Every shape a tile can have: two panels of few rows, or one panel of more.
-static llvm::SmallVector<TileShape> shapesOf(const ContractPlan &plan) {
-  llvm::SmallVector<TileShape> shapes;
-  for (unsigned rows = 1; rows <= plan.blocking.fewRows; ++rows)
-    shapes.push_back({rows, 2});
-  for (unsigned rows = plan.blocking.fewRows + 1; rows <= plan.rows; ++rows)
-    shapes.push_back({rows, 1});
-  return shapes;
-}
-
-/// One copy of the code for every shape. One panel of few rows is computed as
-/// one of a few more: as long as 8 accumulators are not under way, more take no
-/// more time. The rows beyond are whatever lies in scratch, and nobody reads
-/// their sums.
-void ContractLowering::forShape(const TilePosition &at,
-                                llvm::function_ref<void(TileShape)> emit) {
-  llvm::Function *current = b.GetInsertBlock()->getParent();
-  auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
-  auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
-  llvm::SmallVector<TileShape> shapes = shapesOf(plan);
-  int64_t few = plan.blocking.fewRows;
-  Value *number = b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)),
-                                 at.rows, e.max(at.rows, e.i64(few + 1)));
-  llvm::SwitchInst *choice = b.CreateSwitch(number, full, shapes.size() - 1);
-  for (TileShape shape : shapes) {
-    llvm::BasicBlock *block = full;
-    if (shape.rows < plan.rows) {
-      block = llvm::BasicBlock::Create(e.context, "tile", current);
-      choice->addCase(b.getInt64(shape.rows), block);
-    }
-    b.SetInsertPoint(block);
-    emit(shape);
-    b.CreateBr(join);
-  }
-  b.SetInsertPoint(join);
-}
-
-/// Of one group's steps. What is fetched ahead: Blocking.h.
-TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
-                                    Value *group, Value *steps) {
-  TileData data;
-  data.left = left(term, at.tileRow);
-  data.stride = leftStride;
-  data.steps = steps;
-  if (plan.fourBits && !asPacked) {
-    data.panel = widePanel(op.getTerms()[2 * term + 1]);
-    data.panelBytes = e.i64(plan.wideChunkBytes());
-    data.aheadStep = fetch.step;
-    if (group) {
-      Value *share = e.mul(e.mul(groupSteps, fetch.step), at.number);
-      Value *later = e.add(group, e.i64(plan.chunkGroups()));
-      data.ahead = e.offset(panel(term, at), e.add(panelGroup(later), share));
-      data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
-      data.panel = e.offset(data.panel, e.mul(b.CreateSub(group, firstGroup),
-                                              e.i64(plan.wideGroupBytes())));
-    }
-    return data;
-  }
-  Value *first = panel(term, at);
-  data.panel = first;
-  data.panelBytes = panelBytes;
-  data.fourBits = asPacked;
-  if (asPacked) {
-    if (group) {
-      data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
-      data.panel = e.offset(first, panelGroup(group));
-    }
-    data.ahead = e.offset(data.panel, e.i64(plan.blocking.aheadBytes));
-    data.aheadStep = e.i64(plan.rowBytes());
-    return data;
-  }
-  Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
-  Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
-  data.ahead = b.CreateSelect(
-      fetch.single, e.offset(first, e.i64(plan.blocking.aheadBytes)),
-      e.offset(next, e.mul(at.number, fetch.tileBytes)));
-  data.aheadStep = fetch.step;
-  if (group) {
-    data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
-    data.panel = e.offset(first, panelGroup(group));
-    Value *before = e.mul(group, e.add(groupSteps, e.i64(plan.headerRows())));
-    data.ahead = e.offset(data.ahead, e.mul(before, fetch.step));
-  }
-  return data;
-}
-
-void ContractLowering::runRegisterTile(const TilePosition &at,
-                                       const TileData &data, Value *out) {
-  unsigned next = 0;
-  forShape(at, [&](TileShape) {
-    b.CreateCall((asPacked ? packedTiles : tiles)[next++],
-                 {data.left, data.stride, data.panel, data.panelBytes,
-                  data.steps, out, data.ahead, data.aheadStep});
-  });
-}
-
-void ContractLowering::forElements(
-    const TilePosition &at, mlir::Block &block,
-    llvm::function_ref<void(ElementBody &, Value *, Value *, unsigned)> fn) {
-  forColumns(at.column, [&](Value *column, unsigned width, Value *mask) {
-    e.loop(e.i64(0), at.rows, e.i64(1), [&](Value *row) {
-      ElementBody body(function.scope, width, mask);
-      for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
-        body.bind(argument, ElementBody::uniform(value));
-      body.bind(block.getArgument(plan.numBatch),
-                ElementBody::uniform(e.add(at.row, row)));
-      body.bind(block.getArgument(plan.numBatch + 1),
-                body.laneIndex(e.add(at.column, column), width));
-      fn(body, row, column, width);
-    });
-  });
-}
-
-/// acc = fma(f32(part), factor, acc) for the group just multiplied.
-void ContractLowering::rescale(const TilePosition &at, Value *group,
-                               Value *slot) {
-  mlir::Block &block = op.getRescale().front();
-  forElements(
-      at, block,
-      [&](ElementBody &body, Value *row, Value *column, unsigned width) {
-        body.bind(block.getArgument(plan.numBatch + 2),
-                  ElementBody::uniform(group));
-        body.emit(block);
-        llvm::Type *f32Type = e.vectorType(b.getFloatTy(), width);
-        llvm::Type *partType = plan.kind == StepKind::Singles
-                                   ? f32Type
-                                   : e.vectorType(b.getInt32Ty(), width);
-        for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-          Value *factor =
-              body.spread(body.lookup(block.getTerminator()->getOperand(term)));
-          Value *part =
-              e.load(partType, cell(e.offset(parts(term), slot), row, column),
-                     Memory::Scratch, 4);
-          if (op.hasAddends())
-            part = b.CreateAdd(
-                part, body.spread(body.lookup(block.getTerminator()->getOperand(
-                          op.getNumTerms() + term))));
-          if (plan.kind != StepKind::Singles)
-            part = b.CreateSIToFP(part, f32Type);
-          Value *sumAt = cell(e.offset(sums(term, at), slot), row, column);
-          Value *sum = e.load(f32Type, sumAt, Memory::Scratch, 4);
-          e.store(e.fma(part, factor, sum), sumAt, Memory::Scratch, 4);
-        }
-      });
-}
-
-void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
-  mlir::Block &block = op.getEpilogue().front();
-  llvm::Type *scalar = op.getAccumulatorType().isF32()
-                           ? b.getFloatTy()
-                           : static_cast<llvm::Type *>(b.getInt32Ty());
-  forElements(
-      at, block,
-      [&](ElementBody &body, Value *row, Value *column, unsigned width) {
-        reductions.bind(body, gathered, e.add(at.tileRow, row));
-        for (unsigned term = 0; term < op.getNumTerms(); ++term)
-          body.bind(block.getArgument(plan.numBatch + 2 + term),
-                    {e.load(e.vectorType(scalar, width),
-                            cell(e.offset(sums(term, at), slot), row, column),
-                            Memory::Scratch, 4)});
-        body.emit(block);
-      });
-}
-
-/// All groups of a tile. A group's accumulators stay in registers until they
-/// are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
-                                 Value *first, Value *end) {
-  mlir::Block &block = op.getRescale().front();
-  llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
-  Value *factorPanel = nullptr, *factorBytes = nullptr;
-  if (!factors.values.empty()) {
-    factorBytes = size(factors.panelBytes(plan));
-    factorPanel =
-        e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
-  }
-  unsigned numValues = factors.values.size();
-  e.loop(first, end, e.i64(1), [&](Value *group) {
-    for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-      TileData data = tileData(at, term, group, stepsOf(group));
-      if (!plan.blocking.fetches(shape.rows))
-        data.ahead = nullptr;
-      auto parts = emitTileLoop(e, plan, shape, data);
-      for (unsigned i = 0; i < parts.size(); ++i) {
-        unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
-        unsigned column = i % 2 * plan.lanes;
-        ElementBody body(function.scope, plan.lanes, nullptr);
-        for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
-          body.bind(argument, ElementBody::uniform(value));
-        unsigned next = plan.numBatch;
-        // A row beyond the tile's has no scale.
-        body.bind(
-            block.getArgument(next),
-            ElementBody::uniform(e.add(
-                at.row, e.min(e.i64(row), b.CreateSub(at.rows, e.i64(1))))));
-        body.bind(block.getArgument(next + 1),
-                  body.laneIndex(
-                      e.add(at.column, e.i64(panel * plan.columns + column)),
-                      plan.lanes));
-        body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
-        for (auto [number, value] : llvm::enumerate(factors.values)) {
-          Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
-                              e.i64(number * plan.rowBytes() + 4 * column));
-          if (panel)
-            slot = e.add(slot, factorBytes);
-          body.bind(value, {e.load(vector, e.offset(factorPanel, slot),
-                                   Memory::Read, 4 * plan.lanes)});
-        }
-        for (mlir::Operation *operation : factors.otherOps)
-          body.emit(*operation);
-        Value *factor =
-            body.spread(body.lookup(block.getTerminator()->getOperand(term)));
-        Value *part = parts[i];
-        if (plan.kind != StepKind::Singles)
-          part = b.CreateSIToFP(part, vector);
-        Value *slot =
-            cell(sums(term, at), e.i64(panel * plan.rows + row), e.i64(column));
-        Value *sum = e.load(vector, slot, Memory::Scratch, 4 * plan.lanes);
-        e.store(e.fma(part, factor, sum), slot, Memory::Scratch,
-                4 * plan.lanes);
-      }
-    }
-  });
-}
-
-/// The same through memory, for factors that vary along both axes at once.
-void ContractLowering::splitTileInMemory(const TilePosition &at, Value *first,
-                                         Value *end) {
-  e.loop(first, end, e.i64(1), [&](Value *group) {
-    for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at, tileData(at, term, group, stepsOf(group)),
-                      parts(term));
-    forPanels(at, [&](const TilePosition &panel, Value *slot) {
-      rescale(panel, group, slot);
-    });
-  });
-}
-
-/// Each panel of the tile alone; its accumulators are `slot` bytes behind the
-/// first one's.
-void ContractLowering::forPanels(
-    const TilePosition &at,
-    llvm::function_ref<void(const TilePosition &, Value *)> fn) {
-  e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *panel) {
-    TilePosition one = at;
-    one.column = e.add(at.column, e.mul(panel, e.i64(plan.columns)));
-    fn(one, e.mul(panel, e.i64(plan.tileBytes())));
-  });
-}
-
-/// The accumulators of one tile: all terms, all groups.
-void ContractLowering::multiply(const TilePosition &at) {
-  if (!plan.split) {
-    for (unsigned term = 0; term < op.getNumTerms(); ++term)
-      runRegisterTile(at, tileData(at, term, nullptr, groupSteps),
-                      sums(term, at));
-    return;
-  }
-  Value *zero = e.splat(llvm::ConstantFP::get(b.getFloatTy(), 0.0), plan.lanes);
-  for (unsigned term = 0; term < op.getNumTerms(); ++term)
-    e.loop(e.i64(0), e.i64(2 * plan.tileBytes()), e.i64(4 * plan.lanes),
-           [&](Value *offset) {
-             e.store(zero, e.offset(sums(term, at), offset), Memory::Scratch,
-                     4 * plan.lanes);
-           });
-  multiplyGroups(at, e.i64(0), groups);
-}
-
-void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
-                                      Value *end) {
-  if (factors.usable)
-    forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
-  else
-    splitTileInMemory(at, first, end);
-}
-
-/// What a tile's accumulators are before the first chunk.
-void ContractLowering::beginChunks(const TilePosition &at) {
-  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
-  for (unsigned term = 0; term < op.getNumTerms(); ++term)
-    e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *number) {
-      Value *header = e.offset(panel(term, at), e.mul(number, panelBytes));
-      Value *tile =
-          e.offset(sums(term, at), e.mul(number, e.i64(plan.tileBytes())));
-      for (unsigned column = 0; column < plan.columns; column += plan.lanes) {
-        Value *start = plan.headerRows() && !plan.split
-                           ? e.load(vector, e.offset(header, e.i64(4 * column)),
-                                    Memory::Read, 4 * plan.lanes)
-                           : llvm::Constant::getNullValue(vector);
-        for (unsigned row = 0; row < plan.rows; ++row)
-          e.store(start, cell(tile, e.i64(row), e.i64(column)), Memory::Scratch,
-                  4 * plan.lanes);
-      }
-    });
-}
-
-/// A chunk of each right operand's panels of four-bit codes.
-void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
-                                       Value *numPanels, Value *chunk) {
-  llvm::Function *apart = emitTakingApart(e, plan);
-  Value *header = e.i64(plan.headerRows() * plan.rowBytes());
-  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
-  for (unsigned right = 0; right < op.getNumRhs(); ++right)
-    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
-      Value *from =
-          e.offset(function.extra[right],
-                   e.mul(e.add(packedPanels[right], number), panelBytes));
-      Value *to = e.offset(widePanel(right),
-                           e.mul(number, e.i64(plan.wideChunkBytes())));
-      if (!plan.split) {
-        int64_t chunkRows = *plan.blocking.chunkSteps / 2;
-        Value *first = e.mul(chunk, e.i64(chunkRows));
-        Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
-        Value *skipped = e.add(header, e.mul(first, e.i64(plan.rowBytes())));
-        b.CreateCall(apart,
-                     {e.offset(from, skipped), count, e.offset(to, header)});
-        return;
-      }
-      Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
-      e.loop(firstGroup, end, e.i64(1), [&](Value *group) {
-        Value *source = e.offset(from, panelGroup(group));
-        Value *target = e.offset(to, e.mul(b.CreateSub(group, firstGroup),
-                                           e.i64(plan.wideGroupBytes())));
-        for (unsigned at = 0; at < plan.headerRows() * plan.rowBytes();
-             at += 4 * plan.lanes)
-          e.store(e.load(vector, e.offset(source, e.i64(at)), Memory::Read,
-                         4 * plan.lanes),
-                  e.offset(target, e.i64(at)), Memory::Scratch, 4 * plan.lanes);
-        b.CreateCall(apart, {e.offset(source, header), groupRows,
-                             e.offset(target, header)});
-      });
-    });
-}
-
-void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
-  if (plan.split) {
-    multiplyGroups(at, firstGroup,
-                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups));
-    return;
-  }
-  Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));
-  Value *steps =
-      e.min(b.CreateSub(groupSteps, first), e.i64(*plan.blocking.chunkSteps));
-  for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-    TileData data = tileData(at, term, nullptr, steps);
-    data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
-    if (plan.fourBits) {
-      // The next chunk of the panel, or the beginning of the next panel.
-      Value *later = e.add(first, e.i64(*plan.blocking.chunkSteps));
-      Value *skipped =
-          e.mul(b.CreateLShr(later, e.i64(1)), e.i64(plan.rowBytes()));
-      Value *share =
-          e.mul(e.mul(e.i64(*plan.blocking.chunkSteps), fetch.step), at.number);
-      data.ahead = e.offset(panel(term, at), e.add(skipped, share));
-      runRegisterTile(at, data, sums(term, at));
-      continue;
-    }
-    Value *start = e.mul(first, e.i64(plan.rowBytes()));
-    data.panel = e.offset(data.panel, start);
-    // The next chunk follows this one, up to the next panel's first.
-    Value *inChunk =
-        e.mul(e.mul(at.number, fetch.step), e.i64(*plan.blocking.chunkSteps));
-    int64_t next = *plan.blocking.chunkSteps * plan.rowBytes();
-    data.ahead =
-        e.offset(data.panel,
-                 b.CreateSelect(fetch.single, e.i64(plan.blocking.aheadBytes),
-                                e.add(e.i64(next), inChunk)));
-    runRegisterTile(at, data, sums(term, at));
-  }
-}
 
 /// The block's rows of a left operand, tile by tile.
 void ContractLowering::copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch,
@@ -787,42 +144,37 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
         fn(at);
       });
     };
-    auto whole = [&] {
+    auto multiplyWhole = [&] {
       forTiles([&](const TilePosition &at) {
         multiply(at);
         epilogues(at);
       });
+      return Emitter::Values();
     };
-    if (!plan.blocking.chunkSteps)
-      return whole();
-    auto chunked = [&] {
+    auto multiplyByChunks = [&] {
       forTiles([&](const TilePosition &at) { beginChunks(at); });
       Value *chunks =
           plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-        if (plan.split)
-          firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
         if (plan.fourBits)
           takePanelsApart(packedPanels, numPanels, chunk);
         forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
       });
       forTiles([&](const TilePosition &at) { epilogues(at); });
+      return Emitter::Values();
     };
-    if (!plan.fourBits)
-      return chunked();
-    e.branch(
-        fetch.single,
-        [&] {
-          asPacked = true;
-          whole();
-          asPacked = false;
-          return Emitter::Values();
-        },
-        [&] {
-          chunked();
-          return Emitter::Values();
-        });
+    if (plan.fourBits) {
+      asPacked = true;
+      e.branch(fetch.single, multiplyWhole, [&] {
+        asPacked = false;
+        return multiplyByChunks();
+      });
+    } else if (plan.blocking.chunkSteps) {
+      multiplyByChunks();
+    } else {
+      multiplyWhole();
+    }
   });
 }
 
@@ -859,10 +211,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
   if (!factors.usable)
-    for (TileShape shape : shapesOf(plan)) {
+    for (TileShape shape : plan.shapes()) {
       tiles.push_back(emitRegisterTile(e, plan, shape));
       if (plan.fourBits)
-        packedTiles.push_back(emitRegisterTile(e, plan, shape, true));
+        packedTiles.push_back(
+            emitRegisterTile(e, plan, shape, /*fourBits=*/true));
     }
 
   llvm::Function *interleaving =
@@ -905,10 +258,14 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                                 : e.target.hasFma()            ? "fma"
                                                                : "mulps+addps";
   out.schedule = fmt::format(
-      "{} ({}), blocks of up to {} rows, item = one block x one panel of {} "
+      "{} ({}), blocks of up to {} rows{}, item = one block x one panel of {} "
       "columns, {} term{}{}",
-      plan.blocking.text(), instruction.str(), plan.blockRows, plan.columns,
-      op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
+      plan.blocking.text(), instruction.str(), plan.blockRows,
+      plan.blocking.chunkSteps
+          ? fmt::format(" by {} of K",
+                        *plan.blocking.chunkSteps * plan.elementsPerStep())
+          : "",
+      plan.columns, op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
       plan.split ? fmt::format(", split every {}", *plan.split) : "");
   return lowered;
 }

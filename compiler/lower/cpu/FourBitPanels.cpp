@@ -10,7 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/Contract.h"
+#include "compiler/lower/cpu/ContractLowering.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -92,4 +92,77 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
   });
   b.CreateRetVoid();
   return function;
+}
+
+/// A chunk of each right operand's panels.
+void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
+                                       Value *numPanels, Value *chunk) {
+  llvm::Function *apart = emitTakingApart(e, plan);
+  Value *header = e.i64(plan.headerRows() * plan.rowBytes());
+  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
+  if (plan.split)
+    firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
+  for (unsigned right = 0; right < op.getNumRhs(); ++right)
+    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
+      Value *from =
+          e.offset(function.extra[right],
+                   e.mul(e.add(packedPanels[right], number), panelBytes));
+      Value *to = e.offset(widePanel(right),
+                           e.mul(number, e.i64(plan.wideChunkBytes())));
+      if (!plan.split) {
+        int64_t chunkRows = *plan.blocking.chunkSteps / 2;
+        Value *first = e.mul(chunk, e.i64(chunkRows));
+        Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
+        Value *skipped = e.add(header, e.mul(first, e.i64(plan.rowBytes())));
+        b.CreateCall(apart,
+                     {e.offset(from, skipped), count, e.offset(to, header)});
+        return;
+      }
+      Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
+      e.loop(firstGroup, end, e.i64(1), [&](Value *group) {
+        Value *source = e.offset(from, panelGroup(group));
+        Value *target = e.offset(to, e.mul(b.CreateSub(group, firstGroup),
+                                           e.i64(plan.wideGroupBytes())));
+        for (unsigned at = 0; at < plan.headerRows() * plan.rowBytes();
+             at += 4 * plan.lanes)
+          e.store(e.load(vector, e.offset(source, e.i64(at)), Memory::Read,
+                         4 * plan.lanes),
+                  e.offset(target, e.i64(at)), Memory::Scratch, 4 * plan.lanes);
+        b.CreateCall(apart, {e.offset(source, header), groupRows,
+                             e.offset(target, header)});
+      });
+    });
+}
+
+void ContractLowering::readFourBits(TileData &data, const TilePosition &at,
+                                    unsigned term, Value *group) {
+  data.fourBits = asPacked;
+  if (group)
+    data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
+  if (asPacked) {
+    if (group)
+      data.panel = e.offset(data.panel, panelGroup(group));
+    data.ahead = e.offset(data.panel, e.i64(plan.blocking.aheadBytes));
+    data.aheadStep = e.i64(plan.rowBytes());
+    return;
+  }
+  data.panel = widePanel(op.getTerms()[2 * term + 1]);
+  data.panelBytes = e.i64(plan.wideChunkBytes());
+  if (!group)
+    return;
+  data.panel = e.offset(data.panel, e.mul(b.CreateSub(group, firstGroup),
+                                          e.i64(plan.wideGroupBytes())));
+  Value *share = e.mul(e.mul(groupSteps, fetch.step), at.number);
+  Value *later = e.add(group, e.i64(plan.chunkGroups()));
+  data.ahead = e.offset(panel(term, at), e.add(panelGroup(later), share));
+}
+
+Value *ContractLowering::aheadOfChunk(const TilePosition &at, unsigned term,
+                                      Value *firstStep) {
+  // Behind the panel's last chunk lies the next panel.
+  Value *later = e.add(firstStep, e.i64(*plan.blocking.chunkSteps));
+  Value *skipped = e.mul(b.CreateLShr(later, e.i64(1)), e.i64(plan.rowBytes()));
+  Value *share =
+      e.mul(e.mul(e.i64(*plan.blocking.chunkSteps), fetch.step), at.number);
+  return e.offset(panel(term, at), e.add(skipped, share));
 }
