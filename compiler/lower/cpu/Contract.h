@@ -125,6 +125,8 @@ struct ContractPlan {
 
   /// Those a tile can have: two panels of few rows, or one panel of more.
   llvm::SmallVector<TileShape> shapes() const;
+  /// Of them, those of blocks with more row tiles than one.
+  llvm::SmallVector<TileShape> shapesOfMany() const;
 
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);

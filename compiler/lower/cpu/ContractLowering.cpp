@@ -211,12 +211,12 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
   if (!factors.usable)
-    for (TileShape shape : plan.shapes()) {
+    for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
       tiles.push_back(emitRegisterTile(e, plan, shape));
-      if (plan.fourBits)
-        packedTiles.push_back(
-            emitRegisterTile(e, plan, shape, /*fourBits=*/true));
-    }
+  if (!factors.usable && plan.fourBits)
+    for (TileShape shape : plan.shapes())
+      packedTiles.push_back(
+          emitRegisterTile(e, plan, shape, /*fourBits=*/true));
 
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;

@@ -81,3 +81,9 @@ llvm::SmallVector<TileShape> ContractPlan::shapes() const {
     shapes.push_back({rows, 1});
   return shapes;
 }
+
+llvm::SmallVector<TileShape> ContractPlan::shapesOfMany() const {
+  llvm::SmallVector<TileShape> shapes = this->shapes();
+  llvm::erase_if(shapes, [](TileShape shape) { return shape.panels != 1; });
+  return shapes;
+}

@@ -43,7 +43,9 @@ void ContractLowering::forShape(const TilePosition &at,
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
-  llvm::SmallVector<TileShape> shapes = plan.shapes();
+  // Panels that were taken apart are those of blocks of many rows.
+  llvm::SmallVector<TileShape> shapes =
+      plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *number = b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)),
                                  at.rows, e.max(at.rows, e.i64(few + 1)));
