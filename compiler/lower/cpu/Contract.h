@@ -66,6 +66,12 @@ namespace quern::cpugen {
 
 enum class StepKind : uint8_t { Quads, Pairs, Singles };
 
+/// Rows by panels of one register tile.
+struct TileShape {
+  unsigned rows;
+  unsigned panels = 1;
+};
+
 /// The fixed choices for one contraction.
 struct ContractPlan {
   ContractPlan(tile::ContractOp op, const CpuTarget &target);
@@ -98,6 +104,9 @@ struct ContractPlan {
   bool interleaves(unsigned tileRows) const {
     return tileRows == rows && (!split || *split % elementsPerStep() == 0);
   }
+
+  /// Those a tile can have: two panels of few rows, or one panel of more.
+  llvm::SmallVector<TileShape> shapes() const;
 
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);
@@ -135,12 +144,6 @@ void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
 /// The function void(source, bytes between rows, row bytes, target) that
 /// interleaves MR copied rows.
 llvm::Function *emitInterleaving(Emitter &e, const ContractPlan &plan);
-
-/// Rows by panels of one register tile.
-struct TileShape {
-  unsigned rows;
-  unsigned panels = 1;
-};
 
 /// What a register tile works on. Addresses are those of the first row, panel
 /// and step.
