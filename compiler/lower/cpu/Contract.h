@@ -48,11 +48,17 @@
 // The copy costs about K bytes per row against K * N / NR steps.
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
-// neighbouring items share the copied rows, and the panel (NR * K bytes) stays
-// in L2 while all row tiles of the block pass over it. A tile is MR rows by two
-// vectors of accumulators in registers; it is stored to scratch (1 KiB, L1)
-// for the epilogue, which runs once per tile, row by row, on vectors along N.
-// Several terms use the same copied rows one after the other.
+// neighbouring items share the copied rows. A tile is MR rows by one panel of
+// accumulators in registers, or few rows by two panels; it is stored to scratch
+// (L1) for the epilogue, which runs once per tile and panel, row by row, on
+// vectors along N. Several terms use the same copied rows one after the other.
+// Where K is cut into chunks, the accumulators of all of a block's rows stay in
+// scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
+//
+// The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed.
+// Packing decides what a step's bytes are, so that operands stored in fewer
+// bits need their decoding there and nowhere else: where the two vectors of a
+// step are loaded, and in the bytes of a row of the panel.
 //
 //===----------------------------------------------------------------------===//
 
