@@ -140,10 +140,11 @@ Prepared::Prepared(const Json &request) {
       if (!files.contains(operand.name))
         throw Failure{fmt::format("no file for operand {}", operand.name)};
       Tensor read = orFail(readNpy(files.at(operand.name).get<std::string>()));
-      // The format has no bf16: values of it arrive as f32.
-      if (operand.dtype == DType::BF16 && read.dtype() == DType::F32)
+      // The format has neither bf16 nor 4-bit codes: such values arrive as f32
+      // or as bytes.
+      if (operand.dtype != read.dtype())
         read = orFail(
-            Tensor::fromFloats(DType::BF16, read.shape(), read.as<float>()));
+            Tensor::fromFloats(operand.dtype, read.shape(), read.toFloats()));
       owned.push_back(std::move(read));
       (operand.role == Operand::Role::Weight ? constant : inputs)
           .emplace_back(owned.back());
