@@ -307,6 +307,8 @@ def arguments():
     cpus = len(os.sched_getaffinity(0))
     left = [row for row in options.rows if row.threads > cpus]
     options.rows = [row for row in options.rows if row.threads <= cpus]
+    if options.driver:
+        options.driver = str(pathlib.Path(options.driver).resolve())
     for row in left:
         say(f"bench cpu: without {row.id}: this process may use {cpus} CPUs")
     return options
