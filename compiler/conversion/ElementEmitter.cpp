@@ -50,9 +50,9 @@ RankedTensorType conversion::getTensorType(const BufferKey &key) {
 }
 
 Type conversion::getStoredType(Type element) {
-  return element.isUnsignedInteger(8)
-             ? IntegerType::get(element.getContext(), 8)
-             : element;
+  Type read = getWideType(element);
+  return read.isUnsignedInteger(8) ? IntegerType::get(element.getContext(), 8)
+                                   : read;
 }
 
 Value KernelScope::getBuffer(const BufferKey &key, bool write) {

@@ -20,7 +20,7 @@
 
 namespace quern::frontend {
 
-/// `i8, u8, f16, bf16, f32, f8e4m3, f8e5m2, i32`, for messages.
+/// `i8, u8, i4, u4, f16, bf16, f32, f8e4m3, f8e5m2, i32`, for messages.
 extern const char *const elementTypeList;
 
 /// True for every name that denotes an element type here, supported or not;

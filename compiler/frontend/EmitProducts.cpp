@@ -179,6 +179,11 @@ Operand LayerEmitter::quantize(Place place, Operand x, Type type,
   if (!input || !quantized || (scale && scale->isPoison()) ||
       (zero && zero->isPoison()))
     return {};
+  if (quantized.getCodes() != quantized.getReadCodesType())
+    return error(typePlace.line ? typePlace : place,
+                 fmt::format("quantize to {}", symbols.print(type)),
+                 {"codes of four bits are parameters' alone: quantize makes "
+                  "i8, u8, f8e4m3 and f8e5m2"});
   if (ir::getDims(input) != ir::getDims(quantized.getCodes()))
     return error(
         typePlace.line ? typePlace : place,
@@ -334,11 +339,12 @@ bool LayerEmitter::checkScales(Place place, const Operand &lhs,
     return false;
   };
   if (isa<FloatType>(l.getElementType()) != isa<FloatType>(r.getElementType()))
-    return refuse(place,
-                  fmt::format("'@' of integer and float codes: {}, and {}",
-                              show(lhs), show(rhs)),
-                  "quantize both to integer codes (i8, u8) or both to float "
-                  "codes (f8e4m3, f8e5m2)");
+    return refuse(
+        place,
+        fmt::format("'@' of integer and float codes: {}, and {}", show(lhs),
+                    show(rhs)),
+        "quantize both to integer codes (i8, u8, i4, u4) or both to float "
+        "codes (f8e4m3, f8e5m2)");
   AffineExpr k = ir::getDims(l).back();
   auto length = dyn_cast<AffineConstantExpr>(k);
   auto extent = [&](const Operand &operand, int64_t dim) -> int64_t {

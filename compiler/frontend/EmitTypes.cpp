@@ -22,6 +22,18 @@ bool LayerEmitter::checkRank(Place place, size_t rank) {
 }
 
 Type LayerEmitter::tensorType(Place place, Dims dims, DType element) {
+  if (isPacked(element)) {
+    error(place, fmt::format("a plain tensor of {}", name(element)),
+          {fmt::format("{0} are codes and come with their scales: {0}[N, K] * "
+                       "f16[N, K/32]",
+                       name(element))});
+    return {};
+  }
+  return shapedType(place, dims, element);
+}
+
+RankedTensorType LayerEmitter::shapedType(Place place, Dims dims,
+                                          DType element) {
   if (!checkRank(place, dims.size()))
     return {};
   for (AffineExpr dim : dims) {
@@ -52,10 +64,10 @@ Type LayerEmitter::tensorType(Place place, Dims dims, DType element) {
 Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
                                  Blocks block, Place scalePlace, DType scale,
                                  bool zeros) {
-  if (codes != DType::I8 && codes != DType::U8 && codes != DType::F8E4M3 &&
-      codes != DType::F8E5M2) {
+  if (codes != DType::I8 && codes != DType::U8 && !isPacked(codes) &&
+      codes != DType::F8E4M3 && codes != DType::F8E5M2) {
     error(place, fmt::format("codes of type {}", name(codes)),
-          {"codes are i8, u8, f8e4m3 or f8e5m2"});
+          {"codes are i8, u8, i4, u4, f8e4m3 or f8e5m2"});
     return {};
   }
   if (scale != DType::F32 && scale != DType::F16 && scale != DType::BF16) {
@@ -65,11 +77,10 @@ Type LayerEmitter::quantizedType(Place place, Dims dims, DType codes,
   }
   if (zeros && isFloat(codes)) {
     error(place, fmt::format("zero points for {} codes", name(codes)),
-          {"zero points are for i8 and u8"});
+          {"zero points are for integer codes"});
     return {};
   }
-  auto tensor =
-      llvm::dyn_cast_or_null<RankedTensorType>(tensorType(place, dims, codes));
+  RankedTensorType tensor = shapedType(place, dims, codes);
   if (!tensor)
     return {};
   // One granularity has one spelling: along an axis of known length a block

@@ -216,6 +216,13 @@ Value LayerEmitter::result(Place place, const Operand &value,
         {"return a tensor"});
     return {};
   }
+  if (auto quantized = dyn_cast<ir::QTensorType>(declared.type);
+      quantized && quantized.getCodes() != quantized.getReadCodesType()) {
+    error(where, fmt::format("{} is declared {}", which, wanted),
+          {"codes of four bits are parameters' alone: results are of i8, u8, "
+           "f8e4m3 or f8e5m2, or plain"});
+    return {};
+  }
   Type found = value.value.getType();
   if (found == declared.type)
     return value.value;

@@ -91,6 +91,7 @@ public:
 
   //===--- Types (EmitTypes.cpp); null or nothing after an error ----------===//
 
+  /// Of a plain tensor: refuses element types that are codes alone.
   mlir::Type tensorType(Place place, Dims dims, DType element);
   mlir::Type quantizedType(Place place, Dims dims, DType codes, Blocks block,
                            Place scalePlace, DType scale, bool zeros = false);
@@ -211,6 +212,8 @@ private:
     return ir::getTensorType(dims, element, symbols.size());
   }
   bool checkRank(Place place, size_t rank);
+  /// A tensor type of any element type; null after an error.
+  mlir::RankedTensorType shapedType(Place place, Dims dims, DType element);
   /// The common element type of float operands, numbers aside.
   mlir::Type commonElement(Place place, llvm::StringRef what,
                            llvm::ArrayRef<Operand> operands);

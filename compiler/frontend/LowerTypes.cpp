@@ -292,7 +292,7 @@ bool Lowering::checkZeros(const TypeExpr &type, const Dims &dims, DType codes,
   if (isFloat(codes)) {
     errors.add(type.zerosPlace,
                fmt::format("zero points for {} codes", name(codes)),
-               {fmt::format("zero points are for i8 and u8, whose codes lie "
+               {fmt::format("zero points are for integers, whose codes lie "
                             "evenly; leave them out: {} per token",
                             name(codes))});
     return false;
@@ -301,7 +301,7 @@ bool Lowering::checkZeros(const TypeExpr &type, const Dims &dims, DType codes,
     errors.add(type.zerosPlace,
                fmt::format("zero points of type {} for codes of type {}",
                            name(*zeros), name(codes)),
-               {"zero points are of the codes' type, which is i8 or u8"});
+               {"zero points are of the codes' type"});
     return false;
   }
   if (!type.zerosHaveShape)

@@ -15,6 +15,7 @@
 
 namespace quern::reference {
 
+/// Of results, which are never packed.
 static uint32_t bitsOf(const HostTensor &tensor, int64_t index) {
   switch (byteWidth(tensor.dtype)) {
   case 1:

@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // What goes into and comes out of the interpreters: an element type, a shape
-// with all extents known, and the elements in row-major order without padding,
-// little-endian, exactly as a runtime buffer holds them. A quantized operand
-// is two of these, codes then scales, in the order of the layer's signature.
+// with all extents known, and the elements in row-major order, little-endian
+// and packed, exactly as a runtime buffer holds them. A quantized operand is
+// two of these, codes then scales, in the order of the layer's signature.
 //
 //===----------------------------------------------------------------------===//
 
@@ -32,7 +32,17 @@ struct HostTensor {
   /// All elements zero.
   HostTensor(DType dtype, std::vector<int64_t> shape)
       : dtype(dtype), shape(std::move(shape)),
-        bytes(static_cast<size_t>(elements()) * byteWidth(dtype)) {}
+        bytes(static_cast<size_t>(bytesOf(dtype, this->shape))) {}
+
+  /// What elements of such a shape take. Extents are not negative, and the
+  /// product fits.
+  static int64_t bytesOf(DType dtype, std::span<const int64_t> shape) {
+    auto bytes = static_cast<int64_t>(rowBytes(
+        dtype, shape.empty() ? 1 : static_cast<uint64_t>(shape.back())));
+    for (size_t d = 0; d + 1 < shape.size(); ++d)
+      bytes *= shape[d];
+    return bytes;
+  }
 
   int64_t elements() const {
     int64_t count = 1;
@@ -40,7 +50,8 @@ struct HostTensor {
       count *= extent;
     return count;
   }
-  /// The elements as an array of T, which must have the element's width.
+  /// The elements as an array of T, which must have the element's width; the
+  /// bytes of packed ones.
   template <typename T> std::span<T> as() {
     return {reinterpret_cast<T *>(bytes.data()), bytes.size() / sizeof(T)};
   }

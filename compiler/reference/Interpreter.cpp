@@ -75,11 +75,11 @@ static Result<void> evaluate(Machine &machine, MakeQTensorOp op) {
   return {};
 }
 static Result<void> evaluate(Machine &machine, ZerosOp op) {
-  machine.set(op.getResult(), *machine.get(op.getInput()).zeros);
+  machine.set(op.getResult(), machine.get(op.getInput()).zeros->widened());
   return {};
 }
 static Result<void> evaluate(Machine &machine, CodesOp op) {
-  machine.set(op.getResult(), machine.get(op.getInput()).tensor);
+  machine.set(op.getResult(), machine.get(op.getInput()).tensor.widened());
   return {};
 }
 static Result<void> evaluate(Machine &machine, ScalesOp op) {

@@ -374,6 +374,8 @@ static void cut(Product &product, int64_t extent, int64_t limit) {
 }
 
 static int64_t largestMagnitude(DType type, bool zeros) {
+  if (isPacked(type))
+    return zeros || type == DType::U4 ? 15 : 8;
   return zeros || type == DType::U8 ? 255 : 128;
 }
 
@@ -390,7 +392,7 @@ static bool isF8(DType type) {
 }
 
 static bool isCode(DType type) {
-  return type == DType::I8 || type == DType::U8;
+  return type == DType::I8 || type == DType::U8 || isPacked(type);
 }
 
 //===----------------------------------------------------------------------===//
@@ -447,7 +449,7 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   if (!codes && (!isFloat(l) || !isFloat(r)))
     return opError(op, Errc::Unsupported,
                    fmt::format("products of {} and {} have no meaning; "
-                               "operands are floats or 8-bit codes",
+                               "operands are floats or codes",
                                name(l), name(r)));
 
   // Blocks along the contracted axis, as the types tell.

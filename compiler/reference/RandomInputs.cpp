@@ -85,6 +85,10 @@ static double largestFinite(DType type) {
     return 255.0;
   case DType::I8:
     return 127.0;
+  case DType::U4:
+    return 15.0;
+  case DType::I4:
+    return 7.0;
   default:
     return std::numeric_limits<float>::max();
   }
@@ -115,6 +119,12 @@ static void fillCodes(Random &random, HostTensor &tensor) {
       break;
     case DType::U8:
       tensor.as<uint8_t>()[i] = static_cast<uint8_t>(random.below(256));
+      break;
+    case DType::I4:
+      tensor.set(i, static_cast<double>(random.below(16)) - 8);
+      break;
+    case DType::U4:
+      tensor.set(i, static_cast<double>(random.below(16)));
       break;
     default: {
       // Magnitudes up to the largest finite pattern, then a sign.
@@ -236,9 +246,11 @@ static void applyCorner(Random &random, Corner corner, HostTensor &tensor) {
 
 static void fillExtremes(Random &random, HostTensor &tensor) {
   double largest = largestFinite(tensor.dtype);
-  double least = tensor.dtype == DType::I8   ? -128.0
-                 : tensor.dtype == DType::U8 ? 0.0
-                                             : -largest;
+  double least = -largest;
+  if (tensor.dtype == DType::I8 || tensor.dtype == DType::I4)
+    least -= 1;
+  if (tensor.dtype == DType::U8 || tensor.dtype == DType::U4)
+    least = 0;
   for (int64_t i = 0; i < tensor.elements(); ++i) {
     uint64_t which = random.below(16);
     tensor.set(i, which == 0 ? 0.0 : which % 2 ? largest : least);

@@ -188,6 +188,7 @@ Result<std::vector<int64_t>> inferSymbols(func::FuncOp layer,
         return fail(Errc::InvalidArgument,
                     fmt::format("{}: {} has the impossible shape [{}]", where,
                                 tensor.name, fmt::join(input.shape, ", ")));
+    count = HostTensor::bytesOf(expected, input.shape);
     if (count != static_cast<int64_t>(input.bytes.size()))
       return fail(Errc::InvalidArgument,
                   fmt::format("{}: {} of shape [{}] needs {} bytes, has {}",

@@ -34,12 +34,32 @@ static void loadCoded(DType type, const std::byte *bytes, int64_t begin,
     out[i] = decodeFloat(type, source[i]);
 }
 
+/// The byte and the shift of element `index` where rows are of that length.
+static std::pair<int64_t, unsigned> placeOf(int64_t index, int64_t row) {
+  return {index / row * ((row + 1) / 2) + index % row / 2,
+          static_cast<unsigned>(index % row % 2 * 4)};
+}
+
 template <typename T>
-static void loadAny(DType type, bool real, const std::byte *bytes,
+static void loadPacked(DType type, const std::byte *bytes, int64_t row,
+                       int64_t begin, int64_t n, T *out) {
+  for (int64_t i = 0; i < n; ++i) {
+    auto [at, shift] = placeOf(begin + i, row);
+    int code = std::to_integer<int>(bytes[at]) >> shift & 15;
+    out[i] = static_cast<T>(type == DType::I4 && code >= 8 ? code - 16 : code);
+  }
+}
+
+/// `row` is the length of the last axis.
+template <typename T>
+static void loadAny(DType type, bool real, const std::byte *bytes, int64_t row,
                     int64_t begin, int64_t n, T *out) {
   if (real)
     return loadPlain<double>(bytes, begin, n, out);
   switch (type) {
+  case DType::I4:
+  case DType::U4:
+    return loadPacked(type, bytes, row, begin, n, out);
   case DType::I8:
     return loadPlain<int8_t>(bytes, begin, n, out);
   case DType::U8:
@@ -77,11 +97,24 @@ static void storeCoded(DType type, std::byte *bytes, int64_t begin, int64_t n,
 }
 
 template <typename T>
-static void storeAny(DType type, bool real, std::byte *bytes, int64_t begin,
-                     int64_t n, const T *values) {
+static void storePacked(std::byte *bytes, int64_t row, int64_t begin, int64_t n,
+                        const T *values) {
+  for (int64_t i = 0; i < n; ++i) {
+    auto [at, shift] = placeOf(begin + i, row);
+    bytes[at] = (bytes[at] & std::byte(0xf0 >> shift)) |
+                std::byte((static_cast<int>(values[i]) & 15) << shift);
+  }
+}
+
+template <typename T>
+static void storeAny(DType type, bool real, std::byte *bytes, int64_t row,
+                     int64_t begin, int64_t n, const T *values) {
   if (real)
     return storePlain<double>(bytes, begin, n, values);
   switch (type) {
+  case DType::I4:
+  case DType::U4:
+    return storePacked(bytes, row, begin, n, values);
   case DType::I8:
     return storePlain<int8_t>(bytes, begin, n, values);
   case DType::U8:
@@ -104,12 +137,14 @@ static void storeAny(DType type, bool real, std::byte *bytes, int64_t begin,
 
 double HostTensor::get(int64_t index) const {
   double value = 0;
-  loadAny(dtype, false, bytes.data(), index, 1, &value);
+  loadAny(dtype, false, bytes.data(), shape.empty() ? 1 : shape.back(), index,
+          1, &value);
   return value;
 }
 
 void HostTensor::set(int64_t index, double value) {
-  storeAny(dtype, false, bytes.data(), index, 1, &value);
+  storeAny(dtype, false, bytes.data(), shape.empty() ? 1 : shape.back(), index,
+           1, &value);
 }
 
 //===----------------------------------------------------------------------===//
@@ -148,21 +183,32 @@ int64_t Tensor::rows() const {
 }
 
 void Tensor::load(int64_t begin, int64_t n, float *out) const {
-  loadAny(type, real, bytes, begin, n, out);
+  loadAny(type, real, bytes, rowLength(), begin, n, out);
 }
 void Tensor::load(int64_t begin, int64_t n, double *out) const {
-  loadAny(type, real, bytes, begin, n, out);
+  loadAny(type, real, bytes, rowLength(), begin, n, out);
 }
 void Tensor::store(int64_t begin, int64_t n, const float *values) {
-  storeAny(type, real, owner.get(), begin, n, values);
+  storeAny(type, real, owner.get(), rowLength(), begin, n, values);
 }
 void Tensor::store(int64_t begin, int64_t n, const double *values) {
-  storeAny(type, real, owner.get(), begin, n, values);
+  storeAny(type, real, owner.get(), rowLength(), begin, n, values);
 }
 
 Tensor Tensor::reshaped(std::vector<int64_t> shape) const {
   Tensor result = *this;
   result.extents = std::move(shape);
+  return result;
+}
+
+Tensor Tensor::widened() const {
+  if (real || !isPacked(type))
+    return *this;
+  Tensor result(extents, type == DType::I4 ? DType::I8 : DType::U8, false);
+  for (int64_t i = 0; i < count; ++i) {
+    double value = get(i);
+    result.store(i, 1, &value);
+  }
   return result;
 }
 

@@ -62,6 +62,8 @@ public:
 
   /// The same elements under another shape of as many.
   Tensor reshaped(std::vector<int64_t> shape) const;
+  /// Packed elements as i8 or u8; others as they are.
+  Tensor widened() const;
   /// As doubles, whatever it was.
   Tensor toReal() const;
   HostTensor toHost() const;

@@ -160,7 +160,11 @@ Offset Coordinates::element(tile::BufferType buffer, AffineMap map,
   int64_t stride = 1;
   for (size_t i = at.size(); i-- > 0;) {
     sum += at[i].times(stride);
-    stride *= evaluate(buffer.getShape().getResult(i));
+    int64_t extent = evaluate(buffer.getShape().getResult(i));
+    // Rows of packed elements begin at bytes.
+    Type element = buffer.getElementType();
+    bool shared = i + 1 == at.size() && getWideType(element) != element;
+    stride *= shared ? extent + extent % 2 : extent;
   }
   return sum;
 }

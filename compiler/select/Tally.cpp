@@ -33,7 +33,7 @@ Moved ProgramTraffic::moved(const std::string &buffer) const {
 }
 
 bool Touch::operator==(const Touch &other) const {
-  return kind == other.kind && buffer == other.buffer && bytes == other.bytes &&
+  return kind == other.kind && buffer == other.buffer && bits == other.bits &&
          !at.isScattered() && at == other.at;
 }
 
@@ -56,13 +56,19 @@ std::vector<Sample> select::sampleOf(int64_t count, int64_t most) {
   return samples;
 }
 
+/// In memory, where a bool is a byte.
+static unsigned bitsOf(tile::BufferType type) {
+  unsigned bits = type.getElementType().getIntOrFloatBitWidth();
+  return bits == 1 ? 8 : bits;
+}
+
 Touch Tally::touchOf(Operation *op, const Coordinates &coordinates) const {
   Touch touch;
   touch.op = op;
   auto place = [&](auto access) {
     auto type = cast<tile::BufferType>(access.getBuffer().getType());
     touch.buffer = access.getBuffer();
-    touch.bytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+    touch.bits = bitsOf(type);
     touch.at = coordinates.element(type, access.getMap(), access.getIndices());
   };
   if (auto load = dyn_cast<tile::LoadOp>(op)) {
@@ -132,13 +138,13 @@ void Tally::request(const Touch &touch, const Lanes &lanes, double weight,
                     bool byBlocks) {
   if (lanes.empty())
     return;
-  double bytes = double(touch.bytes) * lanes.size();
+  double bytes = touch.bytes() * lanes.size();
   double sectors = lanes.size();
   if (!touch.at.isScattered()) {
     llvm::SmallVector<int64_t, 32> places;
     for (const auto &lane : lanes)
-      places.push_back(touch.at.at(lane) * touch.bytes);
-    sectors = countSectors(places, touch.bytes);
+      places.push_back(touch.at.at(lane) * touch.bits / 8);
+    sectors = countSectors(places, std::max(touch.bits / 8, 1u));
   }
   add(touch.buffer, touch.kind, bytes * weight, sectors * weight, byBlocks);
 }
@@ -162,7 +168,7 @@ void Tally::compute(Block &body, double times) {
 double Tally::bytesOf(Value buffer) const {
   auto type = cast<tile::BufferType>(buffer.getType());
   Coordinates none(sizes);
-  double bytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+  double bytes = bitsOf(type) / 8.0;
   for (AffineExpr extent : type.getShape().getResults())
     bytes *= double(none.evaluate(extent));
   return bytes;

@@ -31,8 +31,10 @@ struct Touch {
   enum class Kind : uint8_t { Load, Store, Accumulate } kind = Kind::Load;
   mlir::Operation *op = nullptr;
   mlir::Value buffer;
-  unsigned bytes = 0; ///< Of an element.
+  unsigned bits = 0; ///< Of an element.
   Offset at;
+
+  double bytes() const { return bits / 8.0; }
 
   bool operator==(const Touch &other) const;
 };

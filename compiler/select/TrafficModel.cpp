@@ -115,7 +115,7 @@ static KernelTraffic begin(tile::LaunchOp launch,
   if (tile::ContractOp product = kernel.getContract()) {
     Type type =
         product.getElementType(product.getLhsRegion(product.getTerms()[0]));
-    result.elementBytes = type.getIntOrFloatBitWidth() / 8;
+    result.elementBytes = type.getIntOrFloatBitWidth() / 8; // As multiplied.
     result.isFloat = !type.isInteger();
   }
   for (auto [i, buffer] : llvm::enumerate(launch.getBuffers())) {
@@ -197,7 +197,7 @@ void LoopTally::body(Block &block, ArrayRef<int64_t> extents, bool byBlocks) {
     for (unsigned i = 0; i < extents.size(); ++i)
       if (touch.kind != Touch::Kind::Load || touch.at.dependsOn(i))
         times *= double(extents[i]);
-    tally.add(touch.buffer, touch.kind, times * touch.bytes, 0, byBlocks);
+    tally.add(touch.buffer, touch.kind, times * touch.bytes(), 0, byBlocks);
   }
 }
 
@@ -251,7 +251,7 @@ void LoopTally::blocks(tile::BlocksOp blocks) {
       for (unsigned i = 0; i < box.size(); ++i)
         if (touch.kind != Touch::Kind::Load || touch.at.dependsOn(numPoint + i))
           times *= double(box[i]);
-      tally.add(touch.buffer, touch.kind, times * touch.bytes, 0, true);
+      tally.add(touch.buffer, touch.kind, times * touch.bytes(), 0, true);
     }
   };
   for (const Sample &sample : sampleOf(points, maxPoints)) {
@@ -267,7 +267,7 @@ void LoopTally::blocks(tile::BlocksOp blocks) {
       } else if (isa<tile::LoadOp, tile::StoreOp, tile::AccumulateOp>(op)) {
         Touch touch = tally.touchOf(&op, coordinates);
         if (!tally.isKept(touch.buffer))
-          tally.add(touch.buffer, touch.kind, sample.weight * touch.bytes, 0,
+          tally.add(touch.buffer, touch.kind, sample.weight * touch.bytes(), 0,
                     true);
       }
     }

@@ -59,6 +59,8 @@ static std::string refuse(const Layer &layer, const std::string &symbol) {
       return fmt::format("output {} of shape [{}] has no row for each index of "
                          "{}",
                          operand.name, fmt::join(operand.shape, ", "), symbol);
+    if (sliced && isPacked(operand.dtype) && operand.shape.size() == 1)
+      return fmt::format("rows of {} share bytes", operand.name);
     any |= operand.role == Operand::Role::Input && sliced;
   }
   return any ? std::string()
@@ -128,7 +130,7 @@ static int64_t rowElements(const TensorView &tensor) {
 
 static const std::byte *rowOf(const TensorView &tensor, int64_t row) {
   return static_cast<const std::byte *>(tensor.data) +
-         row * rowElements(tensor) * byteWidth(tensor.dtype);
+         row * (*tensor.shape.bytes(tensor.dtype) / tensor.shape[0]);
 }
 
 /// Where and how two rows differ; empty where their bits are equal, all NaNs

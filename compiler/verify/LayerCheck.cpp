@@ -40,7 +40,7 @@ Result<Layer> verify::loadFor(const Setting &setting,
 
 void GuardedOutputs::add(DType dtype, const Shape &shape,
                          const std::string &name) {
-  size_t bytes = static_cast<size_t>(*shape.elements()) * byteWidth(dtype);
+  auto bytes = static_cast<size_t>(*shape.bytes(dtype));
   memory.emplace_back(guard + bytes + guard, untouched);
   names.push_back(name);
   views.emplace_back(dtype, shape, memory.back().data() + guard, names.back());

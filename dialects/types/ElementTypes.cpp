@@ -14,6 +14,10 @@ std::optional<DType> quern::getDType(Type type) {
     return DType::U8;
   if (type.isSignlessInteger(8))
     return DType::I8;
+  if (type.isUnsignedInteger(4))
+    return DType::U4;
+  if (type.isSignlessInteger(4))
+    return DType::I4;
   if (type.isSignlessInteger(32))
     return DType::I32;
   if (type.isSignlessInteger(64))
@@ -39,6 +43,10 @@ Type quern::getElementType(MLIRContext *context, DType type) {
     return IntegerType::get(context, 8);
   case DType::U8:
     return IntegerType::get(context, 8, IntegerType::Unsigned);
+  case DType::I4:
+    return IntegerType::get(context, 4);
+  case DType::U4:
+    return IntegerType::get(context, 4, IntegerType::Unsigned);
   case DType::I32:
     return IntegerType::get(context, 32);
   case DType::I64:
@@ -57,4 +65,11 @@ Type quern::getElementType(MLIRContext *context, DType type) {
     return Float8E5M2Type::get(context);
   }
   return {};
+}
+
+Type quern::getWideType(Type type) {
+  auto integer = dyn_cast<IntegerType>(type);
+  return integer && integer.getWidth() == 4
+             ? IntegerType::get(type.getContext(), 8, integer.getSignedness())
+             : type;
 }

@@ -5,7 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // The vocabulary of runtime/core in MLIR's types, and back: i8 is signless, u8
-// is ui8. Both dialects hold tensors or buffers of these types and no others.
+// is ui8, and so are i4 and ui4. Both dialects hold tensors or buffers of these
+// types and no others. Of those of four bits, memory alone: what is read from
+// it is as wide as a byte.
 //
 //===----------------------------------------------------------------------===//
 
@@ -20,11 +22,15 @@
 
 namespace quern {
 
-/// Nothing for a type the vocabulary lacks, such as f64 or i4. Types of values
+/// Nothing for a type the vocabulary lacks, such as f64 or i16. Types of values
 /// that a verifier has seen always have one.
 std::optional<DType> getDType(mlir::Type elementType);
 
 mlir::Type getElementType(mlir::MLIRContext *context, DType type);
+
+/// The type that an element has when it is read: i8 for i4 and ui8 for ui4, the
+/// same number; itself for all others.
+mlir::Type getWideType(mlir::Type elementType);
 
 } // namespace quern
 

@@ -7,6 +7,11 @@
 // The element types a buffer can hold. The numeric values are stored in
 // modules: never renumber, only append.
 //
+// Elements of four bits are *packed*: two share a byte, the one of even index
+// along the last dimension in its low half. Each row of that dimension begins
+// at a byte of its own; where its length is odd, the high half of its last byte
+// is padding that nothing reads. A tensor without dimensions is a row of one.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef QUERN_CORE_DTYPE_H
@@ -30,9 +35,15 @@ enum class DType : uint8_t {
   F8E5M2 = 7, ///< OCP E5M2: IEEE-like, max 57344.
   I64 = 8,    ///< Index operands read from files; narrowed to I32 on load.
   Bool = 9,   ///< One byte, 0 or 1; the result of a comparison.
+  I4 = 10,    ///< Packed; two's complement, -8 to 7.
+  U4 = 11,    ///< Packed; 0 to 15.
 };
 
-/// Bytes per element.
+constexpr bool isPacked(DType type) {
+  return type == DType::I4 || type == DType::U4;
+}
+
+/// Bytes per element; of packed types, whose bytes hold two, per address.
 constexpr unsigned byteWidth(DType type) {
   switch (type) {
   case DType::I8:
@@ -40,6 +51,8 @@ constexpr unsigned byteWidth(DType type) {
   case DType::F8E4M3:
   case DType::F8E5M2:
   case DType::Bool:
+  case DType::I4:
+  case DType::U4:
     return 1;
   case DType::F16:
   case DType::BF16:
@@ -51,6 +64,12 @@ constexpr unsigned byteWidth(DType type) {
     return 8;
   }
   return 0;
+}
+
+/// Bytes of so many elements along the last dimension.
+constexpr uint64_t rowBytes(DType type, uint64_t elements) {
+  return isPacked(type) ? elements / 2 + elements % 2
+                        : elements * byteWidth(type);
 }
 
 constexpr bool isFloat(DType type) {
@@ -81,12 +100,16 @@ constexpr std::string_view name(DType type) {
     return "i64";
   case DType::Bool:
     return "bool";
+  case DType::I4:
+    return "i4";
+  case DType::U4:
+    return "u4";
   }
   return "?";
 }
 
 constexpr std::optional<DType> parseDType(std::string_view text) {
-  for (uint8_t i = 0; i <= static_cast<uint8_t>(DType::Bool); ++i)
+  for (uint8_t i = 0; i <= static_cast<uint8_t>(DType::U4); ++i)
     if (name(static_cast<DType>(i)) == text)
       return static_cast<DType>(i);
   return std::nullopt;

@@ -293,7 +293,7 @@ Result<void> quern::addNpy(AtomicFiles &files, const std::string &path,
     return inFile(fail(Errc::InvalidArgument,
                        "only dense tensors in host memory can be written"),
                   path);
-  size_t bytes = static_cast<size_t>(*elements) * byteWidth(tensor.dtype);
+  auto bytes = static_cast<size_t>(*tensor.shape.bytes(tensor.dtype));
   std::span<const std::byte> pieces[] = {
       std::as_bytes(std::span(*head)),
       {static_cast<const std::byte *>(tensor.data), bytes}};

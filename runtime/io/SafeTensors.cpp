@@ -133,6 +133,16 @@ Result<TensorView> SafeTensors::view(std::string_view name) const {
   });
 }
 
+/// Files have no type for packed elements and hold their bytes as U8 or I8.
+static bool holdsPacked(const TensorView &found, DType dtype, Shape shape) {
+  if (!isPacked(dtype) || shape.rank() == 0 ||
+      (found.dtype != DType::U8 && found.dtype != DType::I8))
+    return false;
+  int64_t &row = shape[shape.rank() - 1];
+  row = static_cast<int64_t>(rowBytes(dtype, static_cast<uint64_t>(row)));
+  return found.shape == shape;
+}
+
 Result<TensorView> SafeTensors::bind(std::string_view name,
                                      std::string_view operand, DType dtype,
                                      const Shape &shape) const {
@@ -140,6 +150,8 @@ Result<TensorView> SafeTensors::bind(std::string_view name,
     Result<TensorView> found = view(name);
     if (!found)
       return found;
+    if (holdsPacked(*found, dtype, shape))
+      found = TensorView(dtype, shape, found->data);
     if (found->dtype != dtype || found->shape != shape)
       return inFile(
           fail(Errc::InvalidArgument,
@@ -147,7 +159,13 @@ Result<TensorView> SafeTensors::bind(std::string_view name,
                            "{} {}",
                            name, quern::name(found->dtype),
                            found->shape.print(), operand, quern::name(dtype),
-                           shape.print())),
+                           shape.print()),
+               isPacked(dtype)
+                   ? std::vector<std::string>{"its elements are read from U8 "
+                                              "or I8, two to a byte along the "
+                                              "last dimension, the first in "
+                                              "the low half"}
+                   : std::vector<std::string>{}),
           state->file.path());
     found->name = operand;
     return found;

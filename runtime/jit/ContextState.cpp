@@ -245,7 +245,7 @@ Result<void> ContextState::checkOperands(TensorList in, TensorList out) {
 }
 
 static uint64_t bytesOf(const TensorView &view) {
-  return static_cast<uint64_t>(*view.shape.elements()) * byteWidth(view.dtype);
+  return static_cast<uint64_t>(*view.shape.bytes(view.dtype));
 }
 
 Result<void> ContextState::checkOverlap() const {

@@ -119,7 +119,15 @@ Result<uint64_t> quern::maxBytes(const BufferDesc &buffer,
       return uint64_t{0};
     extents.push_back(bounds->max);
   }
-  int64_t bytes = byteWidth(buffer.dtype);
+  // The row first: its bytes may be fewer than its elements.
+  int64_t bytes = 1;
+  if (extents.empty())
+    extents.push_back(1);
+  if (isPacked(buffer.dtype))
+    extents.back() = static_cast<int64_t>(
+        rowBytes(buffer.dtype, static_cast<uint64_t>(extents.back())));
+  else
+    bytes = byteWidth(buffer.dtype);
   for (int64_t extent : extents)
     if (__builtin_mul_overflow(bytes, extent, &bytes))
       return tooLarge();

@@ -97,12 +97,18 @@ Result<void> detail::solveSymbols(const LayerState &layer,
     if (view.dtype != buffer.dtype)
       return bad(fmt::format("{} has element type {}, expected {}",
                              describe(layer, index), name(view.dtype),
-                             name(buffer.dtype)));
+                             name(buffer.dtype)),
+                 isPacked(buffer.dtype)
+                     ? std::vector<std::string>{"two of its elements share a "
+                                                "byte, the first in the low "
+                                                "half; the shape counts "
+                                                "elements"}
+                     : std::vector<std::string>{});
     if (view.shape.rank() != buffer.shape.size())
       return bad(fmt::format("{} has shape {} of rank {}, expected rank {}",
                              describe(layer, index), view.shape.print(),
                              view.shape.rank(), buffer.shape.size()));
-    if (!view.shape.elements())
+    if (!view.shape.bytes(view.dtype))
       return bad(fmt::format("{} has shape {}, which is negative or too large",
                              describe(layer, index), view.shape.print()));
     for (uint32_t d = 0; d < buffer.shape.size(); ++d) {

@@ -67,8 +67,7 @@ private:
   Result<void> place(uint32_t buffer, const TensorView &view) {
     bool kept = !layer.users[buffer].empty();
     bool here = (view.memory == Memory::Device) != program->usesHostMemory();
-    auto bytes =
-        static_cast<uint64_t>(*view.shape.elements()) * byteWidth(view.dtype);
+    auto bytes = static_cast<uint64_t>(*view.shape.bytes(view.dtype));
     if (here && (!kept || policy == WeightMemory::Borrow)) {
       state->address[buffer] = view.data;
       if (kept)

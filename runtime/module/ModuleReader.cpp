@@ -24,7 +24,7 @@ using namespace quern::format;
 
 namespace {
 
-constexpr uint8_t lastValue(DType) { return static_cast<uint8_t>(DType::Bool); }
+constexpr uint8_t lastValue(DType) { return static_cast<uint8_t>(DType::U4); }
 constexpr uint8_t lastValue(BufferRole) {
   return static_cast<uint8_t>(BufferRole::State);
 }

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -37,6 +38,18 @@ std::optional<int64_t> Shape::elements() const {
   return product;
 }
 
+std::optional<int64_t> Shape::bytes(DType dtype) const {
+  std::optional<int64_t> number = elements();
+  if (!number || *number == 0)
+    return number;
+  int64_t row = count == 0 ? 1 : dims[count - 1], total;
+  if (isPacked(dtype))
+    return *number / row * static_cast<int64_t>(rowBytes(dtype, row));
+  if (__builtin_mul_overflow(*number, int64_t{byteWidth(dtype)}, &total))
+    return std::nullopt;
+  return total;
+}
+
 std::string Shape::print() const {
   return fmt::format("[{}{}]", fmt::join(extents(), ", "),
                      count > maxRank ? ", ..." : "");
@@ -46,11 +59,8 @@ void Tensor::Free::operator()(void *p) const { std::free(p); }
 
 Result<Tensor> Tensor::zeros(DType dtype, Shape shape, std::string name) {
   return guardAllocations([&]() -> Result<Tensor> {
-    std::optional<int64_t> elements = shape.elements();
-    int64_t bytes;
-    if (!elements ||
-        __builtin_mul_overflow(*elements, int64_t{byteWidth(dtype)}, &bytes) ||
-        bytes > INT64_MAX - 64)
+    std::optional<int64_t> bytes = shape.bytes(dtype);
+    if (!bytes || *bytes > INT64_MAX - 64)
       return fail(
           Errc::InvalidArgument,
           fmt::format("{} is not the shape of a tensor: extents are not "
@@ -60,15 +70,16 @@ Result<Tensor> Tensor::zeros(DType dtype, Shape shape, std::string name) {
     Tensor tensor;
     tensor.type = dtype;
     tensor.dims = shape;
-    tensor.count = *elements;
+    tensor.count = *shape.elements();
+    tensor.size = static_cast<size_t>(*bytes);
     tensor.label = std::move(name);
     // At least one line, so that even an empty tensor has an address.
-    size_t size = (static_cast<size_t>(bytes) + 64) / 64 * 64;
+    size_t size = (tensor.size + 64) / 64 * 64;
     tensor.storage.reset(std::aligned_alloc(64, size));
     if (!tensor.storage)
       return fail(Errc::OutOfMemory,
-                  fmt::format("cannot allocate {} bytes for a tensor {}", bytes,
-                              shape.print()));
+                  fmt::format("cannot allocate {} bytes for a tensor {}",
+                              *bytes, shape.print()));
     std::memset(tensor.storage.get(), 0, size);
     return tensor;
   });
@@ -94,6 +105,21 @@ void fill(void *to, std::span<const float> from, F convert) {
   T *out = static_cast<T *>(to);
   for (size_t i = 0; i < from.size(); ++i)
     out[i] = convert(from[i]);
+}
+
+/// Where element `i` of a packed tensor lies: its byte, and by how many bits it
+/// is shifted there.
+struct NibblePlace {
+  size_t byte;
+  unsigned shift;
+};
+NibblePlace placeOf(size_t i, size_t row) {
+  return {i / row * ((row + 1) / 2) + i % row / 2,
+          static_cast<unsigned>(i % row % 2 * 4)};
+}
+
+size_t rowOf(const Shape &shape) {
+  return shape.rank() == 0 ? 1 : static_cast<size_t>(shape[shape.rank() - 1]);
 }
 
 template <typename T, typename F>
@@ -160,6 +186,16 @@ Result<Tensor> Tensor::fromFloats(DType dtype, Shape shape,
     case DType::F8E5M2:
       encode<uint8_t>(to, values, formatF8E5M2);
       break;
+    case DType::I4:
+    case DType::U4:
+      for (size_t i = 0; i < values.size(); ++i) {
+        int low = dtype == DType::I4 ? -8 : 0;
+        int code = std::clamp<int>(saturate<int8_t>(values[i]), low, low + 15);
+        NibblePlace at = placeOf(i, rowOf(shape));
+        static_cast<uint8_t *>(to)[at.byte] |=
+            static_cast<uint8_t>((code & 15) << at.shift);
+      }
+      break;
     }
     return tensor;
   });
@@ -205,6 +241,15 @@ std::vector<float> Tensor::toFloats() const {
     break;
   case DType::F8E5M2:
     decode<uint8_t>(data(), out, formatF8E5M2);
+    break;
+  case DType::I4:
+  case DType::U4:
+    for (size_t i = 0; i < out.size(); ++i) {
+      NibblePlace at = placeOf(i, rowOf(dims));
+      int code = static_cast<const uint8_t *>(data())[at.byte] >> at.shift & 15;
+      out[i] =
+          static_cast<float>(type == DType::I4 && code >= 8 ? code - 16 : code);
+    }
     break;
   }
   return out;

@@ -33,6 +33,8 @@ struct OpCase {
 };
 
 const std::vector<OpCase> &opCases();
+/// Those whose codes share bytes (PackedCases.cpp).
+const std::vector<OpCase> &packedCases();
 
 } // namespace quern::test
 

@@ -27,9 +27,10 @@ std::string caseName(const testing::TestParamInfo<OpRun> &info) {
   return text;
 }
 
-std::vector<OpRun> allRuns(const std::vector<std::string> &targets) {
+std::vector<OpRun> allRuns(const std::vector<std::string> &targets,
+                           const std::vector<OpCase> &cases = opCases()) {
   std::vector<OpRun> runs;
-  for (const OpCase &row : opCases())
+  for (const OpCase &row : cases)
     for (const char *type : row.types)
       for (const std::string &target : targets)
         for (const char *fuse : {"all", "none"})
@@ -86,3 +87,12 @@ INSTANTIATE_TEST_SUITE_P(Cpu, Ops,
 INSTANTIATE_TEST_SUITE_P(
     Sim, Ops, testing::ValuesIn(allRuns({"sim:sm_80", "sim:sm_120a"})),
     caseName);
+INSTANTIATE_TEST_SUITE_P(CpuPacked, Ops,
+                         testing::ValuesIn(allRuns({"cpu", "cpu:avx2",
+                                                    "cpu:generic"},
+                                                   packedCases())),
+                         caseName);
+INSTANTIATE_TEST_SUITE_P(SimPacked, Ops,
+                         testing::ValuesIn(allRuns({"sim:sm_80", "sim:sm_90a"},
+                                                   packedCases())),
+                         caseName);

@@ -96,17 +96,17 @@ void checkLayers(uint64_t first, uint64_t count,
   if (count < 50)
     return;
   // So many layers walk through everything the generator knows.
-  for (const char *what : {"silu",         "+",
-                           "where",        "as",
-                           "softmax",      "rmsnorm",
-                           "layernorm",    "sum",
-                           "absmax",       "reshape",
-                           "transpose",    "slice",
-                           "concat",       "gather",
-                           "quantize",     "quantize static",
-                           "dequantize",   "integer product",
-                           "fp8 product",  "weight-only product",
-                           "float product"})
+  for (const char *what : {"silu",          "+",
+                           "where",         "as",
+                           "softmax",       "rmsnorm",
+                           "layernorm",     "sum",
+                           "absmax",        "reshape",
+                           "transpose",     "slice",
+                           "concat",        "gather",
+                           "quantize",      "quantize static",
+                           "dequantize",    "integer product",
+                           "fp8 product",   "weight-only product",
+                           "float product", "product of four bits"})
     EXPECT_GT(coverage.operations[what], 0) << what;
   for (const char *what : {"tensor", "token", "group", "block", "column",
                            "odd block", "short last block", "zero points"})

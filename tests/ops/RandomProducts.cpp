@@ -145,7 +145,8 @@ void LayerGenerator::requantize() {
 void LayerGenerator::dequantizeParameter() {
   Extents shape = anyShape();
   useSymbols(shape);
-  std::string codes = pick<const char *>({"i8", "u8", "f8e4m3", "f8e5m2"});
+  std::string codes =
+      pick<const char *>({"i8", "u8", "i4", "u4", "f8e4m3", "f8e5m2"});
   std::string q =
       parameter(codesText(codes, shape, codes[0] != 'f' && chance(25)) + " " +
                 printBlocks(shape, anyBlocks(shape),
@@ -208,8 +209,13 @@ void LayerGenerator::product() {
   } else {
     count("weight-only product");
   }
+  std::string rhs = codes();
+  if (integer && chance(30)) {
+    rhs = pick<const char *>({"i4", "u4"});
+    count("product of four bits");
+  }
   std::string w =
-      parameter(codesText(codes(), shape, integer && chance(25)) + " " +
+      parameter(codesText(rhs, shape, integer && chance(25)) + " " +
                     printBlocks(shape, rhsBlocks, chance(70) ? "f32" : "f16"),
                 chance(80));
   Extents result = x.shape;

@@ -189,6 +189,11 @@ std::string emit::typeText(Type type) {
     return "u8";
   if (type.isInteger(8))
     return "s8";
+  // Two of them.
+  if (type.isUnsignedInteger(4))
+    return "u4x2";
+  if (type.isInteger(4))
+    return "i4x2";
   if (type.isInteger(32))
     return "int";
   if (type.isInteger(1))
@@ -261,6 +266,10 @@ std::string BodyText::elementText(const Buffer &buffer, tile::BufferType type,
     return fmt::format("{}({}, {})", buffer.held,
                        at.size() < 2 ? "0" : at[at.size() - 2].text,
                        at.empty() ? "0" : at.back().text);
+  Type element = type.getElementType();
+  if (getWideType(element) != element)
+    return fmt::format("unpacked({}, {})", buffer.name,
+                       symbols.offset(type, at).text);
   return fmt::format("{}[{}]", buffer.name, symbols.offset(type, at).text);
 }
 

@@ -132,6 +132,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
       headers.insert(text->header);
       if (text->accumulates)
         headers.insert("common/accumulate.cuh");
+      if (text->unpacks)
+        headers.insert("common/packed.cuh");
       KernelDesc desc;
       desc.name = symbol;
       desc.reason = kernel.getReason().str();

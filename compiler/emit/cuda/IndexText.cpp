@@ -247,6 +247,11 @@ int64_t Symbols::divisor(AffineExpr expr) const {
 Index Symbols::offset(tile::BufferType buffer, ArrayRef<Index> at) {
   Index sum = Index::constant(0);
   std::vector<Index> shape = affine(buffer.getShape());
+  // Rows of packed elements begin at bytes.
+  Type element = buffer.getElementType();
+  if (getWideType(element) != element && !shape.empty())
+    shape.back() =
+        divideUp(shape.back(), Index::constant(2)) * Index::constant(2);
   for (auto [extent, index] : llvm::zip(shape, at))
     sum = sum * extent + index;
   return sum;

@@ -68,6 +68,7 @@ void KernelWriter::finish(KernelText &result, const SourceText &declarations,
   for (BlockArgument arg : kernel.getBody().getArguments()) {
     unsigned i = arg.getArgNumber();
     Type element = cast<tile::BufferType>(arg.getType()).getElementType();
+    result.unpacks |= getWideType(element) != element;
     parameters.push_back(fmt::format("{}{} *__restrict__ {}",
                                      isWritten(arg) ? "" : "const ",
                                      typeText(element), bufferNames[i]));

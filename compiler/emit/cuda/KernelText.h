@@ -35,6 +35,7 @@ struct KernelText {
   std::string schedule;
   std::string header;       ///< The template it includes.
   bool accumulates = false; ///< And common/accumulate.cuh.
+  bool unpacks = false;     ///< And common/packed.cuh.
   LaunchDesc launch;
   /// Buffers the kernel wants beside those of its launch, one set per launch:
   /// state, and values that are too many to be held.

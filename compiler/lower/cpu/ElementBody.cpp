@@ -150,6 +150,8 @@ void ElementBody::emitLoad(tile::LoadOp op) {
     return;
   }
   const BufferView &view = it->second;
+  if (isPacked(view.dtype))
+    return bind(op.getResult(), {loadPacked(view, op)});
   Lane index = element(view, op.getMap(), op.getIndices());
   llvm::Type *scalar = e.storageType(view.dtype);
   Value *result;
@@ -177,6 +179,8 @@ void ElementBody::emitLoad(tile::LoadOp op) {
 
 void ElementBody::prefetch(tile::LoadOp op) {
   const BufferView &view = scope.buffers[op.getBuffer()];
+  if (isPacked(view.dtype))
+    return;
   Lane index = element(view, op.getMap(), op.getIndices());
   if (index.isVector() || stepOf(index) != 1)
     return;

@@ -52,7 +52,9 @@ std::optional<int64_t> stepOf(const Lane &lane);
 struct BufferView {
   llvm::Value *address = nullptr;
   DType dtype = DType::F32;
-  llvm::SmallVector<llvm::Value *, 6> strides; ///< In elements.
+  /// In elements. Rows of packed elements count as even in length: all strides
+  /// but the last one's are even.
+  llvm::SmallVector<llvm::Value *, 6> strides;
   Memory memory = Memory::Read;
 };
 
@@ -105,6 +107,8 @@ private:
   Lane element(const BufferView &view, mlir::AffineMap map,
                mlir::ValueRange indices);
   void emitLoad(tile::LoadOp op);
+  /// From a buffer of packed elements, as i8 (PackedElements.cpp).
+  llvm::Value *loadPacked(const BufferView &view, tile::LoadOp op);
   void emitStore(tile::StoreOp op);
   /// Whether vectors of quotients are made without dividing.
   bool isCodeQuotient(mlir::arith::DivFOp op);

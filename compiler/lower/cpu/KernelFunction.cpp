@@ -55,7 +55,10 @@ KernelFunction::KernelFunction(Emitter &e, const std::string &name,
     Value *stride = e.i64(1);
     for (size_t dim = shape.size(); dim-- > 0;) {
       view.strides[dim] = stride;
-      stride = e.mul(stride, shape[dim]);
+      bool isRow = isPacked(view.dtype) && dim + 1 == shape.size();
+      stride =
+          e.mul(stride, isRow ? e.mul(e.ceilDiv(shape[dim], e.i64(2)), e.i64(2))
+                              : shape[dim]);
     }
     scope.buffers[argument] = std::move(view);
   }

@@ -93,8 +93,12 @@ static std::string bufferType(const BufferDesc &buffer,
 static Result<int64_t> bufferBytes(const BufferDesc &buffer,
                                    const std::vector<int64_t> &symbols) {
   SymExpr bytes = SymExpr::constant(byteWidth(buffer.dtype));
-  for (const SymExpr &extent : buffer.shape)
-    bytes = bytes * extent;
+  for (size_t d = 0; d < buffer.shape.size(); ++d) {
+    bool shared = isPacked(buffer.dtype) && d + 1 == buffer.shape.size();
+    bytes = bytes *
+            (shared ? SymExpr::ceilDiv(buffer.shape[d], SymExpr::constant(2))
+                    : buffer.shape[d]);
+  }
   return bytes.evaluate(symbols);
 }
 

@@ -108,6 +108,7 @@ public:
                               name, source));
     if (isParameter(*operand))
       addUnitAxes(*operand, view);
+    takeBytes(*operand, view);
     if (view.dtype != operand->dtype ||
         view.shape.rank() != operand->shape.size())
       return mismatch(*operand, view, source);
@@ -145,9 +146,32 @@ public:
     view.shape = Shape(std::span<const int64_t>(shape));
   }
 
+  /// Files have no type for packed elements: their bytes are taken for them.
+  /// Where the layer does not tell how long rows are, their last byte is full.
+  static void takeBytes(const Operand &operand, TensorView &view) {
+    unsigned rank = view.shape.rank();
+    if (!isPacked(operand.dtype) || rank == 0 || rank != operand.shape.size() ||
+        (view.dtype != DType::U8 && view.dtype != DType::I8))
+      return;
+    int64_t bytes = view.shape[rank - 1], length = 0;
+    const std::string &extent = operand.shape.back();
+    auto [end, error] =
+        std::from_chars(extent.data(), extent.data() + extent.size(), length);
+    if (error != std::errc() || end != extent.data() + extent.size())
+      length = 2 * bytes;
+    else if (static_cast<int64_t>(rowBytes(
+                 operand.dtype, static_cast<uint64_t>(length))) != bytes)
+      return;
+    view.dtype = operand.dtype;
+    view.shape[rank - 1] = length;
+  }
+
   static Diagnostic mismatch(const Operand &operand, const TensorView &view,
                              const std::string &source,
                              std::vector<std::string> notes = {}) {
+    if (isPacked(operand.dtype))
+      notes.push_back("its elements are read from uint8 or int8, two to a byte "
+                      "along the last axis, the first in the low half");
     return fail(Errc::InvalidFile,
                 fmt::format("{}: operand {} is {}[{}], the file has {}{}",
                             source, operand.name, quern::name(operand.dtype),

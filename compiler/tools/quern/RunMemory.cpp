@@ -41,7 +41,7 @@ static double bytesOf(const BufferDesc &buffer,
     Result<int64_t> value = extent.evaluate(symbols);
     bytes *= value ? static_cast<double>(*value) : 0;
   }
-  return bytes;
+  return isPacked(buffer.dtype) ? bytes / 2 : bytes;
 }
 
 namespace {

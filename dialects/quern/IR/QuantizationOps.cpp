@@ -17,6 +17,9 @@ static bool sameShape(RankedTensorType a, RankedTensorType b) {
 LogicalResult QuantizeOp::verify() {
   RankedTensorType input = getInput().getType();
   QTensorType result = getResult().getType();
+  if (result.getCodes() != result.getReadCodesType())
+    return emitOpError("quern_quantize_c6: codes of ")
+           << result.getCodes().getElementType() << " are not made, only read";
   if (!sameShape(input, result.getCodes()))
     return emitOpError("quern_quantize_c1: input ")
            << input << " and codes " << result.getCodes() << " differ in shape";
@@ -60,6 +63,9 @@ LogicalResult DequantizeOp::verify() {
 
 LogicalResult MakeQTensorOp::verify() {
   QTensorType type = getResult().getType();
+  if (type.getCodes() != type.getReadCodesType())
+    return emitOpError("quern_make_qtensor_c2: codes of ")
+           << type.getCodes().getElementType() << " are not made, only read";
   if (getCodes().getType() != type.getCodes() ||
       getScales().getType() != type.getScalesType())
     return emitOpError("quern_make_qtensor_c1: expected codes ")
@@ -72,9 +78,9 @@ LogicalResult MakeQTensorOp::verify() {
 }
 
 LogicalResult CodesOp::verify() {
-  if (getResult().getType() != getInput().getType().getCodes())
+  if (getResult().getType() != getInput().getType().getReadCodesType())
     return emitOpError("quern_codes_c1: the result must be ")
-           << getInput().getType().getCodes();
+           << getInput().getType().getReadCodesType();
   return success();
 }
 
@@ -99,7 +105,7 @@ OpFoldResult ScalesOp::fold(FoldAdaptor) {
 
 LogicalResult ZerosOp::verify() {
   QTensorType type = getInput().getType();
-  if (!type.hasZeros() || getResult().getType() != type.getZerosType())
+  if (!type.hasZeros() || getResult().getType() != type.getReadZerosType())
     return emitOpError("quern_zeros_c1: the operand has ")
            << (type.hasZeros() ? "zeros of another type" : "no zeros");
   return success();

@@ -29,6 +29,7 @@ def Quern_QuantizeOp : Quern_Op<"quantize", [AttrSizedOperandSegments]> {
     - quern_quantize_c5: a statistic other than absmax makes a dynamic scale,
       without zeros; the stride of a sample divides the blocks' extent along the
       last axis, unless that is the whole axis.
+    - quern_quantize_c6: codes of four bits are not made.
   }];
   let arguments = (ins AnyRankedTensor:$input, Optional<AnyRankedTensor>:$scale,
                        Optional<AnyRankedTensor>:$zero, Quern_QuantizerAttr:$quantizer);
@@ -57,6 +58,7 @@ def Quern_MakeQTensorOp : Quern_Op<"make_qtensor"> {
   let summary = "Joins codes, scales and zero points into one value";
   let description = [{
     - quern_make_qtensor_c1: codes, scales and zeros have the result's types.
+    - quern_make_qtensor_c2: codes of four bits are not made.
   }];
   let arguments = (ins AnyRankedTensor:$codes, AnyRankedTensor:$scales,
                        Optional<AnyRankedTensor>:$zeros);
@@ -73,7 +75,10 @@ def Quern_MakeQTensorOp : Quern_Op<"make_qtensor"> {
 
 def Quern_CodesOp : Quern_Op<"codes"> {
   let summary = "The codes of a quantized tensor";
-  let description = "- quern_codes_c1: the result is the operand's codes type.";
+  let description = [{
+    - quern_codes_c1: the result is the operand's codes type; i8 or ui8 for codes
+      of four bits.
+  }];
   let arguments = (ins Quern_QTensor:$input);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
@@ -94,7 +99,8 @@ def Quern_ScalesOp : Quern_Op<"scales"> {
 def Quern_ZerosOp : Quern_Op<"zeros"> {
   let summary = "The zero points of a quantized tensor";
   let description = [{
-    - quern_zeros_c1: the operand has zeros, and the result is their type.
+    - quern_zeros_c1: the operand has zeros, and the result is their type; i8 or
+      ui8 for zeros of four bits.
   }];
   let arguments = (ins Quern_QTensor:$input);
   let results = (outs AnyRankedTensor:$result);

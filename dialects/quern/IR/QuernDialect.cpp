@@ -319,19 +319,20 @@ LogicalResult QTensorType::verify(function_ref<InFlightDiagnostic()> emitError,
                                   RankedTensorType codes, ScaleAttr scale,
                                   Type zeros) {
   Type type = codes.getElementType();
-  if (!type.isSignlessInteger(8) && !type.isUnsignedInteger(8) &&
+  Type read = getWideType(type);
+  if (!read.isSignlessInteger(8) && !read.isUnsignedInteger(8) &&
       !isa<Float8E4M3FNType, Float8E5M2Type>(type))
-    return emitError() << "quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or "
-                          "f8E5M2, not "
+    return emitError() << "quern_qtensor_c1: codes are i8, ui8, i4, ui4, "
+                          "f8E4M3FN or f8E5M2, not "
                        << type;
   if (static_cast<int64_t>(scale.getBlock().size()) != codes.getRank())
     return emitError() << "quern_qtensor_c2: a block of "
                        << scale.getBlock().size()
                        << " extents for codes of rank " << codes.getRank();
-  if (zeros && (zeros != type || !type.isInteger(8)))
+  if (zeros && (zeros != type || !read.isInteger(8)))
     return emitError() << "quern_qtensor_c3: zeros of " << zeros
                        << " for codes of " << type
-                       << "; they are of the codes' type, i8 or ui8";
+                       << "; they are of the codes' type, an integer";
   return success();
 }
 
@@ -341,6 +342,16 @@ RankedTensorType QTensorType::getScalesType() {
 
 RankedTensorType QTensorType::getZerosType() {
   return getBlockType(getCodes(), getScale().getBlock(), getZeros());
+}
+
+static RankedTensorType readAs(RankedTensorType type) {
+  return type.clone(getWideType(type.getElementType()));
+}
+
+RankedTensorType QTensorType::getReadCodesType() { return readAs(getCodes()); }
+
+RankedTensorType QTensorType::getReadZerosType() {
+  return readAs(getZerosType());
 }
 
 RankedTensorType QTensorType::getValueType() {
@@ -399,10 +410,12 @@ bool ir::splitLeadingAxes(RankedTensorType type, ArrayRef<int64_t> block,
 
 int64_t ir::getExactSumBlock(QTensorType lhs, QTensorType rhs) {
   auto magnitude = [](QTensorType type) -> int64_t {
-    Type code = type.getCodes().getElementType();
-    if (!code.isInteger(8))
+    auto code = dyn_cast<IntegerType>(type.getCodes().getElementType());
+    if (!code)
       return 0;
-    return type.hasZeros() || code.isUnsignedInteger(8) ? 255 : 128;
+    int64_t signedMost = int64_t{1} << (code.getWidth() - 1);
+    return type.hasZeros() || code.isUnsigned() ? 2 * signedMost - 1
+                                                : signedMost;
   };
   if (!magnitude(lhs) || !magnitude(rhs))
     return 0;

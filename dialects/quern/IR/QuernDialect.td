@@ -34,8 +34,8 @@ def Quern_Dialect : Dialect {
     and the result that it holds after a call both carry `quern.inout`, one name
     and one type: state that a layer updates.
 
-    **Element types.** i8 (signed codes), ui8 (unsigned codes), f8E4M3FN,
-    f8E5M2, f16, bf16, f32, i32 (indices and raw accumulators), i1
+    **Element types.** i8 (signed codes), ui8 (unsigned codes), i4 and ui4 (such
+    codes in memory), f8E4M3FN, f8E5M2, f16, bf16, f32, i32 (indices and raw accumulators), i1
     (comparisons). Arithmetic is done in f32 and rounded once to the type of
     the op's result.
   }];
@@ -155,9 +155,13 @@ def Quern_QTensor : TypeDef<Quern_Dialect, "QTensor"> {
     codes' type, and the value is `f32(code - zero) * f32(scale)`, the
     difference exact: `(u8[M, K] - u8[M, 1]) * f32[M, 1]` in the text.
 
-    - quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or f8E5M2.
+    Codes of i4 or ui4 are how a layer's operands lie in memory. No operation
+    makes or computes with them: `quern.codes` and `quern.zeros` have the same
+    numbers as i8 or ui8.
+
+    - quern_qtensor_c1: codes are i8, ui8, i4, ui4, f8E4M3FN or f8E5M2.
     - quern_qtensor_c2: the block has one extent per dimension of the codes.
-    - quern_qtensor_c3: zeros are of the codes' type, which is i8 or ui8.
+    - quern_qtensor_c3: zeros are of the codes' type, which is an integer.
   }];
   let parameters = (ins "::mlir::RankedTensorType":$codes, "::quern::ir::ScaleAttr":$scale,
                         OptionalParameter<"::mlir::Type">:$zeros);
@@ -172,6 +176,9 @@ def Quern_QTensor : TypeDef<Quern_Dialect, "QTensor"> {
     /// The tensor type of the zero points; only with zeros.
     ::mlir::RankedTensorType getZerosType();
     bool hasZeros() { return bool(getZeros()); }
+    /// The same as they are read: codes and zeros of four bits as of eight.
+    ::mlir::RankedTensorType getReadCodesType();
+    ::mlir::RankedTensorType getReadZerosType();
     /// The tensor of real values this stands for, of element type f32.
     ::mlir::RankedTensorType getValueType();
     int64_t getRank() { return getCodes().getRank(); }

@@ -47,10 +47,11 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
 
     With zero points the products are of the differences: `(a - za)(b - zb)`,
     summed exactly. A difference is at most 255 in magnitude, whatever the code
-    type, and the limits below follow from that.
+    type (15 for codes of four bits), and the limits below follow from that.
 
     An i32 sum is exact for up to 131,071 products of i8 codes (-128 is a legal
-    code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8. Where K may
+    code: 2^31 / 128^2), 65,793 of i8 with ui8 and 33,025 of ui8; 2,097,151 of
+    i8 with i4. Where K may
     be longer than G = that limit rounded down to a multiple of 128 (130,944,
     65,792 and 33,024), it is summed in blocks of G: `acc = fma(f32(part), 1,
     acc)` ascending, and then `(acc * s_a) * s_b`; a block of scales longer

@@ -135,10 +135,12 @@ struct Hoist {
   }
 
   Value quantized(QTensorType lhs, QTensorType rhs) {
-    Value lhsCodes = CodesOp::create(b, loc, lhs.getCodes(), op.getLhs());
+    Value lhsCodes =
+        CodesOp::create(b, loc, lhs.getReadCodesType(), op.getLhs());
     Value lhsScales =
         ScalesOp::create(b, loc, lhs.getScalesType(), op.getLhs());
-    Value rhsCodes = CodesOp::create(b, loc, rhs.getCodes(), op.getRhs());
+    Value rhsCodes =
+        CodesOp::create(b, loc, rhs.getReadCodesType(), op.getRhs());
     Value rhsScales =
         ScalesOp::create(b, loc, rhs.getScalesType(), op.getRhs());
     unsigned lhsK = lhs.getRank() - 1;
@@ -146,7 +148,7 @@ struct Hoist {
     AffineExpr k = getDims(lhs.getCodes())[lhsK];
     ProductSplit split = getProductSplit(
         lhs, rhs, rhsK, getUpperBound(k, op->getParentOfType<func::FuncOp>()));
-    bool integers = lhs.getCodes().getElementType().isInteger(8);
+    bool integers = isa<IntegerType>(lhs.getCodes().getElementType());
     Type element =
         integers && !split.split ? Type(b.getI32Type()) : Type(b.getF32Type());
 
@@ -154,9 +156,10 @@ struct Hoist {
     Corrections zeros;
     Value rhsZeros;
     if (rhs.hasZeros())
-      rhsZeros = ZerosOp::create(b, loc, rhs.getZerosType(), op.getRhs());
+      rhsZeros = ZerosOp::create(b, loc, rhs.getReadZerosType(), op.getRhs());
     if (lhs.hasZeros()) {
-      zeros.lhsZeros = ZerosOp::create(b, loc, lhs.getZerosType(), op.getLhs());
+      zeros.lhsZeros =
+          ZerosOp::create(b, loc, lhs.getReadZerosType(), op.getLhs());
       zeros.rhsSums = sumCodes(rhsCodes, rhs, rhsK, split.split, rhsZeros);
     }
     if (rhs.hasZeros()) {

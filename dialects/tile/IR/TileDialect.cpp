@@ -47,9 +47,10 @@ LogicalResult BufferType::verify(function_ref<InFlightDiagnostic()> emitError,
                        << shape.getNumResults();
   std::optional<DType> type = getDType(elementType);
   if (!type || *type == DType::I64)
-    return emitError() << "buffers hold i8, ui8, i1, i32, f16, bf16, f32, "
-                          "f8E4M3FN or f8E5M2, not "
-                       << elementType;
+    return emitError()
+           << "buffers hold i8, ui8, i4, ui4, i1, i32, f16, bf16, f32, "
+              "f8E4M3FN or f8E5M2, not "
+           << elementType;
   return success();
 }
 

@@ -38,7 +38,8 @@ def Tile_Dialect : Dialect {
         (only after clamping), extsi, extui, trunci, bitcast;
       - integers and comparisons: arith.addi subi muli andi ori xori shli shrui
         shrsi maxui maxsi minsi, cmpf, cmpi, select, constant, index_cast.
-    Storage types are i8, ui8-as-i8 (sign is in the ops), i32, f16, bf16,
+    Storage types are i8, ui8-as-i8 (sign is in the ops), i4 and ui4 (read as
+    i8), i32, f16, bf16,
     f8E4M3FN, f8E5M2, f32; arithmetic is on f32, i32, i1 and index only.
 
     **Quotients that become codes.** An `arith.divf {tile.to_code}` is only ever
@@ -67,7 +68,8 @@ def Tile_Buffer : TypeDef<Tile_Dialect, "Buffer"> {
   let summary = "Row-major memory of a symbolic shape";
   let description = [{
     `!tile.buffer<()[s0] -> (s0, 4096), f16>`. Unsigned codes have
-    element type ui8.
+    element type ui8. Of i4 and ui4, two elements of a row share a byte
+    (runtime/core/DType.h).
   }];
   let parameters = (ins "::mlir::AffineMap":$shape, "::mlir::Type":$elementType);
   let assemblyFormat = "`<` $shape `,` $elementType `>`";

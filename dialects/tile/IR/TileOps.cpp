@@ -257,7 +257,9 @@ LoadOp ContractOp::getPlainLoad(Region &region) {
   if (!load || load->getBlock() != &region.front() ||
       std::distance(region.front().begin(), region.front().end()) != 2)
     return {};
-  return load;
+  // What is widened on the way is not as it lies in memory.
+  Type stored = load.getBuffer().getType().getElementType();
+  return getWideType(stored) == stored ? load : LoadOp();
 }
 
 bool ContractOp::hasAddends() {
@@ -504,7 +506,7 @@ static LogicalResult verifyAccess(Operation *op, StringRef label,
            << "_c1: a map of " << map.getNumDims() << " dimensions to "
            << map.getNumResults() << " results, for " << indices
            << " indices and a buffer of rank " << buffer.getRank();
-  Type expected = buffer.getElementType();
+  Type expected = getWideType(buffer.getElementType());
   if (expected.isUnsignedInteger(8))
     expected = IntegerType::get(op->getContext(), 8);
   if (element != expected)
@@ -519,6 +521,10 @@ LogicalResult LoadOp::verify() {
 }
 
 LogicalResult StoreOp::verify() {
+  Type stored = getBuffer().getType().getElementType();
+  if (getWideType(stored) != stored)
+    return emitOpError("tile_store_c3: elements of ")
+           << stored << " share their bytes and are only read";
   return verifyAccess(*this, "tile_store", getBuffer().getType(),
                       getIndices().size(), getMap(), getValue().getType());
 }

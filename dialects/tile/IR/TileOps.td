@@ -166,8 +166,8 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
 
     The `operands` regions, first the lefts and then the rights, give an element:
     block arguments (b..., row, k), ending in `tile.yield` of one value of type
-    i8, ui8, f8E4M3FN, f8E5M2, f16, bf16 or f32. A plain load is the common case
-    (`getPlainLoad`). `terms` pairs them: [left index, right index, ...] flat.
+    i8, ui8, f8E4M3FN, f8E5M2, f16, bf16 or f32. A plain load of elements as they
+    lie in memory is the common case (`getPlainLoad`). `terms` pairs them: [left index, right index, ...] flat.
     Integer elements accumulate in i32, float elements in f32 (class bounded).
     `$lhs_unsigned`/`$rhs_unsigned` say that 8-bit elements are unsigned.
 
@@ -201,7 +201,8 @@ def Tile_ContractOp : Tile_Op<"contract", [RecursiveMemoryEffects]> {
     ::mlir::Region &getRhsRegion(unsigned i) { return getOperandRegions()[getNumLhs() + i]; }
     /// The type an operand region yields.
     ::mlir::Type getElementType(::mlir::Region &region);
-    /// The single load an operand region consists of, or null.
+    /// The single load an operand region consists of, or null; null too where
+    /// it widens the elements.
     LoadOp getPlainLoad(::mlir::Region &region);
     /// i32 or f32.
     ::mlir::Type getAccumulatorType();
@@ -276,10 +277,11 @@ def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
   let description = [{
     The element at `map(indices)`; always within the buffer's shape. Where an
     index is data (a gather), it is an operand like any other. 8-bit codes
-    load as i8 whatever their sign.
+    load as i8 whatever their sign, and so do 4-bit ones, widened.
     - tile_load_c1: the map has one dimension per index and one result per
       dimension of the buffer.
-    - tile_load_c2: the result is the buffer's element type (i8 for ui8).
+    - tile_load_c2: the result is the buffer's element type (i8 for ui8, i4 and
+      ui4).
   }];
   let arguments = (ins Tile_Buffer:$buffer, Variadic<Index>:$indices, AffineMapAttr:$map);
   let results = (outs AnyType:$result);
@@ -289,7 +291,10 @@ def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
 
 def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
   let summary = "Writes one element";
-  let description = "As `tile.load`; - tile_store_c1, tile_store_c2 likewise.";
+  let description = [{
+    - tile_store_c1, tile_store_c2: as `tile.load`.
+    - tile_store_c3: the buffer's elements have bytes of their own.
+  }];
   let arguments = (ins AnyType:$value, Tile_Buffer:$buffer, Variadic<Index>:$indices, AffineMapAttr:$map);
   let assemblyFormat = "$value `to` $buffer `at` $map `(` $indices `)` attr-dict `:` type($value) `,` type($buffer)";
   let hasVerifier = 1;

@@ -6,7 +6,8 @@
 //
 // `TensorView` points at elements somebody else owns; `Tensor` owns them.
 // Elements are dense and row-major, the last dimension contiguous. Ranks go up
-// to 6; rank 0 is a single element; extents of 0 are legal.
+// to 6; rank 0 is a single element; extents of 0 are legal. Of i4 and u4, two
+// elements of a row share a byte, the first in its low half (core/DType.h).
 //
 // Alignment: an address must be a multiple of the element size (4 for f32, 1
 // for i8), no more. Device addresses handed to a CUDA layer must be aligned as
@@ -58,6 +59,9 @@ public:
   /// The number of elements; nothing if an extent is negative, the rank is
   /// above 6 or the product does not fit.
   std::optional<int64_t> elements() const;
+  /// What they take in memory; nothing where `elements` is, or where it does
+  /// not fit.
+  std::optional<int64_t> bytes(DType dtype) const;
   /// `[8, 4096]`
   std::string print() const;
   bool operator==(const Shape &other) const {
@@ -117,16 +121,17 @@ public:
   DType dtype() const { return type; }
   const Shape &shape() const { return dims; }
   int64_t elements() const { return count; }
-  size_t bytes() const { return static_cast<size_t>(count) * byteWidth(type); }
+  size_t bytes() const { return size; }
   void *data() { return storage.get(); }
   const void *data() const { return storage.get(); }
   const std::string &name() const { return label; }
   void setName(std::string name) { label = std::move(name); }
 
-  /// The elements as T; empty unless T has the element's size.
+  /// The elements as T; empty unless T has the element's size. Of i4 and u4 the
+  /// bytes that hold them.
   template <typename T> std::span<T> as() {
     return sizeof(T) == byteWidth(type)
-               ? std::span<T>(static_cast<T *>(data()), count)
+               ? std::span<T>(static_cast<T *>(data()), size / sizeof(T))
                : std::span<T>();
   }
   template <typename T> std::span<const T> as() const {
@@ -143,6 +148,7 @@ private:
   DType type = DType::F32;
   Shape dims = {0};
   int64_t count = 0;
+  size_t size = 0; ///< Bytes.
   std::unique_ptr<void, Free> storage;
   std::string label;
 };

@@ -16,7 +16,7 @@ func.func private @scale_c1() attributes {s = #quern.scale<block = [1, 0], type 
 // expected-error @+1 {{quern_scale_c2: a block extent is at least 1}}
 func.func private @scale_c2() attributes {s = #quern.scale<block = [1, -2], type = f32>}
 // -----
-// expected-error @+1 {{quern_qtensor_c1: codes are i8, ui8, f8E4M3FN or f8E5M2, not 'i16'}}
+// expected-error @+1 {{quern_qtensor_c1: codes are i8, ui8, i4, ui4, f8E4M3FN or f8E5M2, not 'i16'}}
 func.func private @qtensor_c1(!quern.qtensor<tensor<4x8xi16>, #quern.scale<block = [1, 0], type = f32>>)
 // -----
 // expected-error @+1 {{quern_qtensor_c2: a block of 1 extents for codes of rank 2}}
@@ -278,6 +278,29 @@ func.func @quantize_c4(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>) {
 func.func @quantize_c4_type(%x: tensor<4x8xf32>, %s: tensor<4x1xf32>, %z: tensor<1x1xi8>) {
   // expected-error @+1 {{quern_quantize_c4: the zero point has type 'tensor<1x1xi8>', the granularity needs 'tensor<4x1xi8>'}}
   %0 = quern.quantize %x scale %s : tensor<4x1xf32> zero %z : tensor<1x1xi8> <divisor = 255.0, range = -128.0, 127.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xi4>, #quern.scale<block = [1, 0], type = f32>>
+func.func @quantize_c6(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{quern_quantize_c6: codes of 'i4' are not made, only read}}
+  %0 = quern.quantize %x <divisor = 7.0, range = -7.0, 7.0, rounding = half_even, floor = 1.0> : tensor<4x8xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xui4>, #quern.scale<block = [1, 0], type = f32>>
+func.func @make_qtensor_c2(%c: tensor<4x8xui4>, %s: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_make_qtensor_c2: codes of 'ui4' are not made, only read}}
+  %0 = quern.make_qtensor %c, %s : tensor<4x8xui4>, tensor<4x1xf32> -> !q
+  return
+}
+// -----
+!q = !quern.qtensor<tensor<4x8xui4>, #quern.scale<block = [1, 0], type = f32>, zeros = ui4>
+func.func @read_as_bytes(%q: !q) {
+  %0 = quern.codes %q : !q -> tensor<4x8xui8>
+  %1 = quern.zeros %q : !q -> tensor<4x1xui8>
+  // expected-error @+1 {{quern_codes_c1: the result must be 'tensor<4x8xui8>'}}
+  %2 = quern.codes %q : !q -> tensor<4x8xui4>
   return
 }
 // -----

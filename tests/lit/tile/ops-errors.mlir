@@ -12,7 +12,7 @@ tile.program @buffer_rank symbols [] numerics "strict" {
 }
 // -----
 tile.program @buffer_type symbols [] numerics "strict" {
-  // expected-error @+1 {{buffers hold i8, ui8, i1, i32, f16, bf16, f32, f8E4M3FN or f8E5M2, not 'f64'}}
+  // expected-error @+1 {{buffers hold i8, ui8, i4, ui4, i1, i32, f16, bf16, f32, f8E4M3FN or f8E5M2, not 'f64'}}
   %0 = tile.buffer "x" "values" input : !tile.buffer<() -> (1), f64>
 }
 // -----
@@ -220,6 +220,21 @@ tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_clas
     %0 = arith.constant 1.0 : f32
     // expected-error @+1 {{tile_store_c1: a map of 1 dimensions to 1 results}}
     tile.store %0 to %x at affine_map<(d0) -> (d0)> (%i) : f32, !tile.buffer<() -> (4, 8), f32>
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: true>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), i4>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    %0 = arith.constant 1 : i8
+    // expected-error @+1 {{tile_store_c3: elements of 'i4' share their bytes and are only read}}
+    tile.store %0 to %x at affine_map<(d0) -> (d0, 0)> (%i) : i8, !tile.buffer<() -> (4, 8), i4>
+  }
+}
+// -----
+tile.kernel @k attributes {symbols = [], writes = array<i1: false>, numerics_class = 0 : i32, reason = "r"} (%x: !tile.buffer<() -> (4, 8), ui4>) {
+  tile.blocks affine_map<() -> (4)> (%i: index) {
+    // expected-error @+1 {{tile_load_c2: the element is 'i8', not 'ui4'}}
+    %0 = tile.load %x at affine_map<(d0) -> (d0, 0)> (%i) : !tile.buffer<() -> (4, 8), ui4> -> ui4
   }
 }
 // -----

@@ -243,6 +243,22 @@ TEST(SafeTensors, ReadsTensors) {
   EXPECT_EQ(wrong.error().message,
             "tensor 'b' is i8 [2, 2], but operand 'w.codes' is u8 [2, 2]");
   EXPECT_FALSE(file->bind("b", "w.codes", DType::I8, {4}));
+
+  // Packed elements are read from bytes.
+  for (int64_t columns : {3, 4}) {
+    Result<TensorView> halves =
+        file->bind("b", "w.codes", DType::U4, {2, columns});
+    ASSERT_TRUE(halves) << halves.error().render();
+    EXPECT_EQ(halves->dtype, DType::U4);
+    EXPECT_EQ(halves->shape, Shape({2, columns}));
+    EXPECT_EQ(halves->data, file->view("b")->data);
+  }
+  wrong = file->bind("b", "w.codes", DType::U4, {2, 2});
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message,
+            "tensor 'b' is i8 [2, 2], but operand 'w.codes' is u4 [2, 2]");
+  EXPECT_THAT(wrong.error().notes[0], HasSubstr("two to a byte"));
+  EXPECT_FALSE(file->bind("a", "w.codes", DType::U4, {16}));
   Result<TensorView> none = file->view("model.b");
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error().render(), HasSubstr("it has 'b'"));

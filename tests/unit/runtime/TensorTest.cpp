@@ -105,6 +105,33 @@ TEST(Tensor, FromAndToFloats) {
   EXPECT_THAT(wrong.error().message, HasSubstr("2 elements, 6 values"));
 }
 
+TEST(Tensor, FourBits) {
+  // Rows begin at bytes: 2 rows of 3 elements are 4 bytes.
+  std::vector<float> v = {-9, -8, 7, 8, 2.5f, -0.5f};
+  Result<Tensor> t = Tensor::fromFloats(DType::I4, {2, 3}, v);
+  ASSERT_TRUE(t);
+  EXPECT_EQ(t->elements(), 6);
+  EXPECT_EQ(t->bytes(), 4u);
+  EXPECT_THAT(t->as<uint8_t>(), ElementsAre(0x88, 0x07, 0x27, 0x00));
+  EXPECT_THAT(t->toFloats(), ElementsAre(-8, -8, 7, 7, 2, 0));
+  t = Tensor::fromFloats(DType::U4, {3, 2}, v);
+  ASSERT_TRUE(t);
+  EXPECT_THAT(t->as<uint8_t>(), ElementsAre(0x00, 0x87, 0x02));
+  EXPECT_THAT(t->toFloats(), ElementsAre(0, 0, 7, 8, 2, 0));
+  Result<Tensor> copy = t->clone();
+  ASSERT_TRUE(copy);
+  EXPECT_EQ(copy->toFloats(), t->toFloats());
+  // Sixteen is no number of either.
+  std::vector<float> big = {16, -16};
+  EXPECT_THAT(Tensor::fromFloats(DType::U4, {2}, big)->toFloats(),
+              ElementsAre(15, 0));
+  EXPECT_EQ(Tensor::zeros(DType::I4, {})->bytes(), 1u);
+  EXPECT_EQ(Tensor::zeros(DType::I4, {5, 0})->bytes(), 0u);
+  // What does not fit as bytes may as halves of them.
+  EXPECT_EQ(Shape({INT64_MAX}).bytes(DType::I4), INT64_MAX / 2 + 1);
+  EXPECT_EQ(Shape({INT64_MAX}).bytes(DType::F16), std::nullopt);
+}
+
 TEST(Tensor, ShapesAreChecked) {
   EXPECT_TRUE(Tensor::zeros(DType::F32, {}));
   EXPECT_EQ(Tensor::zeros(DType::F32, {})->elements(), 1);
