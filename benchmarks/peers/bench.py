@@ -30,7 +30,7 @@ ROOT = HERE.parent.parent
 PEERS = {
     "onnxruntime": "ONNX Runtime",
     "litert": "XNNPACK in LiteRT",
-    "torch": "PyTorch (oneDNN, FBGEMM)",
+    "torch": "PyTorch",
     "ggml": "ggml",
 }
 

@@ -211,7 +211,10 @@ Json Driver::handle(const Json &request) {
     for (const Dot &dot : dots)
       if (canRun(dot))
         names.push_back(dot.name());
-    return {{"versions", {{"quern", std::string(compilerBuildId())}}},
+    std::string_view build = compilerBuildId();
+    if (build.starts_with("quern "))
+      build.remove_prefix(6);
+    return {{"versions", {{"quern", std::string(build)}}},
             {"instructions", names},
             {"processor", processorName()},
             {"l3", cachesHere().l3},

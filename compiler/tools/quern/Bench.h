@@ -99,6 +99,20 @@ struct BenchSizes {
 };
 Result<BenchSizes> expandSizes(const std::vector<std::string> &settings);
 
+/// One of a case's samples.
+struct BenchSample {
+  double seconds = 0;           ///< Of a run.
+  std::vector<double> launches; ///< Seconds of each launch of the plan.
+  std::vector<double> peaks;    ///< Operations per second, of each dot.
+  double readRate = 0;          ///< Bytes per second; 0: not measured.
+  bool isInterrupted = false;   ///< A thread of the process was.
+  bool hasPeaks = true;         ///< All of them count.
+};
+/// Fills in the case's times and shares. The samples' peaks are in the order of
+/// `peaks`.
+void conclude(BenchedCase &one, const std::vector<BenchedPeak> &peaks,
+              const std::vector<BenchSample> &samples);
+
 /// Compiles, draws operands, and measures.
 Result<BenchReport> benchLayer(const BenchOptions &options);
 

@@ -37,53 +37,6 @@ static long interruptions() {
   return usage.ru_nivcsw;
 }
 
-Result<BenchSizes>
-quern::tool::expandSizes(const std::vector<std::string> &settings) {
-  constexpr size_t most = 64;
-  BenchSizes sizes;
-  sizes.cases.emplace_back();
-  for (const std::string &setting : settings) {
-    auto halves = splitAssignment(setting, "--set");
-    if (!halves)
-      return halves.error();
-    std::vector<std::string> values;
-    for (size_t at = 0; at <= halves->second.size();) {
-      size_t comma =
-          std::min(halves->second.find(',', at), halves->second.size());
-      values.push_back(halves->second.substr(at, comma - at));
-      at = comma + 1;
-    }
-    if (std::count(values.begin(), values.end(), std::string()) > 0)
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--set {}: a value is missing", setting));
-    for (const std::string &value : values)
-      if (std::count(values.begin(), values.end(), value) > 1)
-        return fail(Errc::InvalidArgument,
-                    fmt::format("--set {} gives {} twice", setting, value));
-    if (values.size() > 1 && !sizes.symbol.empty())
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--set gives several values of {} and of {}",
-                              sizes.symbol, halves->first),
-                  {"one symbol may have several: they are the rows of the "
-                   "table"});
-    if (values.size() > most)
-      return fail(Errc::InvalidArgument,
-                  fmt::format("--set gives {} values of {}; at most {} are "
-                              "measured at once",
-                              values.size(), halves->first, most));
-    if (values.size() > 1)
-      sizes.symbol = halves->first;
-    std::vector<std::vector<std::string>> expanded;
-    for (const std::vector<std::string> &one : sizes.cases)
-      for (const std::string &value : values) {
-        expanded.push_back(one);
-        expanded.back().push_back(halves->first + "=" + value);
-      }
-    sizes.cases = std::move(expanded);
-  }
-  return sizes;
-}
-
 namespace {
 
 class Bench {
@@ -92,15 +45,6 @@ public:
   Result<BenchReport> measure();
 
 private:
-  /// A sample, in seconds per run, with what it is compared with.
-  struct Sample {
-    double seconds = 0;
-    std::vector<double> launches; ///< Of the plan.
-    std::vector<double> peaks;    ///< Of `report.peaks`, operations per second.
-    double readRate = 0;          ///< 0: not measured.
-    bool isInterrupted = false, hasPeaks = true;
-  };
-
   Result<void> checkOptions() const;
   Result<void> compile();
   Result<void> findSizes();
@@ -108,11 +52,8 @@ private:
   Result<void> prepare(size_t index);
   Result<void> bind(BenchedCase &one, const std::vector<TensorView> &views);
   Result<void> runOnce();
-  Result<Sample> sampleOf(BenchedCase &one, std::optional<size_t> level);
+  Result<BenchSample> sampleOf(BenchedCase &one, std::optional<size_t> level);
   Result<void> measureCase(size_t index);
-  void conclude(BenchedCase &one, const std::vector<Sample> &samples) const;
-  double peakTime(const BenchedLaunch &launch, const Sample &sample) const;
-
   const BenchOptions &options;
   BenchReport report;
   BenchSizes wanted;
@@ -432,9 +373,9 @@ Result<void> Bench::runOnce() {
   return context->run(inputViews, outputViews);
 }
 
-Result<Bench::Sample> Bench::sampleOf(BenchedCase &one,
-                                      std::optional<size_t> level) {
-  Sample sample;
+Result<BenchSample> Bench::sampleOf(BenchedCase &one,
+                                    std::optional<size_t> level) {
+  BenchSample sample;
   for (BenchedPeak &peak : report.peaks) {
     Peak now = machine->peak(peak.dot);
     sample.peaks.push_back(now.operations);
@@ -486,7 +427,7 @@ Result<void> Bench::measureCase(size_t index) {
   }
   one.runsPerSample = static_cast<unsigned>(
       std::clamp(std::ceil(0.01 / std::max(fastest, 1e-9)), 1.0, 1e5));
-  std::vector<Sample> samples;
+  std::vector<BenchSample> samples;
   for (unsigned i = 0; i < options.samples; ++i) {
     progress.show(report.cases.size() > 1
                       ? fmt::format("{}: measuring", report.sizesText(one))
@@ -497,89 +438,8 @@ Result<void> Bench::measureCase(size_t index) {
       return sample.error();
     samples.push_back(std::move(*sample));
   }
-  conclude(one, samples);
+  conclude(one, report.peaks, samples);
   return {};
-}
-
-/// Of the launch's products at the sample's peak, in seconds.
-double Bench::peakTime(const BenchedLaunch &launch,
-                       const Sample &sample) const {
-  for (size_t i = 0; i < report.peaks.size(); ++i)
-    if (launch.dot == report.peaks[i].dot)
-      return launch.operations / sample.peaks[i];
-  return 0;
-}
-
-void Bench::conclude(BenchedCase &one,
-                     const std::vector<Sample> &samples) const {
-  std::vector<const Sample *> clean;
-  for (const Sample &sample : samples) {
-    one.interrupted += sample.isInterrupted;
-    one.peakless += !sample.hasPeaks;
-    if (!sample.isInterrupted && sample.hasPeaks)
-      clean.push_back(&sample);
-  }
-  if (clean.size() < 5) {
-    clean.clear();
-    for (const Sample &sample : samples)
-      clean.push_back(&sample);
-  }
-  one.samples = static_cast<unsigned>(samples.size());
-  one.counted = static_cast<unsigned>(clean.size());
-
-  // Medians over the samples of what is taken within each.
-  auto over = [&](auto &&value) {
-    std::vector<double> values;
-    for (const Sample *sample : clean)
-      values.push_back(value(*sample));
-    return Spread(std::move(values));
-  };
-  auto readTime = [](const BenchedWork &work, const Sample &sample) {
-    return sample.readRate > 0 ? work.bytes / sample.readRate : 0;
-  };
-  auto fill = [&](BenchedWork &work, auto &&seconds, auto &&arithmetic,
-                  auto &&reads, auto &&bound) {
-    auto share = [&](auto &&part) {
-      return over([&](const Sample &sample) {
-               double time = seconds(sample);
-               return time > 0 ? part(sample) / time : 0;
-             })
-          .median;
-    };
-    work.seconds = over(seconds);
-    work.shareOfPeak = share(arithmetic);
-    work.shareOfReads = share(reads);
-    work.shareOfBound = share(bound);
-    work.boundByReads = work.shareOfReads > work.shareOfPeak;
-  };
-  one.readRate = over([](const Sample &sample) { return sample.readRate; });
-  for (BenchedLaunch &launch : one.launches)
-    fill(
-        launch,
-        [&](const Sample &sample) { return sample.launches[launch.number]; },
-        [&](const Sample &sample) { return peakTime(launch, sample); },
-        [&](const Sample &sample) { return readTime(launch, sample); },
-        [&](const Sample &sample) {
-          return std::max(peakTime(launch, sample), readTime(launch, sample));
-        });
-  auto sum = [&](const Sample &sample, auto &&part) {
-    double total = 0;
-    for (const BenchedLaunch &launch : one.launches)
-      total += part(launch, sample);
-    return total;
-  };
-  auto arithmetic = [&](const BenchedLaunch &launch, const Sample &sample) {
-    return peakTime(launch, sample);
-  };
-  fill(
-      one.run, [](const Sample &sample) { return sample.seconds; },
-      [&](const Sample &sample) { return sum(sample, arithmetic); },
-      [&](const Sample &sample) { return sum(sample, readTime); },
-      [&](const Sample &sample) {
-        return sum(sample, [&](const BenchedLaunch &launch, const Sample &s) {
-          return std::max(peakTime(launch, s), readTime(launch, s));
-        });
-      });
 }
 
 Result<BenchReport> Bench::measure() {
