@@ -89,7 +89,7 @@ TEST(Spreads, AreSamples) {
   Spread one({7});
   EXPECT_EQ(one.low, 7);
   EXPECT_EQ(one.high, 7);
-  EXPECT_EQ(Spread({}).median, 0);
+  EXPECT_EQ(Spread(std::vector<double>()).median, 0);
 }
 
 TEST(Peaks, CountNearAWholeNumberOfInstructions) {
