@@ -3,8 +3,9 @@
 Figures of a contestant are medians over the rounds; its share is the median of
 what it reached in each round of the machine's own figure in that round. Rounds
 in which a contestant's process was interrupted are left out of its figures
-where at least five others remain. `ahead` counts the rounds in which Quern was
-the faster one.
+where at least five others remain. `ahead` counts the rounds in which Quern was the
+faster one, of those (`pairs`) in which neither was interrupted, or of all where
+that leaves fewer than five.
 """
 
 import statistics
@@ -29,6 +30,8 @@ def figures(result, one):
     shares = [work / samples[i]["seconds"] / result["limits"][i]["value"] for i in clean]
     quern = result["contestants"][0]["samples"]
     both = list(zip(quern, samples)) if one["who"] != "Quern" and "refused" not in result["contestants"][0] else []
+    quiet = [(a, b) for a, b in both if not a["interrupted"] and not b["interrupted"]]
+    both = quiet if len(quiet) >= 5 else both
     return {
         "seconds": {"median": statistics.median(seconds), "low": low, "high": high},
         "rate": work / statistics.median(seconds),
@@ -36,6 +39,7 @@ def figures(result, one):
         "samples": len(samples),
         "counted": len(clean),
         "ahead": sum(a["seconds"] < b["seconds"] for a, b in both) if both else None,
+        "pairs": len(both),
     }
 
 
@@ -67,7 +71,7 @@ def text(result):
             continue
         t = measured["seconds"]
         ahead = (
-            f"  Quern ahead in {measured['ahead']} of {measured['samples']}" if measured["ahead"] is not None else ""
+            f"  Quern ahead in {measured['ahead']} of {measured['pairs']}" if measured["ahead"] is not None else ""
         )
         lines.append(
             f"  {name(one):<44} {t['median'] * 1e3:9.3f} ms ({t['low'] * 1e3:.3f}..{t['high'] * 1e3:.3f})"
@@ -146,7 +150,7 @@ def markdown(whole):
                 lines.append(f"| {title} | {one.get('refused', 'not measured').splitlines()[0]} | | | | | |")
                 continue
             t = one["seconds"]
-            ahead = "" if one["ahead"] is None else f"{one['ahead']} of {one['samples']}"
+            ahead = "" if one["ahead"] is None else f"{one['ahead']} of {one['pairs']}"
             lines.append(
                 f"| {title} | {t['median'] * 1e3:.3f} | {t['low'] * 1e3:.3f}..{t['high'] * 1e3:.3f} "
                 f"| {one['rate'] / 1e9:.1f} | {100 * one['share']:.1f} % | {one['distance']:.1e} | {ahead} |"
