@@ -77,6 +77,7 @@ struct BenchedPeak {
 };
 
 struct BenchReport {
+  std::string layer;
   std::string processor;
   std::string target; ///< Of the code: "cpu:avx512-vnni".
   unsigned threads = 0;
@@ -116,7 +117,7 @@ void conclude(BenchedCase &one, const std::vector<BenchedPeak> &peaks,
 /// Compiles, draws operands, and measures.
 Result<BenchReport> benchLayer(const BenchOptions &options);
 
-void printText(const BenchReport &report, const BenchOptions &options);
+void printText(const BenchReport &report);
 nlohmann::ordered_json toJson(const BenchReport &report,
                               const BenchOptions &options);
 /// A page with a plot over the symbol that has several values.

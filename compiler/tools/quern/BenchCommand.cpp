@@ -25,7 +25,7 @@ int quern::tool::bench(const BenchOptions &options) {
     fmt::print("{}\n", toText(toJson(*measured, options)));
     return Right;
   }
-  printText(*measured, options);
+  printText(*measured);
   if (options.isGiven("--plot"))
     fmt::print("wrote {}\n", options.plot);
   return Right;

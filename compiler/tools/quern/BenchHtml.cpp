@@ -121,10 +121,10 @@ std::string quern::tool::toHtml(const BenchReport &report,
             cell(run.boundByReads ? "reading" : "arithmetic") + "</tr>\n";
   }
   return page(
-      fmt::format("{} on {}", options.file, report.target),
-      fmt::format("<h1>{}</h1>\n<p class=\"soft\">{}, {}{}</p>\n",
-                  escaped(options.file), escaped(report.target),
-                  countOf(report.threads, "thread"),
+      fmt::format("{} on {}", report.layer, report.target),
+      fmt::format("<h1>{}</h1>\n<p class=\"soft\">{} for {}, {}{}</p>\n",
+                  escaped(report.layer), escaped(options.file),
+                  escaped(report.target), countOf(report.threads, "thread"),
                   report.processor.empty() ? ""
                                            : ", " + escaped(report.processor)) +
           machine + "<h2>How much of the machine is reached</h2>\n" +

@@ -41,6 +41,7 @@ static void addWork(Json &json, const BenchedWork &work) {
 Json quern::tool::toJson(const BenchReport &report,
                          const BenchOptions &options) {
   Json json;
+  json["layer"] = report.layer;
   json["file"] = options.file;
   json["target"] = report.target;
   json["threads"] = report.threads;

@@ -145,6 +145,7 @@ Result<void> Bench::compile() {
   explanation.emplace(explainPlan(file, *variant, explaining,
                                   std::vector<std::optional<int64_t>>(
                                       file.compiled.module.symbols.size())));
+  report.layer = file.compiled.module.layer;
   report.target = variant->target;
   report.compileMs = file.compileMs;
   return {};

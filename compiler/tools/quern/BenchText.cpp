@@ -104,7 +104,7 @@ static void printCase(const BenchReport &report, const BenchedCase &one) {
           one.launches[i], hasReads);
 }
 
-static void printNotes(const BenchReport &report, const BenchOptions &options) {
+static void printNotes(const BenchReport &report) {
   for (const BenchedCase &one : report.cases) {
     std::string at = report.sizesText(one);
     if (!at.empty())
@@ -136,9 +136,8 @@ static void printNotes(const BenchReport &report, const BenchOptions &options) {
   }
 }
 
-void quern::tool::printText(const BenchReport &report,
-                            const BenchOptions &options) {
-  fmt::print("{} for {}, compiled in {:.0f} ms\n", options.file, report.target,
+void quern::tool::printText(const BenchReport &report) {
+  fmt::print("{} for {}, compiled in {:.0f} ms\n", report.layer, report.target,
              report.compileMs);
   printMachine(report);
   fmt::print("\n  {:<30} {:>11} {:>20} {:>8} {:>8} {:>8} {:>8}  {}\n", "",
@@ -149,5 +148,5 @@ void quern::tool::printText(const BenchReport &report,
   for (const BenchedCase &one : report.cases)
     printCase(report, one);
   fmt::print("\n");
-  printNotes(report, options);
+  printNotes(report);
 }

@@ -71,9 +71,9 @@ rect { fill: var(--box); stroke: var(--soft); }
 .roof { stroke: var(--kernel-line); stroke-width: 2; fill: none; }
 .leader { stroke: var(--soft); stroke-width: 1; fill: none; }
 .series { fill: none; stroke: var(--accent); stroke-width: 2; }
-.bound .series, .bound circle { stroke: var(--kernel-line); }
-.bound circle { fill: var(--kernel-line); }
+.bound .series { stroke: var(--kernel-line); }
 .point circle { fill: var(--accent); stroke: var(--box); }
+.bound .point circle { fill: var(--kernel-line); }
 svg.plot .tick, svg.plot .axis { fill: var(--soft); font-size: 11px; }
 svg.plot .label { font-size: 11px; font-weight: 700; }
 svg.plot text { paint-order: stroke; stroke: var(--box); stroke-width: 4px; }
