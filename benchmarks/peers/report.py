@@ -38,9 +38,17 @@ def figures(result, one):
         "share": statistics.median(shares),
         "samples": len(samples),
         "counted": len(clean),
+        "interrupted": sum(sample["interrupted"] for sample in samples),
         "ahead": sum(a["seconds"] < b["seconds"] for a, b in both) if both else None,
         "pairs": len(both),
     }
+
+
+def trouble(measured):
+    """Where interruptions are in the figures: the machine was busy."""
+    if measured["interrupted"] and measured["counted"] == measured["samples"]:
+        return f"interrupted in {measured['interrupted']} of {measured['samples']} rounds: the machine was busy"
+    return ""
 
 
 def rate_text(row, rate):
@@ -78,8 +86,8 @@ def text(result):
             f" {rate_text(row, measured['rate']):>13} {100 * measured['share']:6.1f} %"
             f"  off by {one['distance']:.1e}{ahead}"
         )
-        if one["note"]:
-            lines.append(f"    ({one['note']})")
+        for remark in filter(None, (one["note"], trouble(measured))):
+            lines.append(f"    ({remark})")
     return "\n".join(lines)
 
 
@@ -145,7 +153,8 @@ def markdown(whole):
             lines += [f"Not measured: {row['failed']}", ""]
         lines += [f"| | median ms | quartiles | {unit} | share | off by | Quern ahead |", "|---|---|---|---|---|---|---|"]
         for one in row["contestants"]:
-            title = name(one) + (f" ({one['note']})" if one.get("note") else "")
+            remarks = [one.get("note"), trouble(one) if "seconds" in one else ""]
+            title = name(one) + "".join(f" ({remark})" for remark in remarks if remark)
             if "seconds" not in one:
                 lines.append(f"| {title} | {one.get('refused', 'not measured').splitlines()[0]} | | | | | |")
                 continue

@@ -122,6 +122,12 @@ def check_report():
     table = report.markdown(whole)
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     hold(len(widths) == 1, f"a ragged table:\n{table}")
+    # A busy machine is said to have been.
+    for sample in result["contestants"][1]["samples"]:
+        sample["interrupted"] = True
+    busy = "interrupted in 7 of 7 rounds: the machine was busy"
+    hold(busy in report.text(result) and busy in report.markdown(report.to_json([result], program)), "busy")
+    hold(busy not in text, "not busy")
     # Nothing at all.
     empty = dict(result, limits=[], contestants=[], failed="no driver")
     hold("no driver" in report.text(empty), "a row that failed")
