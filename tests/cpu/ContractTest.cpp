@@ -5,8 +5,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "CpuHarness.h"
+#include "compiler/lower/cpu/Blocking.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -14,9 +16,11 @@
 using namespace quern;
 using namespace quern::test;
 
-/// y[m, n] = sum_k a[m, k] * w[n, k], as i32.
-static std::string integerProduct(bool leftUnsigned, bool rightUnsigned) {
-  return fmt::format(R"mlir(
+/// y[m, n] = sum_k a[m, k] * w[n, k], as i32; K a number, or symbolic for 0.
+static std::string integerProduct(bool leftUnsigned, bool rightUnsigned,
+                                  int64_t fixedK = 0) {
+  std::string text =
+      fmt::format(R"mlir(
 !A = !tile.buffer<()[s0, s1, s2] -> (s0, s2), {0}>
 !W = !tile.buffer<()[s0, s1, s2] -> (s1, s2), {1}>
 !Y = !tile.buffer<()[s0, s1, s2] -> (s0, s1), i32>
@@ -44,9 +48,42 @@ tile.kernel @product attributes {{symbols = #symbols, writes = array<i1: false, 
   }}
 }}
 )mlir",
-                     leftUnsigned ? "ui8" : "i8", rightUnsigned ? "ui8" : "i8",
-                     leftUnsigned ? ", lhs_unsigned" : "",
-                     rightUnsigned ? ", rhs_unsigned" : "");
+                  leftUnsigned ? "ui8" : "i8", rightUnsigned ? "ui8" : "i8",
+                  leftUnsigned ? ", lhs_unsigned" : "",
+                  rightUnsigned ? ", rhs_unsigned" : "");
+  // Shapes and extents have it last.
+  if (fixedK)
+    for (std::string_view last : {"(s0, s2)", "(s1, s2)", "(s0, s1, s2)"})
+      for (size_t at; (at = text.find(last)) != std::string::npos;)
+        text.replace(at + last.size() - 3, 2, fmt::format("{}", fixedK));
+  return text;
+}
+
+/// A random product of m x n x k, compared element by element.
+static void checkProduct(CompiledProgram &program, bool leftUnsigned,
+                         bool rightUnsigned, int64_t m, int64_t n, int64_t k,
+                         unsigned calls, std::mt19937 &random) {
+  program.allocate({m, n, k});
+  std::vector<uint8_t> a(m * k), w(n * k);
+  for (uint8_t &x : a)
+    x = random();
+  for (uint8_t &x : w)
+    x = random();
+  program.set("a", a);
+  program.set("w", w);
+  program.run(calls);
+  ASSERT_TRUE(program.intact()) << program.error;
+  std::vector<int32_t> y = program.get<int32_t>("y");
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      int32_t sum = 0;
+      for (int64_t l = 0; l < k; ++l) {
+        int x = leftUnsigned ? a[i * k + l] : int8_t(a[i * k + l]);
+        int z = rightUnsigned ? w[j * k + l] : int8_t(w[j * k + l]);
+        sum += x * z;
+      }
+      ASSERT_EQ(y[i * n + j], sum) << "at " << i << ", " << j;
+    }
 }
 
 TEST(Contract, IntegerProductsOfAllShapesAndSigns) {
@@ -65,27 +102,73 @@ TEST(Contract, IntegerProductsOfAllShapesAndSigns) {
           m = 0;
         SCOPED_TRACE(fmt::format("{} signs {} m {} n {} k {}", target.name(),
                                  signs, m, n, k));
-        program.allocate({m, n, k});
-        std::vector<uint8_t> a(m * k), w(n * k);
-        for (uint8_t &x : a)
-          x = random();
-        for (uint8_t &x : w)
-          x = random();
-        program.set("a", a);
-        program.set("w", w);
-        program.run(1 + round % 3);
-        ASSERT_TRUE(program.intact()) << program.error;
-        std::vector<int32_t> y = program.get<int32_t>("y");
-        for (int64_t i = 0; i < m; ++i)
-          for (int64_t j = 0; j < n; ++j) {
-            int32_t sum = 0;
-            for (int64_t l = 0; l < k; ++l) {
-              int x = leftUnsigned ? a[i * k + l] : int8_t(a[i * k + l]);
-              int z = rightUnsigned ? w[j * k + l] : int8_t(w[j * k + l]);
-              sum += x * z;
-            }
-            ASSERT_EQ(y[i * n + j], sum) << "at " << i << ", " << j;
+        checkProduct(program, leftUnsigned, rightUnsigned, m, n, k,
+                     1 + round % 3, random);
+        if (HasFatalFailure())
+          return;
+      }
+    }
+}
+
+/// Caches so small that K is computed in chunks and M in several blocks, whose
+/// rows are shared out.
+TEST(Contract, ChunksOfKAndBlocksOfRows) {
+  std::mt19937 random(2);
+  for (cpugen::CpuTarget target : executableTargets())
+    for (int signs = 0; signs < 4; ++signs) {
+      bool leftUnsigned = signs & 1, rightUnsigned = signs & 2;
+      target.caches.l2 = 16 << 10;
+      for (int64_t k : {500, 2047}) {
+        CompiledProgram program(integerProduct(leftUnsigned, rightUnsigned, k),
+                                target);
+        ASSERT_EQ(program.error, "");
+        const std::string &schedule = program.variant.kernels.back().schedule;
+        EXPECT_THAT(schedule, testing::HasSubstr("of K"));
+        int round = 0;
+        for (int64_t m : {1, 2, 3, 5, 8, 13, 64, 129, 140, 270})
+          for (int64_t n : {1, 33, 95}) {
+            SCOPED_TRACE(fmt::format("{} signs {} m {} n {} k {}: {}",
+                                     target.name(), signs, m, n, k, schedule));
+            checkProduct(program, leftUnsigned, rightUnsigned, m, n, k,
+                         1 + ++round % 3, random);
+            if (HasFatalFailure())
+              return;
           }
       }
     }
+}
+
+TEST(Contract, SizesAreChosenByTheCaches) {
+  using cpugen::Blocking;
+  cpugen::CpuTarget target =
+      cpugen::CpuTarget::forLevel(cpugen::CpuLevel::Avx512Vnni);
+  // Two panels of 128 KiB and 128 rows fill three quarters of 1 MiB.
+  Blocking square = Blocking::choose(target, {.k = 4096});
+  EXPECT_EQ(square.rows, 8u);
+  EXPECT_EQ(square.columns, 32u);
+  EXPECT_EQ(square.blockRows, 128u);
+  EXPECT_FALSE(square.chunkSteps);
+  EXPECT_EQ(Blocking::choose(target, {.k = 512}).blockRows, 256u);
+  EXPECT_FALSE(Blocking::choose(target, {.k = 11008}).chunkSteps);
+  // 448 KiB a panel are too much, and so are four of 256.
+  EXPECT_EQ(Blocking::choose(target, {.k = 14336}).chunkSteps, 1792);
+  EXPECT_EQ(Blocking::choose(target, {.k = 8192, .terms = 2}).chunkSteps, 1024);
+  EXPECT_FALSE(
+      Blocking::choose(target, {.k = 14336, .split = true}).chunkSteps);
+  // The copied rows stay below 2 MiB.
+  for (int64_t k : {1, 100, 4096, 11008, 28672, 100000, 1000000}) {
+    Blocking blocking = Blocking::choose(target, {.k = k});
+    EXPECT_LE(blocking.blockRows * k, std::max<int64_t>(8 * k, 2 << 20)) << k;
+    EXPECT_EQ(blocking.blockRows % blocking.rows, 0u) << k;
+    EXPECT_GE(blocking.blockRows, blocking.rows) << k;
+  }
+  target.caches.l2 = 2 << 20;
+  EXPECT_EQ(Blocking::choose(target, {.k = 4096}).blockRows, 256u);
+  EXPECT_FALSE(Blocking::choose(target, {.k = 14336}).chunkSteps);
+  // What the caches are does not change what the code is called or needs.
+  EXPECT_EQ(target.name(), "cpu:avx512-vnni");
+  cpugen::CpuCaches host = cpugen::CpuCaches::host();
+  EXPECT_GE(host.l1, 8 << 10);
+  EXPECT_GE(host.l2, 128 << 10);
+  EXPECT_GE(host.l3, 1 << 20);
 }

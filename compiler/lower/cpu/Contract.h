@@ -29,6 +29,14 @@
 // is padded where g is no multiple of a step, and what the left operand reads
 // there belongs to the next group but meets a zero.
 //
+// *Codes of four bits* stay so in their panels: two steps share a row, the
+// first in the low halves of its bytes. i4 codes have 8 added there, so that
+// halves are never negative. What is multiplied are bytes all the same. A block
+// of one row tile takes its operands apart as it loads them; with more, a chunk
+// of a panel is first taken apart into scratch (16 KiB, in L1), and all row
+// tiles of the block pass over that, before the next chunk. This needs Quads;
+// elsewhere codes of four bits are packed as wider ones are.
+//
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
@@ -37,27 +45,46 @@
 // as the accumulator is.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
-// rows: shifted, widened or decoded, rows padded so that eight of them do not
-// fall on the same cache sets. The copy costs about K bytes per row against
-// K * N / NR steps.
+// rows: shifted, widened or decoded. The rows of a tile are interleaved step by
+// step, so that its loop reads one stream:
+//
+//     [row tile][step][MR] x 4 bytes
+//
+// A tile of fewer rows, and every tile where `split` is no multiple of a step,
+// has its rows one after the other instead, padded so that they do not fall on
+// the same cache sets; either way a row takes `leftStride` bytes.
+// The copy costs about K bytes per row against K * N / NR steps.
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
-// neighbouring items share the copied rows, and the panel (NR * K bytes) stays
-// in L2 while all row tiles of the block pass over it. A tile is MR rows by two
-// vectors of accumulators in registers; it is stored to scratch (1 KiB, L1)
-// for the epilogue, which runs once per tile, row by row, on vectors along N.
-// Several terms use the same copied rows one after the other.
+// neighbouring items share the copied rows. A tile is MR rows by one panel of
+// accumulators in registers, or few rows by two panels; it is stored to scratch
+// (L1) for the epilogue, which runs once per tile and panel, row by row, on
+// vectors along N. Several terms use the same copied rows one after the other.
+// Where K is cut into chunks, the accumulators of all of a block's rows stay in
+// scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
+//
+// The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed.
+// Packing decides what a step's bytes are, so that operands stored in fewer
+// bits need their decoding there and nowhere else: where the two vectors of a
+// step are loaded, and in the bytes of a row of the panel.
 //
 //===----------------------------------------------------------------------===//
 
 #ifndef QUERN_COMPILER_LOWER_CPU_CONTRACT_H
 #define QUERN_COMPILER_LOWER_CPU_CONTRACT_H
 
+#include "compiler/lower/cpu/Blocking.h"
 #include "compiler/lower/cpu/Lowering.h"
 
 namespace quern::cpugen {
 
 enum class StepKind : uint8_t { Quads, Pairs, Singles };
+
+/// Rows by panels of one register tile.
+struct TileShape {
+  unsigned rows;
+  unsigned panels = 1;
+};
 
 /// The fixed choices for one contraction.
 struct ContractPlan {
@@ -67,12 +94,17 @@ struct ContractPlan {
   StepKind kind;
   bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
   bool leftUnsigned, rightUnsigned;
+  bool fourBits = false; ///< Panels hold right codes of four bits,
+  bool biased = false;   ///< with 8 added.
   /// The right operand is the instruction's unsigned one.
   bool swapped;
   unsigned lanes;     ///< 32-bit lanes of a vector.
   unsigned rows;      ///< MR.
   unsigned columns;   ///< NR, two vectors.
-  unsigned blockRows; ///< MC.
+  unsigned blockRows; ///< MC at most.
+  /// Of which a block's rows are a multiple, unless they are the last.
+  unsigned rowMultiple;
+  Blocking blocking;
   unsigned numBatch;
   std::optional<int64_t> split;
 
@@ -82,6 +114,25 @@ struct ContractPlan {
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
+  unsigned tileBytes() const { return rows * rowBytes(); }  ///< Accumulators.
+  unsigned stepsPerRow() const { return fourBits ? 2 : 1; } ///< As packed.
+  /// Accumulators go on from those of the chunk before.
+  bool continues() const { return blocking.chunkSteps && !split; }
+  /// Groups whose codes of four bits are taken apart together; with `split`.
+  int64_t chunkGroups() const;
+  /// Bytes of a panel's chunk, or of one group of it, taken apart.
+  int64_t wideGroupBytes() const;
+  int64_t wideChunkBytes() const;
+
+  /// Whether tiles of that many rows have theirs interleaved.
+  bool interleaves(unsigned tileRows) const {
+    return tileRows == rows && (!split || *split % elementsPerStep() == 0);
+  }
+
+  /// Those a tile can have: two panels of few rows, or one panel of more.
+  llvm::SmallVector<TileShape> shapes() const;
+  /// Of them, those of blocks with more row tiles than one.
+  llvm::SmallVector<TileShape> shapesOfMany() const;
 
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);
@@ -92,6 +143,10 @@ struct ContractPlan {
   mlir::AffineExpr groups() const;
   /// Steps of a whole group.
   mlir::AffineExpr groupSteps() const;
+  /// Rows of a group as packed, without its header.
+  mlir::AffineExpr groupRows() const {
+    return groupSteps().ceilDiv(stepsPerRow());
+  }
   /// Bytes of one panel.
   mlir::AffineExpr panelBytes() const;
   /// Bytes from one copied left row to the next.
@@ -111,23 +166,55 @@ PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
                           const ContractPlan &plan, unsigned index,
                           const std::string &name);
 
+/// The load of a right operand whose codes of four bits panels can hold, or
+/// null: it is all its region does.
+tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
+
+/// Both steps of a row of four-bit codes, as bytes.
+std::pair<llvm::Value *, llvm::Value *>
+takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
+
+/// The function void(rows, count, target) that takes rows of a panel apart.
+llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
+
 /// Copies `count` rows of left operand `index` from row `first` to `target`.
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
                   llvm::Value *count, llvm::Value *target);
 
-/// void tile(left, left stride, panel, steps, accumulators): the register tile
-/// of that many rows; stores rows of NR accumulators. All contractions of a
-/// module with the same kind of steps share it.
-llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 unsigned rows);
+/// The function void(source, bytes between rows, row bytes, target) that
+/// interleaves MR copied rows.
+llvm::Function *emitInterleaving(Emitter &e, const ContractPlan &plan);
 
-/// The loop over steps alone: header and data of a group's panel to 2 * rows
-/// vectors of accumulators, row by row.
+/// What a register tile works on. Addresses are those of the first row, panel
+/// and step.
+struct TileData {
+  llvm::Value *left = nullptr;
+  llvm::Value *stride = nullptr;     ///< Bytes from a left row to the next.
+  llvm::Value *panel = nullptr;      ///< The header, where there is one.
+  llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
+  llvm::Value *steps = nullptr;
+  bool fourBits = false; ///< The panels are as they are packed.
+  /// Accumulators to continue from, laid out as they are stored; null: they
+  /// begin at the header or zero.
+  llvm::Value *sums = nullptr;
+  /// Fetched into the caches in each step, `aheadStep` bytes further on each
+  /// time. Null: nothing.
+  llvm::Value *ahead = nullptr, *aheadStep = nullptr;
+};
+
+/// void tile(left, stride, panel, panelBytes, steps, sums, ahead, aheadStep):
+/// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
+/// With chunks it continues from those that are there.
+/// All contractions of a module with the same kind of steps share it.
+/// `fourBits`: of panels as they are packed, all steps at once.
+llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
+                                 TileShape shape, bool fourBits = false);
+
+/// The loop over steps alone: panel by panel and row by row two vectors of
+/// accumulators.
 Emitter::Values emitTileLoop(Emitter &e, const ContractPlan &plan,
-                             unsigned rows, llvm::Value *left,
-                             llvm::Value *stride, llvm::Value *panel,
-                             llvm::Value *steps);
+                             TileShape shape, const TileData &data);
 
 /// The part of a `rescale` region that varies along N alone: evaluated once
 /// per column and group when the right operand is packed, and read back as

@@ -12,6 +12,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <fstream>
+
 using namespace quern;
 using namespace quern::cpugen;
 
@@ -44,6 +47,42 @@ CpuTarget CpuTarget::forLevel(CpuLevel level) {
   return target;
 }
 
+/// The first line of a small file; empty without it.
+static std::string lineOf(const std::string &path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+CpuCaches CpuCaches::host() {
+  CpuCaches caches;
+  for (int index = 0; index < 8; ++index) {
+    std::string folder =
+        fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
+    if (lineOf(folder + "type") == "Instruction")
+      continue;
+    // "1024K", "32M"
+    std::string size = lineOf(folder + "size");
+    int64_t bytes = 0;
+    auto [end, error] =
+        std::from_chars(size.data(), size.data() + size.size(), bytes);
+    if (error != std::errc() || bytes <= 0 || bytes > (int64_t(1) << 30))
+      continue;
+    char unit = end == size.data() + size.size() ? 0 : *end;
+    bytes <<= unit == 'K' ? 10 : unit == 'M' ? 20 : 0;
+    std::string level = lineOf(folder + "level");
+    // A size of no processor is taken for none.
+    if (level == "1" && bytes >= (8 << 10))
+      caches.l1 = bytes;
+    else if (level == "2" && bytes >= (128 << 10))
+      caches.l2 = bytes;
+    else if (level == "3" && bytes >= (1 << 20))
+      caches.l3 = bytes;
+  }
+  return caches;
+}
+
 CpuTarget CpuTarget::host() {
   CpuLevel best = CpuLevel::Generic;
   for (CpuLevel level : {CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
@@ -57,6 +96,8 @@ CpuTarget CpuTarget::host() {
   llvm::StringRef cpu = llvm::sys::getHostCPUName();
   if (!cpu.empty())
     target.tuneCpu = cpu.str();
+  static const CpuCaches caches = CpuCaches::host();
+  target.caches = caches;
   return target;
 }
 

@@ -7,7 +7,8 @@
 // CPU code is generated for one of three levels. A level is a fixed set of
 // instruction-set features, so that a module made on one machine runs on every
 // machine of that level, and the bits and the code are the same wherever it
-// was made; the machine at hand only steers instruction scheduling.
+// was made; the machine at hand only steers instruction scheduling and the
+// sizes of blocks.
 //
 //     generic       x86-64 baseline (SSE2)            4 lanes of 32 bits
 //     avx2          x86-64-v3 (AVX2, FMA, F16C)        8 lanes
@@ -28,6 +29,19 @@ namespace quern::cpugen {
 
 enum class CpuLevel : uint8_t { Generic, Avx2, Avx512Vnni };
 
+/// Data caches as one thread sees them, in bytes. The defaults are what most
+/// server processors since 2019 have at least; code for a level is made for
+/// them, code for "cpu" for those of the machine at hand.
+struct CpuCaches {
+  int64_t l1 = 32 << 10;
+  int64_t l2 = 1 << 20;
+  int64_t l3 = 32 << 20; ///< All of it, though others may share it.
+
+  /// Those of the first processor, as Linux tells in /sys/devices/system/cpu; a
+  /// level that is not told of keeps its default.
+  static CpuCaches host();
+};
+
 struct CpuTarget {
   CpuLevel level = CpuLevel::Generic;
   std::string triple = "x86_64-unknown-linux-gnu";
@@ -38,6 +52,8 @@ struct CpuTarget {
   /// Features beyond the baseline that code may use, in LLVM's spelling; what
   /// a module records as required.
   std::vector<std::string> features;
+  /// What sizes are chosen for (Blocking.h); bits do not depend on it.
+  CpuCaches caches;
 
   unsigned lanes() const {
     return level == CpuLevel::Avx512Vnni ? 16 : level == CpuLevel::Avx2 ? 8 : 4;

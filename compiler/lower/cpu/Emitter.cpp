@@ -116,6 +116,23 @@ void Emitter::loop(Value *lo, Value *hi, Value *step,
   });
 }
 
+void Emitter::loopOnceOrMore(Value *lo, Value *hi, Value *step,
+                             llvm::function_ref<void(Value *)> body) {
+  llvm::BasicBlock *before = b.GetInsertBlock();
+  auto *header = llvm::BasicBlock::Create(context, "loop", before->getParent());
+  b.CreateBr(header);
+  b.SetInsertPoint(header);
+  llvm::PHINode *iv = b.CreatePHI(lo->getType(), 2);
+  iv->addIncoming(lo, before);
+  body(iv);
+  llvm::BasicBlock *latch = b.GetInsertBlock();
+  auto *exit = llvm::BasicBlock::Create(context, "done", before->getParent());
+  Value *next = b.CreateNSWAdd(iv, step);
+  iv->addIncoming(next, latch);
+  b.CreateCondBr(b.CreateICmpSLT(next, hi), header, exit);
+  b.SetInsertPoint(exit);
+}
+
 Emitter::Values Emitter::branch(Value *condition,
                                 llvm::function_ref<Values()> then,
                                 llvm::function_ref<Values()> otherwise) {

@@ -71,6 +71,9 @@ public:
        llvm::function_ref<Values(Value *, llvm::ArrayRef<Value *>)> body);
   void loop(Value *lo, Value *hi, Value *step,
             llvm::function_ref<void(Value *)> body);
+  /// The same where lo < hi is known.
+  void loopOnceOrMore(Value *lo, Value *hi, Value *step,
+                      llvm::function_ref<void(Value *)> body);
   /// Values of the branch taken.
   Values branch(Value *condition, llvm::function_ref<Values()> then,
                 llvm::function_ref<Values()> otherwise);

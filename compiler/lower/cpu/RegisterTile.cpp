@@ -15,6 +15,8 @@
 
 #include "llvm/IR/IntrinsicsX86.h"
 
+#include <tuple>
+
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
@@ -54,15 +56,6 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
   return acc;
 }
 
-/// How far ahead of its use a panel is fetched. The first row tile over a panel
-/// reads it from L3 or memory, across pages, where the machine's own
-/// prefetching starts anew; measured, 8 KiB make products of 8 to 64 rows 5 to
-/// 40 % faster, larger ones by a few percent at most. Beyond the panel's end
-/// lies the next one; a prefetch outside the buffer does nothing. With fewer
-/// than four rows the loop is bound by memory anyway, and prefetches only
-/// compete.
-static constexpr int64_t prefetchBytes = 8192;
-
 static void prefetch(Emitter &e, Value *address, unsigned bytes) {
   llvm::IRBuilder<> &b = e.b;
   for (unsigned line = 0; line < bytes; line += 64)
@@ -73,48 +66,86 @@ static void prefetch(Emitter &e, Value *address, unsigned bytes) {
 
 Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                             const ContractPlan &plan,
-                                            unsigned rows, Value *left,
-                                            Value *stride, Value *panel,
-                                            Value *steps) {
+                                            TileShape shape,
+                                            const TileData &data) {
   llvm::IRBuilder<> &b = e.b;
   unsigned lanes = plan.lanes;
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
   llvm::Type *accumulator = plan.kind == StepKind::Singles
                                 ? e.vectorType(b.getFloatTy(), lanes)
                                 : vector;
+  // What was taken apart changes while the kernel runs.
+  Memory memory =
+      plan.fourBits && !data.fourBits ? Memory::Scratch : Memory::Read;
+  auto load = [&](Value *line, unsigned half) {
+    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
+                  4 * lanes);
+  };
   Emitter::Values inits;
-  for (unsigned row = 0; row < rows; ++row)
-    for (unsigned half = 0; half < 2; ++half)
-      inits.push_back(plan.headerRows()
-                          ? e.load(vector,
-                                   e.offset(panel, e.i64(half * lanes * 4)),
-                                   Memory::Read, 4 * lanes)
-                          : llvm::Constant::getNullValue(accumulator));
-  Value *data = e.offset(panel, e.i64(plan.headerRows() * plan.rowBytes()));
-  llvm::SmallVector<Value *> rowStart;
-  for (unsigned row = 0; row < rows; ++row)
-    rowStart.push_back(e.offset(left, e.mul(stride, e.i64(row))));
+  llvm::SmallVector<Value *> panels, rowStart;
+  for (unsigned panel = 0; panel < shape.panels; ++panel) {
+    Value *start =
+        panel == 0 ? data.panel
+                   : e.offset(data.panel, e.mul(data.panelBytes, e.i64(panel)));
+    for (unsigned row = 0; row < shape.rows; ++row)
+      for (unsigned half = 0; half < 2; ++half)
+        inits.push_back(
+            data.sums
+                ? e.load(accumulator,
+                         e.offset(data.sums, e.i64(panel * plan.tileBytes() +
+                                                   row * plan.rowBytes() +
+                                                   half * lanes * 4)),
+                         Memory::Scratch, 4 * lanes)
+            : plan.headerRows() ? load(start, half)
+                                : llvm::Constant::getNullValue(accumulator));
+    panels.push_back(
+        e.offset(start, e.i64(plan.headerRows() * plan.rowBytes())));
+  }
+  bool interleaved = plan.interleaves(shape.rows);
+  unsigned leftStep = interleaved ? 4 * plan.rows : 4;
+  for (unsigned row = 0; row < shape.rows; ++row)
+    rowStart.push_back(
+        e.offset(data.left, interleaved ? e.i64(4 * row)
+                                        : e.mul(data.stride, e.i64(row))));
 
+  // A row of the panel is one step, or two.
+  unsigned perRow = data.fourBits ? 2 : 1;
+  Value *rows =
+      data.fourBits ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
   return e.loop(
-      e.i64(0), steps, e.i64(1), inits,
-      [&](Value *step, llvm::ArrayRef<Value *> sums) {
-        Value *line = e.offset(data, e.mul(step, e.i64(plan.rowBytes())));
-        Value *right[2];
-        for (unsigned half = 0; half < 2; ++half)
-          right[half] = e.load(vector, e.offset(line, e.i64(half * lanes * 4)),
-                               Memory::Read, 4 * lanes);
-        if (rows >= 4)
-          prefetch(e, e.offset(line, e.i64(prefetchBytes)), plan.rowBytes());
-        Emitter::Values next(sums);
-        for (unsigned row = 0; row < rows; ++row) {
-          Value *element = e.load(
-              b.getInt32Ty(), e.offset(rowStart[row], e.mul(step, e.i64(4))),
-              Memory::Scratch, 1);
-          Value *all = e.splat(element, lanes);
-          for (unsigned half = 0; half < 2; ++half) {
-            Value *&sum = next[2 * row + half];
-            sum = multiplyAdd(e, plan, sum, all, right[half]);
+      e.i64(0), rows, e.i64(1), inits,
+      [&](Value *number, llvm::ArrayRef<Value *> sums) {
+        Value *at = e.mul(number, e.i64(plan.rowBytes()));
+        if (data.ahead)
+          prefetch(e, e.offset(data.ahead, e.mul(number, data.aheadStep)),
+                   plan.rowBytes());
+        llvm::SmallVector<Value *> left[2];
+        for (unsigned step = 0; step < perRow; ++step)
+          for (unsigned row = 0; row < shape.rows; ++row) {
+            Value *offset = e.add(e.mul(number, e.i64(perRow * leftStep)),
+                                  e.i64(step * leftStep));
+            left[step].push_back(
+                e.splat(e.load(b.getInt32Ty(), e.offset(rowStart[row], offset),
+                               Memory::Scratch, 1),
+                        lanes));
           }
+        Emitter::Values next(sums);
+        for (unsigned panel = 0; panel < shape.panels; ++panel) {
+          Value *line = e.offset(panels[panel], at);
+          Value *right[2][2] = {};
+          for (unsigned half = 0; half < 2; ++half) {
+            right[0][half] = load(line, half);
+            if (data.fourBits)
+              std::tie(right[0][half], right[1][half]) =
+                  takeApart(e, plan, right[0][half]);
+          }
+          for (unsigned step = 0; step < perRow; ++step)
+            for (unsigned row = 0; row < shape.rows; ++row)
+              for (unsigned half = 0; half < 2; ++half) {
+                Value *&sum = next[2 * (panel * shape.rows + row) + half];
+                sum = multiplyAdd(e, plan, sum, left[step][row],
+                                  right[step][half]);
+              }
         }
         return next;
       });
@@ -122,29 +153,51 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
-                                                unsigned rows) {
+                                                TileShape shape,
+                                                bool fourBits) {
   llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
                          : plan.kind == StepKind::Pairs ? "pairs"
                                                         : "singles";
-  std::string name = fmt::format(
-      "quern.tile.{}{}{}.{}x{}", kind.str(), plan.swapped ? ".swapped" : "",
-      plan.headerRows() ? ".corrected" : "", rows, plan.columns);
+  std::string name = fmt::format("quern.tile.{}{}{}{}{}.{}x{}", kind.str(),
+                                 plan.swapped ? ".swapped" : "",
+                                 plan.headerRows() ? ".corrected" : "",
+                                 fourBits ? (plan.biased ? ".i4" : ".u4")
+                                 : plan.continues() ? ".chunked"
+                                                    : "",
+                                 plan.fourBits && !fourBits ? ".wide" : "",
+                                 shape.rows, shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
   llvm::IRBuilder<>::InsertPointGuard guard(b);
   llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
   auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, i64, pointer, i64, pointer}, false);
+      b.getVoidTy(), {pointer, i64, pointer, i64, i64, pointer, pointer, i64},
+      false);
   llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
   function->addFnAttr(llvm::Attribute::NoInline);
-  auto results =
-      emitTileLoop(e, plan, rows, function->getArg(0), function->getArg(1),
-                   function->getArg(2), function->getArg(3));
+  TileData data;
+  data.left = function->getArg(0);
+  data.stride = function->getArg(1);
+  data.panel = function->getArg(2);
+  data.panelBytes = function->getArg(3);
+  data.steps = function->getArg(4);
+  data.fourBits = fourBits;
+  if (plan.continues() && !fourBits)
+    data.sums = function->getArg(5);
+  if (plan.blocking.fetches(shape.rows)) {
+    data.ahead = function->getArg(6);
+    data.aheadStep = function->getArg(7);
+  }
+  auto results = emitTileLoop(e, plan, shape, data);
   unsigned lanes = plan.lanes;
-  for (auto [i, result] : llvm::enumerate(results))
-    e.store(result, e.offset(function->getArg(4), e.i64(i * lanes * 4)),
+  for (auto [i, result] : llvm::enumerate(results)) {
+    unsigned slot = i / (2 * shape.rows), vector = i % (2 * shape.rows);
+    e.store(result,
+            e.offset(function->getArg(5),
+                     e.i64(slot * plan.tileBytes() + vector * lanes * 4)),
             Memory::Scratch, 4 * lanes);
+  }
   b.CreateRetVoid();
   return function;
 }

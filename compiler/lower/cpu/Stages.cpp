@@ -128,8 +128,10 @@ std::optional<StagePlan> StagePlan::make(tile::KernelOp kernel,
     }
     plan.locals.push_back(local);
   }
-  if (!plan.empty())
+  if (!plan.empty()) {
     contract.blockRows = rows * rowMultiple;
+    contract.rowMultiple = rowMultiple;
+  }
   return plan;
 }
 

@@ -1,0 +1,99 @@
+//===- Blocking.h - How a product is cut into pieces ------------*- C++ -*-===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// The one place where sizes are chosen for products on a CPU (Contract.h has
+// the layouts). A choice follows from the vector width, the sizes of the
+// caches and the product's own sizes, by the arithmetic below: no measurement
+// is taken, and for one description of a target it is always the same. Bits
+// never depend on it: every sum runs over K in one order.
+//
+// *Register tile*, MR x 2 vectors. A multiply-add takes about 4 cycles and two
+// can begin in each, so that 8 accumulators have to be under way; a step loads
+// MR + 2 operands for 2 MR multiply-adds, and a core that loads two vectors a
+// cycle keeps up from MR = 2 on. MR = 8 with 32 registers gives 16
+// accumulators, twice what latency needs; MR = 4 fits 16 registers. Smaller
+// tiles, at the end of a block or in a small product, are of just as many rows
+// down to MR / 2, with which latency is still hidden.
+//
+// *Few rows.* Below MR / 2 rows a product reads its right operand faster than
+// any cache gives it. What is left to do is not to stand in the way: tiles of
+// two panels keep two streams and twice the accumulators going, and nothing is
+// fetched by instructions, since the machine's own fetching follows streams at
+// the rate of the memory and more requests only compete with it.
+//
+// *Panels* of two vectors by K stay in L2 while all row tiles of a block pass
+// over them: 16 bytes per cycle, a quarter of what L2 gives. The first pass
+// would wait for L3 or memory; so each of the T row tiles of a block fetches
+// one T-th of the next panel, and every pass finds its panel in L2. This asks
+// of the memory 1 / MC byte per multiply-add (MC rows to a block: 128 rows at
+// 1.1 T operations/s are 4.5 GB/s). With a single row tile the panel is
+// fetched some KiB ahead of its use instead.
+//
+// *Chunks.* Two panels of each term, this one and the next, have to fit in
+// three quarters of L2. Where K is too long for it, a block runs over one chunk
+// of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
+//
+// Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
+// in L1 while the row tiles pass over them; of scaled accumulators too, whose
+// sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
+// for all at once when it is taken apart, its lines would wait for each other.
+//
+// *Blocks* of MC rows. The copied left rows of a block are read once per
+// panel, at 4 bytes per cycle: best from L2, where they fit beside the two
+// panels (256 rows at most). Where K is too long for that they come from L3,
+// and MC is 128, so that panels are not read too often. In any case the copy
+// is limited to 2 MiB, so that a thread's scratch stays below 4. M rows
+// are shared out evenly over the fewest blocks (129 rows are 72 and 57, not
+// 128 and 1, whose pass over the weights would cost as much as that of 16).
+//
+// *Threads* take ranges of (batch, block, panel), panels fastest: they part the
+// product along N, and along M where there are more blocks than one; never
+// along K, so that no sum is shared. What a thread pays for a range of its own
+// is a copy of the block's left rows, as much as half a panel's work.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUERN_COMPILER_LOWER_CPU_BLOCKING_H
+#define QUERN_COMPILER_LOWER_CPU_BLOCKING_H
+
+#include "compiler/lower/cpu/CpuTarget.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace quern::cpugen {
+
+/// What the choice depends on besides the target.
+struct ProductSizes {
+  std::optional<int64_t> k;  ///< Elements, where known.
+  unsigned elementBytes = 1; ///< Of a copied left element.
+  unsigned terms = 1;        ///< Products accumulated side by side.
+  bool split = false;        ///< Scaled within K, every some elements.
+  bool fourBits = false;     ///< Panels are taken apart by chunks.
+};
+
+struct Blocking {
+  static Blocking choose(const CpuTarget &target, const ProductSizes &sizes);
+
+  unsigned rows = 8;        ///< MR.
+  unsigned columns = 32;    ///< NR, two vectors.
+  unsigned fewRows = 3;     ///< Up to so many rows, two panels at a time.
+  unsigned blockRows = 128; ///< MC at most.
+  /// Steps of four bytes of K to a chunk; none: all of them.
+  std::optional<int64_t> chunkSteps;
+  /// With one row tile, bytes from a panel's use to what is fetched.
+  unsigned aheadBytes = 8192;
+
+  /// Whether a tile of so many rows fetches what comes next.
+  bool fetches(unsigned tileRows) const { return tileRows > fewRows; }
+  /// "tile 8x32 or 3x64"
+  std::string text() const;
+};
+
+} // namespace quern::cpugen
+
+#endif // QUERN_COMPILER_LOWER_CPU_BLOCKING_H

@@ -1,0 +1,89 @@
+//===- ContractPlan.cpp - The fixed choices for one contraction -----------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/lower/cpu/Contract.h"
+
+using namespace quern;
+using namespace quern::cpugen;
+
+ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
+    : op(op), lanes(target.lanes()), numBatch(op.getNumBatch()) {
+  leftUnsigned = op.getLhsUnsigned();
+  rightUnsigned = op.getRhsUnsigned();
+  bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
+  bool vnni = target.level == CpuLevel::Avx512Vnni;
+  // All right operands are of one kind, with the same bits.
+  tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
+  fourBits = vnni && first;
+  for (unsigned i = 0; i < op.getNumRhs() && fourBits; ++i) {
+    tile::LoadOp load = getFourBitLoad(op, op.getRhsRegion(i));
+    fourBits = load && load.getBuffer().getType().getElementType() ==
+                           first.getBuffer().getType().getElementType();
+  }
+  biased = fourBits &&
+           first.getBuffer().getType().getElementType().isSignlessInteger();
+  // u4 codes are signed bytes too, where the left ones are not.
+  if (fourBits && leftUnsigned)
+    rightUnsigned = false;
+  kind = !integers                                  ? StepKind::Singles
+         : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
+                                                    : StepKind::Pairs;
+  swapped = kind == StepKind::Quads && rightUnsigned;
+  shiftLeft = kind == StepKind::Quads && !leftUnsigned && !rightUnsigned;
+  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
+  ProductSizes sizes;
+  if (constantK)
+    sizes.k = constantK.getValue();
+  sizes.elementBytes = elementBytes();
+  sizes.terms = op.getNumTerms();
+  sizes.split = op.getSplit().has_value();
+  sizes.fourBits = fourBits;
+  blocking = Blocking::choose(target, sizes);
+  columns = blocking.columns;
+  rows = rowMultiple = blocking.rows;
+  blockRows = blocking.blockRows;
+  if (std::optional<uint64_t> g = op.getSplit()) {
+    split = *g;
+    if (constantK && constantK.getValue() > 0)
+      split = std::min(*split, constantK.getValue());
+  }
+}
+
+mlir::AffineExpr ContractPlan::groups() const {
+  if (split)
+    return k().ceilDiv(*split);
+  return mlir::getAffineConstantExpr(1, op.getContext());
+}
+
+mlir::AffineExpr ContractPlan::groupSteps() const {
+  if (split)
+    return mlir::getAffineConstantExpr(
+        (*split + elementsPerStep() - 1) / elementsPerStep(), op.getContext());
+  return k().ceilDiv(elementsPerStep());
+}
+
+mlir::AffineExpr ContractPlan::panelBytes() const {
+  return groups() * (groupRows() + headerRows()) * rowBytes();
+}
+
+mlir::AffineExpr ContractPlan::leftStride() const {
+  return (k() * elementBytes()).ceilDiv(64) * 64 + 64;
+}
+
+llvm::SmallVector<TileShape> ContractPlan::shapes() const {
+  llvm::SmallVector<TileShape> shapes;
+  for (unsigned rows = 1; rows <= blocking.fewRows; ++rows)
+    shapes.push_back({rows, 2});
+  for (unsigned rows = blocking.fewRows + 1; rows <= this->rows; ++rows)
+    shapes.push_back({rows, 1});
+  return shapes;
+}
+
+llvm::SmallVector<TileShape> ContractPlan::shapesOfMany() const {
+  llvm::SmallVector<TileShape> shapes = this->shapes();
+  llvm::erase_if(shapes, [](TileShape shape) { return shape.panels != 1; });
+  return shapes;
+}
