@@ -229,9 +229,12 @@ struct ColumnFactors {
   llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
   /// What has to be evaluated for `values`, in order.
   llvm::SmallVector<mlir::Operation *> slice;
-  /// Values of column ops that others use; f32.
+  /// Values of column ops that others use; f32 or i32.
   llvm::SmallVector<mlir::Value> values;
-  /// Bytes for one panel: [group][value][NR] x f32.
+  /// A value of some columns.
+  static llvm::Type *vectorOf(Emitter &e, const ContractPlan &plan,
+                              mlir::Value value);
+  /// Bytes for one panel: [group][value][NR] x 4 bytes.
   mlir::AffineExpr panelBytes(const ContractPlan &plan) const;
 };
 
