@@ -142,10 +142,12 @@ PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
                           const ContractPlan &plan, unsigned index,
                           const std::string &name);
 
-/// Copies `count` rows of left operand `index` from row `first` to `target`.
+/// Copies elements [from, end) of `count` rows of left operand `index`, from
+/// row `first` on, to `target`, `stride` bytes from row to row.
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
-                  llvm::Value *count, llvm::Value *target);
+                  llvm::Value *count, llvm::Value *from, llvm::Value *end,
+                  llvm::Value *target, llvm::Value *stride);
 
 /// The function void(source, bytes between rows, row bytes, target) that
 /// interleaves MR copied rows.
