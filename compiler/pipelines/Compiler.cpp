@@ -387,14 +387,22 @@ void Compilation::chooseSizes() {
   if (!request.predict)
     return;
   tile::ProgramOp program = *module->getOps<tile::ProgramOp>().begin();
-  for (select::Sizes sizes : select::spread(program)) {
-    for (auto [i, symbol] : llvm::enumerate(output.module.symbols))
-      for (const auto &[name, value] : request.predictAt)
-        if (name == symbol.name)
+  std::vector<select::Sizes> wanted = select::spread(program);
+  for (auto [i, symbol] : llvm::enumerate(output.module.symbols)) {
+    std::vector<select::Sizes> given;
+    for (const auto &[name, value] : request.predictAt)
+      if (name == symbol.name)
+        for (select::Sizes sizes : wanted) {
           sizes[i] = value;
+          if (!llvm::is_contained(given, sizes))
+            given.push_back(std::move(sizes));
+        }
+    if (!given.empty())
+      wanted = std::move(given);
+  }
+  for (select::Sizes &sizes : wanted)
     if (!llvm::is_contained(predictFor, sizes))
       predictFor.push_back(std::move(sizes));
-  }
 }
 
 Result<void> Compilation::predict() {

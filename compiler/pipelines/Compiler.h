@@ -92,7 +92,8 @@ struct CompileRequest {
   /// none.
   std::string dumpAfter;
   /// Fill `report`, and predict what kernels and placements cost: for these
-  /// values of symbols, and a spread over the ranges of all others.
+  /// values of symbols, and a spread over the ranges of all others. A symbol
+  /// that is there several times has each of these values.
   bool predict = false;
   std::vector<std::pair<std::string, int64_t>> predictAt;
 };

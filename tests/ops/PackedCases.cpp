@@ -16,6 +16,8 @@ using namespace quern::test;
 
 static const std::vector<std::vector<int64_t>> rows = {{0}, {1}, {7}, {33}};
 
+static const std::vector<std::vector<int64_t>> many = {{3}, {9}, {41}, {130}};
+
 const std::vector<OpCase> &quern::test::packedCases() {
   static const std::vector<OpCase> cases = {
       {"dequantize",
@@ -95,6 +97,35 @@ const std::vector<OpCase> &quern::test::packedCases() {
        "* f32[130/20, 40/16]) -> f32[M, 40] {\n"
        "  return quantize(x, i8 per token) @ w\n}",
        rows,
+       {"i4", "u4"}},
+      // Several chunks of panels that many rows take apart.
+      {"linear_chunks",
+       "layer t(x: f16[M, 1301], weight w: {T}[70, 1301] * f32[70, 1]) -> "
+       "f32[M, 70] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       many,
+       {"i4", "u4"}},
+      {"linear_chunks_of_groups",
+       "layer t(x: f16[M, 2100], weight w: {T}[70, 2100] * f32[70, 2100/64]) "
+       "-> f32[M, 70] {\n  return quantize(x, i8 per token) @ w.T\n}",
+       many,
+       {"i4", "u4"}},
+      {"linear_chunks_of_odd_groups",
+       "layer t(x: f16[M, 1100], weight w: {T}[33, 1100] * f16[33, 1100/20]) "
+       "-> f32[M, 33] {\n  return quantize(x, (u8 - u8) per token) @ w.T\n}",
+       many,
+       {"i4", "u4"}},
+      {"linear_chunks_of_long_groups",
+       "layer t(x: f16[M, 1500], weight w: ({T}[33, 1500] - {T}[33, 1500/700]) "
+       "* f16[33, 1500/700]) -> f32[M, 33] {\n"
+       "  return quantize(x, i8 per token) @ w.T\n}",
+       many,
+       {"i4", "u4"}},
+      {"gated_chunks",
+       "layer t(x: f16[M, 700], weight a: {T}[48, 700] * f32[48, 700/32], "
+       "weight b: {T}[48, 700] * f32[48, 700/32]) -> f16[M, 48] {\n"
+       "  q = quantize(x, i8 per token)\n"
+       "  return silu(q @ a.T) * (q @ b.T) as f16\n}",
+       many,
        {"i4", "u4"}},
       {"linear_any_length",
        "layer t(x: f16[M, K], w: {T}[5, K] per group(32)) -> f32[M, 5] with K "

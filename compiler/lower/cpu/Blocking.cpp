@@ -20,6 +20,8 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.rows = target.level == CpuLevel::Avx512Vnni ? 8 : 4;
   blocking.fewRows = blocking.rows / 2 - 1;
 
+  if (sizes.fourBits)
+    blocking.chunkSteps = 128;
   constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
@@ -34,7 +36,7 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
 
   // Scaled accumulators are not put off.
   int64_t longest = held / (2 * sizes.terms * stepBytes);
-  if (!sizes.split && steps > longest) {
+  if (!sizes.split && !sizes.fourBits && steps > longest) {
     // Chunks of one length, in whole cache lines of left rows.
     int64_t chunks = (steps + longest - 1) / longest;
     blocking.chunkSteps = ((steps + chunks - 1) / chunks + 15) / 16 * 16;

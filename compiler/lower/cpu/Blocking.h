@@ -36,6 +36,11 @@
 // three quarters of L2. Where K is too long for it, a block runs over one chunk
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
+// Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
+// in L1 while the row tiles pass over them; of scaled accumulators too, whose
+// sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
+// for all at once when it is taken apart, its lines would wait for each other.
+//
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two
 // panels (256 rows at most). Where K is too long for that they come from L3,
@@ -68,6 +73,7 @@ struct ProductSizes {
   unsigned elementBytes = 1; ///< Of a copied left element.
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
+  bool fourBits = false;     ///< Panels are taken apart by chunks.
 };
 
 struct Blocking {

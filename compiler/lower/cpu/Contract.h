@@ -29,6 +29,14 @@
 // is padded where g is no multiple of a step, and what the left operand reads
 // there belongs to the next group but meets a zero.
 //
+// *Codes of four bits* stay so in their panels: two steps share a row, the
+// first in the low halves of its bytes. i4 codes have 8 added there, so that
+// halves are never negative. What is multiplied are bytes all the same. A block
+// of one row tile takes its operands apart as it loads them; with more, a chunk
+// of a panel is first taken apart into scratch (16 KiB, in L1), and all row
+// tiles of the block pass over that, before the next chunk. This needs Quads;
+// elsewhere codes of four bits are packed as wider ones are.
+//
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
@@ -86,6 +94,8 @@ struct ContractPlan {
   StepKind kind;
   bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
   bool leftUnsigned, rightUnsigned;
+  bool fourBits = false; ///< Panels hold right codes of four bits,
+  bool biased = false;   ///< with 8 added.
   /// The right operand is the instruction's unsigned one.
   bool swapped;
   unsigned lanes;     ///< 32-bit lanes of a vector.
@@ -104,7 +114,15 @@ struct ContractPlan {
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
-  unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
+  unsigned tileBytes() const { return rows * rowBytes(); }  ///< Accumulators.
+  unsigned stepsPerRow() const { return fourBits ? 2 : 1; } ///< As packed.
+  /// Accumulators go on from those of the chunk before.
+  bool continues() const { return blocking.chunkSteps && !split; }
+  /// Groups whose codes of four bits are taken apart together; with `split`.
+  int64_t chunkGroups() const;
+  /// Bytes of a panel's chunk, or of one group of it, taken apart.
+  int64_t wideGroupBytes() const;
+  int64_t wideChunkBytes() const;
 
   /// Whether tiles of that many rows have theirs interleaved.
   bool interleaves(unsigned tileRows) const {
@@ -113,6 +131,8 @@ struct ContractPlan {
 
   /// Those a tile can have: two panels of few rows, or one panel of more.
   llvm::SmallVector<TileShape> shapes() const;
+  /// Of them, those of blocks with more row tiles than one.
+  llvm::SmallVector<TileShape> shapesOfMany() const;
 
   mlir::AffineExpr extent(unsigned i) const {
     return op.getExtents().getResult(i);
@@ -123,6 +143,10 @@ struct ContractPlan {
   mlir::AffineExpr groups() const;
   /// Steps of a whole group.
   mlir::AffineExpr groupSteps() const;
+  /// Rows of a group as packed, without its header.
+  mlir::AffineExpr groupRows() const {
+    return groupSteps().ceilDiv(stepsPerRow());
+  }
   /// Bytes of one panel.
   mlir::AffineExpr panelBytes() const;
   /// Bytes from one copied left row to the next.
@@ -141,6 +165,17 @@ usesBatch(const ContractPlan &plan, mlir::Block &block,
 PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
                           const ContractPlan &plan, unsigned index,
                           const std::string &name);
+
+/// The load of a right operand whose codes of four bits panels can hold, or
+/// null: it is all its region does.
+tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
+
+/// Both steps of a row of four-bit codes, as bytes.
+std::pair<llvm::Value *, llvm::Value *>
+takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
+
+/// The function void(rows, count, target) that takes rows of a panel apart.
+llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
 /// Copies elements [from, end) of `count` rows of left operand `index`, from
 /// row `first` on, to `target`, `stride` bytes from row to row.
@@ -161,6 +196,7 @@ struct TileData {
   llvm::Value *panel = nullptr;      ///< The header, where there is one.
   llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
   llvm::Value *steps = nullptr;
+  bool fourBits = false; ///< The panels are as they are packed.
   /// Accumulators to continue from, laid out as they are stored; null: they
   /// begin at the header or zero.
   llvm::Value *sums = nullptr;
@@ -173,8 +209,9 @@ struct TileData {
 /// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module with the same kind of steps share it.
+/// `fourBits`: of panels as they are packed, all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 TileShape shape);
+                                 TileShape shape, bool fourBits = false);
 
 /// The loop over steps alone: panel by panel and row by row two vectors of
 /// accumulators.

@@ -53,6 +53,7 @@ void ContractLowering::lower() {
   leftStride = size(plan.leftStride());
   groups = size(plan.groups());
   groupSteps = size(plan.groupSteps());
+  groupRows = size(plan.groupRows());
   panelBytes = size(plan.panelBytes());
   Value *m = size(plan.m());
   panels = size(plan.panels());
@@ -84,7 +85,8 @@ void ContractLowering::lower() {
     Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
     Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
     fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
-    fetch.step = e.ceilDiv(e.i64(plan.rowBytes()), rowTiles);
+    fetch.step =
+        e.ceilDiv(e.i64(plan.rowBytes() / plan.stepsPerRow()), rowTiles);
     fetch.tileBytes = e.mul(
         fetch.step, e.mul(groups, e.add(groupSteps, e.i64(plan.headerRows()))));
     Value *item0 = e.mul(blockNumber, spans);
@@ -153,19 +155,37 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
         fn(at);
       });
     };
-    if (!plan.blocking.chunkSteps) {
+    auto multiplyWhole = [&] {
       forTiles([&](const TilePosition &at) {
         multiply(at);
         epilogues(at);
       });
-      return;
+      return Emitter::Values();
+    };
+    auto multiplyByChunks = [&] {
+      forTiles([&](const TilePosition &at) { beginChunks(at); });
+      Value *chunks =
+          plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
+                     : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
+      e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
+        if (plan.fourBits)
+          takePanelsApart(packedPanels, numPanels, chunk);
+        forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
+      });
+      forTiles([&](const TilePosition &at) { epilogues(at); });
+      return Emitter::Values();
+    };
+    if (plan.fourBits) {
+      asPacked = true;
+      e.branch(fetch.single, multiplyWhole, [&] {
+        asPacked = false;
+        return multiplyByChunks();
+      });
+    } else if (plan.blocking.chunkSteps) {
+      multiplyByChunks();
+    } else {
+      multiplyWhole();
     }
-    forTiles([&](const TilePosition &at) { beginChunks(at); });
-    Value *chunks = e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
-    e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-      forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
-    });
-    forTiles([&](const TilePosition &at) { epilogues(at); });
   });
 }
 
@@ -200,10 +220,14 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
         emitFactorPacking(e, kernel, plan, factors, packName));
     lowered.packed.back().bufferName = packName;
   }
-  llvm::SmallVector<llvm::Function *> tiles;
+  llvm::SmallVector<llvm::Function *> tiles, packedTiles;
   if (!factors.usable)
-    for (TileShape shape : plan.shapes())
+    for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
       tiles.push_back(emitRegisterTile(e, plan, shape));
+  if (!factors.usable && plan.fourBits)
+    for (TileShape shape : plan.shapes())
+      packedTiles.push_back(
+          emitRegisterTile(e, plan, shape, /*fourBits=*/true));
 
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
@@ -213,7 +237,7 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
   ContractLowering(function, plan, *stages, factors, lowered.packed, tiles,
-                   interleaving)
+                   packedTiles, interleaving)
       .lower();
 
   LoweredKernel &out = lowered.kernel;

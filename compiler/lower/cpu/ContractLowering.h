@@ -24,10 +24,11 @@ public:
                    const StagePlan &stages, const ColumnFactors &factors,
                    llvm::ArrayRef<PackedOperand> packed,
                    llvm::ArrayRef<llvm::Function *> tiles,
+                   llvm::ArrayRef<llvm::Function *> packedTiles,
                    llvm::Function *interleaving)
       : function(function), plan(plan), stages(stages), factors(factors),
         packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        interleaving(interleaving), reductions(plan),
+        packedTiles(packedTiles), interleaving(interleaving), reductions(plan),
         sizes(function.scope, 1, nullptr) {}
 
   void lower();
@@ -40,6 +41,11 @@ public:
   }
   /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
+    unsigned wide =
+        plan.fourBits ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes() : 0;
+    return allSums(plan) + wide;
+  }
+  static unsigned allSums(const ContractPlan &plan) {
     return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
   }
 
@@ -98,8 +104,30 @@ private:
   void
   forPanels(const TilePosition &at,
             llvm::function_ref<void(const TilePosition &, llvm::Value *)> fn);
-  void splitTile(const TilePosition &at, TileShape shape);
-  void splitTileInMemory(const TilePosition &at);
+  void multiplyGroups(const TilePosition &at, llvm::Value *first,
+                      llvm::Value *end);
+  void splitTile(const TilePosition &at, TileShape shape, llvm::Value *first,
+                 llvm::Value *end);
+  void splitTileInMemory(const TilePosition &at, llvm::Value *first,
+                         llvm::Value *end);
+
+  //===--- Panels of four-bit codes (FourBitPanels.cpp) -------------------===//
+
+  void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
+                       llvm::Value *numPanels, llvm::Value *chunk);
+  /// A right operand's chunk of the first panel, taken apart.
+  llvm::Value *widePanel(unsigned right) {
+    return e.offset(
+        function.scratch,
+        e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
+  }
+  /// Changes what a tile works on to four-bit panels: as they are packed, or to
+  /// the chunk that was taken apart.
+  void readFourBits(TileData &data, const TilePosition &at, unsigned term,
+                    llvm::Value *group);
+  /// What the tile fetches while a chunk is multiplied: its share of the next.
+  llvm::Value *aheadOfChunk(const TilePosition &at, unsigned term,
+                            llvm::Value *firstStep);
   llvm::Value *left(unsigned term, llvm::Value *tileRow) {
     return e.offset(leftRows(op.getTerms()[2 * term]),
                     e.mul(tileRow, leftStride));
@@ -125,7 +153,7 @@ private:
     return e.mul(group, e.i64(*plan.split * plan.elementBytes()));
   }
   llvm::Value *panelGroup(llvm::Value *group) {
-    return e.mul(group, e.mul(e.add(groupSteps, e.i64(plan.headerRows())),
+    return e.mul(group, e.mul(e.add(groupRows, e.i64(plan.headerRows())),
                               e.i64(plan.rowBytes())));
   }
   void epilogue(const TilePosition &at, llvm::Value *slot);
@@ -168,15 +196,18 @@ private:
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
-  llvm::ArrayRef<llvm::Function *> tiles; ///< Of `plan.shapes()`.
+  llvm::ArrayRef<llvm::Function *> tiles;       ///< Of `plan.shapes()`.
+  llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
   llvm::Function *interleaving;
   RowReductions reductions;
   llvm::Value *gathered = nullptr; ///< Their scratch.
   ElementBody sizes;
   llvm::Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
   llvm::Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
-  llvm::Value *panels = nullptr;
+  llvm::Value *groupRows = nullptr, *panels = nullptr;
   BlockFetch fetch = {};
+  llvm::Value *firstGroup = nullptr; ///< Of those taken apart.
+  bool asPacked = false; ///< Tiles take four-bit panels apart themselves.
 };
 
 } // namespace quern::cpugen

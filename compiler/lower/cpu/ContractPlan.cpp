@@ -15,6 +15,19 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   rightUnsigned = op.getRhsUnsigned();
   bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
   bool vnni = target.level == CpuLevel::Avx512Vnni;
+  // All right operands are of one kind, with the same bits.
+  tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
+  fourBits = vnni && first;
+  for (unsigned i = 0; i < op.getNumRhs() && fourBits; ++i) {
+    tile::LoadOp load = getFourBitLoad(op, op.getRhsRegion(i));
+    fourBits = load && load.getBuffer().getType().getElementType() ==
+                           first.getBuffer().getType().getElementType();
+  }
+  biased = fourBits &&
+           first.getBuffer().getType().getElementType().isSignlessInteger();
+  // u4 codes are signed bytes too, where the left ones are not.
+  if (fourBits && leftUnsigned)
+    rightUnsigned = false;
   kind = !integers                                  ? StepKind::Singles
          : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
                                                     : StepKind::Pairs;
@@ -27,6 +40,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.elementBytes = elementBytes();
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
+  sizes.fourBits = fourBits;
   blocking = Blocking::choose(target, sizes);
   columns = blocking.columns;
   rows = rowMultiple = blocking.rows;
@@ -52,7 +66,7 @@ mlir::AffineExpr ContractPlan::groupSteps() const {
 }
 
 mlir::AffineExpr ContractPlan::panelBytes() const {
-  return groups() * (groupSteps() + headerRows()) * rowBytes();
+  return groups() * (groupRows() + headerRows()) * rowBytes();
 }
 
 mlir::AffineExpr ContractPlan::leftStride() const {
@@ -65,5 +79,11 @@ llvm::SmallVector<TileShape> ContractPlan::shapes() const {
     shapes.push_back({rows, 2});
   for (unsigned rows = blocking.fewRows + 1; rows <= this->rows; ++rows)
     shapes.push_back({rows, 1});
+  return shapes;
+}
+
+llvm::SmallVector<TileShape> ContractPlan::shapesOfMany() const {
+  llvm::SmallVector<TileShape> shapes = this->shapes();
+  llvm::erase_if(shapes, [](TileShape shape) { return shape.panels != 1; });
   return shapes;
 }

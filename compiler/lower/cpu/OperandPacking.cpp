@@ -66,7 +66,8 @@ struct PanelWriter {
     Memory memory = Memory::Read;
   };
   Contiguous contiguous(Value *k) {
-    tile::LoadOp load = plan.op.getPlainLoad(region);
+    tile::LoadOp load = plan.fourBits ? getFourBitLoad(plan.op, region)
+                                      : plan.op.getPlainLoad(region);
     if (plan.kind != StepKind::Quads || !load)
       return {};
     auto it = scope.buffers.find(load.getBuffer());
@@ -108,10 +109,15 @@ struct PanelWriter {
       if (lane.step)
         step = e.add(step, e.mul(lane.step, stride));
     }
+    if (plan.fourBits) { // All strides are even, and so has k to be.
+      number = e.b.CreateLShr(number, e.i64(1));
+      step = e.b.CreateLShr(step, e.i64(1));
+    }
     return {e.offset(it->second.address, number), step, it->second.memory};
   }
 
-  /// A step of contiguous elements is one 32-bit gather.
+  /// A step of contiguous elements is one 32-bit gather, and so are two of
+  /// four-bit ones.
   Value *gatheredQuad(Value *k) {
     Contiguous at = contiguous(k);
     if (!at.address)
@@ -130,7 +136,7 @@ struct PanelWriter {
   /// null when all of them do.
   Value *step(Value *k, Value *limit) {
     unsigned count = plan.elementsPerStep();
-    if (!limit)
+    if (!limit && !plan.fourBits)
       if (Value *quad = gatheredQuad(k))
         return quad;
     unsigned bits = 32 / count;
@@ -158,6 +164,19 @@ struct PanelWriter {
     return packed;
   }
 };
+
+/// The halves of a word of four-bit codes in the order of a panel's row: the
+/// first four in the low halves of the bytes. Exchanges the middle bytes, then
+/// the middle halves on either side.
+static Value *orderHalves(Emitter &e, Value *word) {
+  auto exchange = [&](Value *x, uint32_t mask, unsigned distance) {
+    Value *shift = e.i32(distance, x);
+    Value *differ = e.b.CreateAnd(e.b.CreateXor(x, e.b.CreateLShr(x, shift)),
+                                  e.i32(mask, x));
+    return e.b.CreateXor(x, e.b.CreateOr(differ, e.b.CreateShl(differ, shift)));
+  };
+  return exchange(exchange(word, 0x0000ff00, 8), 0x00f000f0, 4);
+}
 
 } // namespace
 
@@ -220,6 +239,54 @@ static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
   }
   b.CreateRet(sum);
   return function;
+}
+
+/// The same for codes of four bits, two steps to a row.
+static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
+                             Value *allRows, Value *target) {
+  Emitter &e = writer.e;
+  const ContractPlan &plan = writer.plan;
+  llvm::IRBuilder<> &b = e.b;
+  Value *zero =
+      llvm::Constant::getNullValue(e.vectorType(b.getInt32Ty(), plan.lanes));
+  Value *data = e.offset(target, e.i64(plan.headerRows() * plan.rowBytes()));
+  auto put = [&](Value *number, Value *row, Value *sum) {
+    if (plan.biased)
+      row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
+    e.store(row, e.offset(data, e.mul(number, e.i64(plan.rowBytes()))),
+            Memory::Written, 4 * plan.lanes);
+    auto [first, second] = takeApart(e, plan, row);
+    sum = addCorrection(e, plan, sum, first);
+    return Emitter::Values{addCorrection(e, plan, sum, second)};
+  };
+  // Where K lies contiguously and a group begins with a byte, the eight codes
+  // of a row and column are a word.
+  bool words = (!plan.split || *plan.split % 2 == 0) &&
+               writer.contiguous(kBegin).address;
+  Value *full =
+      words ? e.floorDiv(b.CreateSub(kEnd, kBegin), e.i64(8)) : e.i64(0);
+  Value *sum = zero;
+  if (words)
+    sum = e.loop(e.i64(0), full, e.i64(1), {sum},
+                 [&](Value *row, llvm::ArrayRef<Value *> carried) {
+                   Value *k = e.add(kBegin, e.mul(row, e.i64(8)));
+                   return put(row, orderHalves(e, writer.gatheredQuad(k)),
+                              carried[0]);
+                 })[0];
+  // Element by element; what is beyond the group is zero.
+  sum = e.loop(
+      full, allRows, e.i64(1), {sum},
+      [&](Value *row, llvm::ArrayRef<Value *> carried) {
+        Value *k = e.add(kBegin, e.mul(row, e.i64(8)));
+        Value *low = e.i32(0x0f0f0f0f, zero);
+        Value *first = b.CreateAnd(writer.step(k, kEnd), low);
+        Value *second = b.CreateAnd(writer.step(e.add(k, e.i64(4)), kEnd), low);
+        return put(row,
+                   b.CreateOr(first, b.CreateShl(second, e.i32(4, second))),
+                   carried[0]);
+      })[0];
+  if (plan.headerRows())
+    e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
 }
 
 /// Packs the steps of one group for one vector of columns at `target`.
@@ -316,7 +383,7 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
     domain.push_back(packed.varies[i] ? size(plan.extent(i)) : e.i64(1));
   domain.push_back(size(plan.panels()));
   Value *n = size(plan.n()), *k = size(plan.k());
-  Value *groups = size(plan.groups()), *steps = size(plan.groupSteps());
+  Value *groups = size(plan.groups()), *steps = size(plan.groupRows());
   Value *panelBytes = size(plan.panelBytes());
   Value *groupBytes =
       e.mul(e.add(steps, e.i64(plan.headerRows())), e.i64(plan.rowBytes()));
@@ -338,7 +405,10 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
             Value *left = e.b.CreateSub(n, first);
             auto pack = [&](Value *mask) {
               PanelWriter writer{scope, plan, region, batch, first, mask};
-              packGroup(writer, kBegin, kEnd, steps, target);
+              if (plan.fourBits)
+                packFourBitGroup(writer, kBegin, kEnd, steps, target);
+              else
+                packGroup(writer, kBegin, kEnd, steps, target);
               return Emitter::Values();
             };
             e.branch(
@@ -380,7 +450,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
   packed.shape.push_back(bytes);
   packed.kernel.schedule =
       fmt::format("item = one panel of {} columns, {}{}", plan.columns,
-                  plan.kind == StepKind::Quads   ? "8-bit quads"
+                  plan.fourBits                  ? "4-bit quads, two to a row"
+                  : plan.kind == StepKind::Quads ? "8-bit quads"
                   : plan.kind == StepKind::Pairs ? "16-bit pairs"
                                                  : "f32",
                   plan.headerRows() ? " with a row of corrections" : "");

@@ -15,6 +15,8 @@
 
 #include "llvm/IR/IntrinsicsX86.h"
 
+#include <tuple>
+
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
@@ -72,8 +74,11 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
   llvm::Type *accumulator = plan.kind == StepKind::Singles
                                 ? e.vectorType(b.getFloatTy(), lanes)
                                 : vector;
+  // What was taken apart changes while the kernel runs.
+  Memory memory =
+      plan.fourBits && !data.fourBits ? Memory::Scratch : Memory::Read;
   auto load = [&](Value *line, unsigned half) {
-    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), Memory::Read,
+    return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
   };
   Emitter::Values inits;
@@ -103,30 +108,44 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
         e.offset(data.left, interleaved ? e.i64(4 * row)
                                         : e.mul(data.stride, e.i64(row))));
 
+  // A row of the panel is one step, or two.
+  unsigned perRow = data.fourBits ? 2 : 1;
+  Value *rows =
+      data.fourBits ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
   return e.loop(
-      e.i64(0), data.steps, e.i64(1), inits,
-      [&](Value *step, llvm::ArrayRef<Value *> sums) {
-        Value *at = e.mul(step, e.i64(plan.rowBytes()));
+      e.i64(0), rows, e.i64(1), inits,
+      [&](Value *number, llvm::ArrayRef<Value *> sums) {
+        Value *at = e.mul(number, e.i64(plan.rowBytes()));
         if (data.ahead)
-          prefetch(e, e.offset(data.ahead, e.mul(step, data.aheadStep)),
+          prefetch(e, e.offset(data.ahead, e.mul(number, data.aheadStep)),
                    plan.rowBytes());
-        llvm::SmallVector<Value *> left;
+        llvm::SmallVector<Value *> left[2];
+        for (unsigned step = 0; step < perRow; ++step)
+          for (unsigned row = 0; row < shape.rows; ++row) {
+            Value *offset = e.add(e.mul(number, e.i64(perRow * leftStep)),
+                                  e.i64(step * leftStep));
+            left[step].push_back(
+                e.splat(e.load(b.getInt32Ty(), e.offset(rowStart[row], offset),
+                               Memory::Scratch, 1),
+                        lanes));
+          }
         Emitter::Values next(sums);
         for (unsigned panel = 0; panel < shape.panels; ++panel) {
           Value *line = e.offset(panels[panel], at);
-          Value *right[2] = {load(line, 0), load(line, 1)};
-          for (unsigned row = 0; row < shape.rows; ++row) {
-            if (panel == 0)
-              left.push_back(e.splat(
-                  e.load(b.getInt32Ty(),
-                         e.offset(rowStart[row], e.mul(step, e.i64(leftStep))),
-                         Memory::Scratch, 1),
-                  lanes));
-            for (unsigned half = 0; half < 2; ++half) {
-              Value *&sum = next[2 * (panel * shape.rows + row) + half];
-              sum = multiplyAdd(e, plan, sum, left[row], right[half]);
-            }
+          Value *right[2][2] = {};
+          for (unsigned half = 0; half < 2; ++half) {
+            right[0][half] = load(line, half);
+            if (data.fourBits)
+              std::tie(right[0][half], right[1][half]) =
+                  takeApart(e, plan, right[0][half]);
           }
+          for (unsigned step = 0; step < perRow; ++step)
+            for (unsigned row = 0; row < shape.rows; ++row)
+              for (unsigned half = 0; half < 2; ++half) {
+                Value *&sum = next[2 * (panel * shape.rows + row) + half];
+                sum = multiplyAdd(e, plan, sum, left[step][row],
+                                  right[step][half]);
+              }
         }
         return next;
       });
@@ -134,13 +153,18 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
-                                                TileShape shape) {
+                                                TileShape shape,
+                                                bool fourBits) {
   llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
                          : plan.kind == StepKind::Pairs ? "pairs"
                                                         : "singles";
-  std::string name = fmt::format("quern.tile.{}{}{}.{}x{}", kind.str(),
+  std::string name = fmt::format("quern.tile.{}{}{}{}{}.{}x{}", kind.str(),
                                  plan.swapped ? ".swapped" : "",
                                  plan.headerRows() ? ".corrected" : "",
+                                 fourBits ? (plan.biased ? ".i4" : ".u4")
+                                 : plan.continues() ? ".chunked"
+                                                    : "",
+                                 plan.fourBits && !fourBits ? ".wide" : "",
                                  shape.rows, shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
@@ -158,7 +182,8 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  if (plan.blocking.chunkSteps)
+  data.fourBits = fourBits;
+  if (plan.continues() && !fourBits)
     data.sums = function->getArg(5);
   if (plan.blocking.fetches(shape.rows)) {
     data.ahead = function->getArg(6);

@@ -43,7 +43,9 @@ void ContractLowering::forShape(const TilePosition &at,
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
-  llvm::SmallVector<TileShape> shapes = plan.shapes();
+  // Panels that were taken apart are those of blocks of many rows.
+  llvm::SmallVector<TileShape> shapes =
+      plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *number = b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)),
                                  at.rows, e.max(at.rows, e.i64(few + 1)));
@@ -77,6 +79,10 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
       fetch.single, e.offset(first, e.i64(plan.blocking.aheadBytes)),
       e.offset(next, e.mul(at.number, fetch.tileBytes)));
   data.aheadStep = fetch.step;
+  if (plan.fourBits) {
+    readFourBits(data, at, term, group);
+    return data;
+  }
   if (group) {
     data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
     data.panel = e.offset(first, panelGroup(group));
@@ -89,10 +95,11 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
 void ContractLowering::runRegisterTile(const TilePosition &at,
                                        const TileData &data, Value *out) {
   // One call, of the shape's function.
+  llvm::ArrayRef<llvm::Function *> functions = asPacked ? packedTiles : tiles;
   llvm::SmallVector<llvm::BasicBlock *> blocks;
   forShape(at, [&](TileShape) { blocks.push_back(b.GetInsertBlock()); });
   llvm::PHINode *tile = b.CreatePHI(b.getPtrTy(), blocks.size());
-  for (auto [block, function] : llvm::zip(blocks, tiles))
+  for (auto [block, function] : llvm::zip(blocks, functions))
     tile->addIncoming(function, block);
   b.CreateCall(tiles[0]->getFunctionType(), tile,
                {data.left, data.stride, data.panel, data.panelBytes, data.steps,
@@ -169,7 +176,8 @@ void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
 
 /// All groups of a tile. A group's accumulators stay in registers until they
 /// are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
+void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
+                                 Value *first, Value *end) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
   Value *factorPanel = nullptr, *factorBytes = nullptr;
@@ -179,7 +187,7 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
         e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
   }
   unsigned numValues = factors.values.size();
-  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+  e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term) {
       TileData data = tileData(at, term, group, stepsOf(group));
       if (!plan.blocking.fetches(shape.rows))
@@ -228,8 +236,9 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape) {
 }
 
 /// The same through memory, for factors that vary along both axes at once.
-void ContractLowering::splitTileInMemory(const TilePosition &at) {
-  e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
+void ContractLowering::splitTileInMemory(const TilePosition &at, Value *first,
+                                         Value *end) {
+  e.loop(first, end, e.i64(1), [&](Value *group) {
     for (unsigned term = 0; term < op.getNumTerms(); ++term)
       runRegisterTile(at, tileData(at, term, group, stepsOf(group)),
                       parts(term));
@@ -260,15 +269,21 @@ void ContractLowering::multiply(const TilePosition &at) {
     return;
   }
   Value *zero = e.splat(llvm::ConstantFP::get(b.getFloatTy(), 0.0), plan.lanes);
-  e.loop(e.i64(0), e.i64(op.getNumTerms() * sumBytes(plan)),
-         e.i64(4 * plan.lanes), [&](Value *at) {
-           e.store(zero, e.offset(function.scratch, at), Memory::Scratch,
-                   4 * plan.lanes);
-         });
+  for (unsigned term = 0; term < op.getNumTerms(); ++term)
+    e.loop(e.i64(0), e.i64(2 * plan.tileBytes()), e.i64(4 * plan.lanes),
+           [&](Value *offset) {
+             e.store(zero, e.offset(sums(term, at), offset), Memory::Scratch,
+                     4 * plan.lanes);
+           });
+  multiplyGroups(at, e.i64(0), groups);
+}
+
+void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
+                                      Value *end) {
   if (factors.usable)
-    forShape(at, [&](TileShape shape) { splitTile(at, shape); });
+    forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
   else
-    splitTileInMemory(at);
+    splitTileInMemory(at, first, end);
 }
 
 /// What a tile's accumulators are before the first chunk.
@@ -280,7 +295,7 @@ void ContractLowering::beginChunks(const TilePosition &at) {
       Value *tile =
           e.offset(sums(term, at), e.mul(number, e.i64(plan.tileBytes())));
       for (unsigned column = 0; column < plan.columns; column += plan.lanes) {
-        Value *start = plan.headerRows()
+        Value *start = plan.headerRows() && !plan.split
                            ? e.load(vector, e.offset(header, e.i64(4 * column)),
                                     Memory::Read, 4 * plan.lanes)
                            : llvm::Constant::getNullValue(vector);
@@ -292,13 +307,23 @@ void ContractLowering::beginChunks(const TilePosition &at) {
 }
 
 void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
+  if (plan.split) {
+    multiplyGroups(at, firstGroup,
+                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups));
+    return;
+  }
   Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));
   Value *steps =
       e.min(b.CreateSub(groupSteps, first), e.i64(*plan.blocking.chunkSteps));
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
     TileData data = tileData(at, term, nullptr, steps);
-    Value *start = e.mul(first, e.i64(plan.rowBytes()));
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
+    if (plan.fourBits) {
+      data.ahead = aheadOfChunk(at, term, first);
+      runRegisterTile(at, data, sums(term, at));
+      continue;
+    }
+    Value *start = e.mul(first, e.i64(plan.rowBytes()));
     data.panel = e.offset(data.panel, start);
     // The next chunk follows this one, up to the next panel's first.
     Value *inChunk =

@@ -80,6 +80,14 @@ struct ExplainOptions : LayerOptions {
 };
 int explain(const ExplainOptions &options);
 
+struct BenchOptions : LayerOptions {
+  unsigned threads = 0;
+  unsigned samples = 15;
+  bool cold = false; ///< Weights from memory, not from a cache.
+  std::string plot;  ///< A page to write.
+};
+int bench(const BenchOptions &options);
+
 struct VerifyCommandOptions {
   std::string file, layer;
   std::vector<std::string> targets; ///< None: all that can be here.

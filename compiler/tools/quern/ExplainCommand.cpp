@@ -5,15 +5,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Explanation.h"
+#include "compiler/tools/quern/Html.h"
 #include "compiler/tools/quern/Json.h"
 #include "compiler/tools/quern/Operands.h"
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <charconv>
-#include <cstdio>
-#include <cstring>
 
 using namespace quern;
 using namespace quern::tool;
@@ -34,22 +32,6 @@ valuesGiven(const ExplainOptions &options) {
       values.push_back({setting.substr(0, at), value});
   }
   return values;
-}
-
-static Result<void> writePage(const std::string &path,
-                              const std::string &text) {
-  auto failed = [&] {
-    return fail(Errc::InvalidArgument,
-                fmt::format("cannot write {}: {}", path, std::strerror(errno)));
-  };
-  std::FILE *file = std::fopen(path.c_str(), "wb");
-  if (!file)
-    return failed();
-  bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  // What is buffered may fail to arrive as late as here.
-  if (std::fclose(file) != 0 || !whole)
-    return failed();
-  return {};
 }
 
 int quern::tool::explain(const ExplainOptions &options) {

@@ -4,8 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One file that works offline: style and drawings stand in it, scripts it has
-// none. What is wider than the window scrolls by itself, the page does not.
+// What stands on it; its frame and style are HtmlPage.cpp's.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,77 +20,6 @@
 
 using namespace quern;
 using namespace quern::tool;
-
-static constexpr const char *style = R"(
-:root { color-scheme: light dark; --page: #fdfdfb; --ink: #1d2327;
-  --soft: #5a646b; --line: #d5dadd; --band: #f1f3f2; --box: #ffffff;
-  --kernel: #dcebf7; --kernel-line: #2f6f9f; --weight: #eee9dd;
-  --weight-line: #9a8550; --input: #e2f0e3; --input-line: #4c8a52;
-  --output: #f3e2ee; --output-line: #9a5386; --accent: #a4460d; }
-@media (prefers-color-scheme: dark) { :root { --page: #14181a; --ink: #e4e8ea;
-  --soft: #9aa6ad; --line: #3a4348; --band: #1c2225; --box: #1e2528;
-  --kernel: #1c3547; --kernel-line: #6fb1de; --weight: #37311f;
-  --weight-line: #c5ad6c; --input: #1d3420; --input-line: #7cc084;
-  --output: #3a2435; --output-line: #d48fc0; --accent: #f19a5f; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1160px; padding: 1.5rem 1rem 3rem;
-  background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-p { margin: .4rem 0; max-width: 75ch; }
-code, .num, svg text { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
-code { font-size: .88em; overflow-wrap: anywhere; }
-.soft { color: var(--soft); }
-.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px;
-  background: var(--box); }
-.wide svg { display: block; margin: 0 auto; }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem;
-  border-bottom: 1px solid var(--line); }
-tr:last-child > td { border-bottom: 0; }
-th { background: var(--band); font-weight: 600; white-space: nowrap; }
-td { min-width: 5.5rem; }
-td.long { min-width: 14rem; }
-.num { text-align: right; white-space: nowrap; font-size: .84rem; }
-tr.chosen > td { background: var(--band); }
-tr.chosen > td:first-child { font-weight: 700; color: var(--accent); }
-tr.no > td { color: var(--soft); }
-ul { margin: .2rem 0; padding-left: 1.2rem; }
-svg text { font-size: 12px; fill: var(--ink); }
-svg.graph text { text-anchor: middle; font-size: 11.5px; }
-svg .head { font-weight: 700; }
-rect { fill: var(--box); stroke: var(--soft); }
-.kernel rect, .operation rect { fill: var(--kernel); stroke: var(--kernel-line); }
-.weight rect { fill: var(--weight); stroke: var(--weight-line); }
-.input rect { fill: var(--input); stroke: var(--input-line); }
-.output rect { fill: var(--output); stroke: var(--output-line); }
-.arrow { fill: none; stroke: var(--soft); stroke-width: 1.2; }
-.tip { fill: var(--soft); }
-.grid { stroke: var(--line); fill: none; }
-.roof { stroke: var(--kernel-line); stroke-width: 2; fill: none; }
-.leader { stroke: var(--soft); stroke-width: 1; fill: none; }
-.point circle { fill: var(--accent); stroke: var(--box); }
-svg.plot .tick, svg.plot .axis { fill: var(--soft); font-size: 11px; }
-svg.plot .label { font-size: 11px; font-weight: 700; }
-svg.plot text { paint-order: stroke; stroke: var(--box); stroke-width: 4px; }
-)";
-
-/// A table's cell.
-static std::string cell(const std::string &text, const char *kind = nullptr) {
-  return fmt::format("<td{}>{}</td>",
-                     kind ? fmt::format(" class=\"{}\"", kind) : std::string(),
-                     text);
-}
-
-static std::string table(const std::vector<std::string> &titles,
-                         const std::string &rows) {
-  std::string text = "<div class=\"wide\"><table><thead><tr>";
-  for (const std::string &title : titles)
-    text += fmt::format("<th>{}</th>", escaped(title));
-  return text + "</tr></thead><tbody>\n" + rows + "</tbody></table></div>\n";
-}
 
 //===----------------------------------------------------------------------===//
 // Graphs
@@ -437,20 +365,17 @@ std::string quern::tool::toHtml(const Explanation &explanation) {
   for (const Prediction &prediction : explanation.report().predictions)
     if (!prediction.sizes.empty())
       sizes.push_back(explanation.sizesText(prediction.sizes));
-  return fmt::format(
-             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta "
-             "charset=\"utf-8\">\n<meta name=\"viewport\" "
-             "content=\"width=device-width, initial-scale=1\">\n"
-             "<title>{0} for {1}</title>\n<style>{2}</style></head><body>\n"
-             "<h1>{0}</h1>\n<p class=\"soft\">{3} for {1}: {4}{5}</p>\n",
-             escaped(layer), escaped(explanation.variant.target), style,
-             escaped(explanation.options.file),
-             escaped(explanation.counts.print()),
-             sizes.empty() ? std::string()
-                           : escaped(fmt::format("; predicted for {}",
-                                                 fmt::join(sizes, "; ")))) +
-         graphsSection(explanation) + placementsSection(explanation) +
-         kernelsSection(explanation) + rooflineSection(explanation) +
-         scalesSection(explanation) + buffersSection(explanation) +
-         "</body></html>\n";
+  return page(
+      fmt::format("{} for {}", layer, explanation.variant.target),
+      fmt::format("<h1>{0}</h1>\n<p class=\"soft\">{2} for {1}: {3}{4}</p>\n",
+                  escaped(layer), escaped(explanation.variant.target),
+                  escaped(explanation.options.file),
+                  escaped(explanation.counts.print()),
+                  sizes.empty()
+                      ? std::string()
+                      : escaped(fmt::format("; predicted for {}",
+                                            fmt::join(sizes, "; ")))) +
+          graphsSection(explanation) + placementsSection(explanation) +
+          kernelsSection(explanation) + rooflineSection(explanation) +
+          scalesSection(explanation) + buffersSection(explanation));
 }

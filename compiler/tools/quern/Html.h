@@ -6,7 +6,7 @@
 //
 // Text, graphs and plots as HTML and inline SVG that need nothing else: no
 // script, no font, no address. Colours are custom properties which the page
-// defines for light and dark (ExplainHtml.cpp). Everything that comes from a
+// defines for light and dark (HtmlPage.cpp). Everything that comes from a
 // layer or a file's name passes through `escaped`.
 //
 // Widths are computed from numbers of characters, as all text in drawings is of
@@ -31,6 +31,16 @@ std::string escaped(std::string_view text);
 
 /// Characters, not bytes.
 size_t lengthOf(std::string_view text);
+
+/// A table's cell of HTML; `kind` is a class of the page's style: "num",
+/// "long".
+std::string cell(const std::string &text, const char *kind = nullptr);
+/// A table of rows of cells, `<tr>...</tr>` each.
+std::string table(const std::vector<std::string> &titles,
+                  const std::string &rows);
+/// A whole page around a body of HTML.
+std::string page(const std::string &title, const std::string &body);
+Result<void> writePage(const std::string &path, const std::string &text);
 
 /// A drawing of boxes and arrows, from top to bottom.
 struct Drawing {

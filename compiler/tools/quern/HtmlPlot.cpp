@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Html.h"
+#include "compiler/tools/quern/Plot.h"
 
 #include <fmt/format.h>
 
@@ -13,26 +14,14 @@
 
 using namespace quern;
 using namespace quern::tool;
+using namespace quern::tool::plot;
 
 namespace {
-
-constexpr double width = 720, height = 400, left = 78, right = 16, top = 24,
-                 bottom = 52, charWidth = 6.8;
 
 struct Point {
   double intensity, operations; ///< Per byte, and per second.
   bool wide;                    ///< Multiplies 16-bit elements.
   std::string label, note;
-};
-
-/// An axis in powers of ten.
-struct Axis {
-  double from, to;   ///< Exponents.
-  double begin, end; ///< In the drawing.
-
-  double at(double value) const {
-    return begin + (std::log10(value) - from) / (to - from) * (end - begin);
-  }
 };
 
 struct Box {
@@ -82,30 +71,14 @@ static std::vector<Point> pointsOf(const Explanation &explanation) {
 /// Powers of ten with their names.
 static std::string axes(const Axis &x, const Axis &y) {
   std::string text;
-  for (int e = int(x.from); e <= int(x.to); ++e) {
-    double at = x.at(std::pow(10, e));
-    text += fmt::format("<path class=\"grid\" d=\"M{0:.1f} {1}V{2}\"/>"
-                        "<text class=\"tick\" x=\"{0:.1f}\" y=\"{3}\" "
-                        "text-anchor=\"middle\">{4}</text>\n",
-                        at, top, height - bottom, height - bottom + 17,
-                        e < 0 ? fmt::format("{:.{}f}", std::pow(10, e), -e)
-                              : countText(std::pow(10, e)));
-  }
-  for (int e = int(y.from); e <= int(y.to); ++e) {
-    double at = y.at(std::pow(10, e));
-    text += fmt::format("<path class=\"grid\" d=\"M{0} {1:.1f}H{2}\"/>"
-                        "<text class=\"tick\" x=\"{3}\" y=\"{4:.1f}\" "
-                        "text-anchor=\"end\">{5}</text>\n",
-                        left, at, width - right, left - 6, at + 4,
-                        countText(std::pow(10, e)));
-  }
-  text += fmt::format(
-      "<text class=\"axis\" x=\"{:.1f}\" y=\"{}\" "
-      "text-anchor=\"middle\">operations per byte of memory</text>\n"
-      "<text class=\"axis\" transform=\"translate(14 {:.1f}) rotate(-90)\" "
-      "text-anchor=\"middle\">operations per second</text>\n",
-      (left + width - right) / 2, height - 14, (top + height - bottom) / 2);
-  return text;
+  for (int e = int(x.from); e <= int(x.to); ++e)
+    text += tickAlongX(x.at(std::pow(10, e)),
+                       e < 0 ? fmt::format("{:.{}f}", std::pow(10, e), -e)
+                             : countText(std::pow(10, e)));
+  for (int e = int(y.from); e <= int(y.to); ++e)
+    text += tickAlongY(y.at(std::pow(10, e)), countText(std::pow(10, e)));
+  return text +
+         axisNames("operations per byte of memory", "operations per second");
 }
 
 std::string quern::tool::drawRoofline(const Explanation &explanation) {
@@ -123,15 +96,11 @@ std::string quern::tool::drawRoofline(const Explanation &explanation) {
     lowest = std::min(lowest, point.operations);
   }
   Axis x{std::floor(std::log10(least)), std::ceil(std::log10(most) + 0.2), left,
-         width - right};
+         width - right, true};
   lowest = std::min(lowest, memory * std::pow(10, x.from));
   Axis y{std::floor(std::log10(lowest)), std::ceil(std::log10(peak8) + 0.3),
-         height - bottom, top};
-  std::string text = fmt::format(
-      "<svg class=\"plot\" role=\"img\" aria-label=\"roofline plot\" "
-      "width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\">\n",
-      width, height);
-  text += axes(x, y);
+         height - bottom, top, true};
+  std::string text = begin("roofline plot") + axes(x, y);
 
   // What labels must stay clear of: each other, points, and the roofs' names.
   std::vector<Box> taken;

@@ -315,6 +315,37 @@ static void addExplain(CLI::App &app, ExplainOptions &options, Chosen &chosen) {
   });
 }
 
+static void addBench(CLI::App &app, BenchOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
+      "bench", "say how fast a layer is, beside what this CPU can do");
+  addLayerOptions(command, options);
+  command.add_option("--set", options.set,
+                     "the value of a symbol, as in M=8; several values of one "
+                     "symbol make a table, as in M=1,8,128");
+  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
+      ->check(CLI::Range(0u, 4096u))
+      ->capture_default_str();
+  command
+      .add_option("--samples", options.samples,
+                  "runs and the machine's peak take turns so often")
+      ->check(CLI::Range(3u, 1001u))
+      ->capture_default_str();
+  command.add_flag("--cold", options.cold,
+                   "several sets of weights take turns, so that they come from "
+                   "memory");
+  command.add_option("--plot", options.plot,
+                     "write a page with a plot over the symbol that has "
+                     "several values");
+  command.footer(
+      "docs/bench.md tells how to read it. Run it while nothing else runs.\n"
+      "Examples:\n"
+      "  quern bench examples/swiglu_mlp.qn --set M=128 --threads 1\n"
+      "  quern bench layer.qn --set M=1,8,32,128 --plot layer.html\n"
+      "  quern bench layer.qn --set M=1 --cold --json");
+  command.callback(
+      [&options, &chosen] { chosen = [&options] { return bench(options); }; });
+}
+
 static void addVerify(CLI::App &app, VerifyCommandOptions &options,
                       Chosen &chosen) {
   CLI::App &command = *app.add_subcommand(
@@ -479,6 +510,7 @@ int main(int argc, char **argv) {
   RunOptions runOptions;
   CompileCommandOptions compileOptions;
   ExplainOptions explainOptions;
+  BenchOptions benchOptions;
   VerifyCommandOptions verifyOptions;
   SimCommandOptions simOptions;
   DoctorOptions doctorOptions;
@@ -486,6 +518,7 @@ int main(int argc, char **argv) {
   addRun(app, runOptions, chosen);
   addCompile(app, compileOptions, chosen);
   addExplain(app, explainOptions, chosen);
+  addBench(app, benchOptions, chosen);
   addVerify(app, verifyOptions, chosen);
   addSim(app, simOptions, chosen);
   addDoctor(app, doctorOptions, chosen);
