@@ -177,10 +177,12 @@ takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
 /// The function void(rows, count, target) that takes rows of a panel apart.
 llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
-/// Copies `count` rows of left operand `index` from row `first` to `target`.
+/// Copies elements [from, end) of `count` rows of left operand `index`, from
+/// row `first` on, to `target`, `stride` bytes from row to row.
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
-                  llvm::Value *count, llvm::Value *target);
+                  llvm::Value *count, llvm::Value *from, llvm::Value *end,
+                  llvm::Value *target, llvm::Value *stride);
 
 /// The function void(source, bytes between rows, row bytes, target) that
 /// interleaves MR copied rows.
