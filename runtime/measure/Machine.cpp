@@ -138,9 +138,10 @@ Result<double> Machine::read(size_t level) {
   if (bytes > blockBytes) {
     blocks.clear();
     for (unsigned t = 0; t < threads(); ++t) {
-      auto *block = static_cast<std::byte *>(std::aligned_alloc(4096, [&] {
-        return (bytes + 4096 + 4095) / 4096 * 4096; // Prefetches go beyond.
-      }()));
+      // Whole pages, and one more, into which prefetches go.
+      uint64_t pages = bytes / 4096 + 2;
+      auto *block =
+          static_cast<std::byte *>(std::aligned_alloc(4096, pages * 4096));
       if (!block) {
         blockBytes = 0;
         return fail(Errc::OutOfMemory,
