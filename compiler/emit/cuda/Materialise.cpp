@@ -290,8 +290,7 @@ Value Writers::write(tile::LaunchOp launch, Writer &writer) {
   return buffer;
 }
 
-tile::LaunchOp Writers::addOperand(tile::LaunchOp launch,
-                                   Writer &writer) {
+tile::LaunchOp Writers::addOperand(tile::LaunchOp launch, Writer &writer) {
   SmallVector<Value> operands(launch.getBuffers());
   operands.push_back(write(launch, writer));
   builder.setInsertionPoint(launch);
