@@ -191,6 +191,23 @@ static Row linear(int64_t m, int64_t n, int64_t k, bool cold = false) {
   return row;
 }
 
+/// Weights of four bits with a scale for each group.
+static Row linear4(int64_t m, int64_t n, int64_t k, int64_t group,
+                   bool cold = false) {
+  Row row = linear(m, n, k, cold);
+  row.name =
+      fmt::format("int4 g{} {}x{}x{}{}", group, m, n, k, cold ? " cold" : "");
+  row.text =
+      fmt::format("layer linear(x: f32[M, {1}],\n"
+                  "             weight w: i4[{0}, {1}] * f16[{0}, {1}/{2}])\n"
+                  "    -> f32[M, {0}] {{\n"
+                  "  xq = quantize(x, i8 per token)\n"
+                  "  return xq @ w.T\n}}\n",
+                  n, k, group);
+  row.weightBytes /= 2;
+  return row;
+}
+
 static Row swiglu(int64_t m, int64_t hidden, int64_t inner) {
   Row row;
   row.name = fmt::format("swiglu {}x{}x{}", m, hidden, inner);
@@ -252,7 +269,7 @@ static std::string fileOf(const std::string &folder, const Row &row,
 }
 
 int main(int argc, char **argv) {
-  CLI::App app("Layers of int8 products against the machine's limits");
+  CLI::App app("Layers of int8 and int4 products against the machine's limits");
   unsigned turns = 15, patience = 0;
   std::vector<unsigned> threads = {1, 2};
   std::string save, beside, sizes;
@@ -269,14 +286,17 @@ int main(int argc, char **argv) {
   CLI11_PARSE(app, argc, argv);
 
   std::vector<Row> all = {
-      linear(128, 4096, 4096),      linear(128, 11008, 4096),
-      linear(128, 4096, 11008),     swiglu(128, 4096, 11008),
-      linear(7, 333, 1000),         linear(8, 336, 1024),
-      linear(1, 4096, 4096),        linear(1, 4096, 4096, true),
-      linear(1, 11008, 4096, true), linear(1, 4096, 11008, true),
-      linear(2, 4096, 4096),        linear(4, 4096, 4096),
-      linear(8, 4096, 4096),        linear(8, 11008, 4096, true),
-      swiglu(1, 4096, 11008),       linear(2048, 4096, 4096)};
+      linear(128, 4096, 4096),       linear(128, 11008, 4096),
+      linear(128, 4096, 11008),      swiglu(128, 4096, 11008),
+      linear(7, 333, 1000),          linear(8, 336, 1024),
+      linear(1, 4096, 4096),         linear(1, 4096, 4096, true),
+      linear(1, 11008, 4096, true),  linear(1, 4096, 11008, true),
+      linear(2, 4096, 4096),         linear(4, 4096, 4096),
+      linear(8, 4096, 4096),         linear(8, 11008, 4096, true),
+      swiglu(1, 4096, 11008),        linear(2048, 4096, 4096),
+      linear4(128, 4096, 4096, 128), linear4(128, 4096, 4096, 32),
+      linear4(1, 4096, 4096, 128),   linear4(1, 11008, 4096, 128, true),
+      linear4(1, 4096, 4096, 32),    linear4(8, 4096, 4096, 128)};
   if (!sizes.empty())
     all = sweep(sizes);
   std::vector<Row> rows;

@@ -280,6 +280,7 @@ static SiteReport enumerate(ModuleOp module, Site site, unsigned number,
                     .value = {},
                     .codes = {},
                     .scales = {},
+                    .refusedWish = {},
                     .valueBytes = {}};
   describeValue(report, site, predictFor);
   for (const Sizes &at : report.sizes)

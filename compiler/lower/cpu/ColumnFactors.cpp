@@ -8,7 +8,8 @@
 // scales lie in memory along K, so that reading them for a vector of columns
 // would be a gather per group and tile, which costs as much as the products of
 // a short group. Everything in the region that depends on n but not on m is
-// therefore evaluated ahead of time, into vectors in the order of use.
+// therefore evaluated ahead of time, into vectors in the order of use. So are
+// zero points, which the sums of the left rows are multiplied with.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,9 +22,11 @@ using namespace quern::cpugen;
 using llvm::Value;
 
 ColumnFactors::ColumnFactors(const ContractPlan &plan) {
-  // Addends are integers, which the panels of factors do not hold.
-  if (!plan.split || tile::ContractOp(plan.op).hasAddends())
+  if (!plan.split)
     return;
+  auto isWord = [](mlir::Value value) {
+    return value.getType().isF32() || value.getType().isInteger(32);
+  };
   mlir::Block &block = plan.op.getRescale().front();
   llvm::DenseSet<mlir::Value> onRow, onColumn;
   onRow.insert(block.getArgument(plan.numBatch));
@@ -46,11 +49,11 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan) {
       continue;
     }
     otherOps.push_back(&op);
-    // Column values reach the rest of the region as vectors of f32 only, and
+    // Column values reach the rest of the region as vectors of words only, and
     // then no access may depend on the column.
     for (mlir::Value operand : op.getOperands())
       if (onColumn.contains(operand))
-        usable &= operand.getType().isF32() && !llvm::isa<tile::LoadOp>(op);
+        usable &= isWord(operand) && !llvm::isa<tile::LoadOp>(op);
   }
   for (mlir::Operation *op : columnOps)
     for (mlir::Value result : op->getResults())
@@ -59,7 +62,7 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan) {
           }))
         values.push_back(result);
   for (mlir::Value value : values)
-    usable &= value.getType().isF32();
+    usable &= isWord(value);
 
   // What the values need, backwards: column ops, and constants and indices
   // that depend on neither axis.
@@ -74,6 +77,14 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan) {
   for (mlir::Operation &op : block.without_terminator())
     if (needed.contains(&op))
       slice.push_back(&op);
+}
+
+llvm::Type *ColumnFactors::vectorOf(Emitter &e, const ContractPlan &plan,
+                                    mlir::Value value) {
+  return e.vectorType(value.getType().isF32()
+                          ? e.b.getFloatTy()
+                          : static_cast<llvm::Type *>(e.b.getInt32Ty()),
+                      plan.lanes);
 }
 
 mlir::AffineExpr ColumnFactors::panelBytes(const ContractPlan &plan) const {
@@ -118,8 +129,13 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
           e.i64(0), e.i64(plan.columns), e.i64(plan.lanes), [&](Value *column) {
             Value *first = e.add(panelColumn, column);
             Value *left = e.b.CreateSub(n, first);
-            llvm::Type *vector = e.vectorType(e.b.getFloatTy(), plan.lanes);
-            Value *zero = llvm::Constant::getNullValue(vector);
+            auto absent = [&] {
+              Emitter::Values zeros;
+              for (mlir::Value value : factors.values)
+                zeros.push_back(llvm::Constant::getNullValue(
+                    ColumnFactors::vectorOf(e, plan, value)));
+              return zeros;
+            };
             auto evaluate = [&] {
               Value *mask = e.maskBelow(left, plan.lanes);
               ElementBody body(function.scope, plan.lanes, mask);
@@ -133,13 +149,10 @@ PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
               for (mlir::Operation *op : factors.slice)
                 body.emit(*op);
               Emitter::Values results;
-              for (mlir::Value value : factors.values)
+              for (auto [value, zero] : llvm::zip(factors.values, absent()))
                 results.push_back(e.b.CreateSelect(
                     mask, body.spread(body.lookup(value)), zero));
               return results;
-            };
-            auto absent = [&] {
-              return Emitter::Values(factors.values.size(), zero);
             };
             Emitter::Values results =
                 e.branch(e.b.CreateICmpSGT(left, e.i64(0)), evaluate, absent);

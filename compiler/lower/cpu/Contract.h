@@ -177,10 +177,12 @@ takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
 /// The function void(rows, count, target) that takes rows of a panel apart.
 llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
-/// Copies `count` rows of left operand `index` from row `first` to `target`.
+/// Copies elements [from, end) of `count` rows of left operand `index`, from
+/// row `first` on, to `target`, `stride` bytes from row to row.
 void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
                   llvm::ArrayRef<llvm::Value *> batch, llvm::Value *first,
-                  llvm::Value *count, llvm::Value *target);
+                  llvm::Value *count, llvm::Value *from, llvm::Value *end,
+                  llvm::Value *target, llvm::Value *stride);
 
 /// The function void(source, bytes between rows, row bytes, target) that
 /// interleaves MR copied rows.
@@ -229,9 +231,12 @@ struct ColumnFactors {
   llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
   /// What has to be evaluated for `values`, in order.
   llvm::SmallVector<mlir::Operation *> slice;
-  /// Values of column ops that others use; f32.
+  /// Values of column ops that others use; f32 or i32.
   llvm::SmallVector<mlir::Value> values;
-  /// Bytes for one panel: [group][value][NR] x f32.
+  /// A value of some columns.
+  static llvm::Type *vectorOf(Emitter &e, const ContractPlan &plan,
+                              mlir::Value value);
+  /// Bytes for one panel: [group][value][NR] x 4 bytes.
   mlir::AffineExpr panelBytes(const ContractPlan &plan) const;
 };
 

@@ -18,20 +18,31 @@ using llvm::Value;
 void ContractLowering::copyLeft(unsigned operand, llvm::ArrayRef<Value *> batch,
                                 Value *first, Value *rows) {
   if (!plan.interleaves(plan.rows)) {
-    emitLeftCopy(function.scope, plan, operand, batch, first, rows,
-                 leftRows(operand));
+    emitLeftCopy(function.scope, plan, operand, batch, first, rows, e.i64(0), k,
+                 leftRows(operand), leftStride);
     return;
   }
+  // A piece of a tile's rows at a time, which L1 holds until it is interleaved.
   Value *rowsOfOne = leftRows(op.getNumLhs());
   e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
     Value *tile = e.offset(leftRows(operand), e.mul(tileRow, leftStride));
     Value *count = e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows));
     Value *whole = b.CreateICmpEQ(count, e.i64(plan.rows));
-    emitLeftCopy(function.scope, plan, operand, batch, e.add(first, tileRow),
-                 count, b.CreateSelect(whole, rowsOfOne, tile));
-    e.when(whole, [&] {
-      b.CreateCall(interleaving, {rowsOfOne, leftStride,
-                                  e.mul(k, e.i64(plan.elementBytes())), tile});
+    Value *piece = b.CreateSelect(
+        whole, e.i64(pieceBytes / plan.elementBytes()), e.max(k, e.i64(1)));
+    Value *target = b.CreateSelect(whole, rowsOfOne, tile);
+    Value *stride = b.CreateSelect(whole, e.i64(pieceStride), leftStride);
+    e.loop(e.i64(0), k, piece, [&](Value *from) {
+      Value *end = e.min(e.add(from, piece), k);
+      emitLeftCopy(function.scope, plan, operand, batch, e.add(first, tileRow),
+                   count, from, end, target, stride);
+      e.when(whole, [&] {
+        Value *bytes =
+            e.mul(b.CreateSub(end, from), e.i64(plan.elementBytes()));
+        Value *before = e.mul(from, e.i64(plan.elementBytes() * plan.rows));
+        b.CreateCall(interleaving,
+                     {rowsOfOne, stride, bytes, e.offset(tile, before)});
+      });
     });
   });
 }

@@ -49,13 +49,13 @@ public:
     return (plan.split ? 2 : 1) * plan.op.getNumTerms() * sumBytes(plan);
   }
 
-  /// Of the copied rows, those of one tile before they are interleaved at the
-  /// end.
+  /// Rows are interleaved by pieces of so many bytes of a row.
+  static constexpr int64_t pieceBytes = 1024, pieceStride = pieceBytes + 64;
+  /// Of the copied rows, a piece of a tile's at the end.
   static mlir::AffineExpr leftScratch(const ContractPlan &plan) {
-    int64_t rows = int64_t(plan.blockRows) * plan.op.getNumLhs();
-    if (plan.interleaves(plan.rows))
-      rows += plan.rows;
-    return plan.leftStride() * rows;
+    int64_t piece = plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0;
+    return plan.leftStride() * (int64_t(plan.blockRows) * plan.op.getNumLhs()) +
+           piece;
   }
 
 private:

@@ -460,7 +460,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
 
 void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
                                  unsigned index, llvm::ArrayRef<Value *> batch,
-                                 Value *first, Value *count, Value *target) {
+                                 Value *first, Value *count, Value *from,
+                                 Value *end, Value *target, Value *stride) {
   Emitter &e = scope.e;
   llvm::IRBuilder<> &b = e.b;
   tile::ContractOp op = plan.op;
@@ -471,9 +472,6 @@ void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
   // 32 bits.
   bool bytes = op.getPlainLoad(region) && plan.kind == StepKind::Quads;
   unsigned width = bytes ? 4 * plan.lanes : plan.lanes;
-  ElementBody sizes(scope, 1, nullptr);
-  Value *k = sizes.affine(plan.k(), {}).value;
-  Value *stride = sizes.affine(plan.leftStride(), {}).value;
 
   auto chunk = [&](Value *row, Value *position, unsigned lanes, Value *mask) {
     ElementBody body(scope, lanes, mask);
@@ -495,22 +493,24 @@ void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
         element = b.CreateTrunc(element, e.typeLike(element, b.getInt16Ty()));
     }
     // Rows are padded to whole vectors: no mask is needed here.
-    e.store(
-        element,
-        e.offset(target, e.add(e.mul(row, stride),
-                               e.mul(position, e.i64(plan.elementBytes())))),
-        Memory::Scratch, plan.elementBytes());
+    e.store(element,
+            e.offset(target, e.add(e.mul(row, stride),
+                                   e.mul(b.CreateSub(position, from),
+                                         e.i64(plan.elementBytes())))),
+            Memory::Scratch, plan.elementBytes());
   };
   e.loop(e.i64(0), count, e.i64(1), [&](Value *row) {
-    Value *full = b.CreateAnd(k, e.i64(-int64_t(width)));
-    e.loop(e.i64(0), full, e.i64(width),
+    Value *full = e.add(
+        from, b.CreateAnd(b.CreateSub(end, from), e.i64(-int64_t(width))));
+    e.loop(from, full, e.i64(width),
            [&](Value *at) { chunk(row, at, width, nullptr); });
     if (e.target.hasMasks())
-      e.when(b.CreateICmpSLT(full, k), [&] {
-        chunk(row, full, width, e.maskBelow(b.CreateSub(k, full), width));
+      e.when(b.CreateICmpSLT(full, end), [&] {
+        chunk(row, full, width, e.maskBelow(b.CreateSub(end, full), width));
       });
     else
-      e.loop(full, k, e.i64(1), [&](Value *at) { chunk(row, at, 1, nullptr); });
+      e.loop(full, end, e.i64(1),
+             [&](Value *at) { chunk(row, at, 1, nullptr); });
   });
 }
 

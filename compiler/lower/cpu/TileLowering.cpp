@@ -215,14 +215,19 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
                               e.i64(number * plan.rowBytes() + 4 * column));
           if (panel)
             slot = e.add(slot, factorBytes);
-          body.bind(value, {e.load(vector, e.offset(factorPanel, slot),
-                                   Memory::Read, 4 * plan.lanes)});
+          body.bind(value, {e.load(ColumnFactors::vectorOf(e, plan, value),
+                                   e.offset(factorPanel, slot), Memory::Read,
+                                   4 * plan.lanes)});
         }
         for (mlir::Operation *operation : factors.otherOps)
           body.emit(*operation);
         Value *factor =
             body.spread(body.lookup(block.getTerminator()->getOperand(term)));
         Value *part = parts[i];
+        if (op.hasAddends())
+          part = b.CreateAdd(
+              part, body.spread(body.lookup(block.getTerminator()->getOperand(
+                        op.getNumTerms() + term))));
         if (plan.kind != StepKind::Singles)
           part = b.CreateSIToFP(part, vector);
         Value *slot =
