@@ -213,8 +213,9 @@ class Bench:
         if row.is_read:
             total = row.weight_bytes * row.copies(self.l3)
             level = "memory" if row.cold or total > 0.75 * self.l3 else "L3"
-            return {"name": f"reads from {level}", "value": self.quern.ask(
-                op="read", level=level, threads=row.threads)["bytes"], "counts": True}
+            # The best of three: a pass that others disturbed is no limit.
+            rates = [self.quern.ask(op="read", level=level, threads=row.threads)["bytes"] for _ in range(3)]
+            return {"name": f"reads from {level}", "value": max(rates), "counts": True}
         for name in row.instructions:
             if name in self.instructions:
                 peak = self.quern.ask(op="peak", instruction=name, threads=row.threads)

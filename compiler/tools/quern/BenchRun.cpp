@@ -385,11 +385,12 @@ Result<BenchSample> Bench::sampleOf(BenchedCase &one,
     if (now.operations > peak.best.operations)
       peak.best = now;
   }
-  if (level) {
+  // The best of three: a pass that others disturbed is no limit.
+  for (int pass = 0; level && pass < 3; ++pass) {
     auto rate = machine->read(*level);
     if (!rate)
       return rate.error();
-    sample.readRate = *rate;
+    sample.readRate = std::max(sample.readRate, *rate);
   }
   if (auto done = runOnce(); !done)
     return done.error();
