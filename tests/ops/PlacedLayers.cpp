@@ -129,7 +129,9 @@ void Generator::makeValue() {
   } else if (layer.producer == "requantize") {
     body = fmt::format(
         "  xq = quantize(x, i8 {})\n  h = dequantize(xq) as {}\n",
-        pick<const char *>({"per token", "per group(32)", "per group(12)"}),
+        // What is quantized by many rows is never joined with what follows.
+        pick<const char *>({"per token", "per group(32)", "per group(12)",
+                            "per block(12, 20)", "per block(12, 20)"}),
         type);
   } else {
     parameter(fmt::format("g: {}[{}]", type, n));
