@@ -249,8 +249,10 @@ ScaleIndexer::ScaleIndexer(llvm::ArrayRef<int64_t> block,
 int64_t ScaleIndexer::base(int64_t row) const {
   int64_t index = 0, stride = scales.empty() ? 1 : scales.back();
   for (int64_t d = static_cast<int64_t>(shape.size()) - 2; d >= 0; --d) {
-    index += row % shape[d] / blocks[d] * stride;
-    row /= shape[d];
+    // Rows of an axis without indices are asked for where none is read.
+    int64_t length = std::max<int64_t>(shape[d], 1);
+    index += row % length / blocks[d] * stride;
+    row /= length;
     stride *= scales[d];
   }
   return index;

@@ -127,6 +127,35 @@ const std::vector<OpCase> &quern::test::packedCases() {
        "  return silu(q @ a.T) * (q @ b.T) as f16\n}",
        many,
        {"i4", "u4"}},
+      // Left rows of one product lie otherwise than those of the other.
+      {"groups_beside_rows",
+       "layer t(x: (i8[M, 48] - i8) per tensor, y: i8[M, 48] per token, weight "
+       "w: {T}[32, 48] per group(6), weight v: {T}[32, 48] per channel) -> "
+       "(f32[M, 32], f32[M, 32]) {\n  return x @ w.T, y @ v.T\n}",
+       {{3}, {8}, {17}},
+       {"i4", "i8"}},
+      {"groups_beside_groups",
+       "layer t(x: (i8[M, 48] - i8) per tensor, weight w: {T}[32, 48] per "
+       "group(3), weight v: {T}[32, 48] per group(8)) -> (f32[M, 32], f32[M, "
+       "32]) {\n  return x @ w.T, x @ v.T\n}",
+       {{3}, {8}, {17}},
+       {"i4", "u4", "i8"}},
+      {"untransposed_any_length",
+       "layer t(x: f16[M, K], weight w: {T}[K, 5] * f32[1, 5]) -> f32[M, 5] "
+       "with K in 0..300 {\n  return quantize(x, i8 per token) @ w\n}",
+       {{3, 0}, {1, 1}, {7, 299}},
+       {"i4", "i8"}},
+      {"zeros_of_one_element",
+       "layer t(x: f16[M, 1], weight w: ({T}[5, 1] - {T}[5, 1]) * f32[5, 1]) "
+       "-> f32[M, 5] {\n  return quantize(x, (u8 - u8) per token) @ w.T\n}",
+       {{0}, {1}, {33}},
+       {"i4", "i8"}},
+      {"long_groups_of_any_length",
+       "layer t(x: f16[M, K], w: {T}[33, K] per group(4096), v: {T}[33, K] per "
+       "group(5000)) -> (f32[M, 33], f32[M, 33]) with K in 1..6000 {\n"
+       "  q = quantize(x, i8 per token)\n  return q @ w.T, q @ v.T\n}",
+       {{1, 5}, {17, 70}, {9, 5999}},
+       {"i4", "u4"}},
       {"linear_any_length",
        "layer t(x: f16[M, K], w: {T}[5, K] per group(32)) -> f32[M, 5] with K "
        "in 0..300 {\n  return quantize(x, i8 per token) @ w.T\n}",

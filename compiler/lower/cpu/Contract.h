@@ -33,9 +33,9 @@
 // first in the low halves of its bytes. i4 codes have 8 added there, so that
 // halves are never negative. What is multiplied are bytes all the same. A block
 // of one row tile takes its operands apart as it loads them; with more, a chunk
-// of a panel is first taken apart into scratch (16 KiB, in L1), and all row
-// tiles of the block pass over that, before the next chunk. This needs Quads;
-// elsewhere codes of four bits are packed as wider ones are.
+// of a panel is first taken apart into scratch (16 KiB, in L1, or one group),
+// and all row tiles of the block pass over that, before the next chunk. This
+// needs Quads; elsewhere codes of four bits are packed as wider ones are.
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
@@ -63,10 +63,9 @@
 // Where K is cut into chunks, the accumulators of all of a block's rows stay in
 // scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
 //
-// The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed.
-// Packing decides what a step's bytes are, so that operands stored in fewer
-// bits need their decoding there and nowhere else: where the two vectors of a
-// step are loaded, and in the bytes of a row of the panel.
+// The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed;
+// what bits are in a row is known to packing, to that load, and to what takes
+// chunks apart.
 //
 //===----------------------------------------------------------------------===//
 
@@ -208,7 +207,7 @@ struct TileData {
 /// void tile(left, stride, panel, panelBytes, steps, sums, ahead, aheadStep):
 /// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
 /// With chunks it continues from those that are there.
-/// All contractions of a module with the same kind of steps share it.
+/// All contractions of a module whose tiles are alike share it.
 /// `fourBits`: of panels as they are packed, all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
                                  TileShape shape, bool fourBits = false);

@@ -272,10 +272,9 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
       "{} ({}), blocks of up to {} rows{}, item = one block x one panel of {} "
       "columns, {} term{}{}",
       plan.blocking.text(), instruction.str(), plan.blockRows,
-      plan.blocking.chunkSteps
-          ? fmt::format(" by {} of K",
-                        *plan.blocking.chunkSteps * plan.elementsPerStep())
-          : "",
+      plan.continues() ? fmt::format(" by {} of K", *plan.blocking.chunkSteps *
+                                                        plan.elementsPerStep())
+                       : "",
       plan.columns, op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
       plan.split ? fmt::format(", split every {}", *plan.split) : "");
   return lowered;

@@ -23,6 +23,9 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
     fourBits = load && load.getBuffer().getType().getElementType() ==
                            first.getBuffer().getType().getElementType();
   }
+  // A group is taken apart whole: long ones would take too much scratch.
+  constexpr uint64_t longestGroup = 4096;
+  fourBits &= op.getSplit().value_or(0) <= longestGroup;
   biased = fourBits &&
            first.getBuffer().getType().getElementType().isSignlessInteger();
   // u4 codes are signed bytes too, where the left ones are not.

@@ -128,8 +128,10 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
           e.store(e.load(vector, e.offset(source, e.i64(at)), Memory::Read,
                          4 * plan.lanes),
                   e.offset(target, e.i64(at)), Memory::Scratch, 4 * plan.lanes);
-        b.CreateCall(apart, {e.offset(source, header), groupRows,
-                             e.offset(target, header)});
+        // The last group may be shorter.
+        Value *count = e.ceilDiv(stepsOf(group), e.i64(plan.stepsPerRow()));
+        b.CreateCall(
+            apart, {e.offset(source, header), count, e.offset(target, header)});
       });
     });
 }

@@ -158,13 +158,15 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
                          : plan.kind == StepKind::Pairs ? "pairs"
                                                         : "singles";
-  std::string name = fmt::format("quern.tile.{}{}{}{}{}.{}x{}", kind.str(),
+  // Everything that the code depends on.
+  std::string name = fmt::format("quern.tile.{}{}{}{}{}{}.{}x{}", kind.str(),
                                  plan.swapped ? ".swapped" : "",
                                  plan.headerRows() ? ".corrected" : "",
                                  fourBits ? (plan.biased ? ".i4" : ".u4")
                                  : plan.continues() ? ".chunked"
                                                     : "",
                                  plan.fourBits && !fourBits ? ".wide" : "",
+                                 plan.interleaves(shape.rows) ? ".rows" : "",
                                  shape.rows, shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;

@@ -81,6 +81,8 @@ namespace {
 struct Given {
   TensorView view;
   std::string source;
+  /// Bytes of a row of packed elements whose number they do not tell.
+  int64_t rowBytes = 0;
 };
 
 /// Collects operands from files by name.
@@ -96,6 +98,15 @@ public:
   bool has(const std::string &name) const { return found.count(name) != 0; }
   const std::map<std::string, Given> &getFound() const { return found; }
 
+  /// Rows are as long as the layer says, where that many elements take their
+  /// bytes.
+  void setRow(const std::string &name, int64_t length) {
+    Given &given = found.find(name)->second;
+    if (given.rowBytes == static_cast<int64_t>(quern::rowBytes(
+                              given.view.dtype, static_cast<uint64_t>(length))))
+      given.view.shape[given.view.shape.rank() - 1] = length;
+  }
+
   Result<void> add(const std::string &name, TensorView view,
                    const std::string &source) {
     const Operand *operand = find(name);
@@ -108,7 +119,7 @@ public:
                               name, source));
     if (isParameter(*operand))
       addUnitAxes(*operand, view);
-    takeBytes(*operand, view);
+    int64_t bytes = takeBytes(*operand, view);
     if (view.dtype != operand->dtype ||
         view.shape.rank() != operand->shape.size())
       return mismatch(*operand, view, source);
@@ -118,7 +129,7 @@ public:
                     fmt::format("{}: weight {} is NaN at element {}", source,
                                 name, *index));
     view.name = operand->name;
-    found.emplace(name, Given{view, source});
+    found.emplace(name, Given{view, source, bytes});
     return {};
   }
 
@@ -147,23 +158,26 @@ public:
   }
 
   /// Files have no type for packed elements: their bytes are taken for them.
-  /// Where the layer does not tell how long rows are, their last byte is full.
-  static void takeBytes(const Operand &operand, TensorView &view) {
+  /// Gives the bytes of a row where the operand's type does not tell its
+  /// length, which is then taken as if the last byte was full.
+  static int64_t takeBytes(const Operand &operand, TensorView &view) {
     unsigned rank = view.shape.rank();
     if (!isPacked(operand.dtype) || rank == 0 || rank != operand.shape.size() ||
         (view.dtype != DType::U8 && view.dtype != DType::I8))
-      return;
+      return 0;
     int64_t bytes = view.shape[rank - 1], length = 0;
     const std::string &extent = operand.shape.back();
     auto [end, error] =
         std::from_chars(extent.data(), extent.data() + extent.size(), length);
-    if (error != std::errc() || end != extent.data() + extent.size())
+    bool isOpen = error != std::errc() || end != extent.data() + extent.size();
+    if (isOpen)
       length = 2 * bytes;
     else if (static_cast<int64_t>(rowBytes(
                  operand.dtype, static_cast<uint64_t>(length))) != bytes)
-      return;
+      return 0;
     view.dtype = operand.dtype;
     view.shape[rank - 1] = length;
+    return isOpen ? bytes : 0;
   }
 
   static Diagnostic mismatch(const Operand &operand, const TensorView &view,
@@ -308,30 +322,33 @@ static Result<void> readWeights(Gatherer &gatherer, Operands &operands,
 
 /// Fills the symbols that `--set` left open from the shapes given, and checks
 /// all shapes against them.
-static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
+static Result<void> inferSymbols(const Layer &layer, Gatherer &gatherer,
                                  std::vector<std::optional<int64_t>> values,
                                  Operands &operands) {
   const detail::LayerState &state = detail::LayerAccess::state(layer);
   const std::vector<SymbolDesc> &symbols = state.symbolDescs;
   std::vector<std::string> origins(symbols.size(), "--set");
-  for (const auto &[name, given] : gatherer.getFound()) {
-    auto number =
-        std::find(state.bufferNames.begin(), state.bufferNames.end(), name) -
-        state.bufferNames.begin();
-    const std::vector<SymExpr> &shape = state.variant.buffers[number].shape;
-    for (size_t d = 0; d < shape.size(); ++d) {
-      std::optional<LinearDimension> linear = asLinear(shape[d]);
-      if (!linear || values[linear->symbol])
-        continue;
-      if (given.view.shape[d] % linear->factor != 0)
-        return Gatherer::mismatch(
-            *gatherer.find(name), given.view, given.source,
-            {fmt::format("{} is not a multiple of {}", given.view.shape[d],
-                         linear->factor)});
-      values[linear->symbol] = given.view.shape[d] / linear->factor;
-      origins[linear->symbol] = given.source;
+  // Lengths that bytes do not tell come last.
+  for (bool isOpen : {false, true})
+    for (const auto &[name, given] : gatherer.getFound()) {
+      auto number =
+          std::find(state.bufferNames.begin(), state.bufferNames.end(), name) -
+          state.bufferNames.begin();
+      const std::vector<SymExpr> &shape = state.variant.buffers[number].shape;
+      for (size_t d = 0; d < shape.size(); ++d) {
+        std::optional<LinearDimension> linear = asLinear(shape[d]);
+        if (!linear || values[linear->symbol] ||
+            isOpen != (given.rowBytes && d + 1 == shape.size()))
+          continue;
+        if (given.view.shape[d] % linear->factor != 0)
+          return Gatherer::mismatch(
+              *gatherer.find(name), given.view, given.source,
+              {fmt::format("{} is not a multiple of {}", given.view.shape[d],
+                           linear->factor)});
+        values[linear->symbol] = given.view.shape[d] / linear->factor;
+        origins[linear->symbol] = given.source;
+      }
     }
-  }
   std::vector<SymbolRange> ranges;
   std::vector<std::string> notes;
   for (size_t s = 0; s < symbols.size(); ++s) {
@@ -348,6 +365,8 @@ static Result<void> inferSymbols(const Layer &layer, const Gatherer &gatherer,
   // missing.
   for (const auto &[name, given] : gatherer.getFound()) {
     auto shape = layer.shapeOf(name, ranges);
+    if (shape && given.rowBytes)
+      gatherer.setRow(name, (*shape)[shape->rank() - 1]);
     if (shape ? *shape != given.view.shape : ranges.size() == symbols.size())
       return Gatherer::mismatch(*gatherer.find(name), given.view, given.source,
                                 notes);

@@ -37,11 +37,15 @@ static double availableMemory() {
 static double bytesOf(const BufferDesc &buffer,
                       std::span<const int64_t> symbols) {
   double bytes = byteWidth(buffer.dtype);
-  for (const SymExpr &extent : buffer.shape) {
-    Result<int64_t> value = extent.evaluate(symbols);
-    bytes *= value ? static_cast<double>(*value) : 0;
+  for (size_t d = 0; d < buffer.shape.size(); ++d) {
+    Result<int64_t> value = buffer.shape[d].evaluate(symbols);
+    auto extent =
+        static_cast<uint64_t>(value ? std::max<int64_t>(*value, 0) : 0);
+    bool isRow = isPacked(buffer.dtype) && d + 1 == buffer.shape.size();
+    bytes *=
+        static_cast<double>(isRow ? rowBytes(buffer.dtype, extent) : extent);
   }
-  return isPacked(buffer.dtype) ? bytes / 2 : bytes;
+  return bytes;
 }
 
 namespace {

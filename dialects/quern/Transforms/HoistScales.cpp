@@ -64,11 +64,14 @@ struct Hoist {
                  int64_t split, Value zeros) {
     SmallVector<int64_t> block(type.getRank(), 1);
     block[contracted] = split;
+    // On an axis of one element a block of one is the whole axis.
+    SmallVector<int64_t> ofZeros(type.getScale().getBlock());
+    if (coversAxis(ofZeros[contracted], getDims(type.getCodes())[contracted]))
+      ofZeros[contracted] = 0;
     return mark(SumCodesOp::create(
         b, loc, getBlockType(type.getCodes(), block, b.getI32Type()), codes,
         zeros, block,
-        zeros ? b.getDenseI64ArrayAttr(type.getScale().getBlock())
-              : DenseI64ArrayAttr()));
+        zeros ? b.getDenseI64ArrayAttr(ofZeros) : DenseI64ArrayAttr()));
   }
 
   ContractOp contract(Value lhs, Value rhs, Type element, int64_t split,
