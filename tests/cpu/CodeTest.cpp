@@ -99,9 +99,10 @@ static std::vector<std::string> innerLoop(const std::string &assembly,
 
 TEST(Code, RegisterTileStaysInRegisters) {
   const std::tuple<CpuLevel, const char *, const char *, unsigned> cases[] = {
-      {CpuLevel::Avx512Vnni, "quern.tile.quads.corrected.8x32", "vpdpbusd", 16},
-      {CpuLevel::Avx2, "quern.tile.pairs.4x16", "vpmaddwd", 8},
-      {CpuLevel::Generic, "quern.tile.pairs.4x8", "pmaddwd", 8},
+      {CpuLevel::Avx512Vnni, "quern.tile.quads.corrected.rows.8x32", "vpdpbusd",
+       16},
+      {CpuLevel::Avx2, "quern.tile.pairs.rows.4x16", "vpmaddwd", 8},
+      {CpuLevel::Generic, "quern.tile.pairs.rows.4x8", "pmaddwd", 8},
   };
   for (auto [level, function, instruction, count] : cases) {
     SCOPED_TRACE(function);
