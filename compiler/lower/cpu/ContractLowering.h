@@ -196,7 +196,8 @@ private:
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
-  llvm::ArrayRef<llvm::Function *> tiles;       ///< Of `plan.shapes()`.
+  llvm::ArrayRef<llvm::Function *>
+      tiles; ///< Of `shapes()`; of wide panels `shapesOfMany()`.
   llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
   llvm::Function *interleaving;
   RowReductions reductions;

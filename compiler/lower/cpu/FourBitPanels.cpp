@@ -29,9 +29,8 @@ tile::LoadOp quern::cpugen::getFourBitLoad(tile::ContractOp op,
 }
 
 int64_t ContractPlan::chunkGroups() const {
-  constexpr int64_t steps = 128;
-  return std::max<int64_t>(
-      wideGroupBytes() ? steps * rowBytes() / wideGroupBytes() : 1, 1);
+  int64_t bytes = *blocking.chunkSteps * int64_t(rowBytes());
+  return std::max<int64_t>(bytes / wideGroupBytes(), 1);
 }
 
 int64_t ContractPlan::wideGroupBytes() const {

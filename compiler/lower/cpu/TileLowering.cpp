@@ -73,16 +73,16 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.panel = first;
   data.panelBytes = panelBytes;
   data.steps = steps;
-  Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
-  Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
-  data.ahead = b.CreateSelect(
-      fetch.single, e.offset(first, e.i64(plan.blocking.aheadBytes)),
-      e.offset(next, e.mul(at.number, fetch.tileBytes)));
   data.aheadStep = fetch.step;
   if (plan.fourBits) {
     readFourBits(data, at, term, group);
     return data;
   }
+  Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
+  Value *next = e.offset(first, b.CreateSelect(more, panelBytes, e.i64(0)));
+  data.ahead = b.CreateSelect(
+      fetch.single, e.offset(first, e.i64(plan.blocking.aheadBytes)),
+      e.offset(next, e.mul(at.number, fetch.tileBytes)));
   if (group) {
     data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
     data.panel = e.offset(first, panelGroup(group));
