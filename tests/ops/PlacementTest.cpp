@@ -5,15 +5,17 @@
 //===----------------------------------------------------------------------===//
 //
 // The layers of PlacedLayers.h, with their quantizations in the places that the
-// compiler says are possible, some of them for each layer, beside a drawn place
-// of the other quantizations. Results are
-// compared with the reference, which knows nothing of placements: bits for
-// exact and ordered layers, the stated bound for others. What was met is
-// counted, and must be enough.
+// compiler says are possible, beside a drawn place of the other quantizations.
+// Of a layer's places those are run that were met least until then, so that the
+// rare ones are taken wherever they can be. Results are compared with the
+// reference, which knows nothing of placements: bits for exact and ordered
+// layers, the stated bound for others. What was met is counted, and must be
+// enough.
 //
 // QUERN_SEED sets the first seed (else it is the day's), QUERN_LAYERS the
-// count. A failure names the seed of its layer: QUERN_SEED=... QUERN_LAYERS=1
-// repeats it.
+// count, and QUERN_COVERAGE names a file for the counts, a line each. A failure
+// names the seed of its layer: QUERN_SEED=... QUERN_LAYERS=1 repeats it in all
+// its places.
 //
 //===----------------------------------------------------------------------===//
 
@@ -26,6 +28,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
+#include <limits>
 #include <map>
 #include <random>
 #include <set>
@@ -42,8 +46,8 @@ uint64_t environment(const char *name, uint64_t otherwise) {
 
 using Sites = std::vector<QuantizationPlacement>;
 
-/// Whether a quantization, or one of several of that name, is there.
-/// Whether that is so for some number of rows.
+/// Whether a quantization, or one of several of that name, is there for some
+/// number of rows.
 bool isPlacedAt(const Sites &sites, const std::string &name,
                 const std::string &placement) {
   for (const QuantizationPlacement &site : sites)
@@ -83,13 +87,26 @@ struct Met {
   std::map<std::string, int> features;
   int layers = 0, runs = 0, refused = 0;
 
+  int timesOf(const std::string &cell) const {
+    auto found = cells.find(cell);
+    return found == cells.end() ? 0 : found->second;
+  }
+
+  /// "12<tab>panel of softmax, i8" for each.
+  void write(const char *path) const {
+    std::ofstream file(path);
+    for (const std::string &cell : legal)
+      file << timesOf(cell) << '\t' << cell << '\n';
+    EXPECT_TRUE(file.flush()) << path;
+  }
+
   void print(const std::string &target, uint64_t seed) const {
     fmt::print("{}, QUERN_SEED={} to {}: {} layers, {} runs, {} layers refused "
                "by the target\n",
                target, seed, seed + layers - 1, layers, runs, refused);
     int least = runs;
     for (const std::string &cell : legal)
-      least = std::min(least, cells.count(cell) ? cells.at(cell) : 0);
+      least = std::min(least, timesOf(cell));
     fmt::print("  {} cells of placement, producer and format, each at least {} "
                "times\n",
                legal.size(), least);
@@ -142,7 +159,7 @@ std::set<std::string> featuresOf(const Layer &layer,
 class PlacedRun {
 public:
   PlacedRun(std::string target, uint64_t seed, Met &met)
-      : seed(seed), met(met), random(seed), placed(makePlacedLayer(seed)) {
+      : seed(seed), met(met), placed(makePlacedLayer(seed)) {
     setting.target = std::move(target);
     setting.threads = 1 + static_cast<unsigned>(seed / 7 % 3);
     // Each of its kernels takes longer to compile than all its runs.
@@ -166,7 +183,6 @@ private:
 
   uint64_t seed;
   Met &met;
-  std::mt19937_64 random;
   PlacedLayer placed;
   LayerRun setting;
   std::optional<Oracle> oracle;
@@ -196,6 +212,11 @@ Result<Sites> PlacedRun::findSites() const {
 /// possible after, at the compiler's where that cannot be.
 Result<CompileOutput> PlacedRun::compileAt(const std::string &placement,
                                            const Sites &sites) {
+  // From nothing that was run before, so that a failure can be repeated.
+  std::vector<uint64_t> start(placement.begin(), placement.end());
+  start.push_back(seed);
+  std::seed_seq sequence(start.begin(), start.end());
+  std::mt19937_64 random(sequence);
   std::string wish;
   std::set<std::string> wished;
   for (const QuantizationPlacement &site : sites) {
@@ -279,29 +300,24 @@ void PlacedRun::run(size_t most) {
     return;
   }
   ASSERT_TRUE(sites) << sites.error().render();
-  // Those first that few layers have; of the others, layers of one kind take up
-  // where the last one ended.
-  std::vector<std::string> rare, common;
+  std::vector<std::string> possible;
   for (const QuantizationPlacement &site : *sites)
-    for (const auto &option : site.options) {
+    for (const auto &option : site.options)
       // Its scales and its codes may be two.
-      if (site.value != "hq" || !option.possible ||
-          std::count(rare.begin(), rare.end(), option.placement) ||
-          std::count(common.begin(), common.end(), option.placement))
-        continue;
-      met.legal.insert(cellOf(option.placement));
-      bool isRare = option.placement == "cluster" ||
-                    (most > 2 && (option.placement == "register" ||
-                                  option.placement == "tile"));
-      (isRare ? rare : common).push_back(option.placement);
-    }
-  ASSERT_FALSE(common.empty()) << "hq can be nowhere";
-  std::rotate(common.begin(), common.begin() + placed.number % common.size(),
-              common.end());
-  rare.insert(rare.end(), common.begin(), common.end());
-  for (size_t i = 0; i < std::min(most, rare.size()); ++i)
+      if (site.value == "hq" && option.possible &&
+          std::ranges::find(possible, option.placement) == possible.end()) {
+        met.legal.insert(cellOf(option.placement));
+        possible.push_back(option.placement);
+      }
+  ASSERT_FALSE(possible.empty()) << "hq can be nowhere";
+  std::ranges::rotate(possible,
+                      possible.begin() + placed.number % possible.size());
+  std::ranges::stable_sort(possible, {}, [&](const std::string &placement) {
+    return std::pair(met.timesOf(cellOf(placement)), met.placements[placement]);
+  });
+  for (size_t i = 0; i < std::min(most, possible.size()); ++i)
     if (!testing::Test::HasFatalFailure())
-      runAt(rare[i], *sites);
+      runAt(possible[i], *sites);
 }
 
 namespace {
@@ -310,6 +326,8 @@ Met checkTargets(const std::vector<std::string> &targets, uint64_t count,
                  size_t most, uint64_t part = 0) {
   uint64_t today = static_cast<uint64_t>(std::time(nullptr)) / 86400 * 100000;
   uint64_t first = environment("QUERN_SEED", today) + part * count;
+  if (count == 1)
+    most = std::numeric_limits<size_t>::max();
   Met met;
   for (uint64_t seed = first;
        seed < first + count && !testing::Test::HasFatalFailure(); ++seed) {
@@ -323,6 +341,8 @@ Met checkTargets(const std::vector<std::string> &targets, uint64_t count,
     }
   }
   met.print(fmt::format("{}", fmt::join(targets, ", ")), first);
+  if (const char *path = std::getenv("QUERN_COVERAGE"))
+    met.write(path);
   // Each of them in a fourth of the runs.
   if (met.layers >= 50 && !testing::Test::HasFatalFailure())
     for (const char *feature : {"tails", "zero rows", "NaN rows", "outliers"})
