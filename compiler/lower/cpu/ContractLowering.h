@@ -54,8 +54,17 @@ public:
   /// Of the copied rows, a piece of a tile's at the end.
   static mlir::AffineExpr leftScratch(const ContractPlan &plan) {
     int64_t piece = plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0;
-    return plan.leftStride() * (int64_t(plan.blockRows) * plan.op.getNumLhs()) +
-           piece;
+    mlir::AffineExpr rows =
+        plan.leftStride() * (int64_t(plan.blockRows) * plan.op.getNumLhs()) +
+        piece;
+    if (!plan.biased)
+      return rows;
+    return rows + rowSumBytes(plan) * plan.op.getNumLhs();
+  }
+  /// Behind them, a left operand's sums over groups: [row tile][group][MR].
+  static mlir::AffineExpr rowSumBytes(const ContractPlan &plan) {
+    int64_t rowTiles = (plan.blockRows + plan.rows - 1) / plan.rows;
+    return plan.groups() * (rowTiles * plan.rows * 4);
   }
 
 private:
@@ -120,6 +129,20 @@ private:
     return e.offset(
         function.scratch,
         e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
+  }
+  void sumRows(unsigned operand, llvm::Value *rows);
+  /// Where accumulators of the tile's rows start; a group of theirs.
+  llvm::Value *rowStarts(unsigned term, const TilePosition &at,
+                         llvm::Value *group) {
+    llvm::Value *tile = e.mul(at.number, groups);
+    return e.offset(rowSums(op.getTerms()[2 * term]),
+                    e.mul(e.add(tile, group), e.i64(4 * plan.rows)));
+  }
+  llvm::Value *rowSums(unsigned operand) {
+    return e.offset(
+        leftRows(op.getNumLhs()),
+        e.add(e.i64(plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0),
+              e.mul(size(rowSumBytes(plan)), e.i64(operand))));
   }
   /// Changes what a tile works on to four-bit panels: as they are packed, or to
   /// the chunk that was taken apart.

@@ -101,9 +101,11 @@ void ContractLowering::runRegisterTile(const TilePosition &at,
   llvm::PHINode *tile = b.CreatePHI(b.getPtrTy(), blocks.size());
   for (auto [block, function] : llvm::zip(blocks, functions))
     tile->addIncoming(function, block);
+  Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
   b.CreateCall(tiles[0]->getFunctionType(), tile,
                {data.left, data.stride, data.panel, data.panelBytes, data.steps,
-                out, data.ahead, data.aheadStep});
+                out, data.ahead, data.aheadStep,
+                data.starts ? data.starts : none});
 }
 
 void ContractLowering::forElements(
@@ -304,9 +306,16 @@ void ContractLowering::beginChunks(const TilePosition &at) {
                            ? e.load(vector, e.offset(header, e.i64(4 * column)),
                                     Memory::Read, 4 * plan.lanes)
                            : llvm::Constant::getNullValue(vector);
-        for (unsigned row = 0; row < plan.rows; ++row)
+        for (unsigned row = 0; row < plan.rows; ++row) {
+          if (plan.biased && !plan.split)
+            start = e.splat(
+                e.load(b.getInt32Ty(),
+                       e.offset(rowStarts(term, at, e.i64(0)), e.i64(4 * row)),
+                       Memory::Scratch, 4),
+                plan.lanes);
           e.store(start, cell(tile, e.i64(row), e.i64(column)), Memory::Scratch,
                   4 * plan.lanes);
+        }
       }
     });
 }
