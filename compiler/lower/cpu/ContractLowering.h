@@ -114,9 +114,13 @@ private:
   forPanels(const TilePosition &at,
             llvm::function_ref<void(const TilePosition &, llvm::Value *)> fn);
   void multiplyGroups(const TilePosition &at, llvm::Value *first,
-                      llvm::Value *end);
+                      llvm::Value *end, bool whole);
   void splitTile(const TilePosition &at, TileShape shape, llvm::Value *first,
-                 llvm::Value *end);
+                 llvm::Value *end, bool whole);
+  void scaleParts(
+      const TilePosition &at, TileShape shape, unsigned term,
+      llvm::Value *group, llvm::ArrayRef<llvm::Value *> parts,
+      llvm::function_ref<void(unsigned, llvm::Value *, llvm::Value *)> add);
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
@@ -160,6 +164,9 @@ private:
     return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
   }
   llvm::Value *stepsOf(llvm::Value *group) {
+    std::optional<int64_t> constantK = constantOf(k);
+    if (constantK && *constantK % *plan.split == 0)
+      return groupSteps;
     llvm::Value *first = e.mul(group, e.i64(*plan.split));
     llvm::Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
     return e.ceilDiv(length, e.i64(plan.elementsPerStep()));
