@@ -312,8 +312,12 @@ void PlacedRun::run(size_t most) {
   ASSERT_FALSE(possible.empty()) << "hq can be nowhere";
   std::ranges::rotate(possible,
                       possible.begin() + placed.number % possible.size());
-  std::ranges::stable_sort(possible, {}, [&](const std::string &placement) {
-    return std::pair(met.timesOf(cellOf(placement)), met.placements[placement]);
+  std::map<std::string, std::tuple<int, int, size_t>> order;
+  for (const std::string &placement : possible)
+    order[placement] = {met.timesOf(cellOf(placement)),
+                        met.placements[placement], order.size()};
+  std::ranges::sort(possible, {}, [&](const std::string &placement) {
+    return order.at(placement);
   });
   for (size_t i = 0; i < std::min(most, possible.size()); ++i)
     if (!testing::Test::HasFatalFailure())

@@ -56,8 +56,9 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
   std::optional<int64_t> length = split;
   if (!length && constantK)
     length = constantK.getValue();
-  return fourBits && rightUnsigned && shape.panels == 2 && length &&
-         *length <= longest;
+  // Of three rows they would be 24 accumulators, beside 12 sums.
+  return fourBits && rightUnsigned && shape.panels == 2 && shape.rows <= 2 &&
+         length && *length <= longest;
 }
 
 std::pair<Value *, Value *> quern::cpugen::takeApart(Emitter &e, Value *row,
