@@ -232,7 +232,7 @@ Result<Comparison> compare(llvm::ArrayRef<HostTensor> expected,
 std::string Comparison::render() const {
   std::string skipped =
       undetermined ? fmt::format("; {} not compared, their sums overflow in "
-                                 "some order",
+                                 "some order, or hang on subnormal numbers",
                                  undetermined)
                    : std::string();
   if (!worst)

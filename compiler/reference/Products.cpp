@@ -129,10 +129,10 @@ struct Product {
   /// The error of a sum of n products whose magnitudes have that sum.
   double boundOf(int64_t n, double magnitudes) const {
     double count = static_cast<double>(n);
-    double bound = error > 0x1p-24 ? magnitudes * (std::min(count, 128.0) *
-                                                       error +
-                                                   count * 0x1p-24)
-                                   : magnitudes * (count * error);
+    double bound =
+        error > 0x1p-24
+            ? magnitudes * (std::min(count, 128.0) * error + count * 0x1p-24)
+            : magnitudes * (count * error);
     // A sum that is flushed is lost, and it is no more than its products.
     if (flushes)
       bound += std::min(count * 0x1p-126, magnitudes);
