@@ -152,15 +152,17 @@ void ContractBuilder::fillRescale(Region &region) {
         return blockIndex(operandIndex(op, isRhs, element),
                           normalizeBlock(type, extentsOfBlock));
       };
-      if (op.getLhsScales()) {
-        Value l =
+      // The product of the scales there are.
+      Value factor;
+      if (op.getLhsScales())
+        factor =
             emitter.emitF32(op.getLhsScales(), place(*op.getLhsBlock(), false));
+      if (op.getRhsScales()) {
         Value r =
             emitter.emitF32(op.getRhsScales(), place(*op.getRhsBlock(), true));
-        factors.push_back(arith::MulFOp::create(b, op.getLoc(), l, r));
-      } else {
-        factors.push_back(emitFloat(b, op.getLoc(), 1.0f));
+        factor = factor ? arith::MulFOp::create(b, op.getLoc(), factor, r) : r;
       }
+      factors.push_back(factor ? factor : emitFloat(b, op.getLoc(), 1.0f));
       if (!corrected)
         continue;
       Value addend =

@@ -71,4 +71,14 @@ QUERN_CLONES void accumulateScaled(const double *part, const float *sa,
     }
 }
 
+void scaleSums(const double *sa, const double *sb, int64_t rows,
+               int64_t columns, double *sums) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      double &sum = sums[i * columns + j];
+      sum = (static_cast<float>(sum) * static_cast<float>(sa[i])) *
+            static_cast<float>(sb[j]);
+    }
+}
+
 } // namespace quern::reference

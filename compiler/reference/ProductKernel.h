@@ -42,6 +42,11 @@ void multiplyPanel(const double *a, int64_t lda, const double *b, int64_t depth,
 void accumulateScaled(const double *part, const float *sa, const float *sb,
                       int64_t rows, int64_t columns, float *acc);
 
+/// sums[i][j] = (sums[i][j] * sa[i]) * sb[j] in f32; all values are f32's. A
+/// factor of 1 changes nothing.
+void scaleSums(const double *sa, const double *sb, int64_t rows,
+               int64_t columns, double *sums);
+
 } // namespace quern::reference
 
 #endif // QUERN_REFERENCE_PRODUCTKERNEL_H

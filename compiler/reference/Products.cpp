@@ -9,8 +9,9 @@
 // codes) or in double (floats); then the scales are applied in the order
 // docs/numerics.md writes.
 //
-// Whether a product counts as one block or as split is decided by the types,
-// not by the extents of a run: a block of 128 along a symbolic axis is split
+// Whether a product counts as one block or as split, and whether a scale goes
+// to the parts or to their sum, is decided by the types, not by the extents of
+// a run: a block of 128 along a symbolic axis is split
 // also when the axis happens to have 100 elements.
 //
 //===----------------------------------------------------------------------===//
@@ -115,9 +116,12 @@ struct Product {
   bool transposed = false;
   /// Bounds of the segments; a product of one block has one, maybe empty.
   std::vector<std::pair<int64_t, int64_t>> segments;
-  /// Split: the parts are accumulated by fma with the factors' product.
+  /// Split: the parts are accumulated by fma with the factors' product, where
+  /// a missing factor is 1, and the sum is multiplied with those that are
+  /// whole.
   bool split = false;
   const Factors *lhsScales = nullptr, *rhsScales = nullptr;
+  const Factors *lhsWhole = nullptr, *rhsWhole = nullptr;
   bool real = false;
   /// Seed of the coins that move bounded parts by their bound; 0: none.
   uint64_t perturbation = 0;
@@ -140,14 +144,18 @@ struct Product {
   }
 
   int64_t rhsBatch(int64_t batch) const { return shared ? 0 : batch; }
-  double lhsFactor(int64_t batch, int64_t row, int64_t at) const {
-    return lhsScales ? lhsScales->at(batch * m + row, at) : 1.0;
+  /// The factors of `count` rows or columns where K is at `at`.
+  void lhsFactors(const Factors *of, int64_t batch, int64_t row, int64_t at,
+                  int64_t count, double *out) const {
+    for (int64_t i = 0; i < count; ++i)
+      out[i] = of ? of->at(batch * m + row + i, at) : 1.0;
   }
-  double rhsFactor(int64_t batch, int64_t column, int64_t at) const {
-    if (!rhsScales)
-      return 1.0;
-    return transposed ? rhsScales->at(rhsBatch(batch) * n + column, at)
-                      : rhsScales->at(rhsBatch(batch) * k + at, column);
+  void rhsFactors(const Factors *of, int64_t batch, int64_t column, int64_t at,
+                  int64_t count, double *out) const {
+    for (int64_t j = 0; j < count; ++j)
+      out[j] = !of          ? 1.0
+               : transposed ? of->at(rhsBatch(batch) * n + column + j, at)
+                            : of->at(rhsBatch(batch) * k + at, column + j);
   }
   /// Writes b[k][j] for a chunk of a panel; missing columns are zero.
   template <typename T>
@@ -322,12 +330,19 @@ static double multiply(const Product &product, unsigned threads, bool raw,
               std::copy(part.begin(), part.end(), out.begin());
               continue;
             }
-            for (int64_t i = 0; i < rows; ++i)
-              sa[i] = product.lhsFactor(batch, row + i, from);
-            for (int64_t j = 0; j < columns; ++j)
-              sb[j] = product.rhsFactor(batch, column + j, from);
+            product.lhsFactors(product.lhsScales, batch, row, from, rows,
+                               sa.data());
+            product.rhsFactors(product.rhsScales, batch, column, from, columns,
+                               sb.data());
             finishSegment(product, part.data(), sa, sb, rows, width, acc,
                           out.data());
+          }
+          if (product.lhsWhole || product.rhsWhole) {
+            product.lhsFactors(product.lhsWhole, batch, row, 0, rows,
+                               sa.data());
+            product.rhsFactors(product.rhsWhole, batch, column, 0, columns,
+                               sb.data());
+            scaleSums(sa.data(), sb.data(), rows, width, out.data());
           }
           for (int64_t i = 0; i < rows; ++i) {
             for (int64_t j = 0; j < columns; ++j) {
@@ -511,10 +526,11 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
       codes ? longestSum(l, r, lhs.zeros.has_value(), rhs.zeros.has_value()) /
                   128 * 128
             : INT64_MAX);
+  // A split product's scale goes to the parts only if it varies itself.
   if (lhsScales)
-    product.lhsScales = &*lhsScales;
+    (product.split && !el ? product.lhsWhole : product.lhsScales) = &*lhsScales;
   if (rhsScales)
-    product.rhsScales = &*rhsScales;
+    (product.split && !er ? product.rhsWhole : product.rhsScales) = &*rhsScales;
   bool raw = !lhsScales;
   if (codes)
     multiply<float>(product, machine.threads, raw, *result);
@@ -544,7 +560,9 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
   std::optional<Factors> lhsScales, rhsScales;
   auto bind = [&](mlir::Value scales, ArrayRef<int64_t> block,
                   const Tensor &tensor, std::optional<Factors> &factors,
-                  int64_t along) -> Result<void> {
+                  int64_t along, const Factors *&bound) -> Result<void> {
+    if (!scales)
+      return {};
     if (block.size() != tensor.shape().size())
       return opError(op, Errc::InvalidSource,
                      "quern_contract_c4: a block map has one extent per "
@@ -565,21 +583,18 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
                      fmt::format("quern_contract_c4: scale blocks of {} are "
                                  "not whole splits of {}",
                                  extent, g));
+    bound = &*factors;
     return {};
   };
-  if (op.getLhsScales()) {
-    if (Result<void> done = bind(op.getLhsScales(), *op.getLhsBlock(), lhs,
-                                 lhsScales, lhs.rank() - 1);
-        !done)
-      return done;
-    if (Result<void> done =
-            bind(op.getRhsScales(), *op.getRhsBlock(), rhs, rhsScales,
-                 rhs.rank() - (op.getTransposeRhs() ? 1 : 2));
-        !done)
-      return done;
-    product.lhsScales = &*lhsScales;
-    product.rhsScales = &*rhsScales;
-  }
+  Result<void> done =
+      bind(op.getLhsScales(), op.getLhsBlock().value_or(ArrayRef<int64_t>()),
+           lhs, lhsScales, lhs.rank() - 1, product.lhsScales);
+  if (done)
+    done = bind(op.getRhsScales(),
+                op.getRhsBlock().value_or(ArrayRef<int64_t>()), rhs, rhsScales,
+                rhs.rank() - (op.getTransposeRhs() ? 1 : 2), product.rhsScales);
+  if (!done)
+    return done;
   if (op.getLhsZeros() || op.getRhsZeros())
     return opError(op, Errc::Unsupported,
                    "the reference has no zero points in quern.contract; it "

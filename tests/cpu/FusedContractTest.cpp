@@ -48,8 +48,21 @@ static const char *const symbolsText =
 // Split accumulation
 //===----------------------------------------------------------------------===//
 
-/// acc = fma(f32(part), sa[m, kb] * sw[n / 8, kb], acc).
-static std::string splitProduct(int64_t group) {
+/// Which scales are in the factors of a split product.
+enum class Scales { Both, Left, Right };
+
+/// acc = fma(f32(part), sa[m, kb] * sw[n / 8, kb], acc), or one of the two.
+static std::string splitProduct(int64_t group, Scales scales) {
+  std::string left = "    %0 = tile.load %sa at #id (%m, %kb) : !SA -> f32\n";
+  std::string right =
+      "    %1 = tile.load %sw at affine_map<(d0, d1) -> (d0 floordiv 8, d1)> "
+      "(%n, %kb) : !SW -> f32\n";
+  std::string factor = scales == Scales::Left ? left + "    tile.yield %0 : f32"
+                       : scales == Scales::Right
+                           ? right + "    tile.yield %1 : f32"
+                           : left + right +
+                                 "    %2 = arith.mulf %0, %1 : f32\n"
+                                 "    tile.yield %2 : f32";
   return fmt::format(R"mlir(
 !A = !tile.buffer<()[s0, s1, s2, s3] -> (s1, s3), i8>
 !W = !tile.buffer<()[s0, s1, s2, s3] -> (s2, s3), i8>
@@ -73,10 +86,7 @@ tile.kernel @product attributes {{symbols = #symbols, writes = array<i1: false, 
     tile.yield
   }}
   rescale (%m: index, %n: index, %kb: index) {{
-    %0 = tile.load %sa at #id (%m, %kb) : !SA -> f32
-    %1 = tile.load %sw at affine_map<(d0, d1) -> (d0 floordiv 8, d1)> (%n, %kb) : !SW -> f32
-    %2 = arith.mulf %0, %1 : f32
-    tile.yield %2 : f32
+{2}
   }}
   operand (%m: index, %k: index) {{
     %0 = tile.load %a at #id (%m, %k) : !A -> i8
@@ -88,21 +98,30 @@ tile.kernel @product attributes {{symbols = #symbols, writes = array<i1: false, 
   }}
 }}
 )mlir",
-                     group, symbolsText);
+                     group, symbolsText, factor);
 }
 
 TEST(FusedContract, SplitAccumulationIsExact) {
   std::mt19937 random(11);
   for (const cpugen::CpuTarget &target : executableTargets())
-    for (int64_t group : {32, 64, 128, 1, 5, 30}) {
-      CompiledProgram program(splitProduct(group), target);
+    for (auto [group, scales] : {std::pair<int64_t, Scales>{32, Scales::Both},
+                                 {64, Scales::Both},
+                                 {128, Scales::Both},
+                                 {1, Scales::Both},
+                                 {5, Scales::Both},
+                                 {30, Scales::Both},
+                                 {32, Scales::Left},
+                                 {30, Scales::Left},
+                                 {32, Scales::Right},
+                                 {30, Scales::Right}}) {
+      CompiledProgram program(splitProduct(group, scales), target);
       ASSERT_EQ(program.error, "");
       for (int round = 0; round < 12; ++round) {
         int64_t m = random() % 20, n = random() % 80, k = random() % 200;
         if (round == 0)
           k = 0;
-        SCOPED_TRACE(fmt::format("{} group {} m {} n {} k {}", target.name(),
-                                 group, m, n, k));
+        SCOPED_TRACE(fmt::format("{} group {} scales {} m {} n {} k {}",
+                                 target.name(), group, int(scales), m, n, k));
         int64_t groups = (k + group - 1) / group;
         auto a = randomCodes(m * k, random), w = randomCodes(n * k, random);
         auto sa = randomScales(m * groups, random);
@@ -122,8 +141,11 @@ TEST(FusedContract, SplitAccumulationIsExact) {
               int32_t part = 0;
               for (int64_t l = g * group; l < std::min(k, (g + 1) * group); ++l)
                 part += a[i * k + l] * w[j * k + l];
-              sum = std::fma(float(part),
-                             sa[i * groups + g] * sw[j / 8 * groups + g], sum);
+              float l = sa[i * groups + g], r = sw[j / 8 * groups + g];
+              float factor = scales == Scales::Left    ? l
+                             : scales == Scales::Right ? r
+                                                       : l * r;
+              sum = std::fma(float(part), factor, sum);
             }
             ASSERT_TRUE(same(y[i * n + j], sum)) << i << ", " << j;
           }

@@ -336,6 +336,35 @@ const std::vector<OpCase> &quern::test::opCases() {
        "layer t(x: {T}[M, 96], weight w: u8[45, 96] * f16[45, 96/32]) -> "
        "f32[M, 45] {\n  return quantize(x, i8 per token) @ w.T\n}",
        rows},
+      // Groups of one operand alone: the other one's scale is behind the sum.
+      {"linear_i8_groups_channel",
+       "layer t(x: {T}[M, 160], weight w: i8[45, 160] * f16[45, 1], b: "
+       "f32[45]) -> {T}[M, 45] {\n"
+       "  return gelu(quantize(x, i8 per group(64)) @ w.T + b)\n}",
+       rows},
+      {"linear_zeros_groups_tensor",
+       "layer t(x: f16[M, 160], weight w: (u8[45, 160] - u8[1, 1]) * f32[1, "
+       "1]) -> f32[M, 45] {\n"
+       "  return quantize(x, (u8 - u8) per group(32)) @ w.T\n}",
+       rows,
+       {""}},
+      {"linear_tokens_groups",
+       "layer t(x: f16[M, 160], weight w: i8[160, 45] * f16[160/32, 45]) -> "
+       "f32[M, 45] {\n  return quantize(x, i8 per tokens(4)) @ w\n}",
+       rows,
+       {""}},
+      {"linear_f8_token_groups",
+       "layer t(x: f16[M, 160], weight w: f8e4m3[45, 160] * f16[45, 160/64]) "
+       "-> f32[M, 45] {\n  return quantize(x, f8e5m2 per token) @ w.T\n}",
+       rows,
+       {""}},
+      {"gated_token_groups",
+       "layer t(x: f16[M, 128], weight a: i8[48, 128] * f16[48, 128/32], "
+       "weight b: i8[48, 128] * f16[48, 128/32]) -> i8[M, 48] * f32[M, 1] {\n"
+       "  q = quantize(x, i8 per token)\n"
+       "  return quantize(silu(q @ a.T) * (q @ b.T), i8 per token)\n}",
+       rows,
+       {""}},
       // Groups no matrix instruction ends with.
       {"linear_i8_odd_groups",
        "layer t(x: {T}[M, 130], weight w: i8[45, 130] * f32[45, 130/20]) -> "

@@ -81,6 +81,11 @@ std::string Generator::granularity(uint64_t round, int64_t columns) {
   case 9:
     return fmt::format("per group({})", pick<int64_t>({8, 16, 32}));
   default:
+    // What is made row by row is in its reader only with blocks of many rows.
+    if (layer.producer == "rmsnorm" || layer.producer == "layernorm" ||
+        layer.producer == "softmax")
+      return pick<const char *>(
+          {"per tensor", "per tokens(16)", "per tokens(8)", "per group(4)"});
     return "per group(4)"; // What every register tile holds.
   }
 }

@@ -123,10 +123,17 @@ float quantizedElement(const Element &e, int64_t b, int64_t i, int64_t j) {
   if (!g)
     return (sum(0, s.k) * e.lhsScale(b, i, 0)) * e.rhsScale(b, j, 0);
   float acc = 0;
-  for (int64_t begin = 0; begin < s.k; begin += g)
+  for (int64_t begin = 0; begin < s.k; begin += g) {
+    float l = e.lhsScale(b, i, begin), r = e.rhsScale(b, j, begin);
     acc = std::fma(sum(begin, std::min(begin + g, s.k)),
-                   e.lhsScale(b, i, begin) * e.rhsScale(b, j, begin), acc);
-  return acc;
+                   !lhsK   ? r
+                   : !rhsK ? l
+                           : l * r,
+                   acc);
+  }
+  if (!lhsK)
+    acc *= e.lhsScale(b, i, 0);
+  return rhsK ? acc : acc * e.rhsScale(b, j, 0);
 }
 
 void checkQuantized(const Shape &s, const char *lhs, const char *rhs,
@@ -186,7 +193,10 @@ TEST(Products, RandomBlocksAgainstBruteForce) {
     s.rhsK = random() % 3 ? g * factor : 0;
     if (random() % 2)
       std::swap(s.lhsK, s.rhsK);
-    checkQuantized(s, random() % 2 ? "i8" : "ui8", "i8", round);
+    if (round % 5 == 0)
+      checkQuantized(s, "f8E5M2", "f8E4M3FN", round);
+    else
+      checkQuantized(s, random() % 2 ? "i8" : "ui8", "i8", round);
     if (HasFatalFailure())
       return;
   }
@@ -345,50 +355,64 @@ TEST(Contract, RefusesASumBeyond32Bits) {
 TEST(Contract, WithHoistedScalesIsTheMatmul) {
   // What the passes make of a product: raw sums and an epilogue, or a split
   // with its factors, inside a kernel region.
-  for (int64_t g : {int64_t(0), int64_t(48)})
+  struct Case {
+    int64_t lhsK, rhsK;
+  };
+  for (auto [lhsK, rhsK] : {Case{0, 0}, {48, 48}, {48, 0}, {0, 48}})
     for (const char *code : {"i8", "f8E4M3FN"}) {
       Shape s{.m = 6, .n = 20, .k = 200};
-      s.lhsK = s.rhsK = g;
+      s.lhsK = lhsK, s.rhsK = rhsK;
+      int64_t g = std::max(lhsK, rhsK);
       std::string l = quantizedText(s.lhs(), code, s.lhsBlock());
       std::string r = quantizedText(s.rhs(), code, s.rhsBlock());
       std::string y = tensorText(s.result(), "f32");
       Layer before = layerOf({l, r}, {y}, matmul(s, l, r));
       std::string cl = tensorText(s.lhs(), code),
                   cr = tensorText(s.rhs(), code);
-      std::string sl = tensorText({6, blocksOf(200, g)}, "f32");
-      std::string sr = tensorText({20, blocksOf(200, g)}, "f32");
+      std::string sl = tensorText({6, blocksOf(200, lhsK)}, "f32");
+      std::string sr = tensorText({20, blocksOf(200, rhsK)}, "f32");
+      std::string raw = g || *code == 'f' ? y : tensorText({6, 20}, "i32");
       std::string body = fmt::format(
           "%ca = quern.codes %a0 : {} -> {}\n%cb = quern.codes %a1 : {} -> {}\n"
           "%sa = quern.scales %a0 : {} -> {}\n%sb = quern.scales %a1 : {} -> "
-          "{}\n",
-          l, cl, r, cr, l, sl, r, sr);
-      if (g) {
-        body += fmt::format(
-            "%k = quern.kernel \"product\" because \"one product\" : {4} {{\n"
-            "%p = quern.contract %ca, %cb scales %sa, %sb : {0}, {1} "
-            "{{transpose_rhs, split = {5}, lhs_block = array<i64: 1, {5}>, "
-            "rhs_block = array<i64: 1, {5}>}} : {2}, {3} -> {4}\n"
-            "quern.yield %p : {4}\n}}\nreturn %k : {4}",
-            sl, sr, cl, cr, y, g);
-      } else {
-        std::string raw = tensorText(
-            {6, 20}, isdigit(code[1]) && *code == 'i' ? "i32" : "f32");
-        body += fmt::format(
-            "%k = quern.kernel \"product\" because \"one product\" : {2} {{\n"
-            "%p = quern.contract %ca, %cb {{transpose_rhs}} : {0}, {1} -> {3}\n"
-            "%f = quern.cast %p : {3} -> {2}\n"
-            "%m = quern.mul %f, %sa : {2}, {4} -> {2}\n"
-            "%t = quern.transpose %sb [1, 0] : {5} -> tensor<1x20xf32>\n"
-            "%o = quern.mul %m, %t : {2}, tensor<1x20xf32> -> {2}\n"
-            "quern.yield %o : {2}\n}}\nreturn %k : {2}",
-            cl, cr, y, raw, sl, sr);
+          "{}\n%k = quern.kernel \"product\" because \"one product\" : {} {{\n"
+          "%p = quern.contract %ca, %cb ",
+          l, cl, r, cr, l, sl, r, sr, y);
+      std::string attributes = "transpose_rhs";
+      if (g)
+        attributes += fmt::format(", split = {}", g);
+      if (lhsK) {
+        body += fmt::format("lhs_scales %sa : {} ", sl);
+        attributes += fmt::format(", lhs_block = array<i64: 1, {}>", lhsK);
       }
+      if (rhsK) {
+        body += fmt::format("rhs_scales %sb : {} ", sr);
+        attributes += fmt::format(", rhs_block = array<i64: 1, {}>", rhsK);
+      }
+      body += fmt::format("{{{}}} : {}, {} -> {}\n%f = quern.cast %p : {} -> "
+                          "{}\n",
+                          attributes, cl, cr, raw, raw, y);
+      std::string last = "%f";
+      if (!lhsK) {
+        body +=
+            fmt::format("%m = quern.mul %f, %sa : {0}, {1} -> {0}\n", y, sl);
+        last = "%m";
+      }
+      if (!rhsK) {
+        body += fmt::format(
+            "%t = quern.transpose %sb [1, 0] : {0} -> tensor<1x20xf32>\n"
+            "%o = quern.mul {2}, %t : {1}, tensor<1x20xf32> -> {1}\n",
+            sr, y, last);
+        last = "%o";
+      }
+      body +=
+          fmt::format("quern.yield {1} : {0}\n}}\nreturn %k : {0}", y, last);
       Layer after = layerOf({l, r}, {y}, body);
       if (!before.valid() || !after.valid())
         return;
       std::vector<HostTensor> in = draw(before, 13);
       EXPECT_EQ(before.run(in)[0].bytes, after.run(in)[0].bytes)
-          << code << " " << g;
+          << code << " " << lhsK << " " << rhsK;
       std::vector<RealTensor> a = before.runReal(in), b = after.runReal(in);
       for (size_t i = 0; i < a[0].values.size(); ++i)
         EXPECT_NEAR(a[0].values[i], b[0].values[i], 1e-12);

@@ -4,12 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A factor of split accumulation is usually s_a[m, kb] * s_b[n, kb]. The right
-// scales lie in memory along K, so that reading them for a vector of columns
-// would be a gather per group and tile, which costs as much as the products of
-// a short group. Everything in the region that depends on n but not on m is
-// therefore evaluated ahead of time, into vectors in the order of use. So are
-// zero points, which the sums of the left rows are multiplied with.
+// A factor of split accumulation is s_b[n, kb], s_a[m, kb] or the product of
+// both. The right scales lie in memory along K, so that reading them for a
+// vector of columns would be a gather per group and tile, which costs as much
+// as the products of a short group. Everything in the region that depends on n
+// but not on m is therefore evaluated ahead of time, into vectors in the order
+// of use. So are zero points, which the sums of the left rows are multiplied
+// with. A factor of the row alone is one number for all columns; there is
+// nothing to pack then.
 //
 //===----------------------------------------------------------------------===//
 

@@ -37,20 +37,23 @@
 // is padded where g is no multiple of a step, and what the left operand reads
 // there belongs to the next group but meets a zero.
 //
-// *Codes of four bits* stay so in their panels: two steps share a row, the
-// first in the low halves of its bytes. i4 codes have 8 added there, so that
-// halves are never negative. What is multiplied are bytes all the same. A block
-// of one row tile takes its operands apart as it loads them; with more, a chunk
-// of a panel is first taken apart into scratch (16 KiB, in L1, or one group),
-// and all row tiles of the block pass over that, before the next chunk. This
-// needs Quads; elsewhere codes of four bits are packed as wider ones are.
-//
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
 // column; accumulators start there instead of at zero. With only the right side
 // unsigned the instruction's operands trade places. All this is modulo 2^32,
 // as the accumulator is.
+//
+// *Codes of four bits* stay so in their panels: two steps share a row, the
+// first in the low halves of its bytes. i4 codes have 8 added there, and are
+// multiplied so, as numbers from 0 to 15 that fit either side of vpdpbusd:
+// sum a (b + 8) = sum a b + 8 sum a. Of these the correction belongs to a row
+// and group, is computed once when left rows are copied, and is where the
+// accumulators of the row start. A block of one row tile takes its operands
+// apart as it loads them; with more, a chunk of a panel is first taken apart
+// into scratch (16 KiB, in L1, or one group), and all row tiles of the block
+// pass over that, before the next chunk. This needs Quads; elsewhere codes of
+// four bits are packed as wider ones are.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
 // rows: shifted, widened or decoded. The rows of a tile are interleaved step by
@@ -102,7 +105,7 @@ struct ContractPlan {
   bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
   bool leftUnsigned, rightUnsigned;
   bool fourBits = false; ///< Panels hold right codes of four bits,
-  bool biased = false;   ///< with 8 added.
+  bool biased = false;   ///< with 8 added: row sums correct it.
   /// The right operand is the instruction's unsigned one.
   bool swapped;
   unsigned lanes;     ///< 32-bit lanes of a vector.
@@ -128,6 +131,9 @@ struct ContractPlan {
   }
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }
+  /// High halves are multiplied where they are, as 16 times what they mean, in
+  /// accumulators of their own.
+  bool keepsHalves(TileShape shape) const;
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
   unsigned tileBytes() const { return rows * rowBytes(); }  ///< Accumulators.
   unsigned stepsPerRow() const { return fourBits ? 2 : 1; } ///< As packed.
@@ -185,12 +191,18 @@ PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
 /// null: it is all its region does.
 tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
 
-/// Both steps of a row of four-bit codes, as bytes.
-std::pair<llvm::Value *, llvm::Value *>
-takeApart(Emitter &e, const ContractPlan &plan, llvm::Value *row);
+/// Both steps of a row of four-bit codes, as bytes. `keepHalves`: of the second
+/// 16 times as much.
+std::pair<llvm::Value *, llvm::Value *> takeApart(Emitter &e, llvm::Value *row,
+                                                  bool keepHalves = false);
 
 /// The function void(rows, count, target) that takes rows of a panel apart.
 llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
+
+/// The function void(left, stride, rows, K, groups, g, target) that sums
+/// the codes of a tile's copied left rows by groups, and stores -8 times the
+/// sums as [group][MR] x i32. `rows` of MR are interleaved where tiles can be.
+llvm::Function *emitRowSums(Emitter &e, const ContractPlan &plan);
 
 /// Copies elements [from, end) of `count` rows of left operand `index`, from
 /// row `first` on, to `target`, `stride` bytes from row to row.
@@ -213,15 +225,17 @@ struct TileData {
   llvm::Value *steps = nullptr;
   bool fourBits = false; ///< The panels are as they are packed.
   /// Accumulators to continue from, laid out as they are stored; null: they
-  /// begin at the header or zero.
+  /// begin at the header, at `starts`, or zero.
   llvm::Value *sums = nullptr;
+  llvm::Value *starts = nullptr; ///< An i32 for each row.
   /// Fetched into the caches in each step, `aheadStep` bytes further on each
   /// time. Null: nothing.
   llvm::Value *ahead = nullptr, *aheadStep = nullptr;
 };
 
-/// void tile(left, stride, panel, panelBytes, steps, sums, ahead, aheadStep):
-/// stores the accumulators of each panel as rows of NR, a tile's bytes apart.
+/// void tile(left, stride, panel, panelBytes, steps, sums, ahead, aheadStep,
+/// starts): stores the accumulators of each panel as rows of NR, a tile's bytes
+/// apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module whose tiles are alike share it.
 /// `fourBits`: of panels as they are packed, all steps at once.

@@ -101,8 +101,11 @@ void ContractLowering::lower() {
     Patch left = patchAt(e.i64(0));
     for (const StagePlan::Stage &stage : stages.before)
       emitStage(function, stage, left);
-    for (unsigned i = 0; i < op.getNumLhs(); ++i)
+    for (unsigned i = 0; i < op.getNumLhs(); ++i) {
       copyLeft(i, batch, firstRow, rows);
+      if (plan.biased)
+        sumRows(i, rows);
+    }
     reductions.clear(e, gathered, rows);
     Value *begin = e.max(b.CreateSub(function.begin, item0), e.i64(0));
     Value *end = e.min(b.CreateSub(function.end, item0), spans);

@@ -54,8 +54,17 @@ public:
   /// Of the copied rows, a piece of a tile's at the end.
   static mlir::AffineExpr leftScratch(const ContractPlan &plan) {
     int64_t piece = plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0;
-    return plan.leftStride() * (int64_t(plan.blockRows) * plan.op.getNumLhs()) +
-           piece;
+    mlir::AffineExpr rows =
+        plan.leftStride() * (int64_t(plan.blockRows) * plan.op.getNumLhs()) +
+        piece;
+    if (!plan.biased)
+      return rows;
+    return rows + rowSumBytes(plan) * plan.op.getNumLhs();
+  }
+  /// Behind them, a left operand's sums over groups: [row tile][group][MR].
+  static mlir::AffineExpr rowSumBytes(const ContractPlan &plan) {
+    int64_t rowTiles = (plan.blockRows + plan.rows - 1) / plan.rows;
+    return plan.groups() * (rowTiles * plan.rows * 4);
   }
 
 private:
@@ -105,9 +114,13 @@ private:
   forPanels(const TilePosition &at,
             llvm::function_ref<void(const TilePosition &, llvm::Value *)> fn);
   void multiplyGroups(const TilePosition &at, llvm::Value *first,
-                      llvm::Value *end);
+                      llvm::Value *end, bool whole);
   void splitTile(const TilePosition &at, TileShape shape, llvm::Value *first,
-                 llvm::Value *end);
+                 llvm::Value *end, bool whole);
+  void scaleParts(
+      const TilePosition &at, TileShape shape, unsigned term,
+      llvm::Value *group, llvm::ArrayRef<llvm::Value *> parts,
+      llvm::function_ref<void(unsigned, llvm::Value *, llvm::Value *)> add);
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
@@ -120,6 +133,20 @@ private:
     return e.offset(
         function.scratch,
         e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
+  }
+  void sumRows(unsigned operand, llvm::Value *rows);
+  /// Where accumulators of the tile's rows start; a group of theirs.
+  llvm::Value *rowStarts(unsigned term, const TilePosition &at,
+                         llvm::Value *group) {
+    llvm::Value *tile = e.mul(at.number, groups);
+    return e.offset(rowSums(op.getTerms()[2 * term]),
+                    e.mul(e.add(tile, group), e.i64(4 * plan.rows)));
+  }
+  llvm::Value *rowSums(unsigned operand) {
+    return e.offset(
+        leftRows(op.getNumLhs()),
+        e.add(e.i64(plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0),
+              e.mul(size(rowSumBytes(plan)), e.i64(operand))));
   }
   /// Changes what a tile works on to four-bit panels: as they are packed, or to
   /// the chunk that was taken apart.
@@ -137,6 +164,9 @@ private:
     return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
   }
   llvm::Value *stepsOf(llvm::Value *group) {
+    std::optional<int64_t> constantK = constantOf(k);
+    if (constantK && *constantK % *plan.split == 0)
+      return groupSteps;
     llvm::Value *first = e.mul(group, e.i64(*plan.split));
     llvm::Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));
     return e.ceilDiv(length, e.i64(plan.elementsPerStep()));

@@ -23,14 +23,16 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
     fourBits = load && load.getBuffer().getType().getElementType() ==
                            first.getBuffer().getType().getElementType();
   }
-  // A group is taken apart whole: long ones would take too much scratch.
-  constexpr uint64_t longestGroup = 4096;
-  fourBits &= op.getSplit().value_or(0) <= longestGroup;
+  // A group is taken apart whole: long ones would take too much scratch. Short
+  // ones would fill their rows badly, and have as many sums as steps.
+  constexpr uint64_t shortestGroup = 16, longestGroup = 4096;
+  fourBits &= op.getSplit().value_or(shortestGroup) >= shortestGroup &&
+              op.getSplit().value_or(0) <= longestGroup;
   biased = fourBits &&
            first.getBuffer().getType().getElementType().isSignlessInteger();
-  // u4 codes are signed bytes too, where the left ones are not.
-  if (fourBits && leftUnsigned)
-    rightUnsigned = false;
+  // Halves of bytes are on the side of the instruction that is left.
+  if (fourBits)
+    rightUnsigned = !leftUnsigned;
   // A step's padding is zero on both sides only at the end of K.
   bool pairs = target.hasBf16Dot() && op.getSplit().value_or(0) % 2 == 0 &&
                llvm::all_of(op.getOperandRegions(), [&](mlir::Region &region) {

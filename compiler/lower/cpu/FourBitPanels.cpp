@@ -4,13 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Contract.h describes the layout. Taking a vector apart is a shift, two masks
-// and, for signed codes, two subtractions: five instructions for what eight
-// rows then multiply in sixteen.
+// Contract.h describes the layout. Taking a vector apart is a shift and two
+// masks, for what eight rows then multiply in sixteen instructions; a tile of
+// few rows saves the shift.
 //
 //===----------------------------------------------------------------------===//
 
 #include "compiler/lower/cpu/ContractLowering.h"
+
+#include "llvm/IR/IntrinsicsX86.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -37,33 +39,42 @@ int64_t ContractPlan::wideGroupBytes() const {
   if (!split)
     return 0;
   int64_t steps = (*split + elementsPerStep() - 1) / elementsPerStep();
-  return (steps + steps % 2 + headerRows()) * rowBytes();
+  return (steps + steps % 2) * rowBytes();
 }
 
 int64_t ContractPlan::wideChunkBytes() const {
   if (split)
     return chunkGroups() * wideGroupBytes();
-  return (*blocking.chunkSteps + headerRows()) * int64_t(rowBytes());
+  return *blocking.chunkSteps * int64_t(rowBytes());
 }
 
-std::pair<Value *, Value *>
-quern::cpugen::takeApart(Emitter &e, const ContractPlan &plan, Value *row) {
+bool ContractPlan::keepsHalves(TileShape shape) const {
+  // Such bytes go up to 240, and 240 * 128 times half of the elements is below
+  // 2^31.
+  constexpr int64_t longest = 1 << 16;
+  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
+  std::optional<int64_t> length = split;
+  if (!length && constantK)
+    length = constantK.getValue();
+  return fourBits && rightUnsigned && shape.panels == 2 && length &&
+         *length <= longest;
+}
+
+std::pair<Value *, Value *> quern::cpugen::takeApart(Emitter &e, Value *row,
+                                                     bool keepHalves) {
   llvm::IRBuilder<> &b = e.b;
-  auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * plan.lanes);
-  auto step = [&](Value *halves) {
-    Value *codes = b.CreateAnd(b.CreateBitCast(halves, bytes),
-                               llvm::ConstantInt::get(bytes, 15));
-    if (plan.biased)
-      codes = b.CreateSub(codes, llvm::ConstantInt::get(bytes, 8));
-    return b.CreateBitCast(codes, row->getType());
-  };
-  Value *high = b.CreateLShr(row, llvm::ConstantInt::get(row->getType(), 4));
-  return {step(row), step(high)};
+  llvm::Type *type = row->getType();
+  Value *low = llvm::ConstantInt::get(type, 0x0f0f0f0f);
+  if (keepHalves)
+    return {b.CreateAnd(row, low),
+            b.CreateAnd(row, llvm::ConstantInt::get(type, 0xf0f0f0f0))};
+  Value *high = b.CreateLShr(row, llvm::ConstantInt::get(type, 4));
+  return {b.CreateAnd(row, low), b.CreateAnd(high, low)};
 }
 
 llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
                                                const ContractPlan &plan) {
-  std::string name = fmt::format("quern.widen.{}", plan.biased ? "i4" : "u4");
+  std::string name = "quern.widen.4";
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -83,7 +94,7 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
     for (unsigned half = 0; half < 2; ++half) {
       Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
                           Memory::Read, align);
-      auto [first, second] = takeApart(e, plan, row);
+      auto [first, second] = takeApart(e, row);
       e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch, align);
       e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
               Memory::Scratch, align);
@@ -93,12 +104,133 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
   return function;
 }
 
+llvm::Function *quern::cpugen::emitRowSums(Emitter &e,
+                                           const ContractPlan &plan) {
+  bool interleaves = plan.interleaves(plan.rows);
+  std::string name =
+      fmt::format("quern.rowsums{}{}", plan.leftUnsigned ? ".unsigned" : "",
+                  interleaves ? ".rows" : "");
+  if (llvm::Function *existing = e.module.getFunction(name))
+    return existing;
+  llvm::IRBuilder<> &b = e.b;
+  llvm::IRBuilder<>::InsertPointGuard guard(b);
+  llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
+  auto *type = llvm::FunctionType::get(
+      b.getVoidTy(), {pointer, i64, i64, i64, i64, i64, pointer}, false);
+  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  Value *left = function->getArg(0), *stride = function->getArg(1);
+  Value *rows = function->getArg(2), *elements = function->getArg(3);
+  Value *groups = function->getArg(4), *group = function->getArg(5);
+  Value *target = function->getArg(6);
+
+  // sum + the four codes of each lane, those that the mask leaves.
+  auto add = [&](Value *sum, Value *words, Value *mask) {
+    unsigned lanes = Emitter::width(words);
+    if (mask)
+      words = b.CreateAnd(words, mask);
+    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
+    Value *codes = b.CreateBitCast(words, bytes);
+    Value *ones = llvm::ConstantInt::get(bytes, 1);
+    return b.CreateIntrinsic(
+        lanes == 16 ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
+                    : llvm::Intrinsic::x86_avx512_vpdpbusd_256,
+        {},
+        plan.leftUnsigned ? llvm::ArrayRef<Value *>{sum, codes, ones}
+                          : llvm::ArrayRef<Value *>{sum, ones, codes});
+  };
+  auto correction = [&](Value *sum) {
+    return b.CreateMul(sum, llvm::ConstantInt::getSigned(sum->getType(), -8));
+  };
+  // The lowest bytes of a word.
+  auto firstBytes = [&](Value *count) {
+    Value *bits = b.CreateTrunc(e.mul(count, e.i64(8)), b.getInt32Ty());
+    return b.CreateSub(b.CreateShl(b.getInt32(1), bits), b.getInt32(1));
+  };
+  auto forGroups = [&](llvm::function_ref<void(Value *, Value *, Value *)> fn) {
+    e.loop(e.i64(0), groups, e.i64(1), [&](Value *number) {
+      Value *first = e.mul(number, group);
+      fn(e.offset(target, e.mul(number, e.i64(4 * plan.rows))), first,
+         e.min(b.CreateSub(elements, first), group));
+    });
+  };
+  auto rowByRow = [&] {
+    llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
+    Value *zero = llvm::Constant::getNullValue(vector);
+    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * plan.lanes);
+    e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
+      Value *codes = e.offset(left, e.mul(row, stride));
+      forGroups([&](Value *sums, Value *first, Value *count) {
+        Value *sum = e.loop(
+            e.i64(0), count, e.i64(4 * plan.lanes), Emitter::Values{zero},
+            [&](Value *at, llvm::ArrayRef<Value *> carried) {
+              Value *words = e.load(vector, e.offset(codes, e.add(first, at)),
+                                    Memory::Scratch, 1);
+              Value *mask = e.maskBelow(b.CreateSub(count, at), 4 * plan.lanes);
+              mask = b.CreateBitCast(b.CreateSExt(mask, bytes), vector);
+              return Emitter::Values{add(carried[0], words, mask)};
+            })[0];
+        e.store(correction(b.CreateAddReduce(sum)),
+                e.offset(sums, e.mul(row, e.i64(4))), Memory::Scratch, 4);
+      });
+    });
+    return Emitter::Values();
+  };
+  // A step of all rows is a vector.
+  auto allRows = [&] {
+    llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.rows);
+    Value *zero = llvm::Constant::getNullValue(vector);
+    forGroups([&](Value *sums, Value *first, Value *count) {
+      Value *steps = e.offset(left, e.mul(first, e.i64(plan.rows)));
+      Value *full = b.CreateAnd(count, e.i64(-4));
+      auto load = [&](Value *at) {
+        return e.load(vector, e.offset(steps, e.mul(at, e.i64(plan.rows))),
+                      Memory::Scratch, 4);
+      };
+      Value *sum =
+          e.loop(e.i64(0), full, e.i64(4), Emitter::Values{zero},
+                 [&](Value *at, llvm::ArrayRef<Value *> carried) {
+                   return Emitter::Values{add(carried[0], load(at), nullptr)};
+                 })[0];
+      sum = e.branch(
+          b.CreateICmpSLT(full, count),
+          [&] {
+            Value *mask = firstBytes(b.CreateSub(count, full));
+            return Emitter::Values{
+                add(sum, load(full), e.splat(mask, plan.rows))};
+          },
+          [&] { return Emitter::Values{sum}; })[0];
+      e.store(correction(sum), sums, Memory::Scratch, 4);
+    });
+    return Emitter::Values();
+  };
+  if (interleaves)
+    e.branch(b.CreateICmpEQ(rows, e.i64(plan.rows)), allRows, rowByRow);
+  else
+    rowByRow();
+  b.CreateRetVoid();
+  return function;
+}
+
+/// Of all the block's rows.
+void ContractLowering::sumRows(unsigned operand, Value *rows) {
+  llvm::Function *sums = emitRowSums(e, plan);
+  Value *group = plan.split ? e.i64(*plan.split) : k;
+  Value *bytesOfTile = e.mul(groups, e.i64(4 * plan.rows));
+  e.loop(e.i64(0), rows, e.i64(plan.rows), [&](Value *tileRow) {
+    Value *number = b.CreateUDiv(tileRow, e.i64(plan.rows));
+    b.CreateCall(
+        sums,
+        {e.offset(leftRows(operand), e.mul(tileRow, leftStride)), leftStride,
+         e.min(b.CreateSub(rows, tileRow), e.i64(plan.rows)), k, groups, group,
+         e.offset(rowSums(operand), e.mul(number, bytesOfTile))});
+  });
+}
+
 /// A chunk of each right operand's panels.
 void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
                                        Value *numPanels, Value *chunk) {
   llvm::Function *apart = emitTakingApart(e, plan);
-  Value *header = e.i64(plan.headerRows() * plan.rowBytes());
-  llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
   if (plan.split)
     firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
   for (unsigned right = 0; right < op.getNumRhs(); ++right)
@@ -112,32 +244,22 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
         int64_t chunkRows = *plan.blocking.chunkSteps / 2;
         Value *first = e.mul(chunk, e.i64(chunkRows));
         Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
-        Value *skipped = e.add(header, e.mul(first, e.i64(plan.rowBytes())));
-        b.CreateCall(apart,
-                     {e.offset(from, skipped), count, e.offset(to, header)});
+        Value *skipped = e.mul(first, e.i64(plan.rowBytes()));
+        b.CreateCall(apart, {e.offset(from, skipped), count, to});
         return;
       }
+      // Groups follow each other here as there; the last may be shorter.
       Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
-      e.loop(firstGroup, end, e.i64(1), [&](Value *group) {
-        Value *source = e.offset(from, panelGroup(group));
-        Value *target = e.offset(to, e.mul(b.CreateSub(group, firstGroup),
-                                           e.i64(plan.wideGroupBytes())));
-        for (unsigned at = 0; at < plan.headerRows() * plan.rowBytes();
-             at += 4 * plan.lanes)
-          e.store(e.load(vector, e.offset(source, e.i64(at)), Memory::Read,
-                         4 * plan.lanes),
-                  e.offset(target, e.i64(at)), Memory::Scratch, 4 * plan.lanes);
-        // The last group may be shorter.
-        Value *count = e.ceilDiv(stepsOf(group), e.i64(plan.stepsPerRow()));
-        b.CreateCall(
-            apart, {e.offset(source, header), count, e.offset(target, header)});
-      });
+      Value *count = e.mul(b.CreateSub(end, firstGroup), groupRows);
+      b.CreateCall(apart, {e.offset(from, panelGroup(firstGroup)), count, to});
     });
 }
 
 void ContractLowering::readFourBits(TileData &data, const TilePosition &at,
                                     unsigned term, Value *group) {
   data.fourBits = asPacked;
+  if (plan.biased)
+    data.starts = rowStarts(term, at, group ? group : e.i64(0));
   if (group)
     data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
   if (asPacked) {

@@ -55,6 +55,8 @@ struct PanelWriter {
     mlir::Value yielded = block.getTerminator()->getOperand(0);
     Value *wide = widen(e, plan, body.spread(body.lookup(yielded)),
                         yielded.getType(), plan.rightUnsigned);
+    if (plan.biased)
+      wide = e.b.CreateXor(wide, e.i32(8, wide));
     if (mask)
       wide = e.b.CreateSelect(mask, wide,
                               llvm::Constant::getNullValue(wide->getType()));
@@ -253,17 +255,9 @@ static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
   Emitter &e = writer.e;
   const ContractPlan &plan = writer.plan;
   llvm::IRBuilder<> &b = e.b;
-  Value *zero =
-      llvm::Constant::getNullValue(e.vectorType(b.getInt32Ty(), plan.lanes));
-  Value *data = e.offset(target, e.i64(plan.headerRows() * plan.rowBytes()));
-  auto put = [&](Value *number, Value *row, Value *sum) {
-    if (plan.biased)
-      row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
-    e.store(row, e.offset(data, e.mul(number, e.i64(plan.rowBytes()))),
+  auto put = [&](Value *number, Value *row) {
+    e.store(row, e.offset(target, e.mul(number, e.i64(plan.rowBytes()))),
             Memory::Written, 4 * plan.lanes);
-    auto [first, second] = takeApart(e, plan, row);
-    sum = addCorrection(e, plan, sum, first);
-    return Emitter::Values{addCorrection(e, plan, sum, second)};
   };
   // Where K lies contiguously and a group begins with a byte, the eight codes
   // of a row and column are a word.
@@ -271,28 +265,24 @@ static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
                writer.contiguous(kBegin).address;
   Value *full =
       words ? e.floorDiv(b.CreateSub(kEnd, kBegin), e.i64(8)) : e.i64(0);
-  Value *sum = zero;
   if (words)
-    sum = e.loop(e.i64(0), full, e.i64(1), {sum},
-                 [&](Value *row, llvm::ArrayRef<Value *> carried) {
-                   Value *k = e.add(kBegin, e.mul(row, e.i64(8)));
-                   return put(row, orderHalves(e, writer.gatheredQuad(k)),
-                              carried[0]);
-                 })[0];
-  // Element by element; what is beyond the group is zero.
-  sum = e.loop(
-      full, allRows, e.i64(1), {sum},
-      [&](Value *row, llvm::ArrayRef<Value *> carried) {
-        Value *k = e.add(kBegin, e.mul(row, e.i64(8)));
-        Value *low = e.i32(0x0f0f0f0f, zero);
-        Value *first = b.CreateAnd(writer.step(k, kEnd), low);
-        Value *second = b.CreateAnd(writer.step(e.add(k, e.i64(4)), kEnd), low);
-        return put(row,
-                   b.CreateOr(first, b.CreateShl(second, e.i32(4, second))),
-                   carried[0]);
-      })[0];
-  if (plan.headerRows())
-    e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
+    e.loop(e.i64(0), full, e.i64(1), [&](Value *number) {
+      Value *k = e.add(kBegin, e.mul(number, e.i64(8)));
+      Value *row = orderHalves(e, writer.gatheredQuad(k));
+      if (plan.biased)
+        row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
+      put(number, row);
+    });
+  // Element by element; what is beyond the group is zero, with 8 added or not.
+  e.loop(full, allRows, e.i64(1), [&](Value *number) {
+    Value *k = e.add(kBegin, e.mul(number, e.i64(8)));
+    Value *first = writer.step(k, kEnd);
+    Value *second = writer.step(e.add(k, e.i64(4)), kEnd);
+    Value *low = e.i32(0x0f0f0f0f, first);
+    first = b.CreateAnd(first, low);
+    second = b.CreateAnd(second, low);
+    put(number, b.CreateOr(first, b.CreateShl(second, e.i32(4, second))));
+  });
 }
 
 /// Packs the steps of one group for one vector of columns at `target`.

@@ -86,6 +86,11 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
     return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
   };
+  auto startOf = [&](unsigned row) {
+    return e.splat(e.load(b.getInt32Ty(), e.offset(data.starts, e.i64(4 * row)),
+                          Memory::Scratch, 4),
+                   lanes);
+  };
   Emitter::Values inits;
   llvm::SmallVector<Value *> panels, rowStart;
   for (unsigned panel = 0; panel < shape.panels; ++panel) {
@@ -101,6 +106,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                                    row * plan.rowBytes() +
                                                    half * lanes * 4)),
                          Memory::Scratch, 4 * lanes)
+            : data.starts       ? startOf(row)
             : plan.headerRows() ? load(start, half)
                                 : llvm::Constant::getNullValue(accumulator));
     panels.push_back(
@@ -115,9 +121,14 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 
   // A row of the panel is one step, or two.
   unsigned perRow = data.fourBits ? 2 : 1;
+  // Then the second may have accumulators of its own, behind the others.
+  bool keepHalves = data.fourBits && plan.keepsHalves(shape);
+  unsigned numSums = inits.size();
+  if (keepHalves)
+    inits.append(numSums, llvm::Constant::getNullValue(accumulator));
   Value *rows =
       data.fourBits ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
-  return e.loop(
+  Emitter::Values results = e.loop(
       e.i64(0), rows, e.i64(1), inits,
       [&](Value *number, llvm::ArrayRef<Value *> sums) {
         Value *at = e.mul(number, e.i64(plan.rowBytes()));
@@ -142,18 +153,25 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
             right[0][half] = load(line, half);
             if (data.fourBits)
               std::tie(right[0][half], right[1][half]) =
-                  takeApart(e, plan, right[0][half]);
+                  takeApart(e, right[0][half], keepHalves);
           }
           for (unsigned step = 0; step < perRow; ++step)
             for (unsigned row = 0; row < shape.rows; ++row)
               for (unsigned half = 0; half < 2; ++half) {
-                Value *&sum = next[2 * (panel * shape.rows + row) + half];
+                Value *&sum = next[2 * (panel * shape.rows + row) + half +
+                                   (keepHalves ? step * numSums : 0)];
                 sum = multiplyAdd(e, plan, sum, left[step][row],
                                   right[step][half]);
               }
         }
         return next;
       });
+  for (unsigned i = 0; keepHalves && i < numSums; ++i)
+    results[i] = b.CreateAdd(
+        results[i], b.CreateAShr(results[numSums + i],
+                                 llvm::ConstantInt::get(accumulator, 4)));
+  results.truncate(numSums);
+  return results;
 }
 
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
@@ -165,23 +183,27 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                          : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
                                                             : "singles";
   // Everything that the code depends on.
-  std::string name = fmt::format("quern.tile.{}{}{}{}{}{}.{}x{}", kind.str(),
-                                 plan.swapped ? ".swapped" : "",
-                                 plan.headerRows() ? ".corrected" : "",
-                                 fourBits ? (plan.biased ? ".i4" : ".u4")
-                                 : plan.continues() ? ".chunked"
-                                                    : "",
-                                 plan.fourBits && !fourBits ? ".wide" : "",
-                                 plan.interleaves(shape.rows) ? ".rows" : "",
-                                 shape.rows, shape.panels * plan.columns);
+  std::string name = fmt::format(
+      "quern.tile.{}{}{}{}{}{}{}.{}x{}", kind.str(),
+      plan.swapped ? ".swapped" : "", plan.headerRows() ? ".corrected" : "",
+      !plan.fourBits ? ""
+      : plan.biased  ? ".i4"
+                     : ".u4",
+      !plan.fourBits            ? ""
+      : !fourBits               ? ".wide"
+      : plan.keepsHalves(shape) ? ".halves"
+                                : "",
+      plan.continues() && !fourBits ? ".chunked" : "",
+      plan.interleaves(shape.rows) ? ".rows" : "", shape.rows,
+      shape.panels * plan.columns);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
   llvm::IRBuilder<>::InsertPointGuard guard(b);
   llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
   auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, i64, pointer, i64, i64, pointer, pointer, i64},
-      false);
+      b.getVoidTy(),
+      {pointer, i64, pointer, i64, i64, pointer, pointer, i64, pointer}, false);
   llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
   function->addFnAttr(llvm::Attribute::NoInline);
   TileData data;
@@ -193,6 +215,8 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.fourBits = fourBits;
   if (plan.continues() && !fourBits)
     data.sums = function->getArg(5);
+  if (plan.biased)
+    data.starts = function->getArg(8);
   if (plan.blocking.fetches(shape.rows)) {
     data.ahead = function->getArg(6);
     data.aheadStep = function->getArg(7);

@@ -36,8 +36,8 @@ void ContractLowering::forColumns(Value *first, ColumnsFn fn) {
 
 /// One copy of the code for every shape. One panel of few rows is computed as
 /// one of a few more: as long as 8 accumulators are not under way, more take no
-/// more time. The rows beyond are whatever lies in scratch, and nobody reads
-/// their sums.
+/// more time. The rows beyond are whatever lies in
+/// scratch, and nobody reads their sums.
 void ContractLowering::forShape(const TilePosition &at,
                                 llvm::function_ref<void(TileShape)> emit) {
   llvm::Function *current = b.GetInsertBlock()->getParent();
@@ -47,8 +47,9 @@ void ContractLowering::forShape(const TilePosition &at,
   llvm::SmallVector<TileShape> shapes =
       plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
-  Value *number = b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)),
-                                 at.rows, e.max(at.rows, e.i64(few + 1)));
+  Value *many = e.max(at.rows, e.i64(few + 1));
+  Value *number =
+      b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)), at.rows, many);
   llvm::SwitchInst *choice = b.CreateSwitch(number, full, shapes.size() - 1);
   for (TileShape shape : shapes) {
     llvm::BasicBlock *block = full;
@@ -101,9 +102,11 @@ void ContractLowering::runRegisterTile(const TilePosition &at,
   llvm::PHINode *tile = b.CreatePHI(b.getPtrTy(), blocks.size());
   for (auto [block, function] : llvm::zip(blocks, functions))
     tile->addIncoming(function, block);
+  Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
   b.CreateCall(tiles[0]->getFunctionType(), tile,
                {data.left, data.stride, data.panel, data.panelBytes, data.steps,
-                out, data.ahead, data.aheadStep});
+                out, data.ahead, data.aheadStep,
+                data.starts ? data.starts : none});
 }
 
 void ContractLowering::forElements(
@@ -173,70 +176,104 @@ void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
       });
 }
 
-/// All groups of a tile. A group's accumulators stay in registers until they
-/// are scaled; the f32 sums live in scratch.
-void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
-                                 Value *first, Value *end) {
+/// acc = fma(f32(part), factor, acc) for the accumulators of one group and
+/// term, vector by vector.
+void ContractLowering::scaleParts(
+    const TilePosition &at, TileShape shape, unsigned term, Value *group,
+    llvm::ArrayRef<Value *> parts,
+    llvm::function_ref<void(unsigned, Value *, Value *)> add) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
-  Value *factorPanel = nullptr, *factorBytes = nullptr;
-  if (!factors.values.empty()) {
+  unsigned numValues = factors.values.size();
+  Value *factorBytes = nullptr, *factorPanel = nullptr;
+  if (numValues) {
     factorBytes = size(factors.panelBytes(plan));
     factorPanel =
         e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
   }
-  unsigned numValues = factors.values.size();
-  e.loop(first, end, e.i64(1), [&](Value *group) {
-    for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-      TileData data = tileData(at, term, group, stepsOf(group));
-      if (!plan.blocking.fetches(shape.rows))
-        data.ahead = nullptr;
-      auto parts = emitTileLoop(e, plan, shape, data);
-      for (unsigned i = 0; i < parts.size(); ++i) {
-        unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
-        unsigned column = i % 2 * plan.lanes;
-        ElementBody body(function.scope, plan.lanes, nullptr);
-        for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
-          body.bind(argument, ElementBody::uniform(value));
-        unsigned next = plan.numBatch;
-        // A row beyond the tile's has no scale.
-        body.bind(
-            block.getArgument(next),
-            ElementBody::uniform(e.add(
-                at.row, e.min(e.i64(row), b.CreateSub(at.rows, e.i64(1))))));
-        body.bind(block.getArgument(next + 1),
-                  body.laneIndex(
-                      e.add(at.column, e.i64(panel * plan.columns + column)),
-                      plan.lanes));
-        body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
-        for (auto [number, value] : llvm::enumerate(factors.values)) {
-          Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
-                              e.i64(number * plan.rowBytes() + 4 * column));
-          if (panel)
-            slot = e.add(slot, factorBytes);
-          body.bind(value, {e.load(ColumnFactors::vectorOf(e, plan, value),
-                                   e.offset(factorPanel, slot), Memory::Read,
-                                   4 * plan.lanes)});
-        }
-        for (mlir::Operation *operation : factors.otherOps)
-          body.emit(*operation);
-        Value *factor =
-            body.spread(body.lookup(block.getTerminator()->getOperand(term)));
-        Value *part = parts[i];
-        if (op.hasAddends())
-          part = b.CreateAdd(
-              part, body.spread(body.lookup(block.getTerminator()->getOperand(
-                        op.getNumTerms() + term))));
-        if (!plan.sumsFloats())
-          part = b.CreateSIToFP(part, vector);
-        Value *slot =
-            cell(sums(term, at), e.i64(panel * plan.rows + row), e.i64(column));
-        Value *sum = e.load(vector, slot, Memory::Scratch, 4 * plan.lanes);
-        e.store(e.fma(part, factor, sum), slot, Memory::Scratch,
-                4 * plan.lanes);
-      }
+  for (unsigned i = 0; i < parts.size(); ++i) {
+    unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
+    unsigned column = i % 2 * plan.lanes;
+    ElementBody body(function.scope, plan.lanes, nullptr);
+    for (auto [argument, value] : llvm::zip(block.getArguments(), at.batch))
+      body.bind(argument, ElementBody::uniform(value));
+    unsigned next = plan.numBatch;
+    // A row beyond the tile's has no scale.
+    body.bind(block.getArgument(next),
+              ElementBody::uniform(e.add(
+                  at.row, e.min(e.i64(row), b.CreateSub(at.rows, e.i64(1))))));
+    body.bind(
+        block.getArgument(next + 1),
+        body.laneIndex(e.add(at.column, e.i64(panel * plan.columns + column)),
+                       plan.lanes));
+    body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
+    for (auto [number, value] : llvm::enumerate(factors.values)) {
+      Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
+                          e.i64(number * plan.rowBytes() + 4 * column));
+      if (panel)
+        slot = e.add(slot, factorBytes);
+      body.bind(value, {e.load(ColumnFactors::vectorOf(e, plan, value),
+                               e.offset(factorPanel, slot), Memory::Read,
+                               4 * plan.lanes)});
     }
-  });
+    for (mlir::Operation *operation : factors.otherOps)
+      body.emit(*operation);
+    Value *factor =
+        body.spread(body.lookup(block.getTerminator()->getOperand(term)));
+    Value *part = parts[i];
+    if (op.hasAddends())
+      part = b.CreateAdd(
+          part, body.spread(body.lookup(block.getTerminator()->getOperand(
+                    op.getNumTerms() + term))));
+    if (!plan.sumsFloats())
+      part = b.CreateSIToFP(part, vector);
+    add(i, part, factor);
+  }
+}
+
+/// All groups of a tile. A group's accumulators stay in registers until they
+/// are scaled, and so do the f32 sums where there are few and `whole` says that
+/// these are all groups; the others live in scratch.
+void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
+                                 Value *first, Value *end, bool whole) {
+  llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
+  unsigned count = 2 * shape.rows * shape.panels, align = 4 * plan.lanes;
+  auto slot = [&](unsigned term, unsigned i) {
+    unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
+    return cell(sums(term, at), e.i64(panel * plan.rows + row),
+                e.i64(i % 2 * plan.lanes));
+  };
+  constexpr unsigned fewSums = 12;
+  bool inRegisters = whole && op.getNumTerms() * count <= fewSums;
+  Emitter::Values carried;
+  if (inRegisters)
+    carried.assign(op.getNumTerms() * count,
+                   llvm::Constant::getNullValue(vector));
+  carried = e.loop(
+      first, end, e.i64(1), carried,
+      [&](Value *group, llvm::ArrayRef<Value *> before) {
+        Emitter::Values after(before);
+        for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+          TileData data = tileData(at, term, group, stepsOf(group));
+          if (!plan.blocking.fetches(shape.rows))
+            data.ahead = nullptr;
+          scaleParts(at, shape, term, group, emitTileLoop(e, plan, shape, data),
+                     [&](unsigned i, Value *part, Value *factor) {
+                       if (inRegisters) {
+                         Value *&sum = after[term * count + i];
+                         sum = e.fma(part, factor, sum);
+                         return;
+                       }
+                       Value *sum = e.load(vector, slot(term, i),
+                                           Memory::Scratch, align);
+                       e.store(e.fma(part, factor, sum), slot(term, i),
+                               Memory::Scratch, align);
+                     });
+        }
+        return after;
+      });
+  for (auto [i, sum] : llvm::enumerate(carried))
+    e.store(sum, slot(i / count, i % count), Memory::Scratch, align);
 }
 
 /// The same through memory, for factors that vary along both axes at once.
@@ -279,13 +316,14 @@ void ContractLowering::multiply(const TilePosition &at) {
              e.store(zero, e.offset(sums(term, at), offset), Memory::Scratch,
                      4 * plan.lanes);
            });
-  multiplyGroups(at, e.i64(0), groups);
+  multiplyGroups(at, e.i64(0), groups, /*whole=*/true);
 }
 
 void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
-                                      Value *end) {
+                                      Value *end, bool whole) {
   if (factors.usable)
-    forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
+    forShape(at,
+             [&](TileShape shape) { splitTile(at, shape, first, end, whole); });
   else
     splitTileInMemory(at, first, end);
 }
@@ -303,9 +341,16 @@ void ContractLowering::beginChunks(const TilePosition &at) {
                            ? e.load(vector, e.offset(header, e.i64(4 * column)),
                                     Memory::Read, 4 * plan.lanes)
                            : llvm::Constant::getNullValue(vector);
-        for (unsigned row = 0; row < plan.rows; ++row)
+        for (unsigned row = 0; row < plan.rows; ++row) {
+          if (plan.biased && !plan.split)
+            start = e.splat(
+                e.load(b.getInt32Ty(),
+                       e.offset(rowStarts(term, at, e.i64(0)), e.i64(4 * row)),
+                       Memory::Scratch, 4),
+                plan.lanes);
           e.store(start, cell(tile, e.i64(row), e.i64(column)), Memory::Scratch,
                   4 * plan.lanes);
+        }
       }
     });
 }
@@ -313,7 +358,8 @@ void ContractLowering::beginChunks(const TilePosition &at) {
 void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
   if (plan.split) {
     multiplyGroups(at, firstGroup,
-                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups));
+                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups),
+                   /*whole=*/false);
     return;
   }
   Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));

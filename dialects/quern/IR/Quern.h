@@ -104,8 +104,12 @@ int64_t getExactSumBlock(QTensorType lhs, QTensorType rhs);
 
 /// How a product of two quantized tensors is summed, by their types alone.
 struct ProductSplit {
-  int64_t split = 0;   ///< Block length along K; 0 sums K in one piece.
-  bool scaled = false; ///< The factors vary along K: they go into the sum.
+  int64_t split = 0; ///< Block length along K; 0 sums K in one piece.
+  /// Which operand's scale varies along K: it goes into the sum. One that does
+  /// not multiplies the sum, wherever the other one goes.
+  bool lhsVaries = false, rhsVaries = false;
+
+  bool isScaled() const { return lhsVaries || rhsVaries; }
 };
 /// `rhsK` is the dimension of the right operand that is contracted. `maxK` is
 /// the largest extent K can have (INT64_MAX when unknown).

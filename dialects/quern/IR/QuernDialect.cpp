@@ -436,10 +436,10 @@ ProductSplit ir::getProductSplit(QTensorType lhs, QTensorType rhs,
   int64_t block = l == 0 ? r : r == 0 ? l : std::min(l, r);
   int64_t limit = getExactSumBlock(lhs, rhs);
   if (block == 0)
-    return {limit != 0 && maxK > limit ? limit : 0, false};
+    return {limit != 0 && maxK > limit ? limit : 0};
   int64_t split = block;
   if (limit != 0 && block > limit)
     for (split = limit; block % split != 0;)
       --split;
-  return {split, true};
+  return {split, l != 0, r != 0};
 }

@@ -256,13 +256,13 @@ LogicalResult ContractOp::verify() {
                                  rhs, getTransposeRhs(),
                                  getResult().getType())))
     return failure();
-  bool scaled = bool(getLhsScales());
   bool corrected = getLhsZeros() || getRhsZeros();
-  bool blocks = scaled || corrected;
-  if (scaled != bool(getRhsScales()) || blocks != bool(getLhsBlock()) ||
-      blocks != bool(getRhsBlock()) || (scaled && !getSplit()))
-    return emitOpError("quern_contract_c4: scales and block maps are given for "
-                       "both operands or neither, and only with `split`");
+  if (bool(getLhsBlock()) != (getLhsScales() || getLhsZeros()) ||
+      bool(getRhsBlock()) != (getRhsScales() || getRhsZeros()))
+    return emitOpError("quern_contract_c4: a block map is given for each "
+                       "operand that has scales or zeros");
+  if ((getLhsScales() || getRhsScales()) && !getSplit())
+    return emitOpError("quern_contract_c4: scales come only with `split`");
   if (bool(getLhsZeros()) != bool(getRhsSums()) ||
       bool(getRhsZeros()) != bool(getLhsSums()) ||
       (corrected && (!getSplit() || !integers)))
@@ -270,36 +270,37 @@ LogicalResult ContractOp::verify() {
                        "sums, in split products of integers");
   if (getSplit() && *getSplit() < 1)
     return emitOpError("quern_contract_c4: split must be at least 1");
-  if (blocks) {
-    unsigned rhsK = rhs.getRank() - (getTransposeRhs() ? 1 : 2);
-    auto legal = [&](RankedTensorType type, Value scales,
-                     ArrayRef<int64_t> block, unsigned k) {
-      auto given = cast<RankedTensorType>(scales.getType());
-      return static_cast<int64_t>(block.size()) == type.getRank() &&
-             block[k] % *getSplit() == 0 &&
-             given == getBlockType(type, block, given.getElementType());
-    };
-    if (scaled &&
-        (!legal(lhs, getLhsScales(), *getLhsBlock(), lhs.getRank() - 1) ||
-         !legal(rhs, getRhsScales(), *getRhsBlock(), rhsK)))
-      return emitOpError("quern_contract_c4: scales have the shape of their "
-                         "block map, whose extent along the contracted axis is "
-                         "0 or a multiple of the split");
-    auto sums = [&](RankedTensorType type, unsigned k) {
-      SmallVector<int64_t> block(type.getRank(), 1);
-      block[k] = *getSplit();
-      return getBlockType(type, block, IntegerType::get(getContext(), 32));
-    };
-    if ((getLhsZeros() &&
-         (!legal(lhs, getLhsZeros(), *getLhsBlock(), lhs.getRank() - 1) ||
-          getRhsSums().getType() != sums(rhs, rhsK))) ||
-        (getRhsZeros() &&
-         (!legal(rhs, getRhsZeros(), *getRhsBlock(), rhsK) ||
-          getLhsSums().getType() != sums(lhs, lhs.getRank() - 1))))
-      return emitOpError("quern_contract_c5: zeros have the shape of their "
-                         "block map, and sums an i32 for each block of the "
-                         "split");
-  }
+  unsigned lhsK = lhs.getRank() - 1;
+  unsigned rhsK = rhs.getRank() - (getTransposeRhs() ? 1 : 2);
+  // Absent scales and zeros are legal.
+  auto legal = [&](RankedTensorType type, Value values,
+                   std::optional<ArrayRef<int64_t>> block, unsigned k) {
+    if (!values)
+      return true;
+    auto given = cast<RankedTensorType>(values.getType());
+    return static_cast<int64_t>(block->size()) == type.getRank() &&
+           (*block)[k] % *getSplit() == 0 &&
+           given == getBlockType(type, *block, given.getElementType());
+  };
+  if (!legal(lhs, getLhsScales(), getLhsBlock(), lhsK) ||
+      !legal(rhs, getRhsScales(), getRhsBlock(), rhsK))
+    return emitOpError("quern_contract_c4: scales have the shape of their "
+                       "block map, whose extent along the contracted axis is "
+                       "0 or a multiple of the split");
+  auto areSums = [&](Value sums, RankedTensorType type, unsigned k) {
+    if (!sums)
+      return true;
+    SmallVector<int64_t> block(type.getRank(), 1);
+    block[k] = *getSplit();
+    return sums.getType() ==
+           getBlockType(type, block, IntegerType::get(getContext(), 32));
+  };
+  if (!legal(lhs, getLhsZeros(), getLhsBlock(), lhsK) ||
+      !legal(rhs, getRhsZeros(), getRhsBlock(), rhsK) ||
+      !areSums(getRhsSums(), rhs, rhsK) || !areSums(getLhsSums(), lhs, lhsK))
+    return emitOpError("quern_contract_c5: zeros have the shape of their "
+                       "block map, and sums an i32 for each block of the "
+                       "split");
   return success();
 }
 

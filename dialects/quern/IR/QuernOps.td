@@ -40,10 +40,12 @@ def Quern_MatmulOp : Quern_Op<"matmul"> {
 
     Meaning, with both operands quantized to integer codes: the exact integer
     sum of products of codes per block of K on which both scales are constant,
-    then `acc = fma(f32(part), s_a * s_b, acc)` over those blocks in ascending
-    order; where neither scale varies along K, `(f32(acc) * s_a) * s_b`. Which
-    form holds is read off the types: a block extent of 0, or a constant K not
-    longer than the block, does not vary (`getProductSplit`).
+    then `acc = fma(f32(part), f, acc)` over those blocks in ascending order,
+    where f is the product of the scales that vary along K, s_a first. The sum
+    is then multiplied with those that do not, s_a first; where neither varies,
+    that is `(f32(acc) * s_a) * s_b`. Which form holds is read off the types: a
+    block extent of 0, or a constant K not longer than the block, does not vary
+    (`getProductSplit`).
 
     With zero points the products are of the differences: `(a - za)(b - zb)`,
     summed exactly. A difference is at most 255 in magnitude, whatever the code
@@ -177,11 +179,11 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     float ones. The shapes are matmul's.
 
     With `split = g` the contracted axis is cut into blocks of g (the last may
-    be short); `$lhs_scales` and `$rhs_scales` give the factor of each block
-    through their scale maps, and the result is f32:
-    `acc = fma(f32(part), s_a * s_b, acc)`, ascending from +0; the scales of
-    block j are those of its first element k = j g. Integer products whose
-    sum could exceed 32 bits are split as well, with factors of 1.
+    be short); `$lhs_scales` and `$rhs_scales` give the factor f of each block
+    through their scale maps, the product of both or the one there is, and the
+    result is f32: `acc = fma(f32(part), f, acc)`, ascending from +0; the scales
+    of block j are those of its first element k = j g. Integer products whose
+    sum could exceed 32 bits are split as well, without scales: f is 1.
 
     Zero points correct each part before it is scaled, modulo 2^32:
     `part - za * rhs_sums - zb * lhs_sums`, where `$rhs_sums` are those of
@@ -192,11 +194,11 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
     - quern_contract_c2: the result is i32 for an unsplit integer product, f32
       otherwise.
     - quern_contract_c3: shapes as quern_matmul_c1 to c4.
-    - quern_contract_c4: scales are given for both operands or for neither,
-      and only with `split`; `lhs_block`/`rhs_block` are their block maps, over
-      the operands' shapes; an extent along K is 0 or a multiple of `split`.
+    - quern_contract_c4: scales come only with `split`; `lhs_block`/`rhs_block`
+      are the block maps, over the operands' shapes, of operands that have
+      scales or zeros; an extent along K is 0 or a multiple of `split`.
     - quern_contract_c5: the zeros of one operand come with the sums of the
-      other, only with `split`; they share the block maps of the scales.
+      other, only with `split`; they share the block map of its scales.
   }];
   let arguments = (ins AnyRankedTensor:$lhs, AnyRankedTensor:$rhs,
                        Optional<AnyRankedTensor>:$lhs_scales,
@@ -211,7 +213,8 @@ def Quern_ContractOp : Quern_Op<"contract", [AttrSizedOperandSegments]> {
                        OptionalAttr<DenseI64ArrayAttr>:$rhs_block);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = [{
-    $lhs `,` $rhs (`scales` $lhs_scales^ `,` $rhs_scales `:` type($lhs_scales) `,` type($rhs_scales))?
+    $lhs `,` $rhs (`lhs_scales` $lhs_scales^ `:` type($lhs_scales))?
+    (`rhs_scales` $rhs_scales^ `:` type($rhs_scales))?
     (`lhs_zeros` $lhs_zeros^ `,` $rhs_sums `:` type($lhs_zeros) `,` type($rhs_sums))?
     (`rhs_zeros` $rhs_zeros^ `,` $lhs_sums `:` type($rhs_zeros) `,` type($lhs_sums))?
     attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)

@@ -5,8 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // `sum_k (a_k s_a)(b_k s_b) = s_a s_b sum_k a_k b_k` where neither scale varies
-// with k; rounding makes the two sides differ, and quern.matmul *means* the
-// right one (see its description), so this pass changes no bits.
+// with k, and where one does, the other still leaves the sum; rounding makes
+// the two sides differ, and quern.matmul *means* the right one (see its
+// description), so this pass changes no bits.
 //
 //===----------------------------------------------------------------------===//
 
@@ -80,14 +81,17 @@ struct Hoist {
                       ArrayRef<int64_t> lhsBlock = {},
                       ArrayRef<int64_t> rhsBlock = {}) {
     RankedTensorType shape = op.getResult().getType();
-    bool blocks = lhsScales || zeros.any();
+    auto mapOf = [&](Value scales, Value zeros, ArrayRef<int64_t> block) {
+      return scales || zeros ? b.getDenseI64ArrayAttr(block)
+                             : DenseI64ArrayAttr();
+    };
     auto made = ContractOp::create(
         b, loc, getTensorType(getDims(shape), element, numSymbols), lhs, rhs,
         lhsScales, rhsScales, zeros.lhsZeros, zeros.rhsSums, zeros.rhsZeros,
         zeros.lhsSums, op.getTransposeRhs(),
         split ? b.getI64IntegerAttr(split) : IntegerAttr(),
-        blocks ? b.getDenseI64ArrayAttr(lhsBlock) : DenseI64ArrayAttr(),
-        blocks ? b.getDenseI64ArrayAttr(rhsBlock) : DenseI64ArrayAttr());
+        mapOf(lhsScales, zeros.lhsZeros, lhsBlock),
+        mapOf(rhsScales, zeros.rhsZeros, rhsBlock));
     for (StringRef name : {"quern.lhs_placement", "quern.rhs_placement"})
       if (Attribute placement = op->getAttr(name))
         made->setAttr(name, placement);
@@ -177,14 +181,12 @@ struct Hoist {
         block[dim] = 0;
       return block;
     };
-    if (split.scaled)
-      return contract(lhsCodes, rhsCodes, element, split.split, lhsScales,
-                      rhsScales, zeros, normalize(lhs, lhsK),
-                      normalize(rhs, rhsK));
-    Value acc = split.split ? contract(lhsCodes, rhsCodes, element, split.split,
-                                       {}, {}, zeros, normalize(lhs, lhsK),
-                                       normalize(rhs, rhsK))
-                            : contract(lhsCodes, rhsCodes, element, 0);
+    Value acc = split.split
+                    ? contract(lhsCodes, rhsCodes, element, split.split,
+                               split.lhsVaries ? lhsScales : Value(),
+                               split.rhsVaries ? rhsScales : Value(), zeros,
+                               normalize(lhs, lhsK), normalize(rhs, rhsK))
+                    : contract(lhsCodes, rhsCodes, element, 0);
     if (!split.split && zeros.any()) {
       auto along = [&](Value value, QTensorType type, unsigned dim,
                        bool isRhs) {
@@ -205,11 +207,16 @@ struct Hoist {
                                         sums(zeros.lhsSums, lhs, lhsK, false)));
     }
     acc = castTo(acc, b.getF32Type());
-    Type result = op.getResult().getType();
-    acc = mark(MulOp::create(b, loc, result, acc,
-                             factors(lhsScales, lhs, lhsK, false)));
-    return mark(MulOp::create(b, loc, result, acc,
-                              factors(rhsScales, rhs, rhsK, true)));
+    auto multiply = [&](Value scales, QTensorType type, unsigned dim,
+                        bool isRhs) {
+      acc = mark(MulOp::create(b, loc, op.getResult().getType(), acc,
+                               factors(scales, type, dim, isRhs)));
+    };
+    if (!split.lhsVaries)
+      multiply(lhsScales, lhs, lhsK, false);
+    if (!split.rhsVaries)
+      multiply(rhsScales, rhs, rhsK, true);
+    return acc;
   }
 
   /// A plain operand of element type `element`.

@@ -47,7 +47,7 @@ struct InferScalePlacement
     int64_t maxK = getUpperBound(k, getOperation());
     ProductSplit split = getProductSplit(lhs, rhs, rhsK, maxK);
     int64_t exact = getExactSumBlock(lhs, rhs);
-    if (split.scaled && split.split < 16) {
+    if (split.isScaled() && split.split < 16) {
       int64_t block = std::max(lhs.getScale().getBlock()[lhsK],
                                rhs.getScale().getBlock()[rhsK]);
       if (block > exact && exact != 0)
@@ -57,29 +57,26 @@ struct InferScalePlacement
                << " products, and has no divisor of at least 16 to cut it by; "
                   "use blocks that are a multiple of 16";
     }
-    auto describe = [&](QTensorType type, unsigned dim) -> std::string {
-      int64_t extent = type.getScale().getBlock()[dim];
-      bool whole = coversAxis(extent, k);
-      if (split.scaled)
-        return whole ? fmt::format("split({}): the other operand's scale "
-                                   "splits the sum, and this one's factor "
-                                   "joins it there",
-                                   split.split)
-                     : fmt::format("split({}): the scale varies every {} "
-                                   "elements of the contracted axis",
-                                   split.split, extent);
-      if (split.split)
-        return fmt::format(
-            "epilogue: the scale does not vary along the contracted axis; the "
-            "sum is cut every {} products so that i32 cannot overflow",
-            split.split);
-      return "epilogue: the scale does not vary along the contracted axis";
+    auto describe = [&](QTensorType type, unsigned dim,
+                        bool varies) -> std::string {
+      if (varies)
+        return fmt::format("split({}): the scale varies every {} elements of "
+                           "the contracted axis",
+                           split.split, type.getScale().getBlock()[dim]);
+      std::string where =
+          "epilogue: the scale does not vary along the contracted axis";
+      if (split.split && !split.isScaled())
+        where += fmt::format("; the sum is cut every {} products so that i32 "
+                             "cannot overflow",
+                             split.split);
+      return where;
     };
     std::string corrected =
         "; zero points by sums of the other operand's codes, exactly";
-    setPlacement(false,
-                 describe(lhs, lhsK) + (lhs.hasZeros() ? corrected : ""));
-    setPlacement(true, describe(rhs, rhsK) + (rhs.hasZeros() ? corrected : ""));
+    setPlacement(false, describe(lhs, lhsK, split.lhsVaries) +
+                            (lhs.hasZeros() ? corrected : ""));
+    setPlacement(true, describe(rhs, rhsK, split.rhsVaries) +
+                           (rhs.hasZeros() ? corrected : ""));
     return success();
   }
 

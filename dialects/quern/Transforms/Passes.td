@@ -49,9 +49,10 @@ def HoistScales : Pass<"quern-hoist-scales", "::mlir::func::FuncOp"> {
     %y   = quern.mul %t, (quern.transpose %sb [1, 0])         // [M, N] * [1, N]
     ```
     Scales that vary along the contracted axis become operands of a split
-    contract. A quantized operand beside a float one is dequantized and cast to
-    the float's type. The casts and multiplies carry `quern.part = "product"`,
-    by which unfused grouping keeps them with the product.
+    contract, and only those: one that does not multiplies its result as above.
+    A quantized operand beside a float one is dequantized and cast to the
+    float's type. The casts and multiplies carry `quern.part = "product"`, by
+    which unfused grouping keeps them with the product.
 
     - quern_hoist_c1: plain operands are floats.
   }];

@@ -41,6 +41,56 @@ func.func @mixed(%x: !a, %w: !b) -> tensor<64x256xf32> {
 }
 
 // -----
+// A scale per token beside groups: the group's scale alone is the factor, and
+// the token's multiplies the sum. Beside a scale per channel it is the reverse.
+!t = !quern.qtensor<tensor<64x512xi8>, #quern.scale<block = [1, 0], type = f32>>
+!g = !quern.qtensor<tensor<256x512xi8>, #quern.scale<block = [1, 128], type = f32>>
+!xg = !quern.qtensor<tensor<64x512xi8>, #quern.scale<block = [1, 128], type = f32>>
+!c = !quern.qtensor<tensor<256x512xi8>, #quern.scale<block = [1, 0], type = f32>>
+// CHECK-LABEL: tile.kernel @quern_token_0_product
+// CHECK: tile.contract {{.*}}split = 128 : i64{{.*}} epilogue (%[[M:.*]]: index, %{{.*}}: index, %[[ACC:.*]]: f32) {
+// CHECK-NEXT: %[[A:.*]] = tile.load %{{.*}} at #{{.*}}(%[[M]]) : <() -> (64, 1), f32>
+// CHECK-NEXT: %[[Y:.*]] = arith.mulf %[[ACC]], %[[A]] : f32
+// CHECK-NEXT: tile.store %[[Y]]
+// CHECK: } rescale (%{{.*}}: index, %[[N:.*]]: index, %[[KB:.*]]: index) {
+// CHECK-NEXT: %[[B:.*]] = tile.load %{{.*}} at #{{.*}}(%[[N]], %[[KB]]) : <() -> (256, 4), f32>
+// CHECK-NEXT: tile.yield %[[B]]
+func.func @token(%x: !t, %w: !g) -> tensor<64x256xf32> {
+  %y = quern.matmul %x, %w transpose_rhs : !t, !g -> tensor<64x256xf32>
+  return %y : tensor<64x256xf32>
+}
+
+// CHECK-LABEL: tile.kernel @quern_channel_0_product
+// CHECK: tile.contract {{.*}}split = 128 : i64{{.*}} epilogue (%{{.*}}: index, %[[N:.*]]: index, %[[ACC:.*]]: f32) {
+// CHECK-NEXT: %[[B:.*]] = tile.load %{{.*}} at #{{.*}}(%[[N]]) : <() -> (256, 1), f32>
+// CHECK-NEXT: %[[Y:.*]] = arith.mulf %[[ACC]], %[[B]] : f32
+// CHECK-NEXT: tile.store %[[Y]]
+// CHECK: } rescale (%[[M:.*]]: index, %{{.*}}: index, %[[KB:.*]]: index) {
+// CHECK-NEXT: %[[A:.*]] = tile.load %{{.*}} at #{{.*}}(%[[M]], %[[KB]]) : <() -> (64, 4), f32>
+// CHECK-NEXT: tile.yield %[[A]]
+func.func @channel(%x: !xg, %w: !c) -> tensor<64x256xf32> {
+  %y = quern.matmul %x, %w transpose_rhs : !xg, !c -> tensor<64x256xf32>
+  return %y : tensor<64x256xf32>
+}
+
+// Two terms, each with its own group's scale; the token's is read once for both.
+// CHECK-LABEL: tile.kernel @quern_gated_0_gated_product
+// CHECK: tile.contract {{.*}}split = 128 : i64, terms = array<i64: 0, 0, 0, 1>} epilogue (%[[M:.*]]: index, %{{.*}}: index, %[[ACC0:.*]]: f32, %[[ACC1:.*]]: f32) {
+// CHECK: %[[A:.*]] = tile.load %{{.*}} at #{{.*}}(%[[M]]) : <() -> (64, 1), f32>
+// CHECK: arith.mulf %[[ACC0]], %[[A]] : f32
+// CHECK: arith.mulf %[[ACC1]], %[[A]] : f32
+// CHECK: } rescale
+// CHECK-NEXT: %[[U:.*]] = tile.load
+// CHECK-NEXT: %[[V:.*]] = tile.load
+// CHECK-NEXT: tile.yield %[[U]], %[[V]]
+func.func @gated(%x: !t, %v: !g, %w: !g) -> tensor<64x256xf32> {
+  %a = quern.matmul %x, %v transpose_rhs : !t, !g -> tensor<64x256xf32>
+  %b = quern.matmul %x, %w transpose_rhs : !t, !g -> tensor<64x256xf32>
+  %y = quern.mul %a, %b : tensor<64x256xf32>, tensor<64x256xf32> -> tensor<64x256xf32>
+  return %y : tensor<64x256xf32>
+}
+
+// -----
 // Too long for i32: cut, with factors of 1, and the scales afterwards.
 !l = !quern.qtensor<tensor<4x200000xi8>, #quern.scale<block = [1, 0], type = f32>>
 // CHECK-LABEL: tile.kernel @quern_long_0_product

@@ -35,11 +35,48 @@ func.func @blocks(%x: !tile, %w: !all) -> tensor<4x8xf32> {
   return %0 : tensor<4x8xf32>
 }
 
+// Of a split product only the scales that vary along K stay in the sum.
 // CHECK-LABEL: func.func @split
+// CHECK-SAME: %[[X:.*]]: !quern.qtensor<tensor<4x256xi8>{{.*}}, %[[W:[a-z0-9]+]]:
 func.func @split(%x: !row, %w: !group) -> tensor<4x8xf32> {
-  // CHECK: %[[R:.*]] = quern.contract %{{.*}}, %{{.*}} scales %{{.*}}, %{{.*}} : tensor<4x1xf32>, tensor<8x2xf16> {lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 128>, split = 128 : i64, transpose_rhs} : tensor<4x256xi8>, tensor<8x256xui8> -> tensor<4x8xf32>
+  // CHECK-DAG: %[[SX:.*]] = quern.scales %[[X]]
+  // CHECK-DAG: %[[SW:.*]] = quern.scales %[[W]]
+  // CHECK: %[[ACC:.*]] = quern.contract %{{.*}}, %{{.*}} rhs_scales %[[SW]] : tensor<8x2xf16> {rhs_block = array<i64: 1, 128>, split = 128 : i64, transpose_rhs} : tensor<4x256xi8>, tensor<8x256xui8> -> tensor<4x8xf32>
+  // CHECK-NEXT: %[[R:.*]] = quern.mul %[[ACC]], %[[SX]] {quern.part = "product"} : tensor<4x8xf32>, tensor<4x1xf32>
   // CHECK-NEXT: return %[[R]]
   %0 = quern.matmul %x, %w transpose_rhs : !row, !group -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+!rowgroup = !quern.qtensor<tensor<4x256xi8>, #quern.scale<block = [1, 128], type = f32>>
+// CHECK-LABEL: func.func @split_left
+// CHECK-SAME: %[[X:.*]]: !quern.qtensor<tensor<4x256xi8>{{.*}}, %[[W:[a-z0-9]+]]:
+func.func @split_left(%x: !rowgroup, %w: !channel) -> tensor<4x8xf32> {
+  // CHECK-DAG: %[[SX:.*]] = quern.scales %[[X]]
+  // CHECK-DAG: %[[SW:.*]] = quern.scales %[[W]]
+  // CHECK: %[[ACC:.*]] = quern.contract %{{.*}}, %{{.*}} lhs_scales %[[SX]] : tensor<4x2xf32> {lhs_block = array<i64: 1, 128>, split = 128 : i64, transpose_rhs} : {{.*}} -> tensor<4x8xf32>
+  // CHECK-NEXT: %[[T:.*]] = quern.transpose %[[SW]] [1, 0]
+  // CHECK-NEXT: %[[R:.*]] = quern.mul %[[ACC]], %[[T]] {quern.part = "product"}
+  // CHECK-NEXT: return %[[R]]
+  %0 = quern.matmul %x, %w transpose_rhs : !rowgroup, !channel -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// CHECK-LABEL: func.func @split_both
+func.func @split_both(%x: !rowgroup, %w: !group) -> tensor<4x8xf32> {
+  // CHECK: %[[R:.*]] = quern.contract %{{.*}}, %{{.*}} lhs_scales %{{.*}} : tensor<4x2xf32> rhs_scales %{{.*}} : tensor<8x2xf16> {lhs_block = array<i64: 1, 128>, rhs_block = array<i64: 1, 128>, split = 128 : i64, transpose_rhs}
+  // CHECK-NEXT: return %[[R]]
+  %0 = quern.matmul %x, %w transpose_rhs : !rowgroup, !group -> tensor<4x8xf32>
+  return %0 : tensor<4x8xf32>
+}
+
+// The zero point of all of K is in the parts, and its scale is not.
+!rowzero = !quern.qtensor<tensor<4x256xui8>, #quern.scale<block = [1, 0], type = f32>, zeros = ui8>
+// CHECK-LABEL: func.func @split_row_zeros
+func.func @split_row_zeros(%x: !rowzero, %w: !group) -> tensor<4x8xf32> {
+  // CHECK: %[[ACC:.*]] = quern.contract %{{.*}}, %{{.*}} rhs_scales %{{.*}} : tensor<8x2xf16> lhs_zeros %{{.*}}, %{{.*}} : tensor<4x1xui8>, tensor<8x2xi32> {lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 128>, split = 128 : i64, transpose_rhs}
+  // CHECK-NEXT: quern.mul %[[ACC]], %{{.*}} {quern.part = "product"} : tensor<4x8xf32>, tensor<4x1xf32>
+  %0 = quern.matmul %x, %w transpose_rhs : !rowzero, !group -> tensor<4x8xf32>
   return %0 : tensor<4x8xf32>
 }
 

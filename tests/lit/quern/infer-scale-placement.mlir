@@ -15,7 +15,7 @@ func.func @epilogue(%x: !row, %w: !channel) {
 
 // CHECK-LABEL: func.func @split
 func.func @split(%x: !row, %w: !group) {
-  // CHECK: quern.lhs_placement = "split(128): the other operand's scale splits the sum, and this one's factor joins it there"
+  // CHECK: quern.lhs_placement = "epilogue: the scale does not vary along the contracted axis"
   // CHECK-SAME: quern.rhs_placement = "split(128): the scale varies every 128 elements of the contracted axis"
   %0 = quern.matmul %x, %w transpose_rhs : !row, !group -> tensor<4x8xf32>
   return

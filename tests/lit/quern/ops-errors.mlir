@@ -167,9 +167,27 @@ func.func @contract_c4(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>) {
   return
 }
 // -----
+func.func @contract_c4_split(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %t: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_contract_c4: scales come only with `split`}}
+  %0 = quern.contract %x, %w rhs_scales %t : tensor<4x1xf32> {transpose_rhs, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xi32>
+  return
+}
+// -----
+func.func @contract_c4_map(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %t: tensor<4x1xf32>) {
+  // expected-error @+1 {{quern_contract_c4: a block map is given for each operand that has scales or zeros}}
+  %0 = quern.contract %x, %w rhs_scales %t : tensor<4x1xf32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
+  return
+}
+// -----
+func.func @contract_c4_right(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %t: tensor<4x2xf32>) {
+  // expected-error @+1 {{quern_contract_c4: scales have the shape of their block map}}
+  %0 = quern.contract %x, %w rhs_scales %t : tensor<4x2xf32> {transpose_rhs, split = 4 : i64, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
+  return
+}
+// -----
 func.func @contract_c4_block(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %s: tensor<2x2xf32>, %t: tensor<4x1xf32>) {
   // expected-error @+1 {{quern_contract_c4: scales have the shape of their block map}}
-  %0 = quern.contract %x, %w scales %s, %t : tensor<2x2xf32>, tensor<4x1xf32>
+  %0 = quern.contract %x, %w lhs_scales %s : tensor<2x2xf32> rhs_scales %t : tensor<4x1xf32>
      {transpose_rhs, split = 3 : i64, lhs_block = array<i64: 1, 4>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
   return
 }
@@ -344,13 +362,13 @@ func.func @correct_zeros_c1(%a: tensor<4x6xi32>, %z: tensor<4x1xi8>, %s: tensor<
 // -----
 func.func @contract_c5(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %z: tensor<2x1xi8>, %s: tensor<4x1xi32>) {
   // expected-error @+1 {{quern_contract_c5: zeros come with the other operand's sums, in split products}}
-  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xi32>
+  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, lhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xi32>
   return
 }
 // -----
 func.func @contract_c5_shape(%x: tensor<2x8xi8>, %w: tensor<4x8xi8>, %z: tensor<2x1xi8>, %s: tensor<4x1xi32>) {
   // expected-error @+1 {{quern_contract_c5: zeros have the shape of their block map}}
-  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 0>, rhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
+  %0 = quern.contract %x, %w lhs_zeros %z, %s : tensor<2x1xi8>, tensor<4x1xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 0>} : tensor<2x8xi8>, tensor<4x8xi8> -> tensor<2x4xf32>
   return
 }
 

@@ -46,9 +46,15 @@ func.func @products(%x: tensor<4x64xf16>, %w: tensor<8x64xf16>, %a: tensor<4x64x
   %0 = quern.matmul %x, %w transpose_rhs : tensor<4x64xf16>, tensor<8x64xf16> -> tensor<4x8xf32>
   // CHECK: quern.contract %{{.*}}, %{{.*}} {transpose_rhs} : tensor<4x64xi8>, tensor<8x64xui8> -> tensor<4x8xi32>
   %1 = quern.contract %a, %b {transpose_rhs} : tensor<4x64xi8>, tensor<8x64xui8> -> tensor<4x8xi32>
-  // CHECK: quern.contract %{{.*}}, %{{.*}} scales %{{.*}}, %{{.*}} : tensor<4x2xf32>, tensor<8x1xf32> {lhs_block = array<i64: 1, 32>, rhs_block = array<i64: 1, 0>, split = 32 : i64, transpose_rhs}
-  %2 = quern.contract %a, %b scales %sa, %sb : tensor<4x2xf32>, tensor<8x1xf32>
+  // CHECK: quern.contract %{{.*}}, %{{.*}} lhs_scales %{{.*}} : tensor<4x2xf32> rhs_scales %{{.*}} : tensor<8x1xf32> {lhs_block = array<i64: 1, 32>, rhs_block = array<i64: 1, 0>, split = 32 : i64, transpose_rhs}
+  %2 = quern.contract %a, %b lhs_scales %sa : tensor<4x2xf32> rhs_scales %sb : tensor<8x1xf32>
       {transpose_rhs, split = 32 : i64, lhs_block = array<i64: 1, 32>, rhs_block = array<i64: 1, 0>}
+      : tensor<4x64xi8>, tensor<8x64xui8> -> tensor<4x8xf32>
+  // CHECK: quern.contract %{{.*}}, %{{.*}} lhs_scales %{{.*}} : tensor<4x2xf32> {lhs_block = array<i64: 1, 32>, split = 32 : i64, transpose_rhs}
+  %3 = quern.contract %a, %b lhs_scales %sa : tensor<4x2xf32> {transpose_rhs, split = 32 : i64, lhs_block = array<i64: 1, 32>}
+      : tensor<4x64xi8>, tensor<8x64xui8> -> tensor<4x8xf32>
+  // CHECK: quern.contract %{{.*}}, %{{.*}} rhs_scales %{{.*}} : tensor<8x1xf32> {rhs_block = array<i64: 1, 0>, split = 32 : i64, transpose_rhs}
+  %4 = quern.contract %a, %b rhs_scales %sb : tensor<8x1xf32> {transpose_rhs, split = 32 : i64, rhs_block = array<i64: 1, 0>}
       : tensor<4x64xi8>, tensor<8x64xui8> -> tensor<4x8xf32>
   return
 }
@@ -148,6 +154,6 @@ func.func @zero_points(%q: !z, %x: tensor<4x8xf32>, %w: tensor<6x8xi8>, %t: tens
   // CHECK: quern.sum_codes %[[C]] zeros %[[Z]] : tensor<4x2xui8> block [1, 2]
   %sums = quern.sum_codes %c zeros %z : tensor<4x2xui8> block [1, 2] {zeros_block = array<i64: 1, 4>} : tensor<4x8xui8> -> tensor<4x4xi32>
   // CHECK: quern.contract %{{.*}}, %{{.*}} lhs_zeros %[[Z]], %{{.*}} : tensor<4x2xui8>, tensor<6x2xi32>
-  %y = quern.contract %c, %w lhs_zeros %z, %t : tensor<4x2xui8>, tensor<6x2xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 4>, rhs_block = array<i64: 1, 0>} : tensor<4x8xui8>, tensor<6x8xi8> -> tensor<4x6xf32>
+  %y = quern.contract %c, %w lhs_zeros %z, %t : tensor<4x2xui8>, tensor<6x2xi32> {transpose_rhs, split = 4 : i64, lhs_block = array<i64: 1, 4>} : tensor<4x8xui8>, tensor<6x8xi8> -> tensor<4x6xf32>
   return
 }
