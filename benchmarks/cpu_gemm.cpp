@@ -113,7 +113,7 @@ int main(int argc, char **argv) {
   int64_t n = argc > 2 ? std::atoll(argv[2]) : 4096;
   int64_t k = argc > 3 ? std::atoll(argv[3]) : 4096;
   cpugen::CpuTarget target = cpugen::CpuTarget::host();
-  if (target.level != cpugen::CpuLevel::Avx512Vnni) {
+  if (!target.hasAvx512()) {
     fmt::print("no AVX-512 VNNI on this machine ({})\n", target.name());
     return 0;
   }

@@ -21,51 +21,18 @@ double bench::now(const Executor &executor) {
   return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
 }
 
-/// 24 chains, so that no latency shows; `rounds` times two links of each.
-__attribute__((target("avx512f,avx512vnni"))) static void chains(long rounds) {
-#define QUERN_LINK(i) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #i "\n"
-#define QUERN_LINKS                                                            \
-  QUERN_LINK(0)                                                                \
-  QUERN_LINK(1)                                                                \
-  QUERN_LINK(2)                                                                \
-  QUERN_LINK(3)                                                                \
-  QUERN_LINK(4)                                                                \
-  QUERN_LINK(5)                                                                \
-  QUERN_LINK(6)                                                                \
-  QUERN_LINK(7)                                                                \
-  QUERN_LINK(8)                                                                \
-  QUERN_LINK(9)                                                                \
-  QUERN_LINK(10)                                                               \
-  QUERN_LINK(11)                                                               \
-  QUERN_LINK(12)                                                               \
-  QUERN_LINK(13)                                                               \
-  QUERN_LINK(14)                                                               \
-  QUERN_LINK(15)                                                               \
-  QUERN_LINK(16)                                                               \
-  QUERN_LINK(17)                                                               \
-  QUERN_LINK(18)                                                               \
-  QUERN_LINK(19)                                                               \
-  QUERN_LINK(20) QUERN_LINK(21) QUERN_LINK(22) QUERN_LINK(23)
-  asm volatile("1:\n" QUERN_LINKS QUERN_LINKS "dec %0\n jnz 1b\n"
-               : "+r"(rounds)
-               :
-               : "cc", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6",
-                 "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13",
-                 "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20",
-                 "zmm21", "zmm22", "zmm23", "zmm30", "zmm31");
-}
-
-double bench::dotPeak(Executor &executor) {
-  if (!__builtin_cpu_supports("avx512vnni"))
+double bench::dotPeak(Executor &executor, measure::Dot dot) {
+  if (!measure::canRun(dot))
     return 0;
-  constexpr long rounds = 80000;
+  constexpr uint64_t steps = 80000 * 48;
   double start = now(executor);
   executor.parallelFor(executor.threads(), 1,
                        [&](int64_t begin, int64_t end, unsigned) {
                          for (int64_t i = begin; i < end; ++i)
-                           chains(rounds);
+                           measure::dotSteps(dot, steps);
                        });
-  return executor.threads() * (rounds * 48.0 * 128.0) / (now(executor) - start);
+  return executor.threads() * (steps * dot.operations()) /
+         (now(executor) - start);
 }
 
 double bench::clockRate(Executor &executor) {

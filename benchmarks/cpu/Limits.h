@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The two limits that products are compared with: 8-bit multiply-adds, and
-// bytes read. Both are measured on an executor's threads, all at once, so that
+// The two limits that products are compared with: multiply-adds, and bytes
+// read. Both are measured on an executor's threads, all at once, so that
 // they see the same threads as the layer they stand beside. Operations count
 // as two per multiply-add.
 //
@@ -15,6 +15,7 @@
 #define QUERN_BENCHMARKS_CPU_LIMITS_H
 
 #include "runtime/include/quern/executor.h"
+#include "runtime/measure/Dot.h"
 
 #include <cstddef>
 #include <span>
@@ -25,9 +26,9 @@ namespace quern::bench {
 /// that what other processes take does not count, and by the clock on several.
 double now(const Executor &executor);
 
-/// Operations per second of independent chains of vpdpbusd on 512 bits, in
-/// registers alone, on every thread; 0 on a machine without the instruction.
-double dotPeak(Executor &executor);
+/// Operations per second of independent chains of a dot (runtime/measure/Dot.h)
+/// in registers alone, on every thread; 0 on a machine without the instruction.
+double dotPeak(Executor &executor, measure::Dot dot);
 
 /// Cycles per second of the calling thread: a chain of dependent additions.
 double clockRate(Executor &executor);

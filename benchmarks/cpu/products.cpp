@@ -8,7 +8,8 @@
 // quantization of the input per token included. Beside each sample the limits
 // are measured (Limits.h), and what is printed is the median of the ratios:
 //
-//     GOPS, % of peak     of two operations per multiply-add of the products
+//     GOPS, % of peak     of two operations per multiply-add of the products,
+//                         and of vpdpbusd, or of vdpbf16ps where they are bf16
 //     GB/s, % of reads    of the bytes of the weights, where rows are few
 //
 // "hot" runs use the same weights every time; "cold" ones take turns with as
@@ -48,8 +49,9 @@ struct Row {
   std::string text;
   int64_t m;
   double operations;  ///< Of a run.
-  double weightBytes; ///< Of the codes.
+  double weightBytes; ///< Of the codes, or of the numbers.
   bool cold = false;
+  measure::Dot dot = {measure::DotKind::Vpdpbusd, 512}; ///< Of the peak.
 };
 
 /// A large piece of memory with few translations.
@@ -208,6 +210,20 @@ static Row linear4(int64_t m, int64_t n, int64_t k, int64_t group,
   return row;
 }
 
+/// Weights and activations of bf16.
+static Row linearBf16(int64_t m, int64_t n, int64_t k, bool cold = false) {
+  Row row = linear(m, n, k, cold);
+  row.name = fmt::format("bf16 {}x{}x{}{}", m, n, k, cold ? " cold" : "");
+  row.text = fmt::format("layer linear(x: bf16[M, {1}],\n"
+                         "             weight w: bf16[{0}, {1}])\n"
+                         "    -> f32[M, {0}] {{\n"
+                         "  return x @ w.T\n}}\n",
+                         n, k);
+  row.weightBytes *= 2;
+  row.dot.kind = measure::DotKind::Vdpbf16ps;
+  return row;
+}
+
 static Row swiglu(int64_t m, int64_t hidden, int64_t inner) {
   Row row;
   row.name = fmt::format("swiglu {}x{}x{}", m, hidden, inner);
@@ -269,7 +285,8 @@ static std::string fileOf(const std::string &folder, const Row &row,
 }
 
 int main(int argc, char **argv) {
-  CLI::App app("Layers of int8 and int4 products against the machine's limits");
+  CLI::App app(
+      "Layers of int8, int4 and bf16 products against the machine's limits");
   unsigned turns = 15, patience = 0;
   std::vector<unsigned> threads = {1, 2};
   std::string save, beside, sizes;
@@ -296,7 +313,10 @@ int main(int argc, char **argv) {
       swiglu(1, 4096, 11008),        linear(2048, 4096, 4096),
       linear4(128, 4096, 4096, 128), linear4(128, 4096, 4096, 32),
       linear4(1, 4096, 4096, 128),   linear4(1, 11008, 4096, 128, true),
-      linear4(1, 4096, 4096, 32),    linear4(8, 4096, 4096, 128)};
+      linear4(1, 4096, 4096, 32),    linear4(8, 4096, 4096, 128),
+      linearBf16(128, 4096, 4096),   linearBf16(128, 11008, 4096),
+      linearBf16(128, 4096, 11008),  linearBf16(8, 4096, 4096),
+      linearBf16(1, 4096, 4096),     linearBf16(1, 11008, 4096, true)};
   if (!sizes.empty())
     all = sweep(sizes);
   std::vector<Row> rows;
@@ -314,9 +334,7 @@ int main(int argc, char **argv) {
       "of reads | beside us | ratio | wins |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- "
       "|\n");
-  double alone = 0;
-  for (int i = 0; i < 20; ++i)
-    alone = std::max(alone, dotPeak(*makeExecutor(1)));
+  std::map<measure::DotKind, double> alone; // Of one thread.
   std::map<std::string, std::vector<std::byte>> modules;
   for (const Row &row : rows) {
     std::vector<std::byte> &module = modules[row.text];
@@ -329,6 +347,10 @@ int main(int argc, char **argv) {
             .write(reinterpret_cast<const char *>(module.data()),
                    module.size());
     }
+    auto [known, isNew] = alone.try_emplace(row.dot.kind, 0.0);
+    double &one = known->second;
+    for (int i = 0; isNew && i < 20; ++i)
+      one = std::max(one, dotPeak(*makeExecutor(1), row.dot));
     for (unsigned count : threads) {
       std::shared_ptr<Executor> executor = makeExecutor(count);
       Running running(module, row, executor);
@@ -346,12 +368,12 @@ int main(int argc, char **argv) {
       unsigned wins = 0;
       double best = 0;
       for (int i = 0; i < 10; ++i)
-        best = std::max({best, dotPeak(*executor), count * alone});
+        best = std::max({best, dotPeak(*executor, row.dot), count * one});
       for (unsigned turn = 0; turn < turns; ++turn) {
         // A turn in which the processors were not ours does not count.
         double peak = 0, reading = 0, mine = 1e30, theirs = other ? 1e30 : 0;
         for (int attempt = 0; attempt < 3; ++attempt) {
-          double now = dotPeak(*executor);
+          double now = dotPeak(*executor, row.dot);
           if (now < 0.95 * best && patience > 0) {
             --patience;
             --attempt;

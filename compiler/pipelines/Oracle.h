@@ -69,11 +69,16 @@ public:
 
   /// Compares outputs with the reference's by the classes of the layer's
   /// operations. `target` is where they were computed, such as "cuda:sm_89":
-  /// its matrix units may sum 8-bit floats less exactly (docs/numerics.md).
+  /// its matrix units may sum 8-bit floats less exactly, and "cpu:avx512-bf16"
+  /// may flush subnormal numbers (docs/numerics.md).
   Result<std::vector<OutputCheck>> check(std::span<const TensorView> operands,
                                          std::span<const TensorView> outputs,
                                          unsigned threads,
                                          std::string_view target = {}) const;
+
+  /// What of the code that computed them `check` and `answer` depend on, as
+  /// their `target`: the same for all targets that are compared alike.
+  static std::string_view toleranceOf(std::string_view code);
 
   /// The reference's results for some operands and how far others may be from
   /// them: the work of `check` that does not depend on what is compared. It may

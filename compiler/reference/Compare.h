@@ -20,7 +20,10 @@
 // moved, up or down by a coin, by the whole of its bound. An element may differ
 // from the reference by the largest change seen in its row (along the last
 // axis) times a safety factor, and by one unit in the last place of its type
-// anyway. Directly after a product that is the bound itself; behind further
+// anyway. Where products of bf16 may take subnormal elements for zero
+// (Options::flushesBf16) one more trial does so; codes that it moves by more
+// than one are not compared, as the scale itself may have lost what it was made
+// of. Directly after a product that is the bound itself; behind further
 // operations it is an estimate of how far the bound spreads, good in practice
 // and no proof. Codes that a quantizer makes of bounded values may differ by
 // one, in a share of the elements derived in the same way.
@@ -69,7 +72,8 @@ struct Tolerance {
   /// Bounded only: further difference allowed, relative to the expected value.
   double extraRelative = 0;
   /// Bounded only, per result tensor and element: some order of summing
-  /// overflows and another does not; nothing is compared. Empty for none.
+  /// overflows and another does not, or the element hangs on subnormal numbers
+  /// that may be lost; nothing is compared. Empty for none.
   std::vector<std::vector<bool>> undetermined;
 };
 

@@ -169,6 +169,8 @@ static Result<std::vector<Tensor>> run(func::FuncOp layer,
                         : std::max(1u, std::thread::hardware_concurrency());
   machine.perturbation = options.perturbation;
   machine.f8Error = options.f8Error;
+  machine.flushesBf16 = options.flushesBf16;
+  machine.dropsSubnormals = options.dropsSubnormals;
   machine.symbols = *symbols;
   Result<std::vector<SymbolAttr>> declared = symbolsOf(layer);
   if (!declared)

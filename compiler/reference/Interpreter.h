@@ -69,6 +69,13 @@ struct Options {
   /// sum of their magnitudes. More than f32's 2^-24 on machines whose matrix
   /// units sum shortly; kernels keep such sums to 128 products.
   double f8Error = 0x1p-24;
+  /// Where the results compared come from, a product of bf16 may take subnormal
+  /// elements for zero, and sums that become subnormal: a sum of n products may
+  /// be off by n * 2^-126 more (never by more than the sum of their
+  /// magnitudes), and `deriveTolerance` tries what such elements matter.
+  bool flushesBf16 = false;
+  /// Exact only: products of bf16 do take subnormal elements for zero.
+  bool dropsSubnormals = false;
 };
 
 /// A tensor of doubles: what the mode *real* computes.

@@ -25,7 +25,8 @@ struct Machine {
   unsigned threads = 1;
   /// See Options; advanced by every product so that no two share their coins.
   uint64_t perturbation = 0;
-  double f8Error = 0x1p-24; ///< See Options.
+  double f8Error = 0x1p-24;                          ///< See Options.
+  bool flushesBf16 = false, dropsSubnormals = false; ///< See Options.
   /// Values of the layer's symbols, and the largest their ranges allow.
   std::vector<int64_t> symbols, largestSymbols;
   llvm::DenseMap<mlir::Value, Value> values;

@@ -127,12 +127,20 @@ struct Product {
   uint64_t perturbation = 0;
   /// See Options::f8Error; 2^-24 for all other elements.
   double error = 0x1p-24;
+  /// See Options; false but for products of bf16.
+  bool flushes = false, dropsSubnormals = false;
 
-  /// The error of a sum of n products over the sum of their magnitudes.
-  double boundOf(int64_t n) const {
+  /// The error of a sum of n products whose magnitudes have that sum.
+  double boundOf(int64_t n, double magnitudes) const {
     double count = static_cast<double>(n);
-    return error > 0x1p-24 ? std::min(count, 128.0) * error + count * 0x1p-24
-                           : count * error;
+    double bound =
+        error > 0x1p-24
+            ? magnitudes * (std::min(count, 128.0) * error + count * 0x1p-24)
+            : magnitudes * (count * error);
+    // A sum that is flushed is lost, and it is no more than its products.
+    if (flushes)
+      bound += std::min(count * 0x1p-126, magnitudes);
+    return bound;
   }
 
   int64_t rhsBatch(int64_t batch) const { return shared ? 0 : batch; }
@@ -218,6 +226,13 @@ static void takeMagnitudes(const double *from, int64_t n, double *to) {
     to[i] = std::fabs(from[i]);
 }
 
+/// Elements of bf16 below the smallest normal number become zero.
+template <typename T> static void dropSubnormals(T *elements, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    if (std::fabs(elements[i]) < T(0x1p-126))
+      elements[i] = std::copysign(T(0), elements[i]);
+}
+
 /// A sum of products as a trial may see it: moved by its bound, up or down.
 ///
 /// Where the positive or the negative products alone may leave f32's range, a
@@ -257,6 +272,8 @@ static double multiply(const Product &product, unsigned threads, bool raw,
         for (int64_t i = begin; i < end; ++i) {
           T *target = a.data() + i * k;
           product.lhs.load(batch * product.m + row + i, 0, k, target);
+          if (product.dropsSubnormals)
+            dropSubnormals(target, k);
           if constexpr (sizeof(T) == 8)
             if (perturb)
               takeMagnitudes(target, k, magnitudes.data() + i * k);
@@ -283,6 +300,8 @@ static double multiply(const Product &product, unsigned threads, bool raw,
               int64_t depth = std::min(panelDepth, to - at);
               product.packPanel(batch, column, columns, at, depth,
                                 scratch.data(), b.data());
+              if (product.dropsSubnormals)
+                dropSubnormals(b.data(), depth * width);
               multiplyPanel(a.data() + at, k, b.data(), depth, rows, c.data());
               for (int64_t i = 0; i < rows * width; ++i)
                 part[i] += c[i];
@@ -302,7 +321,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
                         (k + 1) +
                     from;
                 double magnitude = sums[i * width + j];
-                double bound = magnitude * product.boundOf(to - from);
+                double bound = product.boundOf(to - from, magnitude);
                 double &sum = part[i * width + j];
                 sum = moveByBound(sum, bound, magnitude,
                                   coin(product.perturbation, place));
@@ -406,6 +425,16 @@ static bool isF8(DType type) {
   return type == DType::F8E4M3 || type == DType::F8E5M2;
 }
 
+/// What the machine at hand does to products of bf16, for elements of these
+/// types as they are multiplied.
+static void setFlushing(const Machine &machine, DType l, DType r,
+                        Product &product) {
+  if (l != DType::BF16 || r != DType::BF16 || machine.real())
+    return;
+  product.flushes = machine.flushesBf16;
+  product.dropsSubnormals = machine.dropsSubnormals;
+}
+
 static bool isCode(DType type) {
   return type == DType::I8 || type == DType::U8 || isPacked(type);
 }
@@ -438,6 +467,10 @@ Result<void> evaluate(Machine &machine, MatmulOp op) {
   };
 
   DType l = lhs.tensor.dtype(), r = rhs.tensor.dtype();
+  // A quantized operand beside a float one is dequantized to its type.
+  bool mixed = lhs.quantized() != rhs.quantized();
+  setFlushing(machine, mixed && lhs.quantized() ? r : l,
+              mixed && rhs.quantized() ? l : r, product);
   if (machine.real()) {
     if (lhsScales)
       product.lhs.dequantize(&*lhsScales, std::nullopt);
@@ -522,6 +555,7 @@ Result<void> evaluate(Machine &machine, ContractOp op) {
   if (isF8(lhs.dtype()) && isF8(rhs.dtype()))
     product.error = machine.f8Error;
   DType l = lhs.dtype(), r = rhs.dtype();
+  setFlushing(machine, l, r, product);
   bool codes = isCode(l) && isCode(r);
   std::optional<Factors> lhsScales, rhsScales;
   auto bind = [&](mlir::Value scales, ArrayRef<int64_t> block,

@@ -7,7 +7,7 @@
 // A target as people write it:
 //
 //     cpu               the machine this runs on, every feature it has
-//     cpu:LEVEL         a named level, such as generic or avx512-vnni
+//     cpu:LEVEL         a named level, such as generic or avx512-bf16
 //     cuda              device 0, code for exactly that device
 //     cuda:sm_90a       code for that architecture
 //     sim:sm_80         the same CUDA code, executed by the simulator

@@ -240,8 +240,7 @@ TEST(Refusals, Targets) {
   EXPECT_FALSE(CpuTarget::parse("gpu"));
   EXPECT_THAT(CpuTarget::parse("cpu:sse9").error().message,
               HasSubstr("cpu:sse9"));
-  for (CpuLevel level :
-       {CpuLevel::Generic, CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
+  for (CpuLevel level : cpugen::allCpuLevels) {
     CpuTarget target = CpuTarget::forLevel(level);
     ASSERT_TRUE(CpuTarget::parse(target.name()));
     EXPECT_EQ(CpuTarget::parse(target.name())->level, level);

@@ -141,9 +141,7 @@ bool CompiledProgram::intact() const {
 std::vector<cpugen::CpuTarget> quern::test::executableTargets() {
   std::vector<cpugen::CpuTarget> targets;
   cpugen::CpuLevel best = cpugen::CpuTarget::host().level;
-  for (cpugen::CpuLevel level :
-       {cpugen::CpuLevel::Generic, cpugen::CpuLevel::Avx2,
-        cpugen::CpuLevel::Avx512Vnni})
+  for (cpugen::CpuLevel level : cpugen::allCpuLevels)
     if (level <= best)
       targets.push_back(cpugen::CpuTarget::forLevel(level));
   return targets;

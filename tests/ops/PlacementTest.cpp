@@ -274,7 +274,7 @@ void PlacedRun::runAt(const std::string &placement, const Sites &sites) {
       ASSERT_TRUE(drawn) << drawn.error().render();
       operands.push_back(std::move(*drawn));
       std::vector<TensorView> views(operands[r].begin(), operands[r].end());
-      auto answer = oracle->answer(views, 1);
+      auto answer = oracle->answer(views, 1, toleranceOf(*layer));
       ASSERT_TRUE(answer) << answer.error().render();
       answers.push_back(std::move(*answer));
     }

@@ -264,6 +264,53 @@ TEST(Tolerance, FollowsWhatMultiplies8BitFloats) {
   }
 }
 
+/// Rows 0 to 2 of x: normal numbers; the products' sums of subnormal elements
+/// alone; one such element beside an infinity.
+static std::vector<HostTensor> withSubnormals(Layer &layer) {
+  auto in = *randomInputs(layer.func(), {}, 5);
+  int64_t k = in[0].shape.back();
+  for (int64_t i = 0; i < k; ++i)
+    in[0].set(k + i, 0x1p-130 * double(1 + i % 7));
+  in[0].set(2 * k, HUGE_VAL);
+  for (int64_t i = 0; i < in[1].shape[0]; ++i)
+    in[1].set(i * k, 0x1p-130);
+  return in;
+}
+
+TEST(Tolerance, FollowsWhatFlushesSubnormalBf16) {
+  Options flushing;
+  flushing.flushesBf16 = true;
+  Options dropping;
+  dropping.dropsSubnormals = true;
+  for (bool isBf16 : {true, false}) {
+    std::string text = product("return %y : !y", "!y");
+    for (size_t at; isBf16 && (at = text.find("xf16>")) != std::string::npos;)
+      text.replace(at, 5, "xbf16>");
+    Layer layer(text);
+    std::vector<HostTensor> in = withSubnormals(layer);
+    std::vector<HostTensor> expected = layer.run(in);
+    auto flushed = interpret(layer.func(), in, Mode::Exact, dropping);
+    auto usual = deriveTolerance(layer.func(), in, expected);
+    auto wide = deriveTolerance(layer.func(), in, expected, flushing);
+    ASSERT_TRUE(bool(flushed) && bool(usual) && bool(wide));
+    // What a machine that flushes gives passes where it may, and only there.
+    EXPECT_EQ(verdict(expected, *flushed, *wide).passed(), true);
+    EXPECT_EQ(verdict(expected, *flushed, *usual).passed(), !isBf16);
+    if (!isBf16)
+      continue;
+    int64_t n = expected[0].shape.back();
+    EXPECT_EQ((*flushed)[0].get(n), 0);
+    EXPECT_NE(expected[0].get(n), 0);
+    // An infinity times what is taken for zero.
+    EXPECT_NE((*flushed)[0].get(2 * n), (*flushed)[0].get(2 * n));
+    EXPECT_TRUE(std::isinf(expected[0].get(2 * n)));
+    EXPECT_TRUE(wide->undetermined[0][2 * n]);
+    // Rows of normal numbers are compared as closely as ever.
+    EXPECT_FALSE(wide->undetermined[0][0]);
+    EXPECT_LE(wide->rows[0][0], usual->rows[0][0] * 1.0001);
+  }
+}
+
 TEST(Tolerance, NaNIsNoNumberInBoundedLayersEither) {
   Layer layer(product("return %y : !y", "!y"));
   auto in = *randomInputs(layer.func(), {}, 2, Corner::NaNRows);

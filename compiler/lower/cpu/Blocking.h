@@ -14,9 +14,9 @@
 // can begin in each, so that 8 accumulators have to be under way; a step loads
 // MR + 2 operands for 2 MR multiply-adds, and a core that loads two vectors a
 // cycle keeps up from MR = 2 on. MR = 8 with 32 registers gives 16
-// accumulators, twice what latency needs; MR = 4 fits 16 registers. Smaller
-// tiles, at the end of a block or in a small product, are of just as many rows
-// down to MR / 2, with which latency is still hidden.
+// accumulators, twice what latency needs (vdpbf16ps takes 6 cycles: 12); MR = 4
+// fits 16 registers. Smaller tiles, at the end of a block or of a product, are
+// of just as many rows down to MR / 2, with which latency is nearly hidden.
 //
 // *Few rows.* Below MR / 2 rows a product reads its right operand faster than
 // any cache gives it. What is left to do is not to stand in the way: tiles of

@@ -7,14 +7,22 @@
 // One scheme for every element type. The unit along K is a *step* of four
 // bytes per operand element, what one 32-bit lane consumes:
 //
-//     kind     a step holds   multiply-add per lane                 accumulator
-//     Quads    4 x 8 bits     vpdpbusd (unsigned x signed)          i32
-//     Pairs    2 x i16        pmaddwd, add                          i32
-//     Singles  1 x f32        fma                                   f32
+//     kind       a step holds   multiply-add per lane               accumulator
+//     Quads      4 x 8 bits     vpdpbusd (unsigned x signed)        i32
+//     Pairs      2 x i16        pmaddwd, add                        i32
+//     Bf16Pairs  2 x bf16       vdpbf16ps                           f32
+//     Singles    1 x f32        fma                                 f32
 //
 // 8-bit integers are Quads with VNNI (unless both operands are unsigned) and
-// Pairs elsewhere, where codes are widened while packing; both are exact. Every
-// float type is decoded to f32 while packing (class bounded).
+// Pairs elsewhere, where codes are widened while packing; both are exact.
+// Floats are of the class bounded. Where every operand's elements are bf16 and
+// the target has the instruction they stay bf16; all others are decoded to f32
+// while packing. vdpbf16ps adds the products of a step's second elements, then
+// those of its first, each by an fma of its own that takes subnormal elements
+// and sums for zero (docs/numerics.md). It has no way to leave an element out,
+// and 0 times what lies beyond the end may be NaN: what pads a step is zero on
+// both sides, so that products split after an odd number of elements are
+// Singles.
 //
 // *Right operands* are packed, once for weights and in every run for other
 // data, into panels of NR columns, step by step:
@@ -80,7 +88,7 @@
 
 namespace quern::cpugen {
 
-enum class StepKind : uint8_t { Quads, Pairs, Singles };
+enum class StepKind : uint8_t { Quads, Pairs, Bf16Pairs, Singles };
 
 /// Rows by panels of one register tile.
 struct TileShape {
@@ -111,7 +119,15 @@ struct ContractPlan {
   std::optional<int64_t> split;
 
   unsigned elementsPerStep() const {
-    return kind == StepKind::Quads ? 4 : kind == StepKind::Pairs ? 2 : 1;
+    return kind == StepKind::Quads ? 4 : kind == StepKind::Singles ? 1 : 2;
+  }
+  /// Accumulators are f32, not i32.
+  bool sumsFloats() const {
+    return kind == StepKind::Bf16Pairs || kind == StepKind::Singles;
+  }
+  /// A step's elements are as they lie in the buffer that a plain load reads.
+  bool keepsElements() const {
+    return kind == StepKind::Quads || kind == StepKind::Bf16Pairs;
   }
   unsigned elementBytes() const { return 4 / elementsPerStep(); }
   unsigned headerRows() const { return shiftLeft ? 1 : 0; }

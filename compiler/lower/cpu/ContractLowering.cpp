@@ -267,10 +267,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                      tile::toSymExpr(ContractLowering::leftScratch(plan)) +
                      tile::toSymExpr(stages->localBytes(plan)) +
                      SymExpr::constant(RowReductions(plan).scratchBytes());
-  llvm::StringRef instruction = plan.kind == StepKind::Quads   ? "vpdpbusd"
-                                : plan.kind == StepKind::Pairs ? "pmaddwd"
-                                : e.target.hasFma()            ? "fma"
-                                                               : "mulps+addps";
+  llvm::StringRef instruction = plan.kind == StepKind::Quads       ? "vpdpbusd"
+                                : plan.kind == StepKind::Pairs     ? "pmaddwd"
+                                : plan.kind == StepKind::Bf16Pairs ? "vdpbf16ps"
+                                : e.target.hasFma() ? "fma"
+                                                    : "mulps+addps";
   out.schedule = fmt::format(
       "{} ({}), blocks of up to {} rows{}, item = one block x one panel of {} "
       "columns, {} term{}{}",

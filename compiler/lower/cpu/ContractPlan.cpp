@@ -14,7 +14,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   leftUnsigned = op.getLhsUnsigned();
   rightUnsigned = op.getRhsUnsigned();
   bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
-  bool vnni = target.level == CpuLevel::Avx512Vnni;
+  bool vnni = target.hasAvx512();
   // All right operands are of one kind, with the same bits.
   tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
   fourBits = vnni && first;
@@ -33,7 +33,13 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   // Halves of bytes are on the side of the instruction that is left.
   if (fourBits)
     rightUnsigned = !leftUnsigned;
-  kind = !integers                                  ? StepKind::Singles
+  // A step's padding is zero on both sides only at the end of K.
+  bool pairs = target.hasBf16Dot() && op.getSplit().value_or(0) % 2 == 0 &&
+               llvm::all_of(op.getOperandRegions(), [&](mlir::Region &region) {
+                 return op.getElementType(region).isBF16();
+               });
+  kind = pairs                                      ? StepKind::Bf16Pairs
+         : !integers                                ? StepKind::Singles
          : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
                                                     : StepKind::Pairs;
   swapped = kind == StepKind::Quads && rightUnsigned;

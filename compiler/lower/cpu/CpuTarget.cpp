@@ -26,6 +26,8 @@ std::string CpuTarget::name() const {
     return "cpu:avx2";
   case CpuLevel::Avx512Vnni:
     return "cpu:avx512-vnni";
+  case CpuLevel::Avx512Bf16:
+    return "cpu:avx512-bf16";
   }
   return "cpu";
 }
@@ -38,12 +40,14 @@ CpuTarget CpuTarget::forLevel(CpuLevel level) {
   target.cpu = "x86-64-v3";
   target.features = {"avx",   "avx2",  "bmi",    "bmi2",   "f16c",   "fma",
                      "lzcnt", "movbe", "popcnt", "sse4.1", "sse4.2", "ssse3"};
-  if (level == CpuLevel::Avx512Vnni) {
+  if (target.hasAvx512()) {
     target.cpu = "x86-64-v4";
     target.features.insert(target.features.end(),
                            {"avx512bw", "avx512cd", "avx512dq", "avx512f",
                             "avx512vl", "avx512vnni"});
   }
+  if (target.hasBf16Dot())
+    target.features.push_back("avx512bf16");
   return target;
 }
 
@@ -85,7 +89,7 @@ CpuCaches CpuCaches::host() {
 
 CpuTarget CpuTarget::host() {
   CpuLevel best = CpuLevel::Generic;
-  for (CpuLevel level : {CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
+  for (CpuLevel level : allCpuLevels) {
     bool all = true;
     for (const std::string &feature : forLevel(level).features)
       all &= cpu::hostHas(feature);
@@ -107,8 +111,7 @@ Result<CpuTarget> CpuTarget::parse(std::string_view text) {
       return known.error();
     return host();
   }
-  for (CpuLevel level :
-       {CpuLevel::Generic, CpuLevel::Avx2, CpuLevel::Avx512Vnni}) {
+  for (CpuLevel level : allCpuLevels) {
     CpuTarget target = forLevel(level);
     if (text == target.name())
       return target;
@@ -116,5 +119,5 @@ Result<CpuTarget> CpuTarget::parse(std::string_view text) {
   return fail(Errc::InvalidArgument,
               fmt::format("unknown CPU target '{}'", text),
               {"accepted: cpu (this machine), cpu:generic, cpu:avx2, "
-               "cpu:avx512-vnni"});
+               "cpu:avx512-vnni, cpu:avx512-bf16"});
 }

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// CPU code is generated for one of three levels. A level is a fixed set of
+// CPU code is generated for one of four levels. A level is a fixed set of
 // instruction-set features, so that a module made on one machine runs on every
 // machine of that level, and the bits and the code are the same wherever it
 // was made; the machine at hand only steers instruction scheduling and the
@@ -13,6 +13,10 @@
 //     generic       x86-64 baseline (SSE2)            4 lanes of 32 bits
 //     avx2          x86-64-v3 (AVX2, FMA, F16C)        8 lanes
 //     avx512-vnni   x86-64-v4 and AVX-512 VNNI        16 lanes, vpdpbusd
+//     avx512-bf16   avx512-vnni and AVX-512 BF16      16 lanes, and vdpbf16ps
+//
+// Each level has all of those above it. Bits are the same on all of them where
+// an operation's class is exact or ordered (docs/numerics.md).
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,7 +31,13 @@
 
 namespace quern::cpugen {
 
-enum class CpuLevel : uint8_t { Generic, Avx2, Avx512Vnni };
+/// In ascending order.
+enum class CpuLevel : uint8_t { Generic, Avx2, Avx512Vnni, Avx512Bf16 };
+
+/// All of them, in order.
+inline constexpr CpuLevel allCpuLevels[] = {CpuLevel::Generic, CpuLevel::Avx2,
+                                            CpuLevel::Avx512Vnni,
+                                            CpuLevel::Avx512Bf16};
 
 /// Data caches as one thread sees them, in bytes. The defaults are what most
 /// server processors since 2019 have at least; code for a level is made for
@@ -56,15 +66,18 @@ struct CpuTarget {
   CpuCaches caches;
 
   unsigned lanes() const {
-    return level == CpuLevel::Avx512Vnni ? 16 : level == CpuLevel::Avx2 ? 8 : 4;
+    return hasAvx512() ? 16 : level == CpuLevel::Avx2 ? 8 : 4;
   }
+  /// Vectors of 512 bits, 32 registers, and vpdpbusd.
+  bool hasAvx512() const { return level >= CpuLevel::Avx512Vnni; }
+  bool hasBf16Dot() const { return level >= CpuLevel::Avx512Bf16; }
   bool hasFma() const { return level != CpuLevel::Generic; }
   bool hasF16C() const { return level != CpuLevel::Generic; }
   bool hasSse41() const { return level != CpuLevel::Generic; }
   /// Lanes can be switched off per instruction at no cost.
-  bool hasMasks() const { return level == CpuLevel::Avx512Vnni; }
+  bool hasMasks() const { return hasAvx512(); }
 
-  /// "cpu:avx512-vnni", "cpu:avx2", "cpu:generic".
+  /// "cpu:avx512-bf16", "cpu:avx512-vnni", "cpu:avx2", "cpu:generic".
   std::string name() const;
 
   static CpuTarget forLevel(CpuLevel level);

@@ -17,13 +17,16 @@ using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
-/// The stored form of one element in an i32 lane: the code, or f32 bits.
-static Value *widen(Emitter &e, Value *element, mlir::Type type,
-                    bool isUnsigned) {
+/// The stored form of one element in an i32 lane: the code, or bits of bf16 or
+/// f32.
+static Value *widen(Emitter &e, const ContractPlan &plan, Value *element,
+                    mlir::Type type, bool isUnsigned) {
   llvm::Type *i32Type = e.typeLike(element, e.b.getInt32Ty());
   if (type.isInteger(8))
     return isUnsigned ? e.b.CreateZExt(element, i32Type)
                       : e.b.CreateSExt(element, i32Type);
+  if (plan.kind == StepKind::Bf16Pairs)
+    return e.b.CreateZExt(element, i32Type);
   return e.bits(e.decode(element, *getDType(type)));
 }
 
@@ -50,8 +53,8 @@ struct PanelWriter {
     body.bind(block.getArgument(plan.numBatch + 1), ElementBody::uniform(k));
     body.emit(block);
     mlir::Value yielded = block.getTerminator()->getOperand(0);
-    Value *wide = widen(e, body.spread(body.lookup(yielded)), yielded.getType(),
-                        plan.rightUnsigned);
+    Value *wide = widen(e, plan, body.spread(body.lookup(yielded)),
+                        yielded.getType(), plan.rightUnsigned);
     if (plan.biased)
       wide = e.b.CreateXor(wide, e.i32(8, wide));
     if (mask)
@@ -70,7 +73,7 @@ struct PanelWriter {
   Contiguous contiguous(Value *k) {
     tile::LoadOp load = plan.fourBits ? getFourBitLoad(plan.op, region)
                                       : plan.op.getPlainLoad(region);
-    if (plan.kind != StepKind::Quads || !load)
+    if (!plan.keepsElements() || !load)
       return {};
     auto it = scope.buffers.find(load.getBuffer());
     unsigned rank = load.getBuffer().getType().getRank();
@@ -114,6 +117,9 @@ struct PanelWriter {
     if (plan.fourBits) { // All strides are even, and so has k to be.
       number = e.b.CreateLShr(number, e.i64(1));
       step = e.b.CreateLShr(step, e.i64(1));
+    } else {
+      number = e.mul(number, e.i64(plan.elementBytes()));
+      step = e.mul(step, e.i64(plan.elementBytes()));
     }
     return {e.offset(it->second.address, number), step, it->second.memory};
   }
@@ -443,7 +449,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                   plan.fourBits                  ? "4-bit quads, two to a row"
                   : plan.kind == StepKind::Quads ? "8-bit quads"
                   : plan.kind == StepKind::Pairs ? "16-bit pairs"
-                                                 : "f32",
+                  : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"
+                                                     : "f32",
                   plan.headerRows() ? " with a row of corrections" : "");
   return packed;
 }
@@ -458,10 +465,10 @@ void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
   mlir::Region &region = op.getLhsRegion(index);
   mlir::Block &block = region.front();
   mlir::Value yielded = block.getTerminator()->getOperand(0);
-  // Copies of codes go by whole vectors of bytes, everything else by lanes of
-  // 32 bits.
-  bool bytes = op.getPlainLoad(region) && plan.kind == StepKind::Quads;
-  unsigned width = bytes ? 4 * plan.lanes : plan.lanes;
+  // Copies of elements as they are go by whole vectors, everything else by
+  // lanes of 32 bits.
+  bool plain = op.getPlainLoad(region) && plan.keepsElements();
+  unsigned width = plain ? plan.elementsPerStep() * plan.lanes : plan.lanes;
 
   auto chunk = [&](Value *row, Value *position, unsigned lanes, Value *mask) {
     ElementBody body(scope, lanes, mask);
@@ -477,8 +484,13 @@ void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
       if (plan.shiftLeft)
         element = b.CreateXor(element,
                               llvm::ConstantInt::get(element->getType(), 128));
+    } else if (plan.kind == StepKind::Bf16Pairs) {
+      // The last step may reach beyond K.
+      if (mask)
+        element = b.CreateSelect(
+            mask, element, llvm::Constant::getNullValue(element->getType()));
     } else {
-      element = widen(e, element, yielded.getType(), plan.leftUnsigned);
+      element = widen(e, plan, element, yielded.getType(), plan.leftUnsigned);
       if (plan.kind == StepKind::Pairs)
         element = b.CreateTrunc(element, e.typeLike(element, b.getInt16Ty()));
     }

@@ -45,6 +45,12 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
         id, {}, {b.CreateBitCast(left, words), b.CreateBitCast(right, words)});
     return b.CreateAdd(acc, products);
   }
+  case StepKind::Bf16Pairs: {
+    auto *pairs = llvm::FixedVectorType::get(b.getBFloatTy(), 2 * lanes);
+    return b.CreateIntrinsic(
+        llvm::Intrinsic::x86_avx512bf16_dpbf16ps_512, {},
+        {acc, b.CreateBitCast(left, pairs), b.CreateBitCast(right, pairs)});
+  }
   case StepKind::Singles: {
     Value *x = e.float_(left), *y = e.float_(right);
     // A sum of class bounded: without an fma instruction two roundings do.
@@ -71,9 +77,8 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
   llvm::IRBuilder<> &b = e.b;
   unsigned lanes = plan.lanes;
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
-  llvm::Type *accumulator = plan.kind == StepKind::Singles
-                                ? e.vectorType(b.getFloatTy(), lanes)
-                                : vector;
+  llvm::Type *accumulator =
+      plan.sumsFloats() ? e.vectorType(b.getFloatTy(), lanes) : vector;
   // What was taken apart changes while the kernel runs.
   Memory memory =
       plan.fourBits && !data.fourBits ? Memory::Scratch : Memory::Read;
@@ -173,9 +178,10 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
                                                 TileShape shape,
                                                 bool fourBits) {
-  llvm::StringRef kind = plan.kind == StepKind::Quads   ? "quads"
-                         : plan.kind == StepKind::Pairs ? "pairs"
-                                                        : "singles";
+  llvm::StringRef kind = plan.kind == StepKind::Quads       ? "quads"
+                         : plan.kind == StepKind::Pairs     ? "pairs"
+                         : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
+                                                            : "singles";
   // Everything that the code depends on.
   std::string name = fmt::format(
       "quern.tile.{}{}{}{}{}{}{}.{}x{}", kind.str(),

@@ -137,9 +137,8 @@ void ContractLowering::rescale(const TilePosition &at, Value *group,
                   ElementBody::uniform(group));
         body.emit(block);
         llvm::Type *f32Type = e.vectorType(b.getFloatTy(), width);
-        llvm::Type *partType = plan.kind == StepKind::Singles
-                                   ? f32Type
-                                   : e.vectorType(b.getInt32Ty(), width);
+        llvm::Type *partType =
+            plan.sumsFloats() ? f32Type : e.vectorType(b.getInt32Ty(), width);
         for (unsigned term = 0; term < op.getNumTerms(); ++term) {
           Value *factor =
               body.spread(body.lookup(block.getTerminator()->getOperand(term)));
@@ -150,7 +149,7 @@ void ContractLowering::rescale(const TilePosition &at, Value *group,
             part = b.CreateAdd(
                 part, body.spread(body.lookup(block.getTerminator()->getOperand(
                           op.getNumTerms() + term))));
-          if (plan.kind != StepKind::Singles)
+          if (!plan.sumsFloats())
             part = b.CreateSIToFP(part, f32Type);
           Value *sumAt = cell(e.offset(sums(term, at), slot), row, column);
           Value *sum = e.load(f32Type, sumAt, Memory::Scratch, 4);
@@ -226,7 +225,7 @@ void ContractLowering::scaleParts(
       part = b.CreateAdd(
           part, body.spread(body.lookup(block.getTerminator()->getOperand(
                     op.getNumTerms() + term))));
-    if (plan.kind != StepKind::Singles)
+    if (!plan.sumsFloats())
       part = b.CreateSIToFP(part, vector);
     add(i, part, factor);
   }

@@ -56,6 +56,9 @@ static Finding findCpu() {
   if (!cpu::hostHas("avx512vnni"))
     finding.advice.push_back("without AVX-512 VNNI int8 products run on "
                              "slower instructions; results are the same");
+  else if (!cpu::hostHas("avx512bf16"))
+    finding.advice.push_back("without AVX-512 BF16 products of bf16 are "
+                             "computed in f32, at half the speed");
   return finding;
 }
 

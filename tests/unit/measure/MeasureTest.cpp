@@ -31,7 +31,7 @@ TEST(Dots, AreReadOffSchedules) {
             (Dot{DotKind::Pmaddwd, 128}));
   EXPECT_EQ(dotOf("(fma)", "cpu:avx2"), (Dot{DotKind::Fma, 256}));
   EXPECT_EQ(dotOf("(mulps+addps)", "cpu:generic"), (Dot{DotKind::MulAdd, 128}));
-  EXPECT_EQ(dotOf("(vdpbf16ps)", "cpu:avx512-vnni"),
+  EXPECT_EQ(dotOf("(vdpbf16ps)", "cpu:avx512-bf16"),
             (Dot{DotKind::Vdpbf16ps, 512}));
   // A kernel without a product, and words that only contain a name.
   EXPECT_EQ(dotOf("strips of 8 rows", "cpu:avx2"), std::nullopt);
