@@ -21,12 +21,12 @@
 // from the reference by the largest change seen in its row (along the last
 // axis) times a safety factor, and by one unit in the last place of its type
 // anyway. Where products of bf16 may take subnormal elements for zero
-// (Options::flushesBf16) one more trial does so; codes that it moves by more
-// than one are not compared, as the scale itself may have lost what it was made
-// of. Directly after a product that is the bound itself; behind further
-// operations it is an estimate of how far the bound spreads, good in practice
-// and no proof. Codes that a quantizer makes of bounded values may differ by
-// one, in a share of the elements derived in the same way.
+// (Options::flushesBf16) one more trial does so; rows with codes that it moves
+// by more than one are not compared, as the scale itself may have lost what it
+// was made of. Directly after a product that is the bound itself; behind
+// further operations it is an estimate of how far the bound spreads, good in
+// practice and no proof. Codes that a quantizer makes of bounded values may
+// differ by one, in a share of the elements derived in the same way.
 //
 // A sum that overflows f32 in one order and not in another (products of both
 // signs beyond 3.4e38) is Inf, NaN or a number by chance: such an element, and

@@ -74,7 +74,8 @@ struct Options {
   /// be off by n * 2^-126 more (never by more than the sum of their
   /// magnitudes), and `deriveTolerance` tries what such elements matter.
   bool flushesBf16 = false;
-  /// Exact only: products of bf16 do take subnormal elements for zero.
+  /// Exact only: products of bf16 do take subnormal elements for zero, and are
+  /// NaN where they hang on subnormal sums.
   bool dropsSubnormals = false;
 };
 

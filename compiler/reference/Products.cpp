@@ -130,6 +130,12 @@ struct Product {
   /// See Options; false but for products of bf16.
   bool flushes = false, dropsSubnormals = false;
 
+  /// Whether subnormal sums that become zero may change a sum of n products by
+  /// more than the 512th part of the sum of their magnitudes.
+  bool hangsOnFlushing(int64_t n, double magnitudes) const {
+    return dropsSubnormals && magnitudes > 0 &&
+           magnitudes <= 512 * static_cast<double>(n) * 0x1p-126;
+  }
   /// The error of a sum of n products whose magnitudes have that sum.
   double boundOf(int64_t n, double magnitudes) const {
     double count = static_cast<double>(n);
@@ -263,7 +269,8 @@ static double multiply(const Product &product, unsigned threads, bool raw,
   int64_t k = product.k;
   std::vector<T> a(std::min(product.m, panelRows) * k);
   bool perturb = sizeof(T) == 8 && product.perturbation && !product.real;
-  std::vector<double> magnitudes(perturb ? a.size() : 0);
+  bool weigh = perturb || (sizeof(T) == 8 && product.dropsSubnormals);
+  std::vector<double> magnitudes(weigh ? a.size() : 0);
   std::atomic<double> largest{0.0};
   for (int64_t batch = 0; batch < product.batches; ++batch)
     for (int64_t row = 0; row < product.m; row += panelRows) {
@@ -275,7 +282,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
           if (product.dropsSubnormals)
             dropSubnormals(target, k);
           if constexpr (sizeof(T) == 8)
-            if (perturb)
+            if (weigh)
               takeMagnitudes(target, k, magnitudes.data() + i * k);
         }
       });
@@ -285,7 +292,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
         std::vector<T> c(panelRows * width);
         std::vector<double> part(panelRows * width), out(panelRows * width);
         std::vector<float> acc(panelRows * width);
-        std::vector<double> sums(perturb ? panelRows * width : 0);
+        std::vector<double> sums(weigh ? panelRows * width : 0);
         std::vector<double> sa(rows), sb(width, 0.0);
         double most = 0.0;
         for (int64_t panel = begin; panel < end; ++panel) {
@@ -306,7 +313,7 @@ static double multiply(const Product &product, unsigned threads, bool raw,
               for (int64_t i = 0; i < rows * width; ++i)
                 part[i] += c[i];
               if constexpr (sizeof(T) == 8)
-                if (perturb) {
+                if (weigh) {
                   takeMagnitudes(b.data(), depth * width, b.data());
                   multiplyPanel(magnitudes.data() + at, k, b.data(), depth,
                                 rows, c.data());
@@ -314,17 +321,20 @@ static double multiply(const Product &product, unsigned threads, bool raw,
                     sums[i] += c[i];
                 }
             }
-            for (int64_t i = 0; perturb && i < rows; ++i)
+            for (int64_t i = 0; weigh && i < rows; ++i)
               for (int64_t j = 0; j < columns; ++j) {
                 uint64_t place =
                     ((batch * product.m + row + i) * product.n + column + j) *
                         (k + 1) +
                     from;
                 double magnitude = sums[i * width + j];
-                double bound = product.boundOf(to - from, magnitude);
                 double &sum = part[i * width + j];
-                sum = moveByBound(sum, bound, magnitude,
-                                  coin(product.perturbation, place));
+                if (perturb)
+                  sum =
+                      moveByBound(sum, product.boundOf(to - from, magnitude),
+                                  magnitude, coin(product.perturbation, place));
+                else if (product.hangsOnFlushing(to - from, magnitude))
+                  sum = std::numeric_limits<double>::quiet_NaN();
               }
             if (raw && !product.split) {
               std::copy(part.begin(), part.end(), out.begin());

@@ -25,7 +25,7 @@ static double secondsSince(Clock::time_point start) {
 }
 
 double Peak::issueLimit() const {
-  return std::max(1.0, std::ceil(perCycle * 0.98));
+  return std::max(1.0, std::ceil(perCycle * 0.96));
 }
 
 std::string_view measure::name(Level level) {

@@ -12,9 +12,9 @@
 // The peak of a dot is measured in slices of about 0.2 ms, each between two
 // chains of additions that give the clock; of some slices the best one counts.
 // Processors start a whole number of instructions per cycle: the *issue limit*
-// is the next whole number above what was measured (less 2 %, which the clock's
-// own error may be). A peak below 97 % of the limit is no peak: the threads
-// were interrupted, or share a core, and shares of it say nothing.
+// is the next whole number above what was measured (less 4 %, which the clock's
+// own error is on a busy machine). A peak below 97 % of the limit is no peak:
+// the threads were interrupted, or share a core, and shares of it say nothing.
 //
 // Reads are of memory of a thread's own, in order, in one stream and in four
 // with prefetches; the better one counts. What is in which cache is decided by

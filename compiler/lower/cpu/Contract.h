@@ -31,11 +31,12 @@
 //     bytes
 //
 // The batch dimensions are those the operand varies along: a weight shared by a
-// batch is packed once. Absent columns and elements are zero, so tails need no
-// code in the inner loop. Without `split` there is one group of ceil(K /
-// elements per step) steps. With split = g a group is g elements; its last step
-// is padded where g is no multiple of a step, and what the left operand reads
-// there belongs to the next group but meets a zero.
+// batch is packed once. Absent elements are zero (in columns that are absent as
+// a whole, anything), so tails need no code in the inner loop. Without `split`
+// there is one group of ceil(K / elements per step) steps. With split = g a
+// group is g elements; its last step is padded where g is no multiple of a
+// step, and what the left operand reads there belongs to the next group but
+// meets a zero.
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =

@@ -64,7 +64,8 @@ public:
   /// Behind them, a left operand's sums over groups: [row tile][group][MR].
   static mlir::AffineExpr rowSumBytes(const ContractPlan &plan) {
     int64_t rowTiles = (plan.blockRows + plan.rows - 1) / plan.rows;
-    return plan.groups() * (rowTiles * plan.rows * 4);
+    // What lies behind is aligned as scratch itself is.
+    return (plan.groups() * (rowTiles * plan.rows * 4)).ceilDiv(64) * 64;
   }
 
 private:

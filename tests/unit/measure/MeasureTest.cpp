@@ -103,10 +103,12 @@ TEST(Peaks, CountNearAWholeNumberOfInstructions) {
   // The clock's own error.
   EXPECT_EQ(peakOf(2.01).issueLimit(), 2);
   EXPECT_TRUE(peakOf(2.01).counts());
+  EXPECT_TRUE(peakOf(2.07).counts());
   EXPECT_TRUE(peakOf(1.0).counts());
   // Two threads on one core, or one that was interrupted.
   EXPECT_EQ(peakOf(1.6).issueLimit(), 2);
   EXPECT_FALSE(peakOf(1.6).counts());
+  EXPECT_FALSE(peakOf(1.06).counts());
   EXPECT_FALSE(peakOf(0.9).counts());
   EXPECT_FALSE(peakOf(0).counts());
 }
