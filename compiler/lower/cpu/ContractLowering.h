@@ -115,13 +115,11 @@ private:
   forPanels(const TilePosition &at,
             llvm::function_ref<void(const TilePosition &, llvm::Value *)> fn);
   void multiplyGroups(const TilePosition &at, llvm::Value *first,
-                      llvm::Value *end, bool whole);
+                      llvm::Value *end);
   void splitTile(const TilePosition &at, TileShape shape, llvm::Value *first,
-                 llvm::Value *end, bool whole);
-  void scaleParts(
-      const TilePosition &at, TileShape shape, unsigned term,
-      llvm::Value *group, llvm::ArrayRef<llvm::Value *> parts,
-      llvm::function_ref<void(unsigned, llvm::Value *, llvm::Value *)> add);
+                 llvm::Value *end);
+  void scaleParts(const TilePosition &at, TileShape shape, unsigned term,
+                  llvm::Value *group, llvm::ArrayRef<llvm::Value *> parts);
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 

@@ -56,7 +56,7 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
   std::optional<int64_t> length = split;
   if (!length && constantK)
     length = constantK.getValue();
-  // Of three rows they would be 24 accumulators, beside 12 sums.
+  // Of three rows they would be 24 accumulators.
   return fourBits && rightUnsigned && shape.panels == 2 && shape.rows <= 2 &&
          length && *length <= longest;
 }

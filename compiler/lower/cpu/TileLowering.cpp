@@ -178,10 +178,9 @@ void ContractLowering::epilogue(const TilePosition &at, Value *slot) {
 
 /// acc = fma(f32(part), factor, acc) for the accumulators of one group and
 /// term, vector by vector.
-void ContractLowering::scaleParts(
-    const TilePosition &at, TileShape shape, unsigned term, Value *group,
-    llvm::ArrayRef<Value *> parts,
-    llvm::function_ref<void(unsigned, Value *, Value *)> add) {
+void ContractLowering::scaleParts(const TilePosition &at, TileShape shape,
+                                  unsigned term, Value *group,
+                                  llvm::ArrayRef<Value *> parts) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
   unsigned numValues = factors.values.size();
@@ -227,53 +226,25 @@ void ContractLowering::scaleParts(
                     op.getNumTerms() + term))));
     if (!plan.sumsFloats())
       part = b.CreateSIToFP(part, vector);
-    add(i, part, factor);
+    Value *slot =
+        cell(sums(term, at), e.i64(panel * plan.rows + row), e.i64(column));
+    Value *sum = e.load(vector, slot, Memory::Scratch, 4 * plan.lanes);
+    e.store(e.fma(part, factor, sum), slot, Memory::Scratch, 4 * plan.lanes);
   }
 }
 
-/// All groups of a tile. A group's accumulators stay in registers until they
-/// are scaled, and so do the f32 sums where there are few and `whole` says that
-/// these are all groups; the others live in scratch.
+/// Some groups of a tile. A group's accumulators stay in registers until they
+/// are scaled; the f32 sums live in scratch.
 void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
-                                 Value *first, Value *end, bool whole) {
-  llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
-  unsigned count = 2 * shape.rows * shape.panels, align = 4 * plan.lanes;
-  auto slot = [&](unsigned term, unsigned i) {
-    unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
-    return cell(sums(term, at), e.i64(panel * plan.rows + row),
-                e.i64(i % 2 * plan.lanes));
-  };
-  constexpr unsigned fewSums = 12;
-  bool inRegisters = whole && op.getNumTerms() * count <= fewSums;
-  Emitter::Values carried;
-  if (inRegisters)
-    carried.assign(op.getNumTerms() * count,
-                   llvm::Constant::getNullValue(vector));
-  carried = e.loop(
-      first, end, e.i64(1), carried,
-      [&](Value *group, llvm::ArrayRef<Value *> before) {
-        Emitter::Values after(before);
-        for (unsigned term = 0; term < op.getNumTerms(); ++term) {
-          TileData data = tileData(at, term, group, stepsOf(group));
-          if (!plan.blocking.fetches(shape.rows))
-            data.ahead = nullptr;
-          scaleParts(at, shape, term, group, emitTileLoop(e, plan, shape, data),
-                     [&](unsigned i, Value *part, Value *factor) {
-                       if (inRegisters) {
-                         Value *&sum = after[term * count + i];
-                         sum = e.fma(part, factor, sum);
-                         return;
-                       }
-                       Value *sum = e.load(vector, slot(term, i),
-                                           Memory::Scratch, align);
-                       e.store(e.fma(part, factor, sum), slot(term, i),
-                               Memory::Scratch, align);
-                     });
-        }
-        return after;
-      });
-  for (auto [i, sum] : llvm::enumerate(carried))
-    e.store(sum, slot(i / count, i % count), Memory::Scratch, align);
+                                 Value *first, Value *end) {
+  e.loop(first, end, e.i64(1), [&](Value *group) {
+    for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+      TileData data = tileData(at, term, group, stepsOf(group));
+      if (!plan.blocking.fetches(shape.rows))
+        data.ahead = nullptr;
+      scaleParts(at, shape, term, group, emitTileLoop(e, plan, shape, data));
+    }
+  });
 }
 
 /// The same through memory, for factors that vary along both axes at once.
@@ -316,14 +287,13 @@ void ContractLowering::multiply(const TilePosition &at) {
              e.store(zero, e.offset(sums(term, at), offset), Memory::Scratch,
                      4 * plan.lanes);
            });
-  multiplyGroups(at, e.i64(0), groups, /*whole=*/true);
+  multiplyGroups(at, e.i64(0), groups);
 }
 
 void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
-                                      Value *end, bool whole) {
+                                      Value *end) {
   if (factors.usable)
-    forShape(at,
-             [&](TileShape shape) { splitTile(at, shape, first, end, whole); });
+    forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
   else
     splitTileInMemory(at, first, end);
 }
@@ -358,8 +328,7 @@ void ContractLowering::beginChunks(const TilePosition &at) {
 void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
   if (plan.split) {
     multiplyGroups(at, firstGroup,
-                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups),
-                   /*whole=*/false);
+                   e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups));
     return;
   }
   Value *first = e.mul(chunk, e.i64(*plan.blocking.chunkSteps));
