@@ -11,8 +11,8 @@
 //
 // Whether a product counts as one block or as split, and whether a scale goes
 // to the parts or to their sum, is decided by the types, not by the extents of
-// a run: a block of 128 along a symbolic axis is split
-// also when the axis happens to have 100 elements.
+// a run: a block of 128 along a symbolic axis is split also when the axis
+// happens to have 100 elements.
 //
 //===----------------------------------------------------------------------===//
 
