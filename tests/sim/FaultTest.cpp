@@ -8,6 +8,7 @@
 #include "tests/sim/SimHarness.h"
 
 #include <filesystem>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -218,6 +219,40 @@ TEST_F(Fault, UndefinedRegisters) {
                 1),
             status::Success)
       << session.reportText();
+}
+
+// Compilers put words together of which they read a part, and do not care what
+// the rest is. Register %r9 is never written.
+TEST_F(Fault, UndefinedBytes) {
+  const char *word = "prmt.b32 %r4, %r0, %r9, 0x5410;\n"; // Half of each.
+  auto afterStoring = [&](const char *text) {
+    return run(fmt::format("{}{}\nst.global.u32 [%rd1], %r5;", word, text), 1);
+  };
+  for (const char *fine : {
+           "mov.b32 %r6, 3; mov.b32 %r7, %r4;\n"
+           "dp2a.lo.u32.u32 %r5, %r6, %r7, %r6;",
+           "and.b32 %r5, %r4, 65535;",
+           "prmt.b32 %r5, %r4, %r9, 0x1010;",
+           "mov.b32 {%h1, %h2}, %r4; mov.b32 %r5, {%h1, %h1};",
+           "cvt.u16.u32 %h1, %r4; cvt.u32.u16 %r5, %h1;",
+           "mov.b64 %rd4, {%r0, %r9}; mov.b64 {%r5, %r6}, %rd4;",
+       })
+    EXPECT_EQ(afterStoring(fine), status::Success) << fine << "\n"
+                                                   << session.reportText();
+  for (const char *fault : {
+           "mov.b32 %r5, %r4;",
+           "mov.b32 %r6, 3; dp2a.hi.u32.u32 %r5, %r6, %r4, %r6;",
+           "and.b32 %r5, %r4, 0x1ffff;",
+           "prmt.b32 %r5, %r0, %r4, 0x6510;",
+           "prmt.b32 %r5, %r0, %r0, %r4;",
+           "mov.b32 {%h1, %h2}, %r4; mov.b32 %r5, {%h1, %h2};",
+           "shr.u32 %r5, %r4, 16;",
+           // Nothing is left of what was defined.
+           "add.s32 %r4, %r9, 1; and.b32 %r5, %r4, 65535;",
+       }) {
+    EXPECT_EQ(afterStoring(fault), status::LaunchFailed) << fault;
+    report("uninitialised register");
+  }
 }
 
 TEST_F(Fault, DivergentBarrier) {

@@ -166,32 +166,8 @@ void permuteBytes(Warp &warp, const Instr &instr) {
   writeLanes<uint32_t>(warp, instr.slots[0], [=](int lane) {
     uint64_t both = uint64_t(b[lane]) << 32 | a[lane];
     uint32_t result = 0;
-    uint32_t by = c[lane] & 3;
-    for (uint32_t i = 0; i < 4; ++i) {
-      uint32_t selector = 0;
-      switch (mode) {
-      case 0: // No mode: four selectors in c.
-        selector = c[lane] >> (4 * i) & 15;
-        break;
-      case 1: // f4e: forward
-        selector = (by + i) & 7;
-        break;
-      case 2: // b4e: backward
-        selector = (by - i) & 7;
-        break;
-      case 3: // rc8: replicate a byte
-        selector = by;
-        break;
-      case 4: // ecl: edge clamp left
-        selector = std::max(i, by);
-        break;
-      case 5: // ecr: edge clamp right
-        selector = std::min(i, by);
-        break;
-      default: // rc16: replicate a half word
-        selector = (by & 1) * 2 + (i & 1);
-        break;
-      }
+    for (unsigned i = 0; i < 4; ++i) {
+      unsigned selector = permuteSelector(mode, c[lane], i);
       uint32_t byte = both >> ((selector & 7) * 8) & 255;
       if (selector & 8)
         byte = byte & 128 ? 255 : 0;
@@ -268,6 +244,10 @@ template <typename Op> void decodeLogic(InstrBuilder &b) {
   b.instr.exec = type.bytes == 8   ? logic<Op, uint64_t>
                  : type.bytes == 4 ? logic<Op, uint32_t>
                                    : logic<Op, uint16_t>;
+  if constexpr (std::is_same_v<Op, And>)
+    b.instr.traceBytes = type.bytes == 8   ? traceAnd<8>
+                         : type.bytes == 4 ? traceAnd<4>
+                                           : traceAnd<2>;
 }
 
 void decodeNot(InstrBuilder &b) {
@@ -502,6 +482,7 @@ void decodePrmt(InstrBuilder &b) {
     b.source(i, 4);
   b.instr.flags = static_cast<uint8_t>(mode + 1);
   b.instr.exec = permuteBytes;
+  b.instr.traceBytes = tracePermute;
 }
 
 template <ExecFn narrow, ExecFn wide> void decodeCount(InstrBuilder &b) {

@@ -320,6 +320,12 @@ void decodeToInteger(InstrBuilder &b, Type to, Type from) {
   });
   if (from.kind == Type::Kind::BFloat)
     b.instr.flags |= flagToIntegral;
+  bool keepsLowBytes = fromInteger && !(b.instr.flags & flagSat) &&
+                       width == to.bytes && from.bytes >= to.bytes;
+  if (keepsLowBytes && width >= 2)
+    b.instr.traceBytes = width == 8   ? traceLowBytes<8>
+                         : width == 4 ? traceLowBytes<4>
+                                      : traceLowBytes<2>;
 }
 
 void decodeIntegerToFloat(InstrBuilder &b, Type to, Type from) {

@@ -375,6 +375,7 @@ void decodeDp2a(InstrBuilder &b) {
     return b.refuse("one of .lo and .hi, and .u32 or .s32 twice, are needed");
   b.instr.exec = part ? dp2aExec<2>(a.isSigned(), second.isSigned())
                       : dp2aExec<0>(a.isSigned(), second.isSigned());
+  b.instr.traceBytes = part ? traceDot2<2> : traceDot2<0>;
 }
 
 } // namespace

@@ -144,12 +144,12 @@ uint32_t definedLanes(Warp &warp, const Instr &instr) {
   if (instr.undefRule == UndefRule::Select) {
     // Sources of selp: first, second, predicate.
     uint32_t chosen = warp.predicate(use[2]);
-    lanes = (warp.defined[use[0] >> 6] & chosen) |
-            (warp.defined[use[1] >> 6] & ~chosen);
-    return lanes & warp.defined[use[2] >> 6];
+    lanes = (warp.defined.lanes(use[0]) & chosen) |
+            (warp.defined.lanes(use[1]) & ~chosen);
+    return lanes & warp.defined.lanes(use[2]);
   }
   for (unsigned i = 0; i < instr.sourceCount; ++i)
-    lanes &= warp.defined[use[i] >> 6];
+    lanes &= warp.defined.lanes(use[i]);
   return lanes;
 }
 
@@ -224,7 +224,7 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
     ++block.executed;
     if (instr.guard) {
       if (checks) {
-        uint32_t unknown = active & ~warp.defined[instr.guard >> 6];
+        uint32_t unknown = active & ~warp.defined.lanes(instr.guard);
         if (unknown)
           reportUndefined(warp, instr, unknown, "the guard predicate");
       }
@@ -253,14 +253,15 @@ void sim::runWarp(Warp &warp, uint32_t quantum) {
           if (instr.undefRule == UndefRule::Require && (active & ~defined))
             reportUndefined(warp, instr, active & ~defined,
                             "a register read here");
+          bool traced = instr.traceBytes && (active & ~defined);
+          if (traced)
+            instr.traceBytes(warp, instr);
           instr.exec(warp, instr);
           const uint32_t *result =
               &kernel.slotPool[instr.usesBegin + instr.sourceCount];
-          if (instr.undefRule != UndefRule::Own)
-            for (unsigned i = 0; i < instr.resultCount; ++i) {
-              uint32_t &known = warp.defined[result[i] >> 6];
-              known = (known & ~active) | (defined & active);
-            }
+          if (instr.undefRule != UndefRule::Own && !traced)
+            for (unsigned i = 0; i < instr.resultCount; ++i)
+              warp.defined.set(result[i], defined, active);
           if (instr.writesWgmmaOperand)
             for (unsigned i = 0; i < instr.resultCount; ++i)
               warp.unfencedSlots[result[i] >> 6] = 1;

@@ -39,6 +39,7 @@
 
 #include "runtime/device/sim/AccessHistory.h"
 #include "runtime/device/sim/Clock.h"
+#include "runtime/device/sim/DefinedRegisters.h"
 #include "runtime/device/sim/DeviceMemory.h"
 #include "runtime/device/sim/Faults.h"
 #include "runtime/device/sim/Footprint.h"
@@ -161,11 +162,10 @@ struct Warp {
   bool wgmmaFenced = false; ///< By any wgmma.fence so far.
   uint8_t registers8 = 0;   ///< setmaxnreg's latest count / 8; 0: none yet.
 
-  // Registers, aligned to 64 bytes, and for each 64 bytes a mask of the lanes
-  // that were ever written.
+  // Registers, aligned to 64 bytes, and what of them was written.
   std::vector<std::byte> registerStorage;
   std::byte *registers = nullptr;
-  std::vector<uint32_t> defined;
+  DefinedRegisters defined;
   /// Slots / 64 that hold accumulators of pending wgmma, and how many.
   std::vector<uint8_t> pendingSlots;
   uint32_t pendingCount = 0;
@@ -179,11 +179,6 @@ struct Warp {
   uint32_t &predicate(uint32_t slot) { return *lanes<uint32_t>(slot); }
   void setPredicate(uint32_t slot, uint32_t value) {
     uint32_t &old = predicate(slot);
-    old = (old & ~mask) | (value & mask);
-  }
-  /// UndefRule::Own: whether the running lanes' result is defined.
-  void setDefined(uint32_t slot, uint32_t value) {
-    uint32_t &old = defined[slot >> 6];
     old = (old & ~mask) | (value & mask);
   }
   /// Puts the lanes with the lowest pc in charge; waits if all are held.

@@ -100,15 +100,18 @@ void decodePacking(InstrBuilder &b, Type type) {
     return b.refuse("elements of less than 16 bits are not supported");
   for (const ptx::Operand *part : parts)
     b.addToVector(unpacking ? b.result(*part, bytes) : b.source(*part, bytes));
+  auto as = [&]<typename Whole, typename Part>() {
+    constexpr unsigned size = sizeof(Whole), partSize = sizeof(Part);
+    b.instr.exec = unpacking ? unpack<Whole, Part> : pack<Whole, Part>;
+    b.instr.traceBytes =
+        unpacking ? traceUnpack<size, partSize> : tracePack<size, partSize>;
+  };
   if (type.bytes == 8 && bytes == 4)
-    b.instr.exec =
-        unpacking ? unpack<uint64_t, uint32_t> : pack<uint64_t, uint32_t>;
+    as.operator()<uint64_t, uint32_t>();
   else if (type.bytes == 8 && bytes == 2)
-    b.instr.exec =
-        unpacking ? unpack<uint64_t, uint16_t> : pack<uint64_t, uint16_t>;
+    as.operator()<uint64_t, uint16_t>();
   else if (type.bytes == 4 && bytes == 2)
-    b.instr.exec =
-        unpacking ? unpack<uint32_t, uint16_t> : pack<uint32_t, uint16_t>;
+    as.operator()<uint32_t, uint16_t>();
 }
 
 void decodeMov(InstrBuilder &b) {
@@ -134,6 +137,9 @@ void decodeMov(InstrBuilder &b) {
   b.instr.exec = type.bytes == 8   ? move<uint64_t>
                  : type.bytes == 4 ? move<uint32_t>
                                    : move<uint16_t>;
+  b.instr.traceBytes = type.bytes == 8   ? traceLowBytes<8>
+                       : type.bytes == 4 ? traceLowBytes<4>
+                                         : traceLowBytes<2>;
   b.instr.copiesRegister = true;
 }
 

@@ -19,6 +19,7 @@
 #ifndef QUERN_DEVICE_SIM_PROGRAM_H
 #define QUERN_DEVICE_SIM_PROGRAM_H
 
+#include "runtime/device/sim/DefinedRegisters.h"
 #include "runtime/device/sim/PtxSyntax.h"
 
 #include <array>
@@ -102,6 +103,9 @@ struct Address {
 
 struct Instr {
   ExecFn exec = nullptr;
+  /// Where a source is not wholly defined: says what of the results is
+  /// (DefinedRegisters.h). Null: `undefRule` holds.
+  TraceFn traceBytes = nullptr;
   uint32_t guard = 0;
   bool guardNegated = false;
   /// Needs other lanes of the warp (Convergence.h): those that the register

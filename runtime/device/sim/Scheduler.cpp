@@ -58,7 +58,7 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
       warp.registerStorage.resize(kernel.registerBytes + 64);
       uint64_t begin = reinterpret_cast<uint64_t>(warp.registerStorage.data());
       warp.registers = warp.registerStorage.data() + (64 - begin % 64) % 64;
-      warp.defined.resize(kernel.registerBytes / 64 + 1);
+      warp.defined.resize(kernel.registerBytes);
       warp.local.resize(size_t(kernel.localBytes) * 32);
       for (const Constant &constant : kernel.constants) {
         if (constant.bytes == 1)
@@ -99,10 +99,9 @@ void resetBlock(Block &block, Launch &launch, const uint32_t (&index)[3]) {
     warp.asyncCopies.clear();
     warp.landedCopies.clear();
     if (launch.options.checks) {
-      std::fill(warp.defined.begin(), warp.defined.end(), 0);
-      warp.defined[0] = ~0u;
+      warp.defined.clear();
       for (const Constant &constant : kernel.constants)
-        warp.defined[constant.slot >> 6] = ~0u;
+        warp.defined.set(constant.slot, ~0u, ~0u);
     }
   }
   ++launch.counters.blocks;

@@ -83,10 +83,10 @@ void shuffle(Warp &warp, const Instr &instr) {
   std::memcpy(by, warp.lanes<uint32_t>(instr.slots[3]), sizeof(by));
   std::memcpy(clamp, warp.lanes<uint32_t>(instr.slots[4]), sizeof(clamp));
   // A result is defined where the value read and what says which one are.
-  const uint32_t *defined = warp.defined.data();
-  uint32_t known = defined[instr.slots[3] >> 6] & defined[instr.slots[4] >> 6] &
-                   defined[instr.slots[5] >> 6];
-  uint32_t given = defined[instr.slots[2] >> 6], received = 0;
+  uint32_t known = warp.defined.lanes(instr.slots[3]) &
+                   warp.defined.lanes(instr.slots[4]) &
+                   warp.defined.lanes(instr.slots[5]);
+  uint32_t given = warp.defined.lanes(instr.slots[2]), received = 0;
   uint32_t inRange = 0;
   uint32_t *result =
       instr.slots[0] ? warp.lanes<uint32_t>(instr.slots[0]) : nullptr;
@@ -130,9 +130,9 @@ void shuffle(Warp &warp, const Instr &instr) {
     inRange |= uint32_t(valid) << lane;
   });
   if (instr.slots[0])
-    warp.setDefined(instr.slots[0], known & received);
+    warp.defined.set(instr.slots[0], known & received, warp.mask);
   if (instr.slots[1])
-    warp.setDefined(instr.slots[1], known);
+    warp.defined.set(instr.slots[1], known, warp.mask);
   if (instr.slots[1])
     warp.setPredicate(instr.slots[1], inRange);
 }

@@ -204,7 +204,7 @@ void checkOperands(Warp &warp, const Instr &instr, bool accumulate) {
   const uint32_t *slots = &warp.block->kernel->slotPool[instr.vectorBegin];
   unsigned first = accumulate ? 0 : accumulatorCount(instr);
   for (unsigned i = first; i < instr.vectorCount; ++i) {
-    uint32_t missing = ~warp.defined[slots[i] >> 6];
+    uint32_t missing = ~warp.defined.lanes(slots[i]);
     if (missing) {
       warp.block->fault(&warp, &instr, FaultKind::UninitializedRegister,
                         __builtin_ctz(missing),
