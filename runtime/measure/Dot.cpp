@@ -49,9 +49,11 @@ double Dot::operations() const {
 
 std::optional<Dot> measure::dotOf(std::string_view schedule,
                                   std::string_view target) {
+  if (cpu::architectureOf(target) != "x86-64")
+    return std::nullopt;
   Dot dot;
   dot.bits = target.starts_with("cpu:avx512") ? 512
-             : target.starts_with("cpu:avx2") ? 256
+             : target.starts_with("cpu:avx")  ? 256
                                               : 128;
   // A word of the schedule, not a part of one.
   auto says = [&](std::string_view name) {
@@ -89,7 +91,8 @@ bool measure::canRun(const Dot &dot) {
                                 : dot.bits == 128;
   switch (dot.kind) {
   case DotKind::Vpdpbusd:
-    return dot.bits == 512 && wide && has("avx512vnni");
+    return wide && ((dot.bits == 512 && has("avx512vnni")) ||
+                    (dot.bits == 256 && has("avxvnni")));
   case DotKind::Vdpbf16ps:
     return dot.bits == 512 && wide && has("avx512bf16");
   case DotKind::Pmaddwd:
@@ -162,6 +165,14 @@ __attribute__((target("avx2,fma"))) static void fma256(uint64_t count) {
              "vzeroupper\n", QUERN_LOW);
 }
 
+#define QUERN_VPDPBUSD_YMM(i) "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm" #i "\n"
+__attribute__((target("avx2"))) static void vpdpbusd256(uint64_t count) {
+  QUERN_LOOP("vzeroall\n",
+             QUERN_EIGHT(QUERN_VPDPBUSD_YMM) QUERN_MORE(QUERN_VPDPBUSD_YMM)
+                 QUERN_EIGHT(QUERN_VPDPBUSD_YMM) QUERN_MORE(QUERN_VPDPBUSD_YMM),
+             "vzeroupper\n", QUERN_LOW);
+}
+
 // Pairs: eight chains of the first, each result added to a chain of its own,
 // twice. The second half of sixteen registers holds the products.
 #define QUERN_PAIR_VEX(R, MUL, ADD, t, a)                                      \
@@ -225,7 +236,7 @@ uint64_t measure::dotSteps(const Dot &dot, uint64_t steps) {
   };
   switch (dot.kind) {
   case DotKind::Vpdpbusd:
-    return run(wideVpdpbusd, 48);
+    return dot.bits == 512 ? run(wideVpdpbusd, 48) : run(vpdpbusd256, 28);
   case DotKind::Vdpbf16ps:
     return run(wideVdpbf16ps, 48);
   case DotKind::Fma:

@@ -15,7 +15,8 @@
 //     fma               f32          2
 //     mulps, addps      f32          2
 //
-// on registers of 128 (SSE2), 256 (AVX2) or 512 bits (AVX-512). Loops of
+// on registers of 128 (SSE2), 256 (AVX2, AVX-VNNI) or 512 bits (AVX-512). Those
+// of AArch64 are not measured. Loops of
 // independent steps that read no memory, on registers that hold zero, are what
 // `dotSteps` runs: products can at best be as fast. Enough chains run side by
 // side to cover latencies of up to four cycles at two instructions a cycle.
