@@ -267,7 +267,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                      tile::toSymExpr(ContractLowering::leftScratch(plan)) +
                      tile::toSymExpr(stages->localBytes(plan)) +
                      SymExpr::constant(RowReductions(plan).scratchBytes());
-  llvm::StringRef instruction = plan.kind == StepKind::Quads       ? "vpdpbusd"
+  bool mixed = e.target.byteDot() == ByteDot::Mixed;
+  llvm::StringRef dot = mixed                ? "vpdpbusd"
+                        : plan.rightUnsigned ? "udot"
+                                             : "sdot";
+  llvm::StringRef instruction = plan.kind == StepKind::Quads       ? dot
                                 : plan.kind == StepKind::Pairs     ? "pmaddwd"
                                 : plan.kind == StepKind::Bf16Pairs ? "vdpbf16ps"
                                 : e.target.hasFma() ? "fma"
