@@ -24,11 +24,6 @@ using namespace quern::test;
 static constexpr uint64_t guardBytes = 64;
 static constexpr std::byte guardByte{0xa5};
 
-static Diagnostic systemError(std::string_view what) {
-  return fail(Errc::Internal,
-              fmt::format("the emulator: {}: {}", what, std::strerror(errno)));
-}
-
 Result<Emulator *> Emulator::get() {
   static Result<std::unique_ptr<Emulator>> emulator = start("max");
   if (!emulator)
@@ -52,6 +47,11 @@ Emulator::start(const std::string &processor) {
 }
 
 #ifdef QUERN_AARCH64_RUNNER
+static Diagnostic systemError(std::string_view what) {
+  return fail(Errc::Internal,
+              fmt::format("the emulator: {}: {}", what, std::strerror(errno)));
+}
+
 Result<void> Emulator::begin(const std::string &processor) {
   // A process that ended is told by the write, not by a signal.
   std::signal(SIGPIPE, SIG_IGN);

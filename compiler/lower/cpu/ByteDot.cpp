@@ -54,10 +54,10 @@ Value *Emitter::dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
   if (same && xUnsigned == yUnsigned && lanes == 4)
     id = xUnsigned ? aarch64_neon_udot : aarch64_neon_sdot;
   if (target.byteDot() == ByteDot::Mixed && xUnsigned != yUnsigned)
-    id = lanes == 16  ? x86_avx512_vpdpbusd_512
-         : lanes == 8 ? x86_avx512_vpdpbusd_256
-         : lanes == 4 ? x86_avx512_vpdpbusd_128
-                      : not_intrinsic;
+    id = lanes == 16  ? ID(x86_avx512_vpdpbusd_512)
+         : lanes == 8 ? ID(x86_avx512_vpdpbusd_256)
+         : lanes == 4 ? ID(x86_avx512_vpdpbusd_128)
+                      : ID(not_intrinsic);
   if (id == not_intrinsic)
     return unsupported("this target has no instruction for products of bytes "
                        "with these signs",
