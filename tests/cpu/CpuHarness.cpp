@@ -10,6 +10,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
+#include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cpu/KernelAbi.h"
 
 #include <sys/mman.h>
@@ -140,9 +141,10 @@ bool CompiledProgram::intact() const {
 
 std::vector<cpugen::CpuTarget> quern::test::executableTargets() {
   std::vector<cpugen::CpuTarget> targets;
-  cpugen::CpuLevel best = cpugen::CpuTarget::host().level;
-  for (cpugen::CpuLevel level : cpugen::allCpuLevels)
-    if (level <= best)
-      targets.push_back(cpugen::CpuTarget::forLevel(level));
+  for (cpugen::CpuLevel level : cpugen::allCpuLevels) {
+    auto target = cpugen::CpuTarget::forLevel(level);
+    if (cpu::whyNotHere(target.name(), target.features).empty())
+      targets.push_back(std::move(target));
+  }
   return targets;
 }

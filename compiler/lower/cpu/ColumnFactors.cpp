@@ -79,7 +79,7 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan,
   };
   auto storedFor = [&](mlir::Value value) {
     auto widening = value.getDefiningOp<mlir::arith::ExtFOp>();
-    if (!widening || !target.hasF16C())
+    if (!widening || !target.convertsHalf())
       return value;
     mlir::Value narrow = widening.getIn();
     return narrow.getType().isF16() || narrow.getType().isBF16() ? narrow

@@ -8,13 +8,17 @@
 // bytes per operand element, what one 32-bit lane consumes:
 //
 //     kind       a step holds   multiply-add per lane               accumulator
-//     Quads      4 x 8 bits     vpdpbusd (unsigned x signed)        i32
+//     Quads      4 x 8 bits     vpdpbusd (unsigned x signed),       i32
+//                               sdot, udot (operands of one sign),
+//                               pmaddubsw, pmaddwd (4 x 8 bits), add
 //     Pairs      2 x i16        pmaddwd, add                        i32
 //     Bf16Pairs  2 x bf16       vdpbf16ps                           f32
 //     Singles    1 x f32        fma                                 f32
 //
-// 8-bit integers are Quads with VNNI (unless both operands are unsigned) and
-// Pairs elsewhere, where codes are widened while packing; both are exact.
+// 8-bit integers are Quads with vpdpbusd (unless both operands are unsigned)
+// and with sdot and udot, and Pairs elsewhere, where codes are widened while
+// packing; all are exact. AVX2 alone has pmaddubsw, whose sums of two products
+// saturate: Quads are then codes of four bits alone, with which they cannot.
 // Floats are of the class bounded. Where every operand's elements are bf16 and
 // the target has the instruction they stay bf16; all others are decoded to f32
 // while packing. vdpbf16ps adds the products of a step's second elements, then
@@ -43,12 +47,14 @@
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
 // column; accumulators start there instead of at zero. With only the right side
-// unsigned the instruction's operands trade places. All this is modulo 2^32,
-// as the accumulator is.
+// unsigned the instruction's operands trade places. sdot and udot want one sign
+// on both sides: where the signs differ the left codes get the right ones'
+// sign, by 128 up as above or by 128 down, and then the header holds
+// 128 sum b. All this is modulo 2^32, as the accumulator is.
 //
 // *Codes of four bits* stay so in their panels: two steps share a row, the
 // first in the low halves of its bytes. i4 codes have 8 added there, and are
-// multiplied so, as numbers from 0 to 15 that fit either side of vpdpbusd:
+// multiplied so, as numbers from 0 to 15 that fit every operand of either sign:
 // sum a (b + 8) = sum a b + 8 sum a. Of these the correction belongs to a row
 // and group, is computed once when left rows are copied, and is where the
 // accumulators of the row start. A block of one row tile takes its operands
@@ -106,13 +112,20 @@ struct ContractPlan {
 
   mutable tile::ContractOp op; ///< A handle; MLIR's are not const-correct.
   StepKind kind;
-  bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
+  /// Left codes move by 128, to the other sign; a header row corrects it.
+  bool shiftLeft;
   bool leftUnsigned, rightUnsigned;
   bool fourBits = false; ///< Panels hold right codes of four bits,
   bool biased = false;   ///< with 8 added: row sums correct it.
-  /// The right operand is the instruction's unsigned one.
+  /// The right operand is the instruction's unsigned one, the left is not.
   bool swapped;
+  bool narrow; ///< Products of two bytes have to fit 16 bits.
+  /// How the multiply-add takes left codes.
+  bool movedUnsigned() const { return leftUnsigned != shiftLeft; }
+  /// Of the sum of a column's codes, what its header row holds.
+  int headerFactor() const { return leftUnsigned ? 128 : -128; }
   unsigned lanes;     ///< 32-bit lanes of a vector.
+  unsigned registers; ///< Vectors that the machine holds.
   unsigned rows;      ///< MR.
   unsigned columns;   ///< NR, two vectors.
   unsigned blockRows; ///< MC at most.

@@ -12,8 +12,6 @@
 
 #include "compiler/lower/cpu/ContractLowering.h"
 
-#include "llvm/IR/IntrinsicsX86.h"
-
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
@@ -56,9 +54,10 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
   std::optional<int64_t> length = split;
   if (!length && constantK)
     length = constantK.getValue();
-  // Of three rows they would be 24 accumulators.
-  return fourBits && rightUnsigned && shape.panels == 2 && shape.rows <= 2 &&
-         length && *length <= longest;
+  // Two vectors to a panel, twice: half of the registers at most.
+  unsigned accumulators = 4 * shape.rows * shape.panels;
+  return fourBits && rightUnsigned && !narrow && shape.panels == 2 &&
+         accumulators <= registers / 2 && length && *length <= longest;
 }
 
 std::pair<Value *, Value *> quern::cpugen::takeApart(Emitter &e, Value *row,
@@ -136,18 +135,11 @@ llvm::Function *quern::cpugen::emitRowSums(Emitter &e,
 
   // sum + the four codes of each lane, those that the mask leaves.
   auto add = [&](Value *sum, Value *words, Value *mask) {
-    unsigned lanes = Emitter::width(words);
     if (mask)
       words = b.CreateAnd(words, mask);
-    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
-    Value *codes = b.CreateBitCast(words, bytes);
-    Value *ones = llvm::ConstantInt::get(bytes, 1);
-    return b.CreateIntrinsic(
-        lanes == 16 ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
-                    : llvm::Intrinsic::x86_avx512_vpdpbusd_256,
-        {},
-        plan.leftUnsigned ? llvm::ArrayRef<Value *>{sum, codes, ones}
-                          : llvm::ArrayRef<Value *>{sum, ones, codes});
+    // Ones fit either sign: as the codes of four bits do.
+    return e.dotBytes(sum, words, plan.leftUnsigned, e.i32(0x01010101, words),
+                      plan.rightUnsigned);
   };
   auto correction = [&](Value *sum) {
     return b.CreateMul(sum, llvm::ConstantInt::getSigned(sum->getType(), -8));

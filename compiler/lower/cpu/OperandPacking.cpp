@@ -12,8 +12,6 @@
 #include "compiler/lower/cpu/ColumnFactors.h"
 #include "compiler/lower/cpu/Contract.h"
 
-#include "llvm/IR/IntrinsicsX86.h"
-
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
@@ -189,16 +187,14 @@ static Value *orderHalves(Emitter &e, Value *word) {
 
 } // namespace
 
-/// sum + 128 * the elements of a step, which the header row subtracts; `sum`
-/// itself where there is none.
+/// sum + the elements of a step, which the header row is made of; `sum` itself
+/// where there is none.
 static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
                             Value *packed) {
   if (!plan.headerRows())
     return sum;
-  auto *bytes = llvm::FixedVectorType::get(e.b.getInt8Ty(), 4 * plan.lanes);
-  Value *all128 = llvm::ConstantInt::get(bytes, 128);
-  return e.b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
-                             {sum, all128, e.b.CreateBitCast(packed, bytes)});
+  return e.dotBytes(sum, e.i32(0x01010101, packed), plan.movedUnsigned(),
+                    packed, plan.rightUnsigned);
 }
 
 /// sums square(source, bytes between columns, target, sums): as many steps at
@@ -207,7 +203,8 @@ static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
 /// code.
 static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
   std::string name =
-      fmt::format("quern.square{}", plan.headerRows() ? ".corrected" : "");
+      fmt::format("quern.square{}{}", plan.headerRows() ? ".corrected" : "",
+                  plan.headerRows() && plan.rightUnsigned ? ".unsigned" : "");
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -349,7 +346,8 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
         [&] { return Emitter::Values{sum}; })[0];
   e.loop(used, allSteps, e.i64(1), [&](Value *step) { put(step, zero); });
   if (plan.headerRows())
-    e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
+    e.store(b.CreateMul(sum, e.i32(plan.headerFactor(), sum)), target,
+            Memory::Written, 4 * plan.lanes);
 }
 
 llvm::SmallVector<bool>
