@@ -29,8 +29,8 @@
 // *Right operands* are packed, once for weights and in every run for other
 // data, into panels of NR columns, step by step:
 //
-//     [batch][ceil(N / NR)][group][header rows + steps of a group][NR] x 4
-//     bytes
+//     [batch][ceil(N / NR)][group]{
+//       [factors][NR] x 2 or 4 bytes, [header rows + steps][NR] x 4 bytes }
 //
 // The batch dimensions are those the operand varies along: a weight shared by a
 // batch is packed once. Absent elements are zero (in columns that are absent as
@@ -38,7 +38,8 @@
 // there is one group of ceil(K / elements per step) steps. With split = g a
 // group is g elements; its last step is padded where g is no multiple of a
 // step, and what the left operand reads there belongs to the next group but
-// meets a zero.
+// meets a zero. In front of a group stand the scales of its columns and what
+// else is applied to its sums (ColumnFactors.h).
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
@@ -93,6 +94,8 @@
 
 namespace quern::cpugen {
 
+struct ColumnFactors;
+
 enum class StepKind : uint8_t { Quads, Pairs, Bf16Pairs, Singles };
 
 /// Rows by panels of one register tile.
@@ -128,6 +131,7 @@ struct ContractPlan {
   Blocking blocking;
   unsigned numBatch;
   std::optional<int64_t> split;
+  unsigned factorBytes = 0; ///< In front of each group of a panel.
 
   unsigned elementsPerStep() const {
     return kind == StepKind::Quads ? 4 : kind == StepKind::Singles ? 1 : 2;
@@ -179,8 +183,12 @@ struct ContractPlan {
   mlir::AffineExpr groupRows() const {
     return groupSteps().ceilDiv(stepsPerRow());
   }
+  /// Bytes of a group of a panel.
+  mlir::AffineExpr groupBytes() const {
+    return (groupRows() + headerRows()) * rowBytes() + factorBytes;
+  }
   /// Bytes of one panel.
-  mlir::AffineExpr panelBytes() const;
+  mlir::AffineExpr panelBytes() const { return groups() * groupBytes(); }
   /// Bytes from one copied left row to the next.
   mlir::AffineExpr leftStride() const;
   mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
@@ -195,7 +203,8 @@ usesBatch(const ContractPlan &plan, mlir::Block &block,
 
 /// Writes the kernel that packs right operand `index`.
 PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
-                          const ContractPlan &plan, unsigned index,
+                          const ContractPlan &plan,
+                          const ColumnFactors &factors, unsigned index,
                           const std::string &name);
 
 /// The load of a right operand whose codes of four bits panels can hold, or
@@ -207,7 +216,8 @@ tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
 std::pair<llvm::Value *, llvm::Value *> takeApart(Emitter &e, llvm::Value *row,
                                                   bool keepHalves = false);
 
-/// The function void(rows, count, target) that takes rows of a panel apart.
+/// The function void(group, groups, bytes between groups, rows, target) that
+/// takes groups of a panel apart, `group` being the first row of the first.
 llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
 /// The function void(left, stride, rows, K, groups, g, target) that sums
@@ -253,37 +263,42 @@ struct TileData {
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
                                  TileShape shape, bool fourBits = false);
 
+/// What stands for a tile's code in its name: everything it depends on.
+std::string tileName(const ContractPlan &plan, TileShape shape, bool fourBits);
+
+/// The arguments of a function of emitSplitTile.
+struct SplitTileArguments {
+  enum : unsigned {
+    Left,   ///< The first group of the first row.
+    Stride, ///< Bytes from a left row to the next.
+    Panel,  ///< The first group's header.
+    PanelBytes,
+    PanelGroup, ///< Bytes from a group to the next.
+    Groups,
+    LastSteps, ///< Of the last one.
+    Sums,      ///< f32 accumulators, to be added to.
+    Factors,   ///< Of the first group; of a second panel PanelBytes further on.
+    FactorGroup, ///< Bytes from a group's to the next one's.
+    Starts,      ///< As in TileData, of the first group.
+    Ahead,
+    AheadStep,
+    AheadGroup, ///< Bytes from a group to the next.
+    count
+  };
+  static constexpr unsigned pointers[] = {Left,    Panel,  Sums,
+                                          Factors, Starts, Ahead};
+};
+
+/// Adds to a tile's f32 sums those of some groups, each times its column's
+/// factor: acc = fma(f32(part), factor, acc), group by group.
+llvm::Function *emitSplitTile(Emitter &e, const ContractPlan &plan,
+                              TileShape shape, bool fourBits,
+                              mlir::Type factorType);
+
 /// The loop over steps alone: panel by panel and row by row two vectors of
 /// accumulators.
 Emitter::Values emitTileLoop(Emitter &e, const ContractPlan &plan,
                              TileShape shape, const TileData &data);
-
-/// The part of a `rescale` region that varies along N alone: evaluated once
-/// per column and group when the right operand is packed, and read back as
-/// vectors, instead of gathered from a scale tensor in every tile.
-struct ColumnFactors {
-  explicit ColumnFactors(const ContractPlan &plan);
-
-  /// The region can be rescaled in registers: what is left of it reads nothing
-  /// that varies along N.
-  bool usable = false;
-  llvm::SmallVector<mlir::Operation *> columnOps; ///< In order.
-  llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
-  /// What has to be evaluated for `values`, in order.
-  llvm::SmallVector<mlir::Operation *> slice;
-  /// Values of column ops that others use; f32 or i32.
-  llvm::SmallVector<mlir::Value> values;
-  /// A value of some columns.
-  static llvm::Type *vectorOf(Emitter &e, const ContractPlan &plan,
-                              mlir::Value value);
-  /// Bytes for one panel: [group][value][NR] x 4 bytes.
-  mlir::AffineExpr panelBytes(const ContractPlan &plan) const;
-};
-
-PackedOperand emitFactorPacking(Emitter &e, tile::KernelOp kernel,
-                                const ContractPlan &plan,
-                                const ColumnFactors &factors,
-                                const std::string &name);
 
 } // namespace quern::cpugen
 

@@ -80,10 +80,6 @@ mlir::AffineExpr ContractPlan::groupSteps() const {
   return k().ceilDiv(elementsPerStep());
 }
 
-mlir::AffineExpr ContractPlan::panelBytes() const {
-  return groups() * (groupRows() + headerRows()) * rowBytes();
-}
-
 mlir::AffineExpr ContractPlan::leftStride() const {
   return (k() * elementBytes()).ceilDiv(64) * 64 + 64;
 }

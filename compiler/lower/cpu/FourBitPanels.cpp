@@ -80,25 +80,34 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
   llvm::IRBuilder<> &b = e.b;
   llvm::IRBuilder<>::InsertPointGuard guard(b);
   llvm::Type *pointer = b.getPtrTy();
+  llvm::Type *i64 = b.getInt64Ty();
   auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, b.getInt64Ty(), pointer}, false);
+      b.getVoidTy(), {pointer, i64, i64, i64, pointer}, false);
   llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
   function->addFnAttr(llvm::Attribute::NoInline);
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
   unsigned align = 4 * plan.lanes;
-  e.loop(e.i64(0), function->getArg(1), e.i64(1), [&](Value *number) {
-    Value *from =
-        e.offset(function->getArg(0), e.mul(number, e.i64(plan.rowBytes())));
-    Value *to = e.offset(function->getArg(2),
-                         e.mul(number, e.i64(2 * plan.rowBytes())));
-    for (unsigned half = 0; half < 2; ++half) {
-      Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
-                          Memory::Read, align);
-      auto [first, second] = takeApart(e, row);
-      e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch, align);
-      e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
-              Memory::Scratch, align);
-    }
+  Value *rows = function->getArg(3);
+  e.loop(e.i64(0), function->getArg(1), e.i64(1), [&](Value *group) {
+    Value *source =
+        e.offset(function->getArg(0), e.mul(group, function->getArg(2)));
+    Value *target = e.offset(
+        function->getArg(4),
+        e.mul(group, e.mul(rows, e.i64(2 * int64_t(plan.rowBytes())))));
+    e.loop(e.i64(0), rows, e.i64(1), [&](Value *number) {
+      Value *from = e.offset(source, e.mul(number, e.i64(plan.rowBytes())));
+      Value *to =
+          e.offset(target, e.mul(number, e.i64(2 * int64_t(plan.rowBytes()))));
+      for (unsigned half = 0; half < 2; ++half) {
+        Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
+                            Memory::Read, align);
+        auto [first, second] = takeApart(e, row);
+        e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch,
+                align);
+        e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
+                Memory::Scratch, align);
+      }
+    });
   });
   b.CreateRetVoid();
   return function;
@@ -238,13 +247,15 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
         Value *first = e.mul(chunk, e.i64(chunkRows));
         Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
         Value *skipped = e.mul(first, e.i64(plan.rowBytes()));
-        b.CreateCall(apart, {e.offset(from, skipped), count, to});
+        b.CreateCall(apart,
+                     {e.offset(from, skipped), e.i64(1), e.i64(0), count, to});
         return;
       }
       // Groups follow each other here as there; the last may be shorter.
       Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
-      Value *count = e.mul(b.CreateSub(end, firstGroup), groupRows);
-      b.CreateCall(apart, {e.offset(from, panelGroup(firstGroup)), count, to});
+      b.CreateCall(apart,
+                   {e.offset(from, panelGroup(firstGroup)),
+                    b.CreateSub(end, firstGroup), groupBytes, groupRows, to});
     });
 }
 

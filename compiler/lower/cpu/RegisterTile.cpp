@@ -180,10 +180,8 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
   return results;
 }
 
-llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
-                                                const ContractPlan &plan,
-                                                TileShape shape,
-                                                bool fourBits) {
+std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
+                                    bool fourBits) {
   llvm::StringRef kind = plan.kind == StepKind::Quads       ? "quads"
                          : plan.kind == StepKind::Pairs     ? "pairs"
                          : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
@@ -192,20 +190,25 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                               ? ""
                           : plan.swapped ? ".swapped"
                                          : ".unsigned";
-  // Everything that the code depends on.
-  std::string name =
-      fmt::format("quern.tile.{}{}{}{}{}{}{}.{}x{}", kind.str(), signs.str(),
-                  plan.headerRows() ? ".corrected" : "",
-                  !plan.fourBits ? ""
-                  : plan.biased  ? ".i4"
-                                 : ".u4",
-                  !plan.fourBits            ? ""
-                  : !fourBits               ? ".wide"
-                  : plan.keepsHalves(shape) ? ".halves"
-                                            : "",
-                  plan.continues() && !fourBits ? ".chunked" : "",
-                  plan.interleaves(shape.rows) ? ".rows" : "", shape.rows,
-                  shape.panels * plan.columns);
+  return fmt::format("quern.tile.{}{}{}{}{}{}{}.{}x{}", kind.str(), signs.str(),
+                     plan.headerRows() ? ".corrected" : "",
+                     !plan.fourBits ? ""
+                     : plan.biased  ? ".i4"
+                                    : ".u4",
+                     !plan.fourBits            ? ""
+                     : !fourBits               ? ".wide"
+                     : plan.keepsHalves(shape) ? ".halves"
+                                               : "",
+                     plan.continues() && !fourBits ? ".chunked" : "",
+                     plan.interleaves(shape.rows) ? ".rows" : "", shape.rows,
+                     shape.panels * plan.columns);
+}
+
+llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
+                                                const ContractPlan &plan,
+                                                TileShape shape,
+                                                bool fourBits) {
+  std::string name = tileName(plan, shape, fourBits);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
