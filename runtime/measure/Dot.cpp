@@ -22,6 +22,8 @@ std::string Dot::name() const {
     return fmt::format("vpdpbusd {}", reg);
   case DotKind::Vdpbf16ps:
     return fmt::format("vdpbf16ps {}", reg);
+  case DotKind::Pmaddubsw:
+    return fmt::format("pmaddubsw + pmaddwd + paddd {}", reg);
   case DotKind::Pmaddwd:
     return fmt::format("pmaddwd + paddd {}", reg);
   case DotKind::Fma:
@@ -36,6 +38,7 @@ double Dot::operations() const {
   double lanes = bits / 32.0;
   switch (kind) {
   case DotKind::Vpdpbusd:
+  case DotKind::Pmaddubsw:
     return 8 * lanes;
   case DotKind::Vdpbf16ps:
   case DotKind::Pmaddwd:
@@ -72,6 +75,8 @@ std::optional<Dot> measure::dotOf(std::string_view schedule,
     dot.kind = DotKind::Vpdpbusd;
   else if (says("vdpbf16ps"))
     dot.kind = DotKind::Vdpbf16ps;
+  else if (says("pmaddubsw"))
+    dot.kind = DotKind::Pmaddubsw;
   else if (says("pmaddwd"))
     dot.kind = DotKind::Pmaddwd;
   else if (says("fma"))
@@ -95,6 +100,8 @@ bool measure::canRun(const Dot &dot) {
                     (dot.bits == 256 && has("avxvnni")));
   case DotKind::Vdpbf16ps:
     return dot.bits == 512 && wide && has("avx512bf16");
+  case DotKind::Pmaddubsw:
+    return dot.bits == 256 && wide;
   case DotKind::Pmaddwd:
     return wide;
   case DotKind::Fma:
@@ -215,6 +222,24 @@ __attribute__((target("avx2"))) static void pmaddwd256(uint64_t count) {
                  QUERN_PAIRS_VEX("ymm", "vpmaddwd", "vpaddd"),
              "vzeroupper\n", QUERN_LOW);
 }
+
+// A third instruction between those of a pair.
+#define QUERN_TRIPLE_YMM(t, a)                                                 \
+  "vpmaddubsw %%ymm" #t ", %%ymm" #t ", %%ymm" #t                              \
+  "\n" QUERN_PAIR_VEX("ymm", "vpmaddwd", "vpaddd", t, a)
+#define QUERN_TRIPLES_YMM                                                      \
+  QUERN_TRIPLE_YMM(8, 0)                                                       \
+  QUERN_TRIPLE_YMM(9, 1)                                                       \
+  QUERN_TRIPLE_YMM(10, 2)                                                      \
+  QUERN_TRIPLE_YMM(11, 3)                                                      \
+  QUERN_TRIPLE_YMM(12, 4)                                                      \
+  QUERN_TRIPLE_YMM(13, 5)                                                      \
+  QUERN_TRIPLE_YMM(14, 6)                                                      \
+  QUERN_TRIPLE_YMM(15, 7)
+__attribute__((target("avx2"))) static void pmaddubsw256(uint64_t count) {
+  QUERN_LOOP("vzeroall\n", QUERN_TRIPLES_YMM QUERN_TRIPLES_YMM, "vzeroupper\n",
+             QUERN_LOW);
+}
 static void pmaddwd128(uint64_t count) {
   QUERN_LOOP(QUERN_CLEAR_XMM,
              QUERN_PAIRS_SSE("pmaddwd", "paddd")
@@ -241,6 +266,8 @@ uint64_t measure::dotSteps(const Dot &dot, uint64_t steps) {
     return run(wideVdpbf16ps, 48);
   case DotKind::Fma:
     return dot.bits == 512 ? run(wideFma, 48) : run(fma256, 28);
+  case DotKind::Pmaddubsw:
+    return run(pmaddubsw256, 16);
   case DotKind::Pmaddwd:
     return run(dot.bits == 512   ? widePmaddwd
                : dot.bits == 256 ? pmaddwd256

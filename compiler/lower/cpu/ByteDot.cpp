@@ -6,7 +6,9 @@
 //
 // The one instruction that products of 8-bit integers are made of, on each
 // level that has one. Sums wrap around at 2^32 on all of them: neither vpdpbusd
-// nor sdot and udot saturate.
+// nor sdot and udot saturate. AVX2 alone has pmaddubsw, whose sums of two
+// products saturate at 2^15: it serves codes of four bits, and ones, of which
+// two products are at most 2 * 15 * 255.
 //
 //===----------------------------------------------------------------------===//
 
@@ -50,10 +52,24 @@ Value *Emitter::dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
     }
     return joined(*this, halves[0], halves[1]);
   }
+  bool mixed = xUnsigned != yUnsigned;
+  if (target.byteDot() == ByteDot::Narrow && mixed &&
+      (lanes == 8 || lanes == 4)) {
+    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
+    auto *shorts = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
+    Value *pairs = b.CreateIntrinsic(
+        lanes == 8 ? x86_avx2_pmadd_ub_sw : x86_ssse3_pmadd_ub_sw_128, {},
+        {b.CreateBitCast(yUnsigned ? y : x, bytes),
+         b.CreateBitCast(yUnsigned ? x : y, bytes)});
+    Value *products =
+        b.CreateIntrinsic(lanes == 8 ? x86_avx2_pmadd_wd : x86_sse2_pmadd_wd,
+                          {}, {pairs, llvm::ConstantInt::get(shorts, 1)});
+    return b.CreateAdd(sum, products);
+  }
   ID id = not_intrinsic;
   if (same && xUnsigned == yUnsigned && lanes == 4)
     id = xUnsigned ? aarch64_neon_udot : aarch64_neon_sdot;
-  if (target.byteDot() == ByteDot::Mixed && xUnsigned != yUnsigned)
+  if (target.byteDot() == ByteDot::Mixed && mixed)
     id = lanes == 16  ? ID(x86_avx512_vpdpbusd_512)
          : lanes == 8 ? ID(x86_avx512_vpdpbusd_256)
          : lanes == 4 ? ID(x86_avx512_vpdpbusd_128)

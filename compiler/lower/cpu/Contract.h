@@ -9,14 +9,16 @@
 //
 //     kind       a step holds   multiply-add per lane               accumulator
 //     Quads      4 x 8 bits     vpdpbusd (unsigned x signed),       i32
-//                               sdot, udot (operands of one sign)
+//                               sdot, udot (operands of one sign),
+//                               pmaddubsw, pmaddwd (4 x 8 bits), add
 //     Pairs      2 x i16        pmaddwd, add                        i32
 //     Bf16Pairs  2 x bf16       vdpbf16ps                           f32
 //     Singles    1 x f32        fma                                 f32
 //
 // 8-bit integers are Quads with vpdpbusd (unless both operands are unsigned)
 // and with sdot and udot, and Pairs elsewhere, where codes are widened while
-// packing; all are exact.
+// packing; all are exact. AVX2 alone has pmaddubsw, whose sums of two products
+// saturate: Quads are then codes of four bits alone, with which they cannot.
 // Floats are of the class bounded. Where every operand's elements are bf16 and
 // the target has the instruction they stay bf16; all others are decoded to f32
 // while packing. vdpbf16ps adds the products of a step's second elements, then
@@ -117,6 +119,7 @@ struct ContractPlan {
   bool biased = false;   ///< with 8 added: row sums correct it.
   /// The right operand is the instruction's unsigned one, the left is not.
   bool swapped;
+  bool narrow; ///< Products of two bytes have to fit 16 bits.
   /// How the multiply-add takes left codes.
   bool movedUnsigned() const { return leftUnsigned != shiftLeft; }
   /// Of the sum of a column's codes, what its header row holds.

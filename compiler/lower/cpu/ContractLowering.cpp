@@ -272,10 +272,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                      tile::toSymExpr(ContractLowering::leftScratch(plan)) +
                      tile::toSymExpr(stages->localBytes(plan)) +
                      SymExpr::constant(RowReductions(plan).scratchBytes());
-  bool mixed = e.target.byteDot() == ByteDot::Mixed;
-  llvm::StringRef dot = mixed                ? "vpdpbusd"
-                        : plan.rightUnsigned ? "udot"
-                                             : "sdot";
+  ByteDot byteDot = e.target.byteDot();
+  llvm::StringRef dot = byteDot == ByteDot::Mixed    ? "vpdpbusd"
+                        : byteDot == ByteDot::Narrow ? "pmaddubsw"
+                        : plan.rightUnsigned         ? "udot"
+                                                     : "sdot";
   llvm::StringRef instruction = plan.kind == StepKind::Quads       ? dot
                                 : plan.kind == StepKind::Pairs     ? "pmaddwd"
                                 : plan.kind == StepKind::Bf16Pairs ? "vdpbf16ps"

@@ -39,14 +39,15 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
                llvm::all_of(op.getOperandRegions(), [&](mlir::Region &region) {
                  return op.getElementType(region).isBF16();
                });
-  bool quads = dot == ByteDot::Same ||
+  bool quads = dot == ByteDot::Same || (dot == ByteDot::Narrow && fourBits) ||
                (dot == ByteDot::Mixed && !(leftUnsigned && rightUnsigned));
   kind = pairs       ? StepKind::Bf16Pairs
          : !integers ? StepKind::Singles
          : quads     ? StepKind::Quads
                      : StepKind::Pairs;
   bool oneSign = leftUnsigned == rightUnsigned;
-  shiftLeft = kind == StepKind::Quads && oneSign == (dot == ByteDot::Mixed);
+  shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
+  narrow = dot == ByteDot::Narrow;
   swapped = kind == StepKind::Quads && rightUnsigned && !movedUnsigned();
   auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
   ProductSizes sizes;

@@ -52,11 +52,15 @@ inline constexpr CpuLevel allCpuLevels[] = {
     CpuLevel::Generic,    CpuLevel::Avx2,       CpuLevel::AvxVnni,
     CpuLevel::Avx512Vnni, CpuLevel::Avx512Bf16, CpuLevel::AArch64DotProd};
 
-/// What an instruction that adds four products of bytes to each lane takes.
+/// What an instruction that adds four products of bytes to each lane takes, or
+/// a few instructions that are faster than widening the bytes.
 enum class ByteDot : uint8_t {
   None,  ///< There is none.
   Mixed, ///< Unsigned times signed (vpdpbusd).
-  Same,  ///< Both signed (sdot) or both unsigned (udot).
+  /// Unsigned times signed, where two products fit 16 bits: one of the operands
+  /// is at most 15 (pmaddubsw, pmaddwd by ones, add).
+  Narrow,
+  Same, ///< Both signed (sdot) or both unsigned (udot).
 };
 
 /// Data caches as one thread sees them, in bytes. The defaults are what most
@@ -98,6 +102,7 @@ struct CpuTarget {
   ByteDot byteDot() const {
     return isAArch64()                   ? ByteDot::Same
            : hasAvx512() || hasAvxVnni() ? ByteDot::Mixed
+           : level == CpuLevel::Avx2     ? ByteDot::Narrow
                                          : ByteDot::None;
   }
   /// Vector registers.

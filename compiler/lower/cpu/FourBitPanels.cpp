@@ -56,7 +56,7 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
     length = constantK.getValue();
   // Two vectors to a panel, twice: half of the registers at most.
   unsigned accumulators = 4 * shape.rows * shape.panels;
-  return fourBits && rightUnsigned && shape.panels == 2 &&
+  return fourBits && rightUnsigned && !narrow && shape.panels == 2 &&
          accumulators <= registers / 2 && length && *length <= longest;
 }
 
