@@ -23,6 +23,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <map>
 
@@ -132,6 +133,64 @@ TEST_F(AArch64, TakesItsOwnCodeAlone) {
   EXPECT_TRUE((*older)->check(level, simple));
 }
 
+/// Signed products made unsigned ones, in every place of the code.
+static int exchangeProducts(std::vector<std::byte> &code) {
+  int exchanged = 0;
+  for (size_t at = 0; at + 4 <= code.size(); at += 4) {
+    uint32_t word;
+    std::memcpy(&word, &code[at], 4);
+    // sdot of vectors, and by an element; udot differs in bit 29.
+    if ((word & 0xffe0fc00) != 0x4e809400 && (word & 0xffc0f400) != 0x4f80e000)
+      continue;
+    word |= 1u << 29;
+    std::memcpy(&code[at], &word, 4);
+    ++exchanged;
+  }
+  return exchanged;
+}
+
+TEST_F(AArch64, NoticesAnotherInstruction) {
+  std::string text = "layer t(x: i8[M, 64] * f32[M, 1], weight w: i8[24, 64] * "
+                     "f32[24, 1]) -> f32[M, 24] {\n  return x @ w.T\n}\n";
+  LayerRun run = setting("all", 1);
+  auto compiled = compileFor(run, text, "layer.qn");
+  ASSERT_TRUE(compiled) << compiled.error().render();
+  expectRight(run, *compiled, text, {{9}}, 1, Corner::None);
+  auto &code = compiled->module.variants.front().code.front().bytes;
+  EXPECT_GE(exchangeProducts(code), 16);
+  auto layer = load(*compiled, run);
+  ASSERT_TRUE(layer) << layer.error().render();
+  auto oracle = Oracle::create(text, "layer.qn");
+  ASSERT_TRUE(oracle) << oracle.error().render();
+  std::vector<int64_t> sizes = {9};
+  auto operands = oracle->drawInputs(sizes, 1, {}, Corner::None);
+  ASSERT_TRUE(operands);
+  std::vector<TensorView> views(operands->begin(), operands->end());
+  auto answer = oracle->answer(views, 1);
+  ASSERT_TRUE(answer);
+  verify::GuardedOutputs outputs;
+  ASSERT_TRUE(verify::runInto(*layer, views, sizes, outputs));
+  auto checks = oracle->check(*answer, outputs.getViews());
+  ASSERT_TRUE(checks);
+  ASSERT_EQ(checks->size(), 1u);
+  EXPECT_FALSE(checks->front().passed);
+}
+
+/// Code that the machine cannot execute ends its process, and only that.
+TEST_F(AArch64, TellsWhatAProcessDiedOf) {
+  auto other = Emulator::start("max");
+  ASSERT_TRUE(other) << other.error().render();
+  std::vector<std::byte> code(16); // udf #0
+  auto mapped = (*other)->map(code);
+  ASSERT_TRUE(mapped) << mapped.error().render();
+  auto done = (*other)->launch(*mapped, 0, {}, {}, 0, 1, nullptr);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message, "the emulated process was ended by signal 4");
+  auto later = (*other)->unmap(*mapped);
+  ASSERT_FALSE(later);
+  EXPECT_EQ(later.error().message, "the emulated process has ended before");
+}
+
 TEST_F(AArch64, Operations) {
   uint64_t seed = 100;
   for (const auto *cases : {&opCases(), &packedCases()})
@@ -179,8 +238,9 @@ TEST_F(AArch64, QuantizationsInTheirPlaces) {
           places.push_back(option.placement);
     ASSERT_FALSE(places.empty());
     // Those that were met least.
-    std::ranges::stable_sort(
-        places, {}, [&](const std::string &place) { return met[place]; });
+    std::ranges::sort(places, {}, [&](const std::string &place) {
+      return std::pair(met[place], place);
+    });
     places.resize(std::min<size_t>(places.size(), 2));
     for (const std::string &place : places) {
       ++met[place];

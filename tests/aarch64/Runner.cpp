@@ -19,6 +19,7 @@
 #include <cstring>
 #include <map>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace quern;
@@ -144,6 +145,8 @@ private:
 int main(int argc, char **argv) {
   if (argc != 2)
     return 2;
+  rlimit none = {0, 0}; // A crash is told by its signal, and leaves no file.
+  setrlimit(RLIMIT_CORE, &none);
   void *arena = mmap(nullptr, arenaBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
                      std::atoi(argv[1]), 0);
   if (arena == MAP_FAILED)

@@ -493,6 +493,14 @@ TEST(Run, TargetIsChosen) {
               "needs the CPU feature avx9000", Errc::Unsupported);
   expectError(load(bytes, {"cpu:avx2", nullptr}), "it has code for cpu:generic",
               Errc::Unsupported);
+  // Code of the other architecture, though it asks for nothing.
+  VariantDesc &foreign = module.variants[1];
+  foreign.target = "cpu:aarch64-dotprod";
+  foreign.requiredFeatures.clear();
+  expectError(load(module.serialize(), {foreign.target, nullptr}),
+              "is for AArch64, and this machine is an x86-64",
+              Errc::Unsupported);
+  EXPECT_EQ(load(module.serialize())->target(), "cpu:generic");
   expectError(load(bytes, {"gpu", nullptr}), "unknown target 'gpu'");
   expectError(loadFile("/nonexistent/layer.qnm"), "cannot open the file",
               Errc::InvalidFile);
