@@ -401,6 +401,67 @@ TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
   }
 }
 
+TEST(ContractCost, PackedCodesAreReadAsTheyAre) {
+  QUERN_NEEDS_NVRTC();
+  // Every product reads half the bytes of its codes, in half the sectors, and
+  // no kernel writes them wider.
+  struct Row {
+    const char *lhs, *codes;
+    int64_t maxM, split, group;
+  };
+  for (const Row &row : {Row{"i8", "i4", 4096, 0, 0},
+                         {"i8", "ui4", 16, 0, 0},
+                         {"i8", "i4", 4096, 128, 0},
+                         {"i8", "i4", 4096, 32, 0},
+                         {"i8", "ui4", 16, 32, 0},
+                         {"f16", "ui4", 4096, 0, 128},
+                         {"f16", "i4", 16, 0, 32},
+                         {"bf16", "i4", 64, 0, 0}}) {
+    ContractCase c;
+    c.lhs = row.lhs, c.maxM = row.maxM, c.N = 128, c.K = 512;
+    c.split = row.split, c.group = row.group;
+    c.decodeRhs = c.isFloat();
+    (c.decodeRhs ? c.codes : c.rhs) = row.codes;
+    if (c.decodeRhs)
+      c.rhs = c.lhs;
+    int64_t M = 16;
+    auto countersOf = [&](const ContractCase &product,
+                          sim::Counters &counters) {
+      Result<VariantDesc> variant = compileTile(product.text(), "sm_80");
+      ASSERT_TRUE(variant) << variant.error().render();
+      Problem problem(product, M, 1);
+      Result<void> done =
+          runOnSimulator(*variant, {M}, problem.buffers, 1, &counters);
+      ASSERT_TRUE(done) << done.error().render();
+      EXPECT_EQ(problem.compare(), "") << product;
+      if (&product == &c) {
+        EXPECT_EQ(variant->kernels.size(), 1u) << c;
+      }
+    };
+    // The same product of codes that are twice as wide.
+    ContractCase wide = c;
+    (c.decodeRhs ? wide.codes : wide.rhs) =
+        row.codes[0] == 'u' && !c.decodeRhs ? "ui8" : "i8";
+    sim::Counters narrow, twice;
+    countersOf(c, narrow);
+    countersOf(wide, twice);
+    EXPECT_EQ(narrow.sharedBankConflicts, 0u) << c;
+    EXPECT_GT(narrow.sharedRequests, 0u) << c;
+    uint64_t codes = uint64_t(c.N) * c.K / 2;
+    uint64_t scales = uint64_t(c.N) * c.blocks() * 4;
+    uint64_t lefts = uint64_t(M) * c.K * (c.isFloat() ? 2 : 1);
+    uint64_t others = c.isFloat() ? 0 : uint64_t(M) * c.blocks() * 4;
+    EXPECT_EQ(narrow.globalUniqueBytesRead, codes + scales + lefts + others)
+        << c;
+    if (c.isFloat()) {
+      // The wider product's codes were written as values and read again.
+      EXPECT_LT(narrow.globalSectors, twice.globalSectors) << c;
+    } else {
+      EXPECT_EQ(twice.globalSectors - narrow.globalSectors, codes / 32) << c;
+    }
+  }
+}
+
 /// Whether a product edited in PTX is caught, by a report of the simulator or
 /// by a wrong value, under one of a few schedules.
 static bool isCaught(const std::string &from, const std::string &to) {
