@@ -201,7 +201,7 @@ TEST_P(Template, PackedOperandsCompileWithoutSpills) {
           (c.decodeRhs ? c.group : c.split) = maxM == 64 ? 32 : 128;
           (c.decodeRhs ? c.codes : c.rhs) = codes;
           if (c.decodeRhs)
-            c.rhs = lhs, c.zeros = terms == 1;
+            c.rhs = lhs, c.zeros = terms == 1, c.narrowScales = maxM != 32;
           else
             c.corrected = codes[0] == 'u';
           Result<VariantDesc> variant = compileTile(c.text(), GetParam());

@@ -42,7 +42,8 @@ std::string ContractCase::text() const {
       {"sx", "values", "input", fmt::format("s0, {}", blocks()), "f32"});
   for (int t = 0; t < terms; ++t)
     args.push_back({fmt::format("sw{}", t), "values", "weight",
-                    fmt::format("{}, {}", N, blocks()), "f32"});
+                    fmt::format("{}, {}", N, blocks()),
+                    narrowScales ? rhs : "f32"});
   for (int t = 0; zeros && t < terms; ++t)
     args.push_back({fmt::format("zr{}", t), "values", "weight",
                     fmt::format("{}, {}", N, blocks()), codes});
@@ -200,7 +201,12 @@ std::string ContractCase::text() const {
                            toFloat);
         number = "%d";
       }
-      out += load("s", "s" + name, indices, dims, at, "f32");
+      if (narrowScales) {
+        out += load("narrow", "s" + name, indices, dims, at, loaded);
+        out += fmt::format("    %s = arith.extf %narrow : {} to f32\n", loaded);
+      } else {
+        out += load("s", "s" + name, indices, dims, at, "f32");
+      }
       out += fmt::format("    %p = arith.mulf {}, %s : f32\n", number);
       out += fmt::format("    %v = arith.truncf %p : f32 to {}\n", loaded);
     }

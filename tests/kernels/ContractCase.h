@@ -38,11 +38,12 @@ struct ContractCase {
   bool corrected = false; ///< With a split of integers.
   bool lhsTransposed = false, rhsTransposed = false; ///< [K, M], [K, N].
   /// f16 or bf16 operand decoded from `codes`: i8, i4 or ui4, with a scale per
-  /// row, or per `group` elements of it, and possibly zero points alike.
+  /// row, or per `group` elements of it, and possibly zero points alike. Scales
+  /// are f32, or of the operand's type.
   bool decodeRhs = false;
   std::string codes = "i8";
   int64_t group = 0;
-  bool zeros = false;
+  bool zeros = false, narrowScales = false;
 
   bool isFloat() const { return lhs != "i8" && lhs != "ui8"; }
   int64_t blocks() const {
@@ -71,6 +72,8 @@ inline std::ostream &operator<<(std::ostream &out, const ContractCase &c) {
     out << " group" << c.group;
   if (c.zeros)
     out << " zeros";
+  if (c.narrowScales)
+    out << " narrow scales";
   return out;
 }
 

@@ -37,7 +37,10 @@ public:
                           c.rhsTransposed ? c.N : c.K));
     sx = scales("sx", M * c.blocks());
     for (int t = 0; t < c.terms; ++t)
-      sw.push_back(scales(fmt::format("sw{}", t), c.N * c.blocks()));
+      sw.push_back(
+          c.narrowScales
+              ? operand(fmt::format("sw{}", t), c.rhs, c.N * c.blocks())
+              : scales(fmt::format("sw{}", t), c.N * c.blocks()));
     for (int t = 0; c.zeros && t < c.terms; ++t)
       zr.push_back(operand(fmt::format("zr{}", t), c.codes, c.N * c.blocks(),
                            c.blocks()));
@@ -363,6 +366,18 @@ static std::vector<ContractCase> cases() {
         for (int64_t maxM : {16, 4096})
           wide([&](ContractCase &c) {
             c.group = group, c.K = 290, c.maxM = maxM, c.zeros = group != 64;
+          });
+      // Scales that pairs of halves are multiplied with: the same bits, which
+      // one element of K would show.
+      wide([&](ContractCase &c) {
+        c.K = 1, c.N = 2000, c.zeros = true, c.narrowScales = true;
+      });
+      for (int64_t group : {0, 32, 128})
+        for (bool zeros : {false, true})
+          wide([&](ContractCase &c) {
+            c.group = group, c.K = group == 32 ? 161 : 192;
+            c.maxM = group == 128 ? 4096 : 16;
+            c.zeros = zeros, c.narrowScales = true;
           });
       wide([&](ContractCase &c) { c.maxM = 32, c.K = 128, c.N = 136; });
       wide([&](ContractCase &c) {

@@ -68,6 +68,8 @@ void KernelWriter::writeConfig(SourceText &declarations,
   if (decoding && decoding->becomesFloat())
     member(pick("factors", decoding->numFactors(), 1),
            pick("factorsEvery", decoding->every, 0));
+  if (decoding && decoding->halves)
+    members.push_back("static constexpr bool halves = true;");
   if (problem.held > problem.terms)
     member(pick("held", problem.held, 0));
   if (!problem.sharedLhs)

@@ -113,6 +113,34 @@ static bool fitValue(Region &region, Type wanted, DecodeFit::Operand &operand,
   return decoded.contains(operand.value) && !operand.factors.empty();
 }
 
+/// The factors in the order that halves ask for, if the value is made so.
+static std::vector<Value> factorsOfHalves(const DecodeFit::Operand &operand,
+                                          Type left) {
+  auto product = operand.value.getDefiningOp<arith::MulFOp>();
+  if (!product)
+    return {};
+  for (auto [number, scale] : {std::pair(product.getLhs(), product.getRhs()),
+                               {product.getRhs(), product.getLhs()}}) {
+    auto extended = scale.getDefiningOp<arith::ExtFOp>();
+    if (!extended || extended.getIn().getType() != left)
+      continue;
+    if (number == operand.number->getResult(0))
+      return {scale};
+    auto difference = number.getDefiningOp<arith::SubFOp>();
+    if (!difference || difference.getLhs() != operand.number->getResult(0))
+      continue;
+    Operation *zero = difference.getRhs().getDefiningOp();
+    auto load = zero && isa<arith::SIToFPOp, arith::UIToFPOp>(zero)
+                    ? zero->getOperand(0).getDefiningOp<tile::LoadOp>()
+                    : tile::LoadOp();
+    // Of bf16 the large power is 128: the sum with wider zero points would be
+    // rounded.
+    if (load && load.getBuffer().getType().getElementType().isInteger(4))
+      return {scale, difference.getRhs()};
+  }
+  return {};
+}
+
 std::optional<DecodeFit> DecodeFit::of(tile::ContractOp contract) {
   Type left = contract.getElementType(contract.getLhsRegion(0));
   bool isFloat = left.isF16() || left.isBF16();
@@ -149,5 +177,12 @@ std::optional<DecodeFit> DecodeFit::of(tile::ContractOp contract) {
   }
   if (fit.operands.empty())
     return std::nullopt;
+  fit.halves = isFloat;
+  for (const Operand &operand : fit.operands)
+    fit.halves = fit.halves && factorsOfHalves(operand, left).size() ==
+                                   operand.factors.size();
+  if (fit.halves)
+    for (Operand &operand : fit.operands)
+      operand.factors = factorsOfHalves(operand, left);
   return fit;
 }

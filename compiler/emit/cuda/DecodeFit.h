@@ -45,6 +45,11 @@ struct DecodeFit {
   std::vector<Operand> operands; ///< One per right region.
   /// Elements of K that share their factors; 0: all.
   int64_t every = 0;
+  /// Codes become floats as (code - zero point) * scale, with scales of the
+  /// left operand's type and zero points of four bits, or none: what pairs of
+  /// f16 or bf16 compute to the same bits. The factors are then the scale and
+  /// the zero point, in this order.
+  bool halves = false;
 
   bool becomesFloat() const { return operands[0].number != nullptr; }
   size_t numFactors() const { return operands[0].factors.size(); }

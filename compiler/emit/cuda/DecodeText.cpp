@@ -85,6 +85,10 @@ Result<void> KernelWriter::declareDecoding(tile::ContractOp contract,
   out.dedent();
   out.add("};");
 
+  if (decoding->halves) {
+    decodes = fmt::format("Decoding{{{}, NoRescale()}}", factorsOf);
+    return {};
+  }
   out.add("// The value of a code.");
   out.add(
       fmt::format("auto {} = [&](int {}, float {}, const float (&{})[{}]) {{",

@@ -113,6 +113,25 @@ QN_DEVICE u32 roundedPair(bf16, float low, float high) {
   return pair;
 }
 
+/// Sums and products of pairs. Before sm_90 those of bf16 are fused with a
+/// factor of 1 and an addend of -0, which change nothing.
+QN_DEVICE u32 addedPairs(f16, u32 x, u32 y) {
+  asm("add.rn.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  return x;
+}
+QN_DEVICE u32 addedPairs(bf16, u32 x, u32 y) {
+  asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(x) : "r"(0x3f803f80u), "r"(y));
+  return x;
+}
+QN_DEVICE u32 multipliedPairs(f16, u32 x, u32 y) {
+  asm("mul.rn.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  return x;
+}
+QN_DEVICE u32 multipliedPairs(bf16, u32 x, u32 y) {
+  asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(x) : "r"(y), "r"(0x80008000u));
+  return x;
+}
+
 // One wrapper per pair of element types; C++ cannot paste types into asm text.
 #define QN_MMA_INTEGER(A, B, TEXT)                                             \
   QN_DEVICE void mma(A, B, s32(&d)[4], const u32(&a)[4], u32 b0, u32 b1) {     \

@@ -71,6 +71,9 @@ struct GemmDefaults {
   /// Of codes that become f16 or bf16: numbers that each is decoded with, and
   /// the elements of K, a multiple of 32, that share them; 0: all.
   static constexpr int factors = 1, factorsEvery = 0;
+  /// They are a scale of the left operand's type and perhaps a zero point, and
+  /// nothing else is computed: see packed_rows.cuh.
+  static constexpr bool halves = false;
   /// Something is added to each partial sum before it is scaled.
   static constexpr bool corrects = false;
   /// Values of each element that stay in shared memory when `gemm` returns

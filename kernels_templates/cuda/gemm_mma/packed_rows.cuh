@@ -32,6 +32,13 @@
 //                                         right operand r at k
 //     decoding.value(r, code, factor)     the value of a code, itself an f32
 //
+// Most often that is (code - zero point) * scale with scales of the left
+// operand's type: small integers, whose difference is exact, times what has the
+// bits of that type, rounded once. Where the kernel says so (Config::halves),
+// pairs of f16 or bf16 are computed with, to the same bits in half the
+// instructions; `value` is then not asked. Factors are the scale and, if there
+// are two, the zero point.
+//
 // Factors are the same for Config::factorsEvery elements of K and stay in
 // registers for as long. They are asked for rows below N and elements below K
 // only. Elements beyond K are zero whatever their factors are: zero of the left
@@ -54,6 +61,20 @@ template <class FactorsOf, class ValueOf> struct Decoding {
 template <class FactorsOf, class ValueOf>
 Decoding(FactorsOf, ValueOf) -> Decoding<FactorsOf, ValueOf>;
 
+template <bool First, class A, class B> struct Chosen {
+  using Type = A;
+};
+template <class A, class B> struct Chosen<false, A, B> {
+  using Type = B;
+};
+
+template <class Codes> struct IsSigned {
+  static constexpr bool value = false;
+};
+template <> struct IsSigned<i4x2> {
+  static constexpr bool value = true;
+};
+
 /// Four codes in the low halves of bytes, as bytes.
 QN_DEVICE u32 widened(u4x2, u32 low) { return low & 0x0f0f0f0fu; }
 QN_DEVICE u32 widened(i4x2, u32 low) {
@@ -61,13 +82,28 @@ QN_DEVICE u32 widened(i4x2, u32 low) {
   return (((low & 0x0f0f0f0fu) ^ 0x88888888u) - 0x08080808u) ^ 0x80808080u;
 }
 
-/// Code `e` of a word. 2^23 and a small number are a number of f32.
-QN_DEVICE float codeOf(u4x2, u32 word, int e) {
-  return floatOf((word >> (4 * e) & 0xfu) | 0x4b000000u) - 8388608.0f;
+/// Four codes in the low halves of bytes, as bytes that are no less than zero.
+QN_DEVICE u32 liftedLow(u4x2, u32 low) { return low & 0x0f0f0f0fu; }
+QN_DEVICE u32 liftedLow(i4x2, u32 low) {
+  return (low & 0x0f0f0f0fu) ^ 0x08080808u;
 }
-QN_DEVICE float codeOf(i4x2, u32 word, int e) {
-  return floatOf((word >> (4 * e) & 0xfu) ^ 0x4b000008u) - 8388616.0f;
+/// Byte `i` of such as the code it is made of: 2^23 and a byte are an f32.
+template <class Codes> QN_DEVICE float codeOf(u32 lifted, int i) {
+  constexpr float zero = IsSigned<Codes>::value ? 8388616.0f : 8388608.0f;
+  return floatOf(__byte_perm(lifted, 0x4b000000u, 0x7440 + i)) - zero;
 }
+
+/// Four bytes, none above 15, as two pairs of halves: a large power of two and
+/// the byte.
+template <class Half> struct Lifted;
+template <> struct Lifted<f16> {
+  static constexpr u32 high = 0x64646464u;
+  static constexpr float power = 1024.0f;
+};
+template <> struct Lifted<bf16> {
+  static constexpr u32 high = 0x43434343u;
+  static constexpr float power = 128.0f;
+};
 
 /// What bytes multiply the codes as.
 QN_DEVICE s8 multipliedAs(i4x2) { return {}; }
@@ -89,8 +125,13 @@ template <class Config> struct PackedRows {
   static constexpr int every = Config::factorsEvery;
   static_assert(every % G::stepK == 0, "a step's codes share their factors");
 
+  static constexpr bool halves = Config::halves;
+  /// As halves: pairs of the scale, and of what takes powers and zero points
+  /// off.
+  using Factor = typename Chosen<halves, u32, float>::Type;
+  static constexpr int factorCount = halves ? 2 : Config::factors;
   struct Factors {
-    float of[isFloat ? G::rhsCount : 1][isFloat ? fragsN : 1][Config::factors];
+    Factor of[isFloat ? G::rhsCount : 1][isFloat ? fragsN : 1][factorCount];
   };
 
   template <class Decoding>
@@ -100,9 +141,22 @@ template <class Config> struct PackedRows {
 #pragma unroll
     for (int r = 0; r < G::rhsCount; ++r)
 #pragma unroll
-      for (int j = 0; j < fragsN; ++j)
-        decoding.factors(r, smaller(n0 + j * 8 + lane / 4, N - 1),
-                         smaller(k, K - 1), factors.of[r][j]);
+      for (int j = 0; j < fragsN; ++j) {
+        const s32 n = smaller(n0 + j * 8 + lane / 4, N - 1);
+        float of[Config::factors];
+        decoding.factors(r, n, smaller(k, K - 1), of);
+        if constexpr (halves) {
+          float off = Lifted<Lhs>::power + (IsSigned<Rhs>::value ? 8.0f : 0.0f);
+          if constexpr (Config::factors == 2)
+            off = off + of[1];
+          factors.of[r][j][0] = roundedPair(Lhs(), of[0], of[0]);
+          factors.of[r][j][1] = roundedPair(Lhs(), -off, -off);
+        } else {
+#pragma unroll
+          for (int i = 0; i < Config::factors; ++i)
+            factors.of[r][j][i] = of[i];
+        }
+      }
   }
 
   /// Fetches the factors of the tile's first step, if they are others than
@@ -117,15 +171,17 @@ template <class Config> struct PackedRows {
     }
   }
 
+  // Rows are permuted alike every eight, and fragments begin at multiples of
+  // that: what differs between them is added to one address.
   static __device__ __forceinline__ void
   loadLeft(u32 tile, int row, int step, int lane, u32 (&to)[parts][4]) {
     constexpr int bytes = 8 * width;
+    const u32 first =
+        tile + swizzle<G::rowBytes, G::leftSlot>(
+                   lane / 4, step * G::leftSlot + lane % 4 * bytes);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const u32 from =
-          tile + swizzle<G::rowBytes, G::leftSlot>(
-                     row + h * 8 + lane / 4,
-                     step * G::leftSlot + lane % 4 * bytes);
+      const u32 from = first + (row + h * 8) * G::rowBytes;
       u32 words[bytes / 4];
       if constexpr (isFloat)
         loadShared4(words, from);
@@ -139,8 +195,8 @@ template <class Config> struct PackedRows {
 
   static __device__ __forceinline__ void
   loadRight(u32 tile, int column, int step, int lane, u32 (&to)[together]) {
-    const u32 from = tile + swizzle<G::rhsRowBytes>(
-                                column + lane % (8 * together), step * 16);
+    const u32 from = tile + column * G::rhsRowBytes +
+                     swizzle<G::rhsRowBytes>(lane % (8 * together), step * 16);
     if constexpr (together == 4)
       loadMatrix4(to, from);
     else
@@ -150,14 +206,25 @@ template <class Config> struct PackedRows {
   /// The operands that a word of codes stands for.
   template <class Decoding>
   static __device__ __forceinline__ void
-  decode(u32 word, int r, const float (&factor)[Config::factors],
+  decode(u32 word, int r, const Factor (&factor)[factorCount],
          const Decoding &decoding, u32 (&to)[parts][2]) {
-    if constexpr (isFloat) {
+    if constexpr (halves) {
+      const u32 even = liftedLow(Rhs(), word), odd = liftedLow(Rhs(), word >> 4);
 #pragma unroll
-      for (int e = 0; e < 8; e += 2)
-        to[e / 4][e / 2 % 2] = roundedPair(
-            Lhs(), decoding.value(r, codeOf(Rhs(), word, e), factor),
-            decoding.value(r, codeOf(Rhs(), word, e + 1), factor));
+      for (int i = 0; i < 4; ++i) {
+        const u32 pair = __byte_perm(even, odd, i < 2 ? 0x5140 : 0x7362);
+        const u32 lifted = __byte_perm(pair, Lifted<Lhs>::high,
+                                       i % 2 == 0 ? 0x4140 : 0x4342);
+        to[i / 2][i % 2] = multipliedPairs(
+            Lhs(), addedPairs(Lhs(), lifted, factor[1]), factor[0]);
+      }
+    } else if constexpr (isFloat) {
+      const u32 even = liftedLow(Rhs(), word), odd = liftedLow(Rhs(), word >> 4);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        to[i / 2][i % 2] = roundedPair(
+            Lhs(), decoding.value(r, codeOf<Rhs>(even, i), factor),
+            decoding.value(r, codeOf<Rhs>(odd, i), factor));
     } else {
       const u32 even = widened(Rhs(), word), odd = widened(Rhs(), word >> 4);
       to[0][0] = __byte_perm(even, odd, 0x5140);
@@ -188,47 +255,48 @@ template <class Config> struct PackedRows {
           within[e / 2] |= k + lane % 4 * 8 + e < K ? 0xffffu << e % 2 * 16 : 0;
       }
     }
-    u32 a[G::lhsCount][fragsM][parts][4];
-#pragma unroll
-    for (int t = 0; t < G::lhsCount; ++t)
-#pragma unroll
-      for (int i = 0; i < fragsM; ++i)
-        loadLeft(lhsTile + t * G::lhsBytes, warpRow + i * 16, step, lane,
-                 a[t][i]);
+    // The right operand first, decoded: a fragment of the left one needs its
+    // registers no longer than it is multiplied.
+    u32 b[G::rhsCount][fragsN][parts][2];
 #pragma unroll
     for (int r = 0; r < G::rhsCount; ++r)
 #pragma unroll
-      for (int j0 = 0; j0 < fragsN; j0 += together) {
+      for (int j = 0; j < fragsN; j += together) {
         u32 words[together];
-        loadRight(rhsTile + r * G::rhsBytes, warpColumn + j0 * 8, step, lane,
+        loadRight(rhsTile + r * G::rhsBytes, warpColumn + j * 8, step, lane,
                   words);
 #pragma unroll
         for (int i = 0; i < together; ++i) {
-          const int j = j0 + i;
-          u32 b[parts][2];
-          decode(words[i], r, factors.of[isFloat ? r : 0][isFloat ? j : 0],
-                 decoding, b);
+          decode(words[i], r, factors.of[isFloat ? r : 0][isFloat ? j + i : 0],
+                 decoding, b[r][j + i]);
           if (isFloat && ragged) {
 #pragma unroll
             for (int w = 0; w < 4; ++w)
-              b[(w / 2) % parts][w % 2] &= within[w];
+              b[r][j + i][(w / 2) % parts][w % 2] &= within[w];
           }
+        }
+      }
 #pragma unroll
-          for (int t = 0; t < T; ++t) {
-            if (G::rhsCount != 1 && t != r)
-              continue;
+    for (int l = 0; l < G::lhsCount; ++l)
 #pragma unroll
-            for (int p = 0; p < parts; ++p)
+      for (int m = 0; m < fragsM; ++m) {
+        u32 a[parts][4];
+        loadLeft(lhsTile + l * G::lhsBytes, warpRow + m * 16, step, lane, a);
 #pragma unroll
-              for (int m = 0; m < fragsM; ++m) {
-                const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][m][p];
-                if constexpr (isFloat)
-                  mma(Lhs(), Lhs(), part[t][m][j], left, b[p][0], b[p][1]);
-                else
-                  mma(Lhs(), multipliedAs(Rhs()), part[t][m][j], left, b[p][0],
-                      b[p][1]);
-              }
-          }
+        for (int t = 0; t < T; ++t) {
+          if (G::lhsCount != 1 && t != l)
+            continue;
+#pragma unroll
+          for (int p = 0; p < parts; ++p)
+#pragma unroll
+            for (int j = 0; j < fragsN; ++j) {
+              const u32(&right)[2] = b[Config::sharedRhs ? 0 : t][j][p];
+              if constexpr (isFloat)
+                mma(Lhs(), Lhs(), part[t][m][j], a[p], right[0], right[1]);
+              else
+                mma(Lhs(), multipliedAs(Rhs()), part[t][m][j], a[p], right[0],
+                    right[1]);
+            }
         }
       }
   }
