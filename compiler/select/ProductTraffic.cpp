@@ -103,8 +103,10 @@ void ProductTally::rowsIn(const emit::OperandRows &form, int64_t width,
         latest = std::max(latest, last);
       }
     }
+    // Of a word that K ends in only the elements before are asked for.
+    double again = std::min(repeats, double(valid / width));
     tally.add(form.buffer, Touch::Kind::Load, double(valid * rows) * weight,
-              double(sectors) * repeats * weight);
+              double(sectors) * again * weight);
   };
   if (steps > 1)
     step(0, times * double(steps - 1));
