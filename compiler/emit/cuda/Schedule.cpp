@@ -238,7 +238,7 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   // Fewer stages where shared memory is short; two keep copies and products
   // overlapping.
   schedule.stages = problem.valueBytes || (decodesWide && !small) ? 3 : 4;
-  schedule.fewBlocks |= problem.valueBytes != 0;
+  schedule.fewBlocks |= problem.valueBytes != 0 || decodesWide;
   for (;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
     if (schedule.sharedBytes + problem.stageBytes <=

@@ -26,7 +26,9 @@
 //
 // Right operands of four-bit codes are half as wide in shared memory as their
 // left ones are, or a quarter. Rows of 64 elements, where they may be had, are
-// whole sectors of memory.
+// whole sectors of memory. Those that become f16 or bf16 take registers for
+// scales and for eight codes at once: one block per multiprocessor may have
+// them all.
 //
 // 8-bit floats. Where the machine multiplies them in one instruction, that
 // instruction sums with fewer bits than f32 has, and its error grows with the
