@@ -112,11 +112,13 @@ int main(int argc, char **argv) {
   unsigned turns = argc > 1 ? std::atoi(argv[1]) : 15;
   int64_t n = argc > 2 ? std::atoll(argv[2]) : 4096;
   int64_t k = argc > 3 ? std::atoll(argv[3]) : 4096;
-  cpugen::CpuTarget target = cpugen::CpuTarget::host();
-  if (!target.hasAvx512()) {
-    fmt::print("no AVX-512 VNNI on this machine ({})\n", target.name());
+  Result<cpugen::CpuTarget> host = cpugen::CpuTarget::host();
+  if (!host || !host->hasAvx512()) {
+    fmt::print("no AVX-512 VNNI on this machine ({})\n",
+               host ? host->name() : host.error().message);
     return 0;
   }
+  const cpugen::CpuTarget &target = *host;
   CompiledProgram program(product(n, k), target);
   if (!program.error.empty()) {
     fmt::print(stderr, "{}\n", program.error);

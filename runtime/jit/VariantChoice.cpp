@@ -31,11 +31,9 @@ Result<size_t> detail::chooseForCpu(const ModuleDesc &module,
       notes.push_back(fmt::format("it has code for {}", variant.target));
       continue;
     }
-    std::string_view missing = cpu::firstMissing(variant.requiredFeatures);
-    if (!missing.empty()) {
-      notes.push_back(fmt::format("its code for {} needs the CPU feature {}, "
-                                  "which this machine lacks",
-                                  variant.target, missing));
+    std::string why = cpu::whyNotHere(variant.target, variant.requiredFeatures);
+    if (!why.empty()) {
+      notes.push_back(fmt::format("its code for {} {}", variant.target, why));
       continue;
     }
     if (!best || variant.requiredFeatures.size() >

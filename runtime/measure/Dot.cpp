@@ -22,6 +22,8 @@ std::string Dot::name() const {
     return fmt::format("vpdpbusd {}", reg);
   case DotKind::Vdpbf16ps:
     return fmt::format("vdpbf16ps {}", reg);
+  case DotKind::Pmaddubsw:
+    return fmt::format("pmaddubsw + pmaddwd + paddd {}", reg);
   case DotKind::Pmaddwd:
     return fmt::format("pmaddwd + paddd {}", reg);
   case DotKind::Fma:
@@ -36,6 +38,7 @@ double Dot::operations() const {
   double lanes = bits / 32.0;
   switch (kind) {
   case DotKind::Vpdpbusd:
+  case DotKind::Pmaddubsw:
     return 8 * lanes;
   case DotKind::Vdpbf16ps:
   case DotKind::Pmaddwd:
@@ -49,9 +52,11 @@ double Dot::operations() const {
 
 std::optional<Dot> measure::dotOf(std::string_view schedule,
                                   std::string_view target) {
+  if (cpu::architectureOf(target) != "x86-64")
+    return std::nullopt;
   Dot dot;
   dot.bits = target.starts_with("cpu:avx512") ? 512
-             : target.starts_with("cpu:avx2") ? 256
+             : target.starts_with("cpu:avx")  ? 256
                                               : 128;
   // A word of the schedule, not a part of one.
   auto says = [&](std::string_view name) {
@@ -70,6 +75,8 @@ std::optional<Dot> measure::dotOf(std::string_view schedule,
     dot.kind = DotKind::Vpdpbusd;
   else if (says("vdpbf16ps"))
     dot.kind = DotKind::Vdpbf16ps;
+  else if (says("pmaddubsw"))
+    dot.kind = DotKind::Pmaddubsw;
   else if (says("pmaddwd"))
     dot.kind = DotKind::Pmaddwd;
   else if (says("fma"))
@@ -89,9 +96,12 @@ bool measure::canRun(const Dot &dot) {
                                 : dot.bits == 128;
   switch (dot.kind) {
   case DotKind::Vpdpbusd:
-    return dot.bits == 512 && wide && has("avx512vnni");
+    return wide && ((dot.bits == 512 && has("avx512vnni")) ||
+                    (dot.bits == 256 && has("avxvnni")));
   case DotKind::Vdpbf16ps:
     return dot.bits == 512 && wide && has("avx512bf16");
+  case DotKind::Pmaddubsw:
+    return dot.bits == 256 && wide;
   case DotKind::Pmaddwd:
     return wide;
   case DotKind::Fma:
@@ -162,6 +172,14 @@ __attribute__((target("avx2,fma"))) static void fma256(uint64_t count) {
              "vzeroupper\n", QUERN_LOW);
 }
 
+#define QUERN_VPDPBUSD_YMM(i) "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm" #i "\n"
+__attribute__((target("avx2"))) static void vpdpbusd256(uint64_t count) {
+  QUERN_LOOP("vzeroall\n",
+             QUERN_EIGHT(QUERN_VPDPBUSD_YMM) QUERN_MORE(QUERN_VPDPBUSD_YMM)
+                 QUERN_EIGHT(QUERN_VPDPBUSD_YMM) QUERN_MORE(QUERN_VPDPBUSD_YMM),
+             "vzeroupper\n", QUERN_LOW);
+}
+
 // Pairs: eight chains of the first, each result added to a chain of its own,
 // twice. The second half of sixteen registers holds the products.
 #define QUERN_PAIR_VEX(R, MUL, ADD, t, a)                                      \
@@ -204,6 +222,24 @@ __attribute__((target("avx2"))) static void pmaddwd256(uint64_t count) {
                  QUERN_PAIRS_VEX("ymm", "vpmaddwd", "vpaddd"),
              "vzeroupper\n", QUERN_LOW);
 }
+
+// A third instruction between those of a pair.
+#define QUERN_TRIPLE_YMM(t, a)                                                 \
+  "vpmaddubsw %%ymm" #t ", %%ymm" #t ", %%ymm" #t                              \
+  "\n" QUERN_PAIR_VEX("ymm", "vpmaddwd", "vpaddd", t, a)
+#define QUERN_TRIPLES_YMM                                                      \
+  QUERN_TRIPLE_YMM(8, 0)                                                       \
+  QUERN_TRIPLE_YMM(9, 1)                                                       \
+  QUERN_TRIPLE_YMM(10, 2)                                                      \
+  QUERN_TRIPLE_YMM(11, 3)                                                      \
+  QUERN_TRIPLE_YMM(12, 4)                                                      \
+  QUERN_TRIPLE_YMM(13, 5)                                                      \
+  QUERN_TRIPLE_YMM(14, 6)                                                      \
+  QUERN_TRIPLE_YMM(15, 7)
+__attribute__((target("avx2"))) static void pmaddubsw256(uint64_t count) {
+  QUERN_LOOP("vzeroall\n", QUERN_TRIPLES_YMM QUERN_TRIPLES_YMM, "vzeroupper\n",
+             QUERN_LOW);
+}
 static void pmaddwd128(uint64_t count) {
   QUERN_LOOP(QUERN_CLEAR_XMM,
              QUERN_PAIRS_SSE("pmaddwd", "paddd")
@@ -225,11 +261,13 @@ uint64_t measure::dotSteps(const Dot &dot, uint64_t steps) {
   };
   switch (dot.kind) {
   case DotKind::Vpdpbusd:
-    return run(wideVpdpbusd, 48);
+    return dot.bits == 512 ? run(wideVpdpbusd, 48) : run(vpdpbusd256, 28);
   case DotKind::Vdpbf16ps:
     return run(wideVdpbf16ps, 48);
   case DotKind::Fma:
     return dot.bits == 512 ? run(wideFma, 48) : run(fma256, 28);
+  case DotKind::Pmaddubsw:
+    return run(pmaddubsw256, 16);
   case DotKind::Pmaddwd:
     return run(dot.bits == 512   ? widePmaddwd
                : dot.bits == 256 ? pmaddwd256

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A product's arithmetic is one instruction, or a pair of them, over and over;
+// A product's arithmetic is one instruction, or a few of them, over and over;
 // how often the machine starts it is the most a product can reach. One *step*
 // of it (operations count multiplications and additions, each as one):
 //
@@ -12,10 +12,13 @@
 //     vpdpbusd          8 bits       8
 //     vdpbf16ps         bf16         4
 //     pmaddwd, paddd    i16          4
+//     pmaddubsw, pmaddwd, paddd
+//                       8 by 4 bits  8
 //     fma               f32          2
 //     mulps, addps      f32          2
 //
-// on registers of 128 (SSE2), 256 (AVX2) or 512 bits (AVX-512). Loops of
+// on registers of 128 (SSE2), 256 (AVX2, AVX-VNNI) or 512 bits (AVX-512). Those
+// of AArch64 are not measured. Loops of
 // independent steps that read no memory, on registers that hold zero, are what
 // `dotSteps` runs: products can at best be as fast. Enough chains run side by
 // side to cover latencies of up to four cycles at two instructions a cycle.
@@ -37,7 +40,14 @@ namespace quern {
 inline namespace v0 {
 namespace measure {
 
-enum class DotKind : uint8_t { Vpdpbusd, Vdpbf16ps, Pmaddwd, Fma, MulAdd };
+enum class DotKind : uint8_t {
+  Vpdpbusd,
+  Vdpbf16ps,
+  Pmaddubsw,
+  Pmaddwd,
+  Fma,
+  MulAdd
+};
 
 struct Dot {
   DotKind kind = DotKind::MulAdd;
@@ -48,7 +58,9 @@ struct Dot {
   /// Of one step; see above.
   double operations() const;
   unsigned instructions() const {
-    return kind == DotKind::Pmaddwd || kind == DotKind::MulAdd ? 2 : 1;
+    return kind == DotKind::Pmaddubsw                            ? 3
+           : kind == DotKind::Pmaddwd || kind == DotKind::MulAdd ? 2
+                                                                 : 1;
   }
   bool operator==(const Dot &) const = default;
 };

@@ -179,7 +179,7 @@ void check(CompiledProgram &program, const ProductText &how, bool exactly,
 
 /// Tests of the code need the machine; those of what is chosen do not.
 std::optional<CpuTarget> bf16Target() {
-  if (CpuTarget::host().hasBf16Dot())
+  if (auto host = CpuTarget::host(); host && host->hasBf16Dot())
     return CpuTarget::forLevel(CpuLevel::Avx512Bf16);
   return std::nullopt;
 }

@@ -101,6 +101,8 @@ TEST(Code, RegisterTileStaysInRegisters) {
   const std::tuple<CpuLevel, const char *, const char *, unsigned> cases[] = {
       {CpuLevel::Avx512Vnni, "quern.tile.quads.corrected.rows.8x32", "vpdpbusd",
        16},
+      {CpuLevel::AvxVnni, "quern.tile.quads.corrected.rows.4x16", "vpdpbusd",
+       8},
       {CpuLevel::Avx2, "quern.tile.pairs.rows.4x16", "vpmaddwd", 8},
       {CpuLevel::Generic, "quern.tile.pairs.rows.4x8", "pmaddwd", 8},
   };
@@ -245,8 +247,21 @@ TEST(Refusals, Targets) {
     ASSERT_TRUE(CpuTarget::parse(target.name()));
     EXPECT_EQ(CpuTarget::parse(target.name())->level, level);
   }
+  // Instruction sets that nothing is made for, with what is instead.
+  for (auto [name, instead] : {std::pair("cpu:amx", "cpu:avx512-bf16"),
+                               std::pair("cpu:amx-bf16", "cpu:avx512-bf16"),
+                               std::pair("cpu:avx10.2", "cpu:avx512-bf16"),
+                               std::pair("cpu:aarch64-sve", "-dotprod"),
+                               std::pair("cpu:aarch64-i8mm", "-dotprod")}) {
+    auto refused = CpuTarget::parse(name);
+    ASSERT_FALSE(refused) << name;
+    EXPECT_EQ(refused.error().code, Errc::Unsupported);
+    EXPECT_THAT(refused.error().message, HasSubstr(name));
+    ASSERT_EQ(refused.error().notes.size(), 1u);
+    EXPECT_THAT(refused.error().notes[0], HasSubstr(instead));
+  }
   CpuTarget other = CpuTarget::forLevel(CpuLevel::Generic);
-  other.triple = "aarch64-unknown-linux-gnu";
+  other.triple = "riscv64-unknown-linux-gnu";
   EXPECT_THAT(CompiledProgram(program(storeOne), other).error,
-              HasSubstr("aarch64"));
+              HasSubstr("riscv64"));
 }

@@ -117,7 +117,7 @@ TEST(Contract, ChunksOfKAndBlocksOfRows) {
   for (cpugen::CpuTarget target : executableTargets())
     for (int signs = 0; signs < 4; ++signs) {
       bool leftUnsigned = signs & 1, rightUnsigned = signs & 2;
-      target.caches.l2 = 16 << 10;
+      target.caches.l2 = 8 << 10;
       for (int64_t k : {500, 2047}) {
         CompiledProgram program(integerProduct(leftUnsigned, rightUnsigned, k),
                                 target);

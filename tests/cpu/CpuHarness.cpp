@@ -10,6 +10,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
+#include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cpu/KernelAbi.h"
 
 #include <sys/mman.h>
@@ -95,24 +96,35 @@ size_t CompiledProgram::indexOf(const std::string &name) const {
 }
 
 void CompiledProgram::call(const LaunchDesc &launch, int64_t begin, int64_t end,
-                           void *scratch) {
+                           GuardedMemory &scratch) {
   std::vector<void *> addresses;
-  for (uint32_t buffer : launch.buffers)
+  std::vector<std::span<std::byte>> buffers;
+  for (uint32_t buffer : launch.buffers) {
     addresses.push_back(memory[buffer].data());
+    buffers.emplace_back(memory[buffer].data(), memory[buffer].size());
+  }
   const KernelDesc &kernel = variant.kernels[launch.kernel];
   for (const CodeSymbol &symbol : variant.code[0].symbols)
     if (symbol.name == kernel.name) {
+      if (foreignMachine) {
+        std::string wrong = foreignMachine->run(
+            {variant.code[0], symbol.offset, std::move(buffers), symbols, begin,
+             end, std::span(scratch.data(), scratch.size())});
+        if (!wrong.empty())
+          error = wrong;
+        return;
+      }
       auto *function = reinterpret_cast<cpu::KernelFn>(
           static_cast<std::byte *>(image) + symbol.offset);
       cpu::KernelArgs args = {addresses.data(), symbols.data()};
-      function(&args, begin, end, scratch);
+      function(&args, begin, end, scratch.data());
     }
 }
 
 void CompiledProgram::runLaunch(size_t index) {
   const LaunchDesc &launch = variant.launches[index];
   GuardedMemory scratch(*launch.scratchBytes.evaluate(symbols));
-  call(launch, 0, *launch.items.evaluate(symbols), scratch.data());
+  call(launch, 0, *launch.items.evaluate(symbols), scratch);
 }
 
 void CompiledProgram::run(unsigned calls) {
@@ -124,7 +136,7 @@ void CompiledProgram::run(unsigned calls) {
     for (unsigned i = 0; i < calls; ++i) {
       int64_t begin = items * i / calls, end = items * (i + 1) / calls;
       if (begin < end)
-        call(launch, begin, end, scratch.data());
+        call(launch, begin, end, scratch);
     }
     if (!scratch.intact())
       error = "a kernel wrote beside its scratch memory";
@@ -138,11 +150,16 @@ bool CompiledProgram::intact() const {
   return error.empty();
 }
 
+ForeignMachine *quern::test::foreignMachine = nullptr;
+
 std::vector<cpugen::CpuTarget> quern::test::executableTargets() {
+  if (foreignMachine)
+    return {foreignMachine->target()};
   std::vector<cpugen::CpuTarget> targets;
-  cpugen::CpuLevel best = cpugen::CpuTarget::host().level;
-  for (cpugen::CpuLevel level : cpugen::allCpuLevels)
-    if (level <= best)
-      targets.push_back(cpugen::CpuTarget::forLevel(level));
+  for (cpugen::CpuLevel level : cpugen::allCpuLevels) {
+    auto target = cpugen::CpuTarget::forLevel(level);
+    if (cpu::whyNotHere(target.name(), target.features).empty())
+      targets.push_back(std::move(target));
+  }
   return targets;
 }

@@ -18,6 +18,7 @@
 
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,27 @@ private:
   std::byte *start = nullptr;
   size_t bytes = 0;
 };
+
+/// Calls kernels of code that is not for this machine.
+class ForeignMachine {
+public:
+  struct Call {
+    const CodeDesc &code;
+    uint64_t kernel; ///< Its place in the code.
+    std::vector<std::span<std::byte>> buffers;
+    std::span<const int64_t> symbols;
+    int64_t begin, end;
+    std::span<std::byte> scratch;
+  };
+  virtual ~ForeignMachine() = default;
+  /// Says what went wrong; empty if nothing.
+  virtual std::string run(const Call &call) = 0;
+  /// The one level it executes.
+  virtual cpugen::CpuTarget target() const = 0;
+};
+
+/// Where programs run instead, if set.
+extern ForeignMachine *foreignMachine;
 
 class CompiledProgram {
 public:
@@ -80,13 +102,13 @@ private:
   size_t indexOf(const std::string &name) const;
   void mapImage();
   void call(const LaunchDesc &launch, int64_t begin, int64_t end,
-            void *scratch);
+            GuardedMemory &scratch);
 
   void *image = nullptr;
   size_t imageSize = 0;
 };
 
-/// Levels this machine can execute.
+/// Levels this machine, or the foreign one, can execute.
 std::vector<cpugen::CpuTarget> executableTargets();
 
 } // namespace quern::test

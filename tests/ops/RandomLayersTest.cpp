@@ -14,6 +14,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/ops/RandomLayers.h"
+#include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cuda/Nvrtc.h"
 #include "tests/ops/LayerCheck.h"
 
@@ -118,10 +119,12 @@ void checkLayers(uint64_t first, uint64_t count,
 } // namespace
 
 TEST(RandomLayers, Cpu) {
+  const char *vnni = cpu::hostHas("avxvnni") ? "cpu:avx-vnni" : "cpu:generic";
   checkLayers(
       environment("QUERN_SEED", 1), environment("QUERN_LAYERS", 300),
       {{{"cpu", "all", 2}, {"cpu", "none", 1}, {"cpu:generic", "all", 1}},
-       {{"cpu", "all", 1}, {"cpu", "none", 2}, {"cpu:generic", "none", 2}}});
+       {{"cpu", "all", 1}, {"cpu", "none", 2}, {"cpu:generic", "none", 2}},
+       {{"cpu", "all", 2}, {vnni, "all", 1}, {vnni, "none", 2}}});
 }
 
 TEST(RandomLayers, Sim) {

@@ -16,8 +16,7 @@ using namespace quern::cpugen;
 Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   Blocking blocking;
   blocking.columns = 2 * target.lanes();
-  // AVX-512 has 32 registers, the other levels 16.
-  blocking.rows = target.hasAvx512() ? 8 : 4;
+  blocking.rows = target.registers() == 32 ? 8 : 4;
   blocking.fewRows = blocking.rows / 2 - 1;
 
   if (sizes.fourBits)

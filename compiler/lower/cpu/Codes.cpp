@@ -12,9 +12,9 @@
 // overflows, and elsewhere one with the same code.
 //
 // clamp(round(t)), NaN to 0: conversion to integers rounds to even by itself,
-// and gives 0x80000000 for NaN, of which an 8-bit code keeps 0. So where 0 is
-// known to be within the range NaN is sent through the clamps untouched instead
-// of being looked for.
+// and gives 0x80000000 (AArch64: 0) for NaN, of which an 8-bit code keeps 0. So
+// where 0 is known to be within the range NaN is sent through the clamps
+// untouched instead of being looked for.
 //
 // Where the quotient is known to be within the codes (tile.within: the scale
 // was made of these very numbers) nothing of that is left but the conversion;
@@ -26,6 +26,7 @@
 
 #include "mlir/IR/Matchers.h"
 
+#include "llvm/IR/IntrinsicsAArch64.h"
 #include "llvm/IR/IntrinsicsX86.h"
 
 using namespace quern;
@@ -131,6 +132,10 @@ static std::optional<double> boundOf(arith::DivFOp quotient) {
 static Value *roundToIntegers(Emitter &e, Value *numbers) {
   using namespace llvm::Intrinsic;
   llvm::IRBuilder<> &b = e.b;
+  if (e.target.isAArch64())
+    return b.CreateIntrinsic(
+        aarch64_neon_fcvtns,
+        {e.typeLike(numbers, b.getInt32Ty()), numbers->getType()}, {numbers});
   switch (Emitter::width(numbers)) {
   case 4:
     return b.CreateIntrinsic(x86_sse2_cvtps2dq, {}, {numbers});

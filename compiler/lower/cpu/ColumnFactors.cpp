@@ -3,38 +3,42 @@
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
 //===----------------------------------------------------------------------===//
-//
-// A factor of split accumulation is s_b[n, kb], s_a[m, kb] or the product of
-// both. The right scales lie in memory along K, so that reading them for a
-// vector of columns would be a gather per group and tile, which costs as much
-// as the products of a short group. Everything in the region that depends on n
-// but not on m is therefore evaluated ahead of time, into vectors in the order
-// of use. So are zero points, which the sums of the left rows are multiplied
-// with. A factor of the row alone is one number for all columns; there is
-// nothing to pack then.
-//
-//===----------------------------------------------------------------------===//
 
+#include "compiler/lower/cpu/ColumnFactors.h"
 #include "compiler/lower/cpu/Contract.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/ADT/DenseSet.h"
 
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
-ColumnFactors::ColumnFactors(const ContractPlan &plan) {
+/// Values and what they are computed from, within the block.
+static llvm::DenseSet<mlir::Value>
+withSources(mlir::Block &block, llvm::ArrayRef<mlir::Value> values) {
+  llvm::DenseSet<mlir::Value> reached(values.begin(), values.end());
+  for (mlir::Operation &op : llvm::reverse(block.without_terminator()))
+    if (llvm::any_of(op.getResults(), [&](mlir::Value result) {
+          return reached.contains(result);
+        }))
+      reached.insert(op.operand_begin(), op.operand_end());
+  return reached;
+}
+
+ColumnFactors::ColumnFactors(const ContractPlan &plan,
+                             const CpuTarget &target) {
   if (!plan.split)
     return;
   auto isWord = [](mlir::Value value) {
     return value.getType().isF32() || value.getType().isInteger(32);
   };
-  mlir::Block &block = plan.op.getRescale().front();
+  block = &plan.op.getRescale().front();
   llvm::DenseSet<mlir::Value> onRow, onColumn;
-  onRow.insert(block.getArgument(plan.numBatch));
-  onColumn.insert(block.getArgument(plan.numBatch + 1));
+  onRow.insert(block->getArgument(plan.numBatch));
+  onColumn.insert(block->getArgument(plan.numBatch + 1));
   usable = true;
-  for (mlir::Operation &op : block.without_terminator()) {
+  for (mlir::Operation &op : block->without_terminator()) {
     bool row = false, column = false;
     for (mlir::Value operand : op.getOperands()) {
       row |= onRow.contains(operand);
@@ -57,133 +61,133 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan) {
       if (onColumn.contains(operand))
         usable &= isWord(operand) && !llvm::isa<tile::LoadOp>(op);
   }
+
+  llvm::SmallVector<llvm::DenseSet<mlir::Value>> ofTerm;
+  mlir::Operation *yield = block->getTerminator();
+  unsigned numTerms = plan.op.getNumTerms();
+  for (unsigned term = 0; term < numTerms; ++term) {
+    llvm::SmallVector<mlir::Value> yielded = {yield->getOperand(term)};
+    if (plan.op.hasAddends())
+      yielded.push_back(yield->getOperand(numTerms + term));
+    ofTerm.push_back(withSources(*block, yielded));
+  }
+  auto operandOf = [&](mlir::Value value) {
+    for (auto [term, reached] : llvm::enumerate(ofTerm))
+      if (reached.contains(value))
+        return unsigned(plan.op.getTerms()[2 * term + 1]);
+    return 0u;
+  };
+  auto storedFor = [&](mlir::Value value) {
+    auto widening = value.getDefiningOp<mlir::arith::ExtFOp>();
+    if (!widening || !target.convertsHalf())
+      return value;
+    mlir::Value narrow = widening.getIn();
+    return narrow.getType().isF16() || narrow.getType().isBF16() ? narrow
+                                                                 : value;
+  };
+  llvm::SmallVector<unsigned> used(plan.op.getNumRhs(), 0);
   for (mlir::Operation *op : columnOps)
     for (mlir::Value result : op->getResults())
       if (llvm::any_of(result.getUsers(), [&](mlir::Operation *user) {
             return !llvm::is_contained(columnOps, user);
-          }))
-        values.push_back(result);
-  for (mlir::Value value : values)
-    usable &= isWord(value);
+          })) {
+        mlir::Value stored = storedFor(result);
+        unsigned operand = operandOf(result);
+        values.push_back({result, stored, operand, used[operand]});
+        if (!isWord(result)) {
+          usable = false;
+          continue;
+        }
+        used[operand] += plan.columns * bytesOf(stored.getType());
+      }
+  if (!usable) {
+    values.clear();
+    return;
+  }
+  bytes = *llvm::max_element(used);
+  if (!otherOps.empty() || plan.op.hasAddends())
+    return;
+  llvm::SmallVector<unsigned> factors;
+  for (unsigned term = 0; term < numTerms; ++term)
+    for (auto [i, factor] : llvm::enumerate(values))
+      if (factor.value == yield->getOperand(term))
+        factors.push_back(i);
+  bool alike = llvm::all_of(factors, [&](unsigned i) {
+    return values[i].stored.getType() ==
+           values[factors.front()].stored.getType();
+  });
+  if (factors.size() == numTerms && alike)
+    plain = std::move(factors);
+}
 
-  // What the values need, backwards: column ops, and constants and indices
-  // that depend on neither axis.
-  llvm::DenseSet<mlir::Operation *> needed;
-  for (mlir::Operation &op : llvm::reverse(block.without_terminator()))
-    for (mlir::Value result : op.getResults())
-      if (llvm::is_contained(values, result) ||
-          llvm::any_of(result.getUsers(), [&](mlir::Operation *user) {
-            return needed.contains(user);
-          }))
-        needed.insert(&op);
-  for (mlir::Operation &op : block.without_terminator())
-    if (needed.contains(&op))
+std::string ColumnFactors::text(unsigned operand) const {
+  std::string text;
+  for (const Factor &factor : values) {
+    if (factor.operand != operand)
+      continue;
+    text += text.empty() ? ", for a column and group " : " and ";
+    llvm::raw_string_ostream(text) << factor.stored.getType();
+  }
+  return text;
+}
+
+bool ColumnFactors::packs(unsigned operand) const {
+  return llvm::any_of(
+      values, [&](const Factor &factor) { return factor.operand == operand; });
+}
+
+llvm::SmallVector<mlir::Operation *>
+ColumnFactors::sliceFor(unsigned operand) const {
+  llvm::SmallVector<mlir::Value> stored;
+  for (const Factor &factor : values)
+    if (factor.operand == operand)
+      stored.push_back(factor.stored);
+  // Column ops, and constants and indices that depend on neither axis.
+  llvm::SmallVector<mlir::Operation *> slice;
+  if (stored.empty())
+    return slice;
+  llvm::DenseSet<mlir::Value> needed = withSources(*block, stored);
+  for (mlir::Operation &op : block->without_terminator())
+    if (llvm::any_of(op.getResults(), [&](mlir::Value result) {
+          return needed.contains(result);
+        }))
       slice.push_back(&op);
+  return slice;
 }
 
-llvm::Type *ColumnFactors::vectorOf(Emitter &e, const ContractPlan &plan,
-                                    mlir::Value value) {
-  return e.vectorType(value.getType().isF32()
-                          ? e.b.getFloatTy()
-                          : static_cast<llvm::Type *>(e.b.getInt32Ty()),
-                      plan.lanes);
+void ColumnFactors::emit(KernelScope &scope, const ContractPlan &plan,
+                         unsigned operand, llvm::ArrayRef<Value *> batch,
+                         Value *first, Value *group, Value *mask, Value *column,
+                         Value *target) const {
+  Emitter &e = scope.e;
+  ElementBody body(scope, plan.lanes, mask);
+  for (auto [argument, value] : llvm::zip(block->getArguments(), batch))
+    body.bind(argument, ElementBody::uniform(value));
+  body.bind(block->getArgument(plan.numBatch + 1),
+            body.laneIndex(first, plan.lanes));
+  body.bind(block->getArgument(plan.numBatch + 2), ElementBody::uniform(group));
+  for (mlir::Operation *op : sliceFor(operand))
+    body.emit(*op);
+  for (const Factor &factor : values) {
+    if (factor.operand != operand)
+      continue;
+    Value *value = body.spread(body.lookup(factor.stored));
+    if (mask)
+      value = e.b.CreateSelect(mask, value,
+                               llvm::Constant::getNullValue(value->getType()));
+    unsigned size = bytesOf(factor.stored.getType());
+    Value *place = e.add(e.i64(factor.offset), e.mul(column, e.i64(size)));
+    e.store(value, e.offset(target, place), Memory::Written, size * plan.lanes);
+  }
 }
 
-mlir::AffineExpr ColumnFactors::panelBytes(const ContractPlan &plan) const {
-  return plan.groups() * int64_t(values.size() * plan.rowBytes());
-}
-
-PackedOperand quern::cpugen::emitFactorPacking(Emitter &e,
-                                               tile::KernelOp kernel,
-                                               const ContractPlan &plan,
-                                               const ColumnFactors &factors,
-                                               const std::string &name) {
-  mlir::Block &block = plan.op.getRescale().front();
-  PackedOperand packed;
-  for (mlir::Operation *op : factors.slice)
-    if (auto load = llvm::dyn_cast<tile::LoadOp>(op))
-      if (auto argument = llvm::dyn_cast<mlir::BlockArgument>(load.getBuffer()))
-        if (!llvm::is_contained(packed.sources, argument.getArgNumber()))
-          packed.sources.push_back(argument.getArgNumber());
-  packed.varies = usesBatch(plan, block, [&](mlir::Operation *op) {
-    return llvm::is_contained(factors.slice, op);
-  });
-  KernelFunction function(e, name, kernel, packed.sources, 1);
-  ElementBody sizes(function.scope, 1, nullptr);
-  auto size = [&](mlir::AffineExpr expr) {
-    return sizes.affine(expr, {}).value;
-  };
-  llvm::SmallVector<Value *> domain;
-  for (unsigned i = 0; i < plan.numBatch; ++i)
-    domain.push_back(packed.varies[i] ? size(plan.extent(i)) : e.i64(1));
-  domain.push_back(size(plan.panels()));
-  Value *n = size(plan.n()), *groups = size(plan.groups());
-  Value *panelBytes = size(factors.panelBytes(plan));
-  int64_t groupBytes = factors.values.size() * plan.rowBytes();
-
-  e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
-    llvm::SmallVector<Value *> point = pointOf(e, item, domain);
-    Value *panel = e.offset(function.extra[0], e.mul(item, panelBytes));
-    Value *panelColumn = e.mul(point.back(), e.i64(plan.columns));
-    e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
-      Value *target = e.offset(panel, e.mul(group, e.i64(groupBytes)));
-      e.loop(
-          e.i64(0), e.i64(plan.columns), e.i64(plan.lanes), [&](Value *column) {
-            Value *first = e.add(panelColumn, column);
-            Value *left = e.b.CreateSub(n, first);
-            auto absent = [&] {
-              Emitter::Values zeros;
-              for (mlir::Value value : factors.values)
-                zeros.push_back(llvm::Constant::getNullValue(
-                    ColumnFactors::vectorOf(e, plan, value)));
-              return zeros;
-            };
-            auto evaluate = [&] {
-              Value *mask = e.maskBelow(left, plan.lanes);
-              ElementBody body(function.scope, plan.lanes, mask);
-              for (auto [argument, value] :
-                   llvm::zip(block.getArguments(), point))
-                body.bind(argument, ElementBody::uniform(value));
-              body.bind(block.getArgument(plan.numBatch + 1),
-                        body.laneIndex(first, plan.lanes));
-              body.bind(block.getArgument(plan.numBatch + 2),
-                        ElementBody::uniform(group));
-              for (mlir::Operation *op : factors.slice)
-                body.emit(*op);
-              Emitter::Values results;
-              for (auto [value, zero] : llvm::zip(factors.values, absent()))
-                results.push_back(e.b.CreateSelect(
-                    mask, body.spread(body.lookup(value)), zero));
-              return results;
-            };
-            Emitter::Values results =
-                e.branch(e.b.CreateICmpSGT(left, e.i64(0)), evaluate, absent);
-            for (auto [number, value] : llvm::enumerate(results))
-              e.store(value,
-                      e.offset(target, e.add(e.i64(number * plan.rowBytes()),
-                                             e.mul(column, e.i64(4)))),
-                      Memory::Written, 4 * plan.lanes);
-          });
-    });
-  });
-  e.b.CreateRetVoid();
-
-  for (unsigned i = 0; i < plan.numBatch; ++i)
-    packed.shape.push_back(packed.varies[i] ? tile::toSymExpr(plan.extent(i))
-                                            : SymExpr::constant(1));
-  packed.shape.push_back(tile::toSymExpr(plan.panels()));
-  packed.kernel.name = name;
-  packed.kernel.items = SymExpr::constant(1);
-  for (const SymExpr &extent : packed.shape)
-    packed.kernel.items = packed.kernel.items * extent;
-  SymExpr bytes = tile::toSymExpr(factors.panelBytes(plan));
-  packed.kernel.grain = SymExpr::ceilDiv(
-      SymExpr::constant(1 << 14),
-      SymExpr::binary(SymExpr::Op::Max, SymExpr::constant(1), bytes));
-  packed.shape.push_back(bytes);
-  packed.kernel.schedule = fmt::format(
-      "item = one panel of {} columns, {} factor{} per column and group",
-      plan.columns, factors.values.size(),
-      factors.values.size() == 1 ? "" : "s");
-  return packed;
+Value *ColumnFactors::load(Emitter &e, unsigned lanes, mlir::Type stored,
+                           Value *address) {
+  llvm::Type *element =
+      stored.isF32()
+          ? e.b.getFloatTy()
+          : static_cast<llvm::Type *>(e.b.getIntNTy(8 * bytesOf(stored)));
+  Value *vector = e.load(e.vectorType(element, lanes), address, Memory::Read,
+                         bytesOf(stored) * lanes);
+  return bytesOf(stored) == 2 ? e.decode(vector, *getDType(stored)) : vector;
 }

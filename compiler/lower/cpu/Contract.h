@@ -8,13 +8,17 @@
 // bytes per operand element, what one 32-bit lane consumes:
 //
 //     kind       a step holds   multiply-add per lane               accumulator
-//     Quads      4 x 8 bits     vpdpbusd (unsigned x signed)        i32
+//     Quads      4 x 8 bits     vpdpbusd (unsigned x signed),       i32
+//                               sdot, udot (operands of one sign),
+//                               pmaddubsw, pmaddwd (4 x 8 bits), add
 //     Pairs      2 x i16        pmaddwd, add                        i32
 //     Bf16Pairs  2 x bf16       vdpbf16ps                           f32
 //     Singles    1 x f32        fma                                 f32
 //
-// 8-bit integers are Quads with VNNI (unless both operands are unsigned) and
-// Pairs elsewhere, where codes are widened while packing; both are exact.
+// 8-bit integers are Quads with vpdpbusd (unless both operands are unsigned)
+// and with sdot and udot, and Pairs elsewhere, where codes are widened while
+// packing; all are exact. AVX2 alone has pmaddubsw, whose sums of two products
+// saturate: Quads are then codes of four bits alone, with which they cannot.
 // Floats are of the class bounded. Where every operand's elements are bf16 and
 // the target has the instruction they stay bf16; all others are decoded to f32
 // while packing. vdpbf16ps adds the products of a step's second elements, then
@@ -27,8 +31,8 @@
 // *Right operands* are packed, once for weights and in every run for other
 // data, into panels of NR columns, step by step:
 //
-//     [batch][ceil(N / NR)][group][header rows + steps of a group][NR] x 4
-//     bytes
+//     [batch][ceil(N / NR)][group]{
+//       [factors][NR] x 2 or 4 bytes, [header rows + steps][NR] x 4 bytes }
 //
 // The batch dimensions are those the operand varies along: a weight shared by a
 // batch is packed once. Absent elements are zero (in columns that are absent as
@@ -36,18 +40,21 @@
 // there is one group of ceil(K / elements per step) steps. With split = g a
 // group is g elements; its last step is padded where g is no multiple of a
 // step, and what the left operand reads there belongs to the next group but
-// meets a zero.
+// meets a zero. In front of a group stand the scales of its columns and what
+// else is applied to its sums (ColumnFactors.h).
 //
 // vpdpbusd wants unsigned times signed. With signed codes on both sides the
 // left ones are shifted by 128 and the product corrected: sum (a + 128) b =
 // sum a b + 128 sum b. The header row of a group holds -128 sum b for each
 // column; accumulators start there instead of at zero. With only the right side
-// unsigned the instruction's operands trade places. All this is modulo 2^32,
-// as the accumulator is.
+// unsigned the instruction's operands trade places. sdot and udot want one sign
+// on both sides: where the signs differ the left codes get the right ones'
+// sign, by 128 up as above or by 128 down, and then the header holds
+// 128 sum b. All this is modulo 2^32, as the accumulator is.
 //
 // *Codes of four bits* stay so in their panels: two steps share a row, the
 // first in the low halves of its bytes. i4 codes have 8 added there, and are
-// multiplied so, as numbers from 0 to 15 that fit either side of vpdpbusd:
+// multiplied so, as numbers from 0 to 15 that fit every operand of either sign:
 // sum a (b + 8) = sum a b + 8 sum a. Of these the correction belongs to a row
 // and group, is computed once when left rows are copied, and is where the
 // accumulators of the row start. A block of one row tile takes its operands
@@ -89,6 +96,8 @@
 
 namespace quern::cpugen {
 
+struct ColumnFactors;
+
 enum class StepKind : uint8_t { Quads, Pairs, Bf16Pairs, Singles };
 
 /// Rows by panels of one register tile.
@@ -103,13 +112,20 @@ struct ContractPlan {
 
   mutable tile::ContractOp op; ///< A handle; MLIR's are not const-correct.
   StepKind kind;
-  bool shiftLeft; ///< Left codes get 128 added; a header row corrects it.
+  /// Left codes move by 128, to the other sign; a header row corrects it.
+  bool shiftLeft;
   bool leftUnsigned, rightUnsigned;
   bool fourBits = false; ///< Panels hold right codes of four bits,
   bool biased = false;   ///< with 8 added: row sums correct it.
-  /// The right operand is the instruction's unsigned one.
+  /// The right operand is the instruction's unsigned one, the left is not.
   bool swapped;
+  bool narrow; ///< Products of two bytes have to fit 16 bits.
+  /// How the multiply-add takes left codes.
+  bool movedUnsigned() const { return leftUnsigned != shiftLeft; }
+  /// Of the sum of a column's codes, what its header row holds.
+  int headerFactor() const { return leftUnsigned ? 128 : -128; }
   unsigned lanes;     ///< 32-bit lanes of a vector.
+  unsigned registers; ///< Vectors that the machine holds.
   unsigned rows;      ///< MR.
   unsigned columns;   ///< NR, two vectors.
   unsigned blockRows; ///< MC at most.
@@ -118,6 +134,7 @@ struct ContractPlan {
   Blocking blocking;
   unsigned numBatch;
   std::optional<int64_t> split;
+  unsigned factorBytes = 0; ///< In front of each group of a panel.
 
   unsigned elementsPerStep() const {
     return kind == StepKind::Quads ? 4 : kind == StepKind::Singles ? 1 : 2;
@@ -169,8 +186,12 @@ struct ContractPlan {
   mlir::AffineExpr groupRows() const {
     return groupSteps().ceilDiv(stepsPerRow());
   }
+  /// Bytes of a group of a panel.
+  mlir::AffineExpr groupBytes() const {
+    return (groupRows() + headerRows()) * rowBytes() + factorBytes;
+  }
   /// Bytes of one panel.
-  mlir::AffineExpr panelBytes() const;
+  mlir::AffineExpr panelBytes() const { return groups() * groupBytes(); }
   /// Bytes from one copied left row to the next.
   mlir::AffineExpr leftStride() const;
   mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
@@ -185,7 +206,8 @@ usesBatch(const ContractPlan &plan, mlir::Block &block,
 
 /// Writes the kernel that packs right operand `index`.
 PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
-                          const ContractPlan &plan, unsigned index,
+                          const ContractPlan &plan,
+                          const ColumnFactors &factors, unsigned index,
                           const std::string &name);
 
 /// The load of a right operand whose codes of four bits panels can hold, or
@@ -197,7 +219,8 @@ tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
 std::pair<llvm::Value *, llvm::Value *> takeApart(Emitter &e, llvm::Value *row,
                                                   bool keepHalves = false);
 
-/// The function void(rows, count, target) that takes rows of a panel apart.
+/// The function void(group, groups, bytes between groups, rows, target) that
+/// takes groups of a panel apart, `group` being the first row of the first.
 llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 
 /// The function void(left, stride, rows, K, groups, g, target) that sums
@@ -243,37 +266,42 @@ struct TileData {
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
                                  TileShape shape, bool fourBits = false);
 
+/// What stands for a tile's code in its name: everything it depends on.
+std::string tileName(const ContractPlan &plan, TileShape shape, bool fourBits);
+
+/// The arguments of a function of emitSplitTile.
+struct SplitTileArguments {
+  enum : unsigned {
+    Left,   ///< The first group of the first row.
+    Stride, ///< Bytes from a left row to the next.
+    Panel,  ///< The first group's header.
+    PanelBytes,
+    PanelGroup, ///< Bytes from a group to the next.
+    Groups,
+    LastSteps, ///< Of the last one.
+    Sums,      ///< f32 accumulators, to be added to.
+    Factors,   ///< Of the first group; of a second panel PanelBytes further on.
+    FactorGroup, ///< Bytes from a group's to the next one's.
+    Starts,      ///< As in TileData, of the first group.
+    Ahead,
+    AheadStep,
+    AheadGroup, ///< Bytes from a group to the next.
+    count
+  };
+  static constexpr unsigned pointers[] = {Left,    Panel,  Sums,
+                                          Factors, Starts, Ahead};
+};
+
+/// Adds to a tile's f32 sums those of some groups, each times its column's
+/// factor: acc = fma(f32(part), factor, acc), group by group.
+llvm::Function *emitSplitTile(Emitter &e, const ContractPlan &plan,
+                              TileShape shape, bool fourBits,
+                              mlir::Type factorType);
+
 /// The loop over steps alone: panel by panel and row by row two vectors of
 /// accumulators.
 Emitter::Values emitTileLoop(Emitter &e, const ContractPlan &plan,
                              TileShape shape, const TileData &data);
-
-/// The part of a `rescale` region that varies along N alone: evaluated once
-/// per column and group when the right operand is packed, and read back as
-/// vectors, instead of gathered from a scale tensor in every tile.
-struct ColumnFactors {
-  explicit ColumnFactors(const ContractPlan &plan);
-
-  /// The region can be rescaled in registers: what is left of it reads nothing
-  /// that varies along N.
-  bool usable = false;
-  llvm::SmallVector<mlir::Operation *> columnOps; ///< In order.
-  llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
-  /// What has to be evaluated for `values`, in order.
-  llvm::SmallVector<mlir::Operation *> slice;
-  /// Values of column ops that others use; f32 or i32.
-  llvm::SmallVector<mlir::Value> values;
-  /// A value of some columns.
-  static llvm::Type *vectorOf(Emitter &e, const ContractPlan &plan,
-                              mlir::Value value);
-  /// Bytes for one panel: [group][value][NR] x 4 bytes.
-  mlir::AffineExpr panelBytes(const ContractPlan &plan) const;
-};
-
-PackedOperand emitFactorPacking(Emitter &e, tile::KernelOp kernel,
-                                const ContractPlan &plan,
-                                const ColumnFactors &factors,
-                                const std::string &name);
 
 } // namespace quern::cpugen
 

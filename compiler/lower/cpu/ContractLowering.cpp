@@ -54,6 +54,7 @@ void ContractLowering::lower() {
   groups = size(plan.groups());
   groupSteps = size(plan.groupSteps());
   groupRows = size(plan.groupRows());
+  groupBytes = size(plan.groupBytes());
   panelBytes = size(plan.panelBytes());
   Value *m = size(plan.m());
   panels = size(plan.panels());
@@ -85,8 +86,11 @@ void ContractLowering::lower() {
     Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
     Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
     fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
-    fetch.step =
-        e.ceilDiv(e.i64(plan.rowBytes() / plan.stepsPerRow()), rowTiles);
+    // So much in each step fetches a group, factors and all.
+    Value *perStep = e.i64(plan.rowBytes() / plan.stepsPerRow());
+    if (plan.factorBytes)
+      perStep = e.ceilDiv(groupBytes, groupSteps);
+    fetch.step = e.ceilDiv(perStep, rowTiles);
     fetch.tileBytes = e.mul(
         fetch.step, e.mul(groups, e.add(groupSteps, e.i64(plan.headerRows()))));
     Value *item0 = e.mul(blockNumber, spans);
@@ -211,26 +215,27 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     e.unsupported(why, e.b.getInt32Ty());
     return lowered;
   }
+  ColumnFactors factors(plan, e.target);
+  plan.factorBytes = factors.bytes;
   for (unsigned i = 0; i < op.getNumRhs(); ++i) {
     std::string packName = fmt::format("{}.pack{}", name, i);
-    lowered.packed.push_back(emitPacking(e, kernel, plan, i, packName));
-    lowered.packed.back().bufferName = packName;
-  }
-  ColumnFactors factors(plan);
-  if (factors.usable && !factors.values.empty()) {
-    std::string packName = fmt::format("{}.factors", name);
     lowered.packed.push_back(
-        emitFactorPacking(e, kernel, plan, factors, packName));
+        emitPacking(e, kernel, plan, factors, i, packName));
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
-  if (!factors.usable)
+  auto emitTile = [&](TileShape shape, bool fourBits) {
+    return factors.isPlain()
+               ? emitSplitTile(e, plan, shape, fourBits, factors.plainType())
+               : emitRegisterTile(e, plan, shape, fourBits);
+  };
+  if (!factors.usable || factors.isPlain()) {
     for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
-      tiles.push_back(emitRegisterTile(e, plan, shape));
-  if (!factors.usable && plan.fourBits)
-    for (TileShape shape : plan.shapes())
-      packedTiles.push_back(
-          emitRegisterTile(e, plan, shape, /*fourBits=*/true));
+      tiles.push_back(emitTile(shape, /*fourBits=*/false));
+    if (plan.fourBits)
+      for (TileShape shape : plan.shapes())
+        packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
+  }
 
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
@@ -267,7 +272,12 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                      tile::toSymExpr(ContractLowering::leftScratch(plan)) +
                      tile::toSymExpr(stages->localBytes(plan)) +
                      SymExpr::constant(RowReductions(plan).scratchBytes());
-  llvm::StringRef instruction = plan.kind == StepKind::Quads       ? "vpdpbusd"
+  ByteDot byteDot = e.target.byteDot();
+  llvm::StringRef dot = byteDot == ByteDot::Mixed    ? "vpdpbusd"
+                        : byteDot == ByteDot::Narrow ? "pmaddubsw"
+                        : plan.rightUnsigned         ? "udot"
+                                                     : "sdot";
+  llvm::StringRef instruction = plan.kind == StepKind::Quads       ? dot
                                 : plan.kind == StepKind::Pairs     ? "pmaddwd"
                                 : plan.kind == StepKind::Bf16Pairs ? "vdpbf16ps"
                                 : e.target.hasFma() ? "fma"

@@ -13,6 +13,7 @@
 #ifndef QUERN_COMPILER_LOWER_CPU_CONTRACTLOWERING_H
 #define QUERN_COMPILER_LOWER_CPU_CONTRACTLOWERING_H
 
+#include "compiler/lower/cpu/ColumnFactors.h"
 #include "compiler/lower/cpu/RowReductions.h"
 #include "compiler/lower/cpu/Stages.h"
 
@@ -120,6 +121,19 @@ private:
                  llvm::Value *end);
   void scaleParts(const TilePosition &at, TileShape shape, unsigned term,
                   llvm::Value *group, llvm::ArrayRef<llvm::Value *> parts);
+  void runSplitTile(const TilePosition &at, llvm::Value *first,
+                    llvm::Value *end);
+  /// One of a function for each shape, chosen by the tile's.
+  llvm::Value *functionFor(const TilePosition &at);
+  /// A value that was packed for the group, of the tile's first panel.
+  llvm::Value *factorAddress(const TilePosition &at,
+                             const ColumnFactors::Factor &factor,
+                             llvm::Value *group) {
+    llvm::Value *panel = e.offset(function.extra[factor.operand],
+                                  e.mul(at.panels[factor.operand], panelBytes));
+    return e.offset(panel,
+                    e.add(e.mul(group, groupBytes), e.i64(factor.offset)));
+  }
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
@@ -181,9 +195,9 @@ private:
   llvm::Value *leftGroup(llvm::Value *group) {
     return e.mul(group, e.i64(*plan.split * plan.elementBytes()));
   }
+  /// Bytes from a panel's start to a group's header.
   llvm::Value *panelGroup(llvm::Value *group) {
-    return e.mul(group, e.mul(e.add(groupRows, e.i64(plan.headerRows())),
-                              e.i64(plan.rowBytes())));
+    return e.add(e.mul(group, groupBytes), e.i64(plan.factorBytes));
   }
   void epilogue(const TilePosition &at, llvm::Value *slot);
   void forColumns(llvm::Value *first, ColumnsFn fn);
@@ -221,7 +235,7 @@ private:
   const ContractPlan &plan;
   const StagePlan &stages;
   const ColumnFactors &factors;
-  llvm::ArrayRef<PackedOperand> packed; ///< The right operands, then factors.
+  llvm::ArrayRef<PackedOperand> packed; ///< The right operands.
   tile::ContractOp op;
   Emitter &e;
   llvm::IRBuilder<> &b;
@@ -234,7 +248,8 @@ private:
   ElementBody sizes;
   llvm::Value *n = nullptr, *k = nullptr, *leftStride = nullptr;
   llvm::Value *groups = nullptr, *groupSteps = nullptr, *panelBytes = nullptr;
-  llvm::Value *groupRows = nullptr, *panels = nullptr;
+  llvm::Value *groupRows = nullptr, *groupBytes = nullptr;
+  llvm::Value *panels = nullptr;
   BlockFetch fetch = {};
   llvm::Value *firstGroup = nullptr; ///< Of those taken apart.
   bool asPacked = false; ///< Tiles take four-bit panels apart themselves.

@@ -10,14 +10,15 @@ using namespace quern;
 using namespace quern::cpugen;
 
 ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
-    : op(op), lanes(target.lanes()), numBatch(op.getNumBatch()) {
+    : op(op), lanes(target.lanes()), registers(target.registers()),
+      numBatch(op.getNumBatch()) {
   leftUnsigned = op.getLhsUnsigned();
   rightUnsigned = op.getRhsUnsigned();
   bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
-  bool vnni = target.hasAvx512();
+  ByteDot dot = target.byteDot();
   // All right operands are of one kind, with the same bits.
   tile::LoadOp first = getFourBitLoad(op, op.getRhsRegion(0));
-  fourBits = vnni && first;
+  fourBits = dot != ByteDot::None && first;
   for (unsigned i = 0; i < op.getNumRhs() && fourBits; ++i) {
     tile::LoadOp load = getFourBitLoad(op, op.getRhsRegion(i));
     fourBits = load && load.getBuffer().getType().getElementType() ==
@@ -30,20 +31,24 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
               op.getSplit().value_or(0) <= longestGroup;
   biased = fourBits &&
            first.getBuffer().getType().getElementType().isSignlessInteger();
-  // Halves of bytes are on the side of the instruction that is left.
+  // Halves of bytes take the sign that the instruction has left for them.
   if (fourBits)
-    rightUnsigned = !leftUnsigned;
+    rightUnsigned = leftUnsigned == (dot == ByteDot::Same);
   // A step's padding is zero on both sides only at the end of K.
   bool pairs = target.hasBf16Dot() && op.getSplit().value_or(0) % 2 == 0 &&
                llvm::all_of(op.getOperandRegions(), [&](mlir::Region &region) {
                  return op.getElementType(region).isBF16();
                });
-  kind = pairs                                      ? StepKind::Bf16Pairs
-         : !integers                                ? StepKind::Singles
-         : vnni && !(leftUnsigned && rightUnsigned) ? StepKind::Quads
-                                                    : StepKind::Pairs;
-  swapped = kind == StepKind::Quads && rightUnsigned;
-  shiftLeft = kind == StepKind::Quads && !leftUnsigned && !rightUnsigned;
+  bool quads = dot == ByteDot::Same || (dot == ByteDot::Narrow && fourBits) ||
+               (dot == ByteDot::Mixed && !(leftUnsigned && rightUnsigned));
+  kind = pairs       ? StepKind::Bf16Pairs
+         : !integers ? StepKind::Singles
+         : quads     ? StepKind::Quads
+                     : StepKind::Pairs;
+  bool oneSign = leftUnsigned == rightUnsigned;
+  shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
+  narrow = dot == ByteDot::Narrow;
+  swapped = kind == StepKind::Quads && rightUnsigned && !movedUnsigned();
   auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
   ProductSizes sizes;
   if (constantK)
@@ -74,10 +79,6 @@ mlir::AffineExpr ContractPlan::groupSteps() const {
     return mlir::getAffineConstantExpr(
         (*split + elementsPerStep() - 1) / elementsPerStep(), op.getContext());
   return k().ceilDiv(elementsPerStep());
-}
-
-mlir::AffineExpr ContractPlan::panelBytes() const {
-  return groups() * (groupRows() + headerRows()) * rowBytes();
 }
 
 mlir::AffineExpr ContractPlan::leftStride() const {

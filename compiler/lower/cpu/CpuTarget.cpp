@@ -14,6 +14,7 @@
 
 #include <charconv>
 #include <fstream>
+#include <optional>
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -24,10 +25,14 @@ std::string CpuTarget::name() const {
     return "cpu:generic";
   case CpuLevel::Avx2:
     return "cpu:avx2";
+  case CpuLevel::AvxVnni:
+    return "cpu:avx-vnni";
   case CpuLevel::Avx512Vnni:
     return "cpu:avx512-vnni";
   case CpuLevel::Avx512Bf16:
     return "cpu:avx512-bf16";
+  case CpuLevel::AArch64DotProd:
+    return "cpu:aarch64-dotprod";
   }
   return "cpu";
 }
@@ -37,6 +42,12 @@ CpuTarget CpuTarget::forLevel(CpuLevel level) {
   target.level = level;
   if (level == CpuLevel::Generic)
     return target;
+  if (target.isAArch64()) {
+    target.triple = "aarch64-unknown-linux-gnu";
+    target.cpu = "generic";
+    target.features = {"dotprod", "fp-armv8", "lse", "neon"};
+    return target;
+  }
   target.cpu = "x86-64-v3";
   target.features = {"avx",   "avx2",  "bmi",    "bmi2",   "f16c",   "fma",
                      "lzcnt", "movbe", "popcnt", "sse4.1", "sse4.2", "ssse3"};
@@ -46,6 +57,8 @@ CpuTarget CpuTarget::forLevel(CpuLevel level) {
                            {"avx512bw", "avx512cd", "avx512dq", "avx512f",
                             "avx512vl", "avx512vnni"});
   }
+  if (target.hasAvxVnni())
+    target.features.push_back("avxvnni");
   if (target.hasBf16Dot())
     target.features.push_back("avx512bf16");
   return target;
@@ -87,23 +100,53 @@ CpuCaches CpuCaches::host() {
   return caches;
 }
 
-CpuTarget CpuTarget::host() {
-  CpuLevel best = CpuLevel::Generic;
+Result<CpuTarget> CpuTarget::host() {
+  std::optional<CpuTarget> best;
   for (CpuLevel level : allCpuLevels) {
-    bool all = true;
-    for (const std::string &feature : forLevel(level).features)
-      all &= cpu::hostHas(feature);
-    if (all)
-      best = level;
+    CpuTarget target = forLevel(level);
+    if (cpu::architectureOf(target.name()) == cpu::hostArchitecture() &&
+        cpu::firstMissing(target.features).empty())
+      best = std::move(target);
   }
-  CpuTarget target = forLevel(best);
+  if (!best)
+    return fail(Errc::Unsupported,
+                fmt::format("no code can be made for this machine, an {}",
+                            cpu::hostArchitecture()),
+                {"supported are x86-64, and AArch64 with the dot product "
+                 "(Armv8.2-A and FEAT_DotProd)"});
   llvm::StringRef cpu = llvm::sys::getHostCPUName();
   if (!cpu.empty())
-    target.tuneCpu = cpu.str();
+    best->tuneCpu = cpu.str();
   static const CpuCaches caches = CpuCaches::host();
-  target.caches = caches;
-  return target;
+  best->caches = caches;
+  return *best;
 }
+
+namespace {
+/// Instruction sets that people ask for and no code is made for.
+struct NotLowered {
+  const char *prefix; ///< Of a level's name.
+  const char *name;
+  const char *instead;
+};
+constexpr NotLowered notLowered[] = {
+    {"amx", "AMX",
+     "a machine with AMX has AVX-512 VNNI and BF16 too, and runs "
+     "cpu:avx512-bf16, which is what \"cpu\" is there"},
+    {"avx10", "AVX10",
+     "a machine with AVX10 runs cpu:avx512-bf16, which is what \"cpu\" is "
+     "there"},
+    {"aarch64-sve", "SVE",
+     "a machine with SVE runs cpu:aarch64-dotprod, which is what \"cpu\" is "
+     "there"},
+    {"aarch64-sme", "SME",
+     "a machine with SME runs cpu:aarch64-dotprod, which is what \"cpu\" is "
+     "there"},
+    {"aarch64-i8mm", "I8MM",
+     "a machine with I8MM runs cpu:aarch64-dotprod, which is what \"cpu\" is "
+     "there"},
+};
+} // namespace
 
 Result<CpuTarget> CpuTarget::parse(std::string_view text) {
   if (text == "cpu") {
@@ -111,13 +154,21 @@ Result<CpuTarget> CpuTarget::parse(std::string_view text) {
       return known.error();
     return host();
   }
+  std::string names;
   for (CpuLevel level : allCpuLevels) {
     CpuTarget target = forLevel(level);
     if (text == target.name())
       return target;
+    names += ", " + target.name();
   }
+  for (const NotLowered &set : notLowered)
+    if (text.starts_with(fmt::format("cpu:{}", set.prefix)))
+      return fail(Errc::Unsupported,
+                  fmt::format("there is no CPU target '{}': nothing is lowered "
+                              "to {} instructions",
+                              text, set.name),
+                  {set.instead});
   return fail(Errc::InvalidArgument,
               fmt::format("unknown CPU target '{}'", text),
-              {"accepted: cpu (this machine), cpu:generic, cpu:avx2, "
-               "cpu:avx512-vnni, cpu:avx512-bf16"});
+              {fmt::format("accepted: cpu (this machine){}", names)});
 }

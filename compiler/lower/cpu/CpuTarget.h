@@ -4,19 +4,25 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// CPU code is generated for one of four levels. A level is a fixed set of
+// CPU code is generated for one of six levels. A level is a fixed set of
 // instruction-set features, so that a module made on one machine runs on every
 // machine of that level, and the bits and the code are the same wherever it
 // was made; the machine at hand only steers instruction scheduling and the
 // sizes of blocks.
 //
-//     generic       x86-64 baseline (SSE2)            4 lanes of 32 bits
-//     avx2          x86-64-v3 (AVX2, FMA, F16C)        8 lanes
-//     avx512-vnni   x86-64-v4 and AVX-512 VNNI        16 lanes, vpdpbusd
-//     avx512-bf16   avx512-vnni and AVX-512 BF16      16 lanes, and vdpbf16ps
+//     generic           x86-64 baseline (SSE2)           4 lanes of 32 bits
+//     avx2              x86-64-v3 (AVX2, FMA, F16C)       8 lanes
+//     avx-vnni          avx2 and AVX-VNNI                 8 lanes, vpdpbusd
+//     avx512-vnni       x86-64-v4 and AVX-512 VNNI       16 lanes, vpdpbusd
+//     avx512-bf16       avx512-vnni and AVX-512 BF16     16 lanes, vdpbf16ps
+//     aarch64-dotprod   Armv8.1-A and the dot product     4 lanes, sdot, udot
 //
-// Each level has all of those above it. Bits are the same on all of them where
+// A level of x86-64 has all that those above it have, but for the encodings
+// without AVX-512 that make up AVX-VNNI. Bits are the same on all levels where
 // an operation's class is exact or ordered (docs/numerics.md).
+//
+// Code for any level is compiled on any machine; what runs it asks whether it
+// is here (runtime/device/cpu/CpuFeatures.h).
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,13 +37,31 @@
 
 namespace quern::cpugen {
 
-/// In ascending order.
-enum class CpuLevel : uint8_t { Generic, Avx2, Avx512Vnni, Avx512Bf16 };
+/// In ascending order; each architecture for itself.
+enum class CpuLevel : uint8_t {
+  Generic,
+  Avx2,
+  AvxVnni,
+  Avx512Vnni,
+  Avx512Bf16,
+  AArch64DotProd
+};
 
 /// All of them, in order.
-inline constexpr CpuLevel allCpuLevels[] = {CpuLevel::Generic, CpuLevel::Avx2,
-                                            CpuLevel::Avx512Vnni,
-                                            CpuLevel::Avx512Bf16};
+inline constexpr CpuLevel allCpuLevels[] = {
+    CpuLevel::Generic,    CpuLevel::Avx2,       CpuLevel::AvxVnni,
+    CpuLevel::Avx512Vnni, CpuLevel::Avx512Bf16, CpuLevel::AArch64DotProd};
+
+/// What an instruction that adds four products of bytes to each lane takes, or
+/// a few instructions that are faster than widening the bytes.
+enum class ByteDot : uint8_t {
+  None,  ///< There is none.
+  Mixed, ///< Unsigned times signed (vpdpbusd).
+  /// Unsigned times signed, where two products fit 16 bits: one of the operands
+  /// is at most 15 (pmaddubsw, pmaddwd by ones, add).
+  Narrow,
+  Same, ///< Both signed (sdot) or both unsigned (udot).
+};
 
 /// Data caches as one thread sees them, in bytes. The defaults are what most
 /// server processors since 2019 have at least; code for a level is made for
@@ -66,24 +90,44 @@ struct CpuTarget {
   CpuCaches caches;
 
   unsigned lanes() const {
-    return hasAvx512() ? 16 : level == CpuLevel::Avx2 ? 8 : 4;
+    return hasAvx512() ? 16 : level == CpuLevel::Avx2 || hasAvxVnni() ? 8 : 4;
   }
+  bool isAArch64() const { return level == CpuLevel::AArch64DotProd; }
+  bool hasAvxVnni() const { return level == CpuLevel::AvxVnni; }
   /// Vectors of 512 bits, 32 registers, and vpdpbusd.
-  bool hasAvx512() const { return level >= CpuLevel::Avx512Vnni; }
-  bool hasBf16Dot() const { return level >= CpuLevel::Avx512Bf16; }
+  bool hasAvx512() const {
+    return level == CpuLevel::Avx512Vnni || hasBf16Dot();
+  }
+  bool hasBf16Dot() const { return level == CpuLevel::Avx512Bf16; }
+  ByteDot byteDot() const {
+    return isAArch64()                   ? ByteDot::Same
+           : hasAvx512() || hasAvxVnni() ? ByteDot::Mixed
+           : level == CpuLevel::Avx2     ? ByteDot::Narrow
+                                         : ByteDot::None;
+  }
+  /// Vector registers.
+  unsigned registers() const { return hasAvx512() || isAArch64() ? 32 : 16; }
   bool hasFma() const { return level != CpuLevel::Generic; }
-  bool hasF16C() const { return level != CpuLevel::Generic; }
-  bool hasSse41() const { return level != CpuLevel::Generic; }
+  /// Instructions from f16 to f32 and back.
+  bool convertsHalf() const { return level != CpuLevel::Generic; }
+  /// Instructions that round f32 to integral f32.
+  bool roundsToIntegral() const { return level != CpuLevel::Generic; }
   /// Lanes can be switched off per instruction at no cost.
   bool hasMasks() const { return hasAvx512(); }
+  /// A multiply-add takes one lane of a vector for all lanes of its other
+  /// operand.
+  bool multipliesByLane() const { return isAArch64(); }
 
-  /// "cpu:avx512-bf16", "cpu:avx512-vnni", "cpu:avx2", "cpu:generic".
+  /// "cpu:avx512-bf16", "cpu:aarch64-dotprod", "cpu:generic", ...
   std::string name() const;
 
   static CpuTarget forLevel(CpuLevel level);
-  /// The highest level this machine supports.
-  static CpuTarget host();
-  /// "cpu" is the host; "cpu:LEVEL" names a level.
+  /// The highest level this machine supports; `Unsupported` where it supports
+  /// none.
+  static Result<CpuTarget> host();
+  /// "cpu" is the host; "cpu:LEVEL" names a level. What is the name of an
+  /// instruction set that no code is made for is refused with the level that a
+  /// machine with it runs instead.
   static Result<CpuTarget> parse(std::string_view text);
 };
 

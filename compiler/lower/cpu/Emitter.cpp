@@ -62,6 +62,10 @@ llvm::Function *Emitter::beginFunction(llvm::StringRef name,
     features += (features.empty() ? "+" : ",+") + feature;
   if (!features.empty())
     function->addFnAttr("target-features", features);
+  // LLVM's passes for AArch64 would make tables of addresses of functions, and
+  // those need a loader.
+  if (target.isAArch64())
+    function->addFnAttr("no-jump-tables", "true");
   std::string vectorBits = std::to_string(target.lanes() * 32);
   function->addFnAttr("prefer-vector-width", vectorBits);
   function->addFnAttr("min-legal-vector-width", vectorBits);

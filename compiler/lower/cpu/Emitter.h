@@ -105,6 +105,12 @@ public:
   /// Lanes whose number is below `count`.
   Value *maskBelow(Value *count, unsigned lanes);
 
+  /// sum + the products of the four bytes of each lane of x and y, modulo 2^32.
+  /// One instruction on levels that have it for these signs, or three where it
+  /// is known that the products fit (CpuTarget.h).
+  Value *dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
+                  bool yUnsigned);
+
   //===--- Memory ---------------------------------------------------------===//
 
   /// The type a stored element has in generated code.

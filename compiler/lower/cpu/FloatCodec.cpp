@@ -7,7 +7,7 @@
 // f16, bf16 and the two f8 formats live in memory as integers. All four decode
 // exactly and encode with one rounding, half to even; encoding to f8 saturates
 // to the largest finite number (infinities too) and keeps NaN as the format's
-// NaN. With F16C the f16 conversions are the machine's; everything else is
+// NaN. Where the machine converts f16 it does; everything else is
 // integer arithmetic, because LLVM would call library functions.
 //
 // The method is the same for each format with e exponent and m mantissa bits.
@@ -169,7 +169,7 @@ Value *Emitter::decode(Value *stored, DType type) {
   case DType::BF16:
     return float_(b.CreateShl(b.CreateZExt(stored, i32Type), i32(16, stored)));
   case DType::F16:
-    if (target.hasF16C())
+    if (target.convertsHalf())
       return b.CreateFPExt(
           b.CreateBitCast(stored, typeLike(stored, b.getHalfTy())),
           typeLike(stored, b.getFloatTy()));
@@ -200,7 +200,7 @@ Value *Emitter::encode(Value *x, DType type) {
     return b.CreateTrunc(code, i16Type);
   }
   case DType::F16:
-    if (target.hasF16C())
+    if (target.convertsHalf())
       return b.CreateBitCast(b.CreateFPTrunc(x, typeLike(x, b.getHalfTy())),
                              i16Type);
     return b.CreateTrunc(encodeFormat(*this, x, f16Format), i16Type);

@@ -12,8 +12,6 @@
 
 #include "compiler/lower/cpu/ContractLowering.h"
 
-#include "llvm/IR/IntrinsicsX86.h"
-
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
@@ -56,9 +54,10 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
   std::optional<int64_t> length = split;
   if (!length && constantK)
     length = constantK.getValue();
-  // Of three rows they would be 24 accumulators.
-  return fourBits && rightUnsigned && shape.panels == 2 && shape.rows <= 2 &&
-         length && *length <= longest;
+  // Two vectors to a panel, twice: half of the registers at most.
+  unsigned accumulators = 4 * shape.rows * shape.panels;
+  return fourBits && rightUnsigned && !narrow && shape.panels == 2 &&
+         accumulators <= registers / 2 && length && *length <= longest;
 }
 
 std::pair<Value *, Value *> quern::cpugen::takeApart(Emitter &e, Value *row,
@@ -81,25 +80,34 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
   llvm::IRBuilder<> &b = e.b;
   llvm::IRBuilder<>::InsertPointGuard guard(b);
   llvm::Type *pointer = b.getPtrTy();
+  llvm::Type *i64 = b.getInt64Ty();
   auto *type = llvm::FunctionType::get(
-      b.getVoidTy(), {pointer, b.getInt64Ty(), pointer}, false);
+      b.getVoidTy(), {pointer, i64, i64, i64, pointer}, false);
   llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
   function->addFnAttr(llvm::Attribute::NoInline);
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
   unsigned align = 4 * plan.lanes;
-  e.loop(e.i64(0), function->getArg(1), e.i64(1), [&](Value *number) {
-    Value *from =
-        e.offset(function->getArg(0), e.mul(number, e.i64(plan.rowBytes())));
-    Value *to = e.offset(function->getArg(2),
-                         e.mul(number, e.i64(2 * plan.rowBytes())));
-    for (unsigned half = 0; half < 2; ++half) {
-      Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
-                          Memory::Read, align);
-      auto [first, second] = takeApart(e, row);
-      e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch, align);
-      e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
-              Memory::Scratch, align);
-    }
+  Value *rows = function->getArg(3);
+  e.loop(e.i64(0), function->getArg(1), e.i64(1), [&](Value *group) {
+    Value *source =
+        e.offset(function->getArg(0), e.mul(group, function->getArg(2)));
+    Value *target = e.offset(
+        function->getArg(4),
+        e.mul(group, e.mul(rows, e.i64(2 * int64_t(plan.rowBytes())))));
+    e.loop(e.i64(0), rows, e.i64(1), [&](Value *number) {
+      Value *from = e.offset(source, e.mul(number, e.i64(plan.rowBytes())));
+      Value *to =
+          e.offset(target, e.mul(number, e.i64(2 * int64_t(plan.rowBytes()))));
+      for (unsigned half = 0; half < 2; ++half) {
+        Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
+                            Memory::Read, align);
+        auto [first, second] = takeApart(e, row);
+        e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch,
+                align);
+        e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
+                Memory::Scratch, align);
+      }
+    });
   });
   b.CreateRetVoid();
   return function;
@@ -127,18 +135,11 @@ llvm::Function *quern::cpugen::emitRowSums(Emitter &e,
 
   // sum + the four codes of each lane, those that the mask leaves.
   auto add = [&](Value *sum, Value *words, Value *mask) {
-    unsigned lanes = Emitter::width(words);
     if (mask)
       words = b.CreateAnd(words, mask);
-    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
-    Value *codes = b.CreateBitCast(words, bytes);
-    Value *ones = llvm::ConstantInt::get(bytes, 1);
-    return b.CreateIntrinsic(
-        lanes == 16 ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
-                    : llvm::Intrinsic::x86_avx512_vpdpbusd_256,
-        {},
-        plan.leftUnsigned ? llvm::ArrayRef<Value *>{sum, codes, ones}
-                          : llvm::ArrayRef<Value *>{sum, ones, codes});
+    // Ones fit either sign: as the codes of four bits do.
+    return e.dotBytes(sum, words, plan.leftUnsigned, e.i32(0x01010101, words),
+                      plan.rightUnsigned);
   };
   auto correction = [&](Value *sum) {
     return b.CreateMul(sum, llvm::ConstantInt::getSigned(sum->getType(), -8));
@@ -246,13 +247,15 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
         Value *first = e.mul(chunk, e.i64(chunkRows));
         Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
         Value *skipped = e.mul(first, e.i64(plan.rowBytes()));
-        b.CreateCall(apart, {e.offset(from, skipped), count, to});
+        b.CreateCall(apart,
+                     {e.offset(from, skipped), e.i64(1), e.i64(0), count, to});
         return;
       }
       // Groups follow each other here as there; the last may be shorter.
       Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
-      Value *count = e.mul(b.CreateSub(end, firstGroup), groupRows);
-      b.CreateCall(apart, {e.offset(from, panelGroup(firstGroup)), count, to});
+      b.CreateCall(apart,
+                   {e.offset(from, panelGroup(firstGroup)),
+                    b.CreateSub(end, firstGroup), groupBytes, groupRows, to});
     });
 }
 

@@ -5,19 +5,20 @@
 //===----------------------------------------------------------------------===//
 //
 // Kernels are position-independent code in the small code model that calls
-// nothing outside: all their relocations are differences between two places of
-// the image (S + A - P), which can be computed once and for all. Sections that
-// occupy memory are laid out code first; unwind tables are left out, as nothing
-// throws through a kernel.
+// nothing outside: what their relocations ask for follows from where the places
+// of the image lie relative to each other and to 4-KiB pages, which can be
+// computed once and for all (Relocations.h). Sections that occupy memory are
+// laid out code first; unwind tables are left out, as nothing throws through a
+// kernel.
 //
 //===----------------------------------------------------------------------===//
 
 #include "compiler/lower/cpu/ObjectCode.h"
+#include "compiler/lower/cpu/Relocations.h"
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/BinaryFormat/ELF.h"
 #include "llvm/Object/ELFObjectFile.h"
-#include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <fmt/format.h>
@@ -43,8 +44,11 @@ Result<CodeDesc> quern::cpugen::linkImage(llvm::MemoryBufferRef buffer) {
   if (!parsed)
     return internal(text(parsed.takeError()));
   auto *elf = llvm::dyn_cast<object::ELF64LEObjectFile>(parsed->get());
-  if (!elf || elf->getArch() != llvm::Triple::x86_64)
-    return internal("the object is not ELF for x86-64");
+  llvm::Triple::ArchType architecture =
+      elf ? elf->getArch() : llvm::Triple::UnknownArch;
+  if (architecture != llvm::Triple::x86_64 &&
+      architecture != llvm::Triple::aarch64)
+    return internal("the object is not ELF for x86-64 or AArch64");
 
   // Layout: code, then constants.
   CodeDesc code;
@@ -107,15 +111,6 @@ Result<CodeDesc> quern::cpugen::linkImage(llvm::MemoryBufferRef buffer) {
     if (place == placed.end())
       continue;
     for (object::ELFRelocationRef relocation : section.relocations()) {
-      uint64_t type = relocation.getType();
-      bool wide = type == llvm::ELF::R_X86_64_PC64;
-      if (!wide && type != llvm::ELF::R_X86_64_PC32 &&
-          type != llvm::ELF::R_X86_64_PLT32) {
-        llvm::SmallString<32> name;
-        relocation.getTypeName(name);
-        return internal(
-            fmt::format("relocation {} needs a loader", name.str().str()));
-      }
       auto symbol = relocation.getSymbol();
       if (symbol == elf->symbol_end())
         return internal("a relocation without a symbol");
@@ -125,18 +120,13 @@ Result<CodeDesc> quern::cpugen::linkImage(llvm::MemoryBufferRef buffer) {
       auto addend = relocation.getAddend();
       if (!addend)
         return internal(text(addend.takeError()));
-      uint64_t at = place->second + relocation.getOffset();
-      if (at + (wide ? 8 : 4) > code.bytes.size())
-        return internal("a relocation outside its section");
-      int64_t value =
-          static_cast<int64_t>(*address) + *addend - static_cast<int64_t>(at);
-      if (wide)
-        llvm::support::endian::write64le(&code.bytes[at], value);
-      else if (llvm::isInt<32>(value))
-        llvm::support::endian::write32le(&code.bytes[at],
-                                         static_cast<uint32_t>(value));
-      else
-        return internal("a reference spans more than 2 GiB");
+      llvm::SmallString<32> name;
+      relocation.getTypeName(name);
+      Relocation within{relocation.getType(), name.str().str(),
+                        place->second + relocation.getOffset(),
+                        static_cast<int64_t>(*address) + *addend};
+      if (Result<void> done = apply(within, architecture, code.bytes); !done)
+        return done.error();
     }
   }
 

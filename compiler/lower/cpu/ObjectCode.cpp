@@ -35,23 +35,34 @@ using namespace quern::cpugen;
 
 Result<std::unique_ptr<llvm::TargetMachine>>
 quern::cpugen::createTargetMachine(const CpuTarget &target) {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    LLVMInitializeX86TargetInfo();
-    LLVMInitializeX86Target();
-    LLVMInitializeX86TargetMC();
-    LLVMInitializeX86AsmPrinter();
-  });
-  std::string error;
   llvm::Triple triple(target.triple);
-  if (triple.getArch() != llvm::Triple::x86_64 || !triple.isOSBinFormatELF())
+  bool isX86 = triple.getArch() == llvm::Triple::x86_64;
+  bool isAArch64 = triple.getArch() == llvm::Triple::aarch64;
+  if ((!isX86 && !isAArch64) || !triple.isOSBinFormatELF())
     return fail(Errc::Unsupported,
                 fmt::format("no CPU code generator for '{}'", target.triple),
-                {"supported: x86_64 with ELF objects"});
+                {"supported: x86_64 and aarch64 with ELF objects"});
+  static std::once_flag onceX86, onceAArch64;
+  if (isX86)
+    std::call_once(onceX86, [] {
+      LLVMInitializeX86TargetInfo();
+      LLVMInitializeX86Target();
+      LLVMInitializeX86TargetMC();
+      LLVMInitializeX86AsmPrinter();
+    });
+  else
+    std::call_once(onceAArch64, [] {
+      LLVMInitializeAArch64TargetInfo();
+      LLVMInitializeAArch64Target();
+      LLVMInitializeAArch64TargetMC();
+      LLVMInitializeAArch64AsmPrinter();
+    });
+  std::string error;
   const llvm::Target *llvmTarget =
       llvm::TargetRegistry::lookupTarget(triple, error);
   if (!llvmTarget)
-    return fail(Errc::Internal, "LLVM has no x86-64 target: " + error);
+    return fail(Errc::Internal,
+                fmt::format("LLVM has no target {}: {}", target.triple, error));
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;
   // Everything goes into one text section: calls between functions are
@@ -64,7 +75,8 @@ quern::cpugen::createTargetMachine(const CpuTarget &target) {
       triple, target.cpu, features, options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
   if (!machine)
-    return fail(Errc::Internal, "LLVM made no target machine for x86-64");
+    return fail(Errc::Internal,
+                "LLVM made no target machine for " + target.triple);
   return machine;
 }
 
@@ -156,7 +168,8 @@ quern::cpugen::emitFile(llvm::Module &module, llvm::TargetMachine &machine,
                                   assembly ? llvm::CodeGenFileType::AssemblyFile
                                            : llvm::CodeGenFileType::ObjectFile,
                                   /*DisableVerify=*/true))
-    return fail(Errc::Internal, "LLVM cannot emit files for x86-64");
+    return fail(Errc::Internal, "LLVM cannot emit files for " +
+                                    machine.getTargetTriple().str());
   passes.run(module);
   return bytes;
 }

@@ -6,9 +6,11 @@
 //
 // The object LLVM emits is linked right here into one flat image: the code,
 // then its constants, with every reference resolved relative to the place it
-// stands in. The image runs at any page-aligned address, needs no loader and
-// no other library. Whatever would need one (an undefined symbol, an absolute
-// address) is an internal error that names it.
+// stands in. The image runs at any page-aligned address (AArch64's pairs of a
+// page and an offset in it need the alignment: 4096 bytes, whatever the
+// system's pages are), needs no loader and no other library. Whatever would
+// need one (an undefined symbol, an absolute address) is an internal error that
+// names it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -38,7 +40,8 @@ void optimize(llvm::Module &module);
 Result<llvm::SmallVector<char, 0>>
 emitFile(llvm::Module &module, llvm::TargetMachine &machine, bool assembly);
 
-/// The image of an ELF object for x86-64; `symbols` are the global functions.
+/// The image of an ELF object for x86-64 or AArch64; `symbols` are the global
+/// functions.
 Result<CodeDesc> linkImage(llvm::MemoryBufferRef object);
 
 } // namespace quern::cpugen

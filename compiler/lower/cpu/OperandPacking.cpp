@@ -9,9 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/lower/cpu/ColumnFactors.h"
 #include "compiler/lower/cpu/Contract.h"
-
-#include "llvm/IR/IntrinsicsX86.h"
 
 using namespace quern;
 using namespace quern::cpugen;
@@ -188,16 +187,14 @@ static Value *orderHalves(Emitter &e, Value *word) {
 
 } // namespace
 
-/// sum + 128 * the elements of a step, which the header row subtracts; `sum`
-/// itself where there is none.
+/// sum + the elements of a step, which the header row is made of; `sum` itself
+/// where there is none.
 static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
                             Value *packed) {
   if (!plan.headerRows())
     return sum;
-  auto *bytes = llvm::FixedVectorType::get(e.b.getInt8Ty(), 4 * plan.lanes);
-  Value *all128 = llvm::ConstantInt::get(bytes, 128);
-  return e.b.CreateIntrinsic(llvm::Intrinsic::x86_avx512_vpdpbusd_512, {},
-                             {sum, all128, e.b.CreateBitCast(packed, bytes)});
+  return e.dotBytes(sum, e.i32(0x01010101, packed), plan.movedUnsigned(),
+                    packed, plan.rightUnsigned);
 }
 
 /// sums square(source, bytes between columns, target, sums): as many steps at
@@ -206,7 +203,8 @@ static Value *addCorrection(Emitter &e, const ContractPlan &plan, Value *sum,
 /// code.
 static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
   std::string name =
-      fmt::format("quern.square{}", plan.headerRows() ? ".corrected" : "");
+      fmt::format("quern.square{}{}", plan.headerRows() ? ".corrected" : "",
+                  plan.headerRows() && plan.rightUnsigned ? ".unsigned" : "");
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -273,6 +271,15 @@ static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
         row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
       put(number, row);
     });
+  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(plan.k());
+  if (words && constantK && constantK.getValue() % 8 == 0 &&
+      plan.split.value_or(8) % 8 == 0) {
+    e.loop(full, allRows, e.i64(1), [&](Value *number) {
+      put(number, llvm::Constant::getNullValue(
+                      e.vectorType(b.getInt32Ty(), plan.lanes)));
+    });
+    return;
+  }
   // Element by element; what is beyond the group is zero, with 8 added or not.
   e.loop(full, allRows, e.i64(1), [&](Value *number) {
     Value *k = e.add(kBegin, e.mul(number, e.i64(8)));
@@ -339,7 +346,8 @@ static void packGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
         [&] { return Emitter::Values{sum}; })[0];
   e.loop(used, allSteps, e.i64(1), [&](Value *step) { put(step, zero); });
   if (plan.headerRows())
-    e.store(b.CreateNeg(sum), target, Memory::Written, 4 * plan.lanes);
+    e.store(b.CreateMul(sum, e.i32(plan.headerFactor(), sum)), target,
+            Memory::Written, 4 * plan.lanes);
 }
 
 llvm::SmallVector<bool>
@@ -356,18 +364,31 @@ quern::cpugen::usesBatch(const ContractPlan &plan, mlir::Block &block,
 
 PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                                          const ContractPlan &plan,
+                                         const ColumnFactors &factors,
                                          unsigned index,
                                          const std::string &name) {
   tile::ContractOp op = plan.op;
   mlir::Region &region = op.getRhsRegion(index);
   PackedOperand packed;
-  region.walk([&](tile::LoadOp load) {
+  auto reads = [&](tile::LoadOp load) {
     if (auto argument = llvm::dyn_cast<mlir::BlockArgument>(load.getBuffer()))
       if (!llvm::is_contained(packed.sources, argument.getArgNumber()))
         packed.sources.push_back(argument.getArgNumber());
-  });
+  };
+  region.walk(reads);
   packed.varies =
       usesBatch(plan, region.front(), [](mlir::Operation *) { return true; });
+  auto slice = factors.sliceFor(index);
+  for (mlir::Operation *operation : slice)
+    operation->walk(reads);
+  if (!slice.empty())
+    for (auto [varies, uses] :
+         llvm::zip(packed.varies, usesBatch(plan, op.getRescale().front(),
+                                            [&](mlir::Operation *operation) {
+                                              return llvm::is_contained(
+                                                  slice, operation);
+                                            })))
+      varies |= uses;
   KernelFunction function(e, name, kernel, packed.sources, 1);
   KernelScope &scope = function.scope;
   ElementBody sizes(scope, 1, nullptr);
@@ -381,8 +402,7 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
   Value *n = size(plan.n()), *k = size(plan.k());
   Value *groups = size(plan.groups()), *steps = size(plan.groupRows());
   Value *panelBytes = size(plan.panelBytes());
-  Value *groupBytes =
-      e.mul(e.add(steps, e.i64(plan.headerRows())), e.i64(plan.rowBytes()));
+  Value *groupBytes = size(plan.groupBytes());
   Value *groupElements = plan.split ? e.i64(*plan.split) : k;
 
   e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
@@ -393,40 +413,48 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
     e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
       Value *kBegin = e.mul(group, groupElements);
       Value *kEnd = e.min(e.add(kBegin, groupElements), k);
-      e.loop(
-          e.i64(0), e.i64(plan.columns), e.i64(plan.lanes), [&](Value *column) {
-            Value *first = e.add(panelColumn, column);
-            Value *target = e.offset(panel, e.add(e.mul(group, groupBytes),
-                                                  e.mul(column, e.i64(4))));
-            Value *left = e.b.CreateSub(n, first);
-            auto pack = [&](Value *mask) {
-              PanelWriter writer{scope, plan, region, batch, first, mask};
-              if (plan.fourBits)
-                packFourBitGroup(writer, kBegin, kEnd, steps, target);
-              else
-                packGroup(writer, kBegin, kEnd, steps, target);
-              return Emitter::Values();
-            };
-            e.branch(
-                e.b.CreateICmpSGE(left, e.i64(plan.lanes)),
-                [&] { return pack(nullptr); },
-                [&] {
-                  e.branch(
-                      e.b.CreateICmpSGT(left, e.i64(0)),
-                      [&] { return pack(e.maskBelow(left, plan.lanes)); },
-                      [&] {
-                        Value *rows = e.add(steps, e.i64(plan.headerRows()));
-                        e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
-                          e.store(e.splat(e.b.getInt32(0), plan.lanes),
-                                  e.offset(target,
-                                           e.mul(row, e.i64(plan.rowBytes()))),
-                                  Memory::Written, 4 * plan.lanes);
-                        });
-                        return Emitter::Values();
-                      });
-                  return Emitter::Values();
-                });
-          });
+      e.loop(e.i64(0), e.i64(plan.columns), e.i64(plan.lanes),
+             [&](Value *column) {
+               Value *first = e.add(panelColumn, column);
+               Value *start = e.offset(panel, e.mul(group, groupBytes));
+               Value *target = e.offset(start, e.add(e.i64(plan.factorBytes),
+                                                     e.mul(column, e.i64(4))));
+               Value *left = e.b.CreateSub(n, first);
+               auto pack = [&](Value *mask) {
+                 if (factors.packs(index))
+                   factors.emit(scope, plan, index, batch, first, group, mask,
+                                column, start);
+                 PanelWriter writer{scope, plan, region, batch, first, mask};
+                 if (plan.fourBits)
+                   packFourBitGroup(writer, kBegin, kEnd, steps, target);
+                 else
+                   packGroup(writer, kBegin, kEnd, steps, target);
+                 return Emitter::Values();
+               };
+               auto some = [&] { return pack(e.maskBelow(left, plan.lanes)); };
+               auto none = [&] {
+                 // Factors of columns that are absent as a whole are anything.
+                 Value *rows = e.add(steps, e.i64(plan.headerRows()));
+                 e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
+                   e.store(e.splat(e.b.getInt32(0), plan.lanes),
+                           e.offset(target, e.mul(row, e.i64(plan.rowBytes()))),
+                           Memory::Written, 4 * plan.lanes);
+                 });
+                 return Emitter::Values();
+               };
+               auto someOrNone = [&] {
+                 // Vectors of some columns only where there can be any.
+                 if (constantOf(n).value_or(1) % plan.lanes == 0)
+                   return none();
+                 return e.branch(e.b.CreateICmpSGT(left, e.i64(0)), some, none);
+               };
+               if (constantOf(n).value_or(1) % plan.columns == 0)
+                 pack(nullptr);
+               else
+                 e.branch(
+                     e.b.CreateICmpSGE(left, e.i64(plan.lanes)),
+                     [&] { return pack(nullptr); }, someOrNone);
+             });
     });
   });
   e.b.CreateRetVoid();
@@ -451,7 +479,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                   : plan.kind == StepKind::Pairs ? "16-bit pairs"
                   : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"
                                                      : "f32",
-                  plan.headerRows() ? " with a row of corrections" : "");
+                  plan.headerRows() ? " with a row of corrections" : "") +
+      factors.text(index);
   return packed;
 }
 

@@ -65,7 +65,7 @@ Value *Emitter::minimum(Value *x, Value *y) {
 }
 
 Value *Emitter::roundEven(Value *x) {
-  if (target.hasSse41())
+  if (target.roundsToIntegral())
     return b.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, x);
   Value *a = abs(x), *magic = f32(0x1p23f, x);
   Value *rounded = b.CreateFSub(b.CreateFAdd(a, magic), magic);

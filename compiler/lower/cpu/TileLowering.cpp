@@ -93,17 +93,20 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   return data;
 }
 
-void ContractLowering::runRegisterTile(const TilePosition &at,
-                                       const TileData &data, Value *out) {
-  // One call, of the shape's function.
+Value *ContractLowering::functionFor(const TilePosition &at) {
   llvm::ArrayRef<llvm::Function *> functions = asPacked ? packedTiles : tiles;
   llvm::SmallVector<llvm::BasicBlock *> blocks;
   forShape(at, [&](TileShape) { blocks.push_back(b.GetInsertBlock()); });
   llvm::PHINode *tile = b.CreatePHI(b.getPtrTy(), blocks.size());
   for (auto [block, function] : llvm::zip(blocks, functions))
     tile->addIncoming(function, block);
+  return tile;
+}
+
+void ContractLowering::runRegisterTile(const TilePosition &at,
+                                       const TileData &data, Value *out) {
   Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
-  b.CreateCall(tiles[0]->getFunctionType(), tile,
+  b.CreateCall(tiles[0]->getFunctionType(), functionFor(at),
                {data.left, data.stride, data.panel, data.panelBytes, data.steps,
                 out, data.ahead, data.aheadStep,
                 data.starts ? data.starts : none});
@@ -183,13 +186,6 @@ void ContractLowering::scaleParts(const TilePosition &at, TileShape shape,
                                   llvm::ArrayRef<Value *> parts) {
   mlir::Block &block = op.getRescale().front();
   llvm::Type *vector = e.vectorType(b.getFloatTy(), plan.lanes);
-  unsigned numValues = factors.values.size();
-  Value *factorBytes = nullptr, *factorPanel = nullptr;
-  if (numValues) {
-    factorBytes = size(factors.panelBytes(plan));
-    factorPanel =
-        e.offset(function.extra.back(), e.mul(at.panels.back(), factorBytes));
-  }
   for (unsigned i = 0; i < parts.size(); ++i) {
     unsigned panel = i / (2 * shape.rows), row = i / 2 % shape.rows;
     unsigned column = i % 2 * plan.lanes;
@@ -206,14 +202,14 @@ void ContractLowering::scaleParts(const TilePosition &at, TileShape shape,
         body.laneIndex(e.add(at.column, e.i64(panel * plan.columns + column)),
                        plan.lanes));
     body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
-    for (auto [number, value] : llvm::enumerate(factors.values)) {
-      Value *slot = e.add(e.mul(group, e.i64(numValues * plan.rowBytes())),
-                          e.i64(number * plan.rowBytes() + 4 * column));
+    for (const ColumnFactors::Factor &factor : factors.values) {
+      mlir::Type stored = factor.stored.getType();
+      Value *address = e.offset(factorAddress(at, factor, group),
+                                e.i64(column * ColumnFactors::bytesOf(stored)));
       if (panel)
-        slot = e.add(slot, factorBytes);
-      body.bind(value, {e.load(ColumnFactors::vectorOf(e, plan, value),
-                               e.offset(factorPanel, slot), Memory::Read,
-                               4 * plan.lanes)});
+        address = e.offset(address, panelBytes);
+      body.bind(factor.value,
+                {ColumnFactors::load(e, plan.lanes, stored, address)});
     }
     for (mlir::Operation *operation : factors.otherOps)
       body.emit(*operation);
@@ -245,6 +241,42 @@ void ContractLowering::splitTile(const TilePosition &at, TileShape shape,
       scaleParts(at, shape, term, group, emitTileLoop(e, plan, shape, data));
     }
   });
+}
+
+/// The same by a function of the tile's shape, where scaling is but a vector.
+void ContractLowering::runSplitTile(const TilePosition &at, Value *first,
+                                    Value *end) {
+  Value *tile = functionFor(at);
+  Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
+  Value *packedGroup = groupBytes;
+  Value *panelGroup =
+      plan.fourBits && !asPacked ? e.i64(plan.wideGroupBytes()) : packedGroup;
+  Value *aheadGroup =
+      plan.fourBits
+          ? packedGroup
+          : e.mul(e.add(groupSteps, e.i64(plan.headerRows())), fetch.step);
+  for (unsigned term = 0; term < op.getNumTerms(); ++term) {
+    TileData data = tileData(at, term, first, groupSteps);
+    const ColumnFactors::Factor &factor =
+        factors.values[(*factors.plain)[term]];
+    using Args = SplitTileArguments;
+    llvm::SmallVector<Value *> arguments(Args::count);
+    arguments[Args::Left] = data.left;
+    arguments[Args::Stride] = data.stride;
+    arguments[Args::Panel] = data.panel;
+    arguments[Args::PanelBytes] = panelBytes;
+    arguments[Args::PanelGroup] = panelGroup;
+    arguments[Args::Groups] = b.CreateSub(end, first);
+    arguments[Args::LastSteps] = stepsOf(b.CreateSub(end, e.i64(1)));
+    arguments[Args::Sums] = sums(term, at);
+    arguments[Args::Factors] = factorAddress(at, factor, first);
+    arguments[Args::FactorGroup] = packedGroup;
+    arguments[Args::Starts] = data.starts ? data.starts : none;
+    arguments[Args::Ahead] = data.ahead;
+    arguments[Args::AheadStep] = data.aheadStep;
+    arguments[Args::AheadGroup] = aheadGroup;
+    b.CreateCall(tiles[0]->getFunctionType(), tile, arguments);
+  }
 }
 
 /// The same through memory, for factors that vary along both axes at once.
@@ -292,7 +324,9 @@ void ContractLowering::multiply(const TilePosition &at) {
 
 void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
                                       Value *end) {
-  if (factors.usable)
+  if (factors.isPlain())
+    runSplitTile(at, first, end);
+  else if (factors.usable)
     forShape(at, [&](TileShape shape) { splitTile(at, shape, first, end); });
   else
     splitTileInMemory(at, first, end);

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/lower/cpu/CpuTarget.h"
 #include "compiler/pipelines/Compiler.h"
 #include "compiler/tools/quern/Commands.h"
 #include "compiler/tools/quern/Json.h"
@@ -34,16 +35,18 @@ struct Finding {
 
 static Finding findCpu() {
   std::vector<std::string> useful;
+  bool isX86 = cpu::hostArchitecture() == "x86-64";
   for (const char *feature : {"avx2", "fma", "f16c", "avx512f", "avx512vnni",
-                              "avx512bf16", "avxvnni"})
+                              "avx512bf16", "avxvnni", "dotprod"})
     if (cpu::hostHas(feature))
       useful.push_back(feature);
   Finding finding{
       "CPU",
       true,
       fmt::format("{} threads; {}", std::thread::hardware_concurrency(),
-                  useful.empty() ? "the x86-64 baseline"
-                                 : fmt::format("{}", fmt::join(useful, ", "))),
+                  useful.empty()
+                      ? fmt::format("the {} baseline", cpu::hostArchitecture())
+                      : fmt::format("{}", fmt::join(useful, ", "))),
       {}};
   if (const char *without = secure_getenv("QUERN_CPU_WITHOUT"))
     finding.text += fmt::format("; without {} (QUERN_CPU_WITHOUT)", without);
@@ -53,9 +56,21 @@ static Finding findCpu() {
     for (const std::string &note : known.error().notes)
       finding.advice.push_back(note);
   }
-  if (!cpu::hostHas("avx512vnni"))
-    finding.advice.push_back("without AVX-512 VNNI int8 products run on "
-                             "slower instructions; results are the same");
+  auto host = cpugen::CpuTarget::host();
+  if (!host) {
+    finding.found = false;
+    finding.advice.push_back(host.error().message);
+    for (const std::string &note : host.error().notes)
+      finding.advice.push_back(note);
+    return finding;
+  }
+  finding.text += fmt::format("; code is {}", host->name());
+  if (!isX86)
+    return finding;
+  if (!cpu::hostHas("avx512vnni") && !cpu::hostHas("avxvnni"))
+    finding.advice.push_back("without AVX-512 VNNI or AVX-VNNI int8 products "
+                             "run on slower instructions; results are the "
+                             "same");
   else if (!cpu::hostHas("avx512bf16"))
     finding.advice.push_back("without AVX-512 BF16 products of bf16 are "
                              "computed in f32, at half the speed");

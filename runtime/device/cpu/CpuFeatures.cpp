@@ -15,6 +15,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 using namespace quern;
@@ -133,10 +135,65 @@ std::vector<std::string> knownFeatures() {
 }
 
 } // namespace
+#elif defined(__aarch64__)
+namespace {
+
+struct Feature {
+  const char *name;
+  unsigned long auxiliary; ///< AT_HWCAP or AT_HWCAP2.
+  unsigned long bits;      ///< All of them.
+};
+
+constexpr Feature features[] = {
+    {"fp-armv8", AT_HWCAP, 1ul << 0},
+    {"neon", AT_HWCAP, 1ul << 1},
+    {"crc", AT_HWCAP, 1ul << 7},
+    {"lse", AT_HWCAP, 1ul << 8},
+    {"fullfp16", AT_HWCAP, 1ul << 9 | 1ul << 10},
+    {"rdm", AT_HWCAP, 1ul << 12},
+    {"dotprod", AT_HWCAP, 1ul << 20},
+    {"sve", AT_HWCAP, 1ul << 22},
+    {"fp16fml", AT_HWCAP, 1ul << 23},
+    {"sve2", AT_HWCAP2, 1ul << 1},
+    {"i8mm", AT_HWCAP2, 1ul << 13},
+    {"bf16", AT_HWCAP2, 1ul << 14},
+};
+
+std::vector<std::string> detect() {
+  std::vector<std::string> found;
+  for (const Feature &f : features)
+    if ((getauxval(f.auxiliary) & f.bits) == f.bits)
+      found.emplace_back(f.name);
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<std::string> knownFeatures() {
+  std::vector<std::string> names;
+  for (const Feature &f : features)
+    names.emplace_back(f.name);
+  return names;
+}
+
+} // namespace
 #else
 static std::vector<std::string> detect() { return {}; }
 static std::vector<std::string> knownFeatures() { return {}; }
 #endif
+
+std::string_view cpu::hostArchitecture() {
+#if defined(__x86_64__)
+  return "x86-64";
+#elif defined(__aarch64__)
+  return "AArch64";
+#else
+  return "unknown one";
+#endif
+}
+
+std::string_view cpu::architectureOf(std::string_view target) {
+  return target.starts_with("cpu:aarch64") ? "AArch64" : "x86-64";
+}
 
 /// What QUERN_CPU_WITHOUT names.
 static std::vector<std::string> namesWithout() {
@@ -184,5 +241,17 @@ std::string_view cpu::firstMissing(std::span<const std::string> required) {
   for (const std::string &feature : required)
     if (!hostHas(feature))
       return feature;
+  return {};
+}
+
+std::string cpu::whyNotHere(std::string_view target,
+                            std::span<const std::string> required) {
+  if (architectureOf(target) != hostArchitecture())
+    return fmt::format("is for {}, and this machine is an {}",
+                       architectureOf(target), hostArchitecture());
+  std::string_view missing = firstMissing(required);
+  if (!missing.empty())
+    return fmt::format("needs the CPU feature {}, which this machine lacks",
+                       missing);
   return {};
 }

@@ -114,13 +114,11 @@ private:
 Result<std::shared_ptr<Program>>
 cpu::loadProgram(const VariantDesc &variant, std::string_view layer,
                  std::shared_ptr<Executor> executor) {
-  if (std::string_view missing = firstMissing(variant.requiredFeatures);
-      !missing.empty())
+  if (std::string why = whyNotHere(variant.target, variant.requiredFeatures);
+      !why.empty())
     return fail(Errc::Unsupported,
-                fmt::format("the code for '{}' needs the CPU feature {}, which "
-                            "this machine lacks",
-                            variant.target, missing),
-                {"compile the layer for this machine, or for cpu:generic"});
+                fmt::format("the code for '{}' {}", variant.target, why),
+                {"compile the layer for this machine: target cpu"});
   if (executor->threads() < 1)
     return fail(Errc::InvalidArgument, "the executor has no threads");
   std::vector<CpuImage> images;

@@ -25,6 +25,9 @@ using namespace quern::measure;
 TEST(Dots, AreReadOffSchedules) {
   std::string quads = "tile 8x32 (vpdpbusd), blocks of 64 rows";
   EXPECT_EQ(dotOf(quads, "cpu:avx512-vnni"), (Dot{DotKind::Vpdpbusd, 512}));
+  EXPECT_EQ(dotOf(quads, "cpu:avx-vnni"), (Dot{DotKind::Vpdpbusd, 256}));
+  EXPECT_EQ(dotOf("tile 4x16 or 1x32 (pmaddubsw)", "cpu:avx2"),
+            (Dot{DotKind::Pmaddubsw, 256}));
   EXPECT_EQ(dotOf("tile 4x16 (pmaddwd), blocks", "cpu:avx2"),
             (Dot{DotKind::Pmaddwd, 256}));
   EXPECT_EQ(dotOf("tile 4x8 (pmaddwd), blocks", "cpu:generic"),
@@ -33,6 +36,9 @@ TEST(Dots, AreReadOffSchedules) {
   EXPECT_EQ(dotOf("(mulps+addps)", "cpu:generic"), (Dot{DotKind::MulAdd, 128}));
   EXPECT_EQ(dotOf("(vdpbf16ps)", "cpu:avx512-bf16"),
             (Dot{DotKind::Vdpbf16ps, 512}));
+  // Another machine's.
+  EXPECT_EQ(dotOf("(sdot)", "cpu:aarch64-dotprod"), std::nullopt);
+  EXPECT_EQ(dotOf("(fma)", "cpu:aarch64-dotprod"), std::nullopt);
   // A kernel without a product, and words that only contain a name.
   EXPECT_EQ(dotOf("strips of 8 rows", "cpu:avx2"), std::nullopt);
   EXPECT_EQ(dotOf("fmadd of vpdpbusds", "cpu:avx512-vnni"), std::nullopt);
@@ -44,6 +50,8 @@ TEST(Dots, CountMultiplicationsAndAdditions) {
   EXPECT_EQ((Dot{DotKind::Vpdpbusd, 512}).operations(), 128);
   EXPECT_EQ((Dot{DotKind::Vdpbf16ps, 512}).operations(), 64);
   EXPECT_EQ((Dot{DotKind::Pmaddwd, 256}).operations(), 32);
+  EXPECT_EQ((Dot{DotKind::Pmaddubsw, 256}).operations(), 64);
+  EXPECT_EQ((Dot{DotKind::Pmaddubsw, 256}).instructions(), 3u);
   EXPECT_EQ((Dot{DotKind::Fma, 256}).operations(), 16);
   EXPECT_EQ((Dot{DotKind::MulAdd, 128}).operations(), 8);
   EXPECT_EQ((Dot{DotKind::MulAdd, 128}).instructions(), 2u);
@@ -54,8 +62,9 @@ TEST(Dots, CountMultiplicationsAndAdditions) {
 
 TEST(Dots, RunAtLeastAsManySteps) {
   unsigned ran = 0;
-  for (DotKind kind : {DotKind::Vpdpbusd, DotKind::Vdpbf16ps, DotKind::Pmaddwd,
-                       DotKind::Fma, DotKind::MulAdd})
+  for (DotKind kind :
+       {DotKind::Vpdpbusd, DotKind::Vdpbf16ps, DotKind::Pmaddubsw,
+        DotKind::Pmaddwd, DotKind::Fma, DotKind::MulAdd})
     for (unsigned bits : {128u, 256u, 512u}) {
       Dot dot{kind, bits};
       if (!canRun(dot))
