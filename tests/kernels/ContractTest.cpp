@@ -439,7 +439,7 @@ TEST(ContractCost, PackedCodesAreReadAsTheyAre) {
     (c.decodeRhs ? c.codes : c.rhs) = row.codes;
     if (c.decodeRhs)
       c.rhs = c.lhs;
-    int64_t M = 16;
+    int64_t M = std::min<int64_t>(c.maxM, 128);
     auto countersOf = [&](const ContractCase &product,
                           sim::Counters &counters) {
       Result<VariantDesc> variant = compileTile(product.text(), "sm_80");
