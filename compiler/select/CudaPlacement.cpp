@@ -206,7 +206,7 @@ Cost CudaPlacement::consumerCost(const Site &site, const Sizes &sizes) const {
            times(turns, passes > 0 ? "reading values, for scales and for codes"
                                    : "reading values instead of codes"));
   // Lower tiles read the right operand more often.
-  double again = n * k * count *
+  double again = copied->rhsBytes(n * k) * count *
                  (std::ceil(m / with->tileM) - std::ceil(m / without->tileM));
   cost.add(Kind::Bytes, std::max(0.0, again) / rates.cacheBytesPerMicrosecond,
            fmt::format("{:.0f} bytes of the right operand, which tiles of {} "
@@ -300,9 +300,11 @@ Cost CudaPlacement::costOf(const Site &site, Placement placement,
       // Lower tiles read the right operands more often, narrower ones the left.
       auto operands = [&](const emit::GemmSchedule &schedule) {
         double lefts = product.getNumLhs(), rights = product.getNumRhs();
-        return count * k * found->problem.elementBytes *
-               (std::ceil(n / schedule.tileN) * m * lefts +
-                std::ceil(m / schedule.tileM) * n * rights);
+        const emit::GemmProblem &problem = found->problem;
+        return count * (std::ceil(n / schedule.tileN) * m * k * lefts *
+                            problem.elementBytes +
+                        std::ceil(m / schedule.tileM) *
+                            problem.rhsBytes(n * k) * rights);
       };
       double again = operands(found->schedule) - operands(*free);
       cost.add(

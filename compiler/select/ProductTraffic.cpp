@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/emit/cuda/DecodeFit.h"
 #include "compiler/emit/cuda/OperandRows.h"
 #include "compiler/select/Tally.h"
 
@@ -26,15 +27,18 @@ public:
   void operands(int64_t columns, const emit::EncodeFit *encoding);
   void epilogue(const TileAt &tile);
   void rescale(const TileAt &tile);
+  /// What right operands that become floats are decoded with.
+  void factors(const TileAt &tile);
 
   double batch = 1;
   int64_t M, N, K, tilesM, tilesN;
 
 private:
   /// One operand's rows [row0, row0 + rows), `times` times.
-  void rowsOf(Region &region, int64_t row0, int64_t rows, unsigned copy,
-              double times);
-  /// Rows in a form, of elements of `width` bytes that threads take by `piece`.
+  void rowsOf(const std::optional<emit::OperandRows> &form, int64_t row0,
+              int64_t rows, unsigned copy, double times);
+  /// Rows in a form, of elements of `width` bytes, or half a byte where they
+  /// are packed, that threads take by `piece`.
   void rowsIn(const emit::OperandRows &form, int64_t width, int64_t piece,
               double repeats, int64_t row0, int64_t rows, double times);
 
@@ -42,6 +46,7 @@ private:
   tile::ContractOp product;
   const emit::GemmProblem &problem;
   const emit::GemmSchedule &schedule;
+  std::optional<emit::DecodeFit> decoding;
   Coordinates coordinates;
   unsigned numBatch;
 };
@@ -52,7 +57,8 @@ ProductTally::ProductTally(Tally &tally, tile::ContractOp product,
                            const emit::GemmProblem &problem,
                            const emit::GemmSchedule &schedule)
     : tally(tally), product(product), problem(problem), schedule(schedule),
-      coordinates(tally.sizes), numBatch(product.getNumBatch()) {
+      decoding(emit::DecodeFit::of(product)), coordinates(tally.sizes),
+      numBatch(product.getNumBatch()) {
   auto extent = [&](unsigned i) {
     return coordinates.evaluate(product.getExtents().getResult(i));
   };
@@ -63,13 +69,13 @@ ProductTally::ProductTally(Tally &tally, tile::ContractOp product,
   tilesN = (N + schedule.tileN - 1) / schedule.tileN;
 }
 
-void ProductTally::rowsOf(Region &region, int64_t row0, int64_t rows,
-                          unsigned copy, double times) {
-  auto form = emit::OperandRows::of(product, region);
+void ProductTally::rowsOf(const std::optional<emit::OperandRows> &form,
+                          int64_t row0, int64_t rows, unsigned copy,
+                          double times) {
   if (!form)
     return; // Refused by the emitter.
   // An element at a time every sector is asked for once per element of a word.
-  int64_t width = problem.elementBytes;
+  int64_t width = form->packed ? 1 : problem.elementBytes;
   rowsIn(*form, width, copy ? copy : 4, copy ? 1 : double(4 / width), row0,
          rows, times);
 }
@@ -77,11 +83,13 @@ void ProductTally::rowsOf(Region &region, int64_t row0, int64_t rows,
 void ProductTally::rowsIn(const emit::OperandRows &form, int64_t width,
                           int64_t piece, double repeats, int64_t row0,
                           int64_t rows, double times) {
-  int64_t rowBytes = schedule.tileK * width;
+  int64_t perItem = form.packed ? 2 : 1;
+  int64_t rowBytes = schedule.tileK * width / perItem;
   int64_t stride = coordinates.evaluate(form.stride) * width;
   int64_t perRow = rowBytes / piece;
   int64_t rowsAtOnce = std::max<int64_t>(1, 32 / perRow);
-  int64_t bytes = K * width, steps = (bytes + rowBytes - 1) / rowBytes;
+  int64_t bytes = (K + perItem - 1) / perItem * width;
+  int64_t steps = (bytes + rowBytes - 1) / rowBytes;
   auto step = [&](int64_t k0, double weight) {
     int64_t valid = std::min(rowBytes, bytes - k0);
     int64_t sectors = 0;
@@ -95,8 +103,10 @@ void ProductTally::rowsIn(const emit::OperandRows &form, int64_t width,
         latest = std::max(latest, last);
       }
     }
+    // Of a word that K ends in only the elements before are asked for.
+    double again = std::min(repeats, double(valid / width));
     tally.add(form.buffer, Touch::Kind::Load, double(valid * rows) * weight,
-              double(sectors) * repeats * weight);
+              double(sectors) * again * weight);
   };
   if (steps > 1)
     step(0, times * double(steps - 1));
@@ -123,16 +133,23 @@ void ProductTally::operands(int64_t columns, const emit::EncodeFit *encoding) {
       continue;
     }
     for (unsigned t = 0; t < lefts; ++t)
-      rowsOf(product.getLhsRegion(terms[2 * t]), m0,
-             std::min<int64_t>(schedule.tileM, M - m0), schedule.lhsCopy,
+      rowsOf(emit::OperandRows::of(product, product.getLhsRegion(terms[2 * t])),
+             m0, std::min<int64_t>(schedule.tileM, M - m0), schedule.lhsCopy,
              tile.weight * batch * double(columns));
   }
   for (const Sample &tile : sampleOf(tilesN, maxTiles)) {
     int64_t n0 = tile.index * schedule.tileN;
-    for (unsigned t = 0; t < rights; ++t)
-      rowsOf(product.getRhsRegion(terms[2 * t + 1]), n0,
-             std::min<int64_t>(schedule.tileN, N - n0), schedule.rhsCopy,
-             tile.weight * batch * double(tilesM));
+    int64_t rows = std::min<int64_t>(schedule.tileN, N - n0);
+    double times = tile.weight * batch * double(tilesM);
+    for (unsigned t = 0; t < rights; ++t) {
+      int64_t right = terms[2 * t + 1];
+      Region &region = product.getRhsRegion(right);
+      rowsOf(decoding ? decoding->operands[right].rows
+                      : emit::OperandRows::of(product, region),
+             n0, rows, schedule.rhsCopy, times);
+      if (decoding && decoding->becomesFloat())
+        tally.compute(region.front(), double(rows) * double(K) * times);
+    }
   }
   tally.multiplyAdds +=
       batch * double(M) * double(N) * double(K) * double(product.getNumTerms());
@@ -254,6 +271,44 @@ void ProductTally::rescale(const TileAt &tile) {
     }
 }
 
+void ProductTally::factors(const TileAt &tile) {
+  if (!decoding || !decoding->becomesFloat() || K <= 0)
+    return;
+  unsigned row = numBatch, k = numBatch + 1;
+  int64_t warpM = schedule.tileM / schedule.warpsM;
+  int64_t warpN = schedule.tileN / schedule.warpsN;
+  int64_t every = decoding->every ? decoding->every : K;
+  unsigned rights = problem.sharedRhs ? 1 : problem.terms;
+  llvm::SmallVector<int64_t> at(numBatch + 2, 0);
+  for (unsigned t = 0; t < rights; ++t) {
+    int64_t right = product.getTerms()[2 * t + 1];
+    Block &body = product.getRhsRegion(right).front();
+    for (unsigned i = 0; i < numBatch + 2; ++i)
+      coordinates.bind(body.getArgument(i), i);
+    for (const Touch &touch : tally.touchesOf(body, coordinates)) {
+      if (touch.op == decoding->operands[right].codes)
+        continue;
+      // Every warp that multiplies, for the rows of each of its fragments.
+      int64_t warpsM =
+          std::min<int64_t>(schedule.warpsM, (M - tile.m0 + warpM - 1) / warpM);
+      for (unsigned warp = 0; warp < schedule.warpsN; ++warp)
+        for (int64_t j = 0; j < warpN / 8; ++j)
+          for (const Sample &group :
+               sampleOf((K + every - 1) / every, maxParts)) {
+            Lanes lanes;
+            for (int64_t lane = 0; lane < 32; ++lane) {
+              at[row] =
+                  std::min(tile.n0 + warp * warpN + j * 8 + lane / 4, N - 1);
+              at[k] = group.index * every;
+              lanes.push_back({at.begin(), at.end()});
+            }
+            tally.request(touch, lanes,
+                          tile.weight * group.weight * double(warpsM));
+          }
+    }
+  }
+}
+
 std::string select::tallyProduct(Tally &tally, tile::ContractOp product,
                                  const emit::CudaTarget &target) {
   emit::Symbols symbols(tally.kernel.getSymbols().getValue());
@@ -323,6 +378,7 @@ std::string select::tallyProduct(Tally &tally, tile::ContractOp product,
       if (encoding)
         tallyEncoding(tally, *encoding, *schedule, tile);
       one.rescale(tile);
+      one.factors(tile);
       one.epilogue(tile);
       if (fused)
         tallyStages(tally, product, held, fit, placement, tile);

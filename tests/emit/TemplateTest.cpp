@@ -95,6 +95,8 @@ static std::string tileType(const std::string &element) {
          : element == "u8"   ? "ui8"
          : element == "e4m3" ? "f8E4M3FN"
          : element == "e5m2" ? "f8E5M2"
+         : element == "i4x2" ? "i4"
+         : element == "u4x2" ? "ui4"
                              : element;
 }
 
@@ -114,6 +116,11 @@ TEST_P(Template, ProductsCompileWithoutSpills) {
         ContractCase c;
         c.lhs = tileType(lhs), c.rhs = tileType(rhs);
         c.terms = terms, c.N = 256, c.K = 512;
+        bool packed = rhs.ends_with("4x2");
+        if (packed && c.isFloat()) {
+          c.decodeRhs = true, c.codes = c.rhs, c.rhs = c.lhs;
+          c.group = 128, c.zeros = true;
+        }
         Result<VariantDesc> variant = compileTile(c.text(), GetParam());
         ASSERT_TRUE(variant) << pair << ": " << variant.error().render();
         const KernelDesc &kernel = variant->kernels[0];
@@ -125,8 +132,14 @@ TEST_P(Template, ProductsCompileWithoutSpills) {
         EXPECT_TRUE(hasPrefix(used, "cp.async.cg.shared.global")) << pair;
         // Before sm_89 8-bit floats are multiplied as f16.
         bool decoded = lhs[0] == 'e' && GetParam() == std::string("sm_80");
+        std::string right = !packed         ? rhs
+                            : c.isFloat()   ? lhs
+                            : rhs == "i4x2" ? "s8"
+                                            : "u8";
         std::string wanted =
-            decoded ? ".f16.f16." : fmt::format(".{}.{}.", lhs, rhs);
+            decoded ? ".f16.f16." : fmt::format(".{}.{}.", lhs, right);
+        // Nothing writes codes wider than they are.
+        EXPECT_EQ(variant->kernels.size(), 1u) << pair;
         EXPECT_TRUE(std::any_of(used.begin(), used.end(),
                                 [&](const std::string &opcode) {
                                   return opcode.starts_with("mma.") &&
@@ -174,6 +187,30 @@ TEST_P(Template, SplitSumsOfEveryElementTypeCompileWithoutSpills) {
             << variant->kernels[0].registers << " registers";
         expectStrict(opcodes(ptxOf(*variant)));
       }
+}
+
+TEST_P(Template, PackedOperandsCompileWithoutSpills) {
+  QUERN_NEEDS_NVRTC();
+  for (const char *codes : {"i4", "ui4"})
+    for (const char *lhs : {"i8", "f16", "bf16"})
+      for (int64_t maxM : {16, 32, 64, 4096})
+        for (int terms : {1, 2}) {
+          ContractCase c;
+          c.lhs = lhs, c.decodeRhs = c.isFloat(), c.maxM = maxM;
+          c.N = 256, c.K = 1024, c.terms = terms;
+          (c.decodeRhs ? c.group : c.split) = maxM == 64 ? 32 : 128;
+          (c.decodeRhs ? c.codes : c.rhs) = codes;
+          if (c.decodeRhs)
+            c.rhs = lhs, c.zeros = terms == 1, c.narrowScales = maxM != 32;
+          else
+            c.corrected = codes[0] == 'u';
+          Result<VariantDesc> variant = compileTile(c.text(), GetParam());
+          ASSERT_TRUE(variant) << c << ": " << variant.error().render();
+          EXPECT_EQ(variant->kernels[0].spillBytes, 0u)
+              << c << ": " << variant->kernels[0].schedule << ", "
+              << variant->kernels[0].registers << " registers";
+          expectStrict(opcodes(ptxOf(*variant)));
+        }
 }
 
 TEST_P(Template, AllHeadersCompileTogether) {

@@ -37,12 +37,16 @@ std::string ContractCase::text() const {
     args.push_back({fmt::format("w{}", t), "values", "weight",
                     rhsLead + (rhsTransposed ? fmt::format("{}, {}", K, N)
                                              : fmt::format("{}, {}", N, K)),
-                    decodeRhs ? "i8" : rhs});
+                    decodeRhs ? codes : rhs});
   args.push_back(
       {"sx", "values", "input", fmt::format("s0, {}", blocks()), "f32"});
   for (int t = 0; t < terms; ++t)
     args.push_back({fmt::format("sw{}", t), "values", "weight",
-                    fmt::format("{}, {}", N, blocks()), "f32"});
+                    fmt::format("{}, {}", N, blocks()),
+                    narrowScales ? rhs : "f32"});
+  for (int t = 0; zeros && t < terms; ++t)
+    args.push_back({fmt::format("zr{}", t), "values", "weight",
+                    fmt::format("{}, {}", N, blocks()), codes});
   if (corrected) {
     args.push_back(
         {"zx", "values", "input", fmt::format("s0, {}", blocks()), "i32"});
@@ -100,7 +104,7 @@ std::string ContractCase::text() const {
       "num_batch = {} : i64, num_lhs = 1 : i64, terms = array<i64: "
       "{}>{}{}{}}}\n",
       lead, N, K, base, termList, lhs == "ui8" ? ", lhs_unsigned" : "",
-      rhs == "ui8" ? ", rhs_unsigned" : "",
+      rhs == "ui8" || rhs == "ui4" ? ", rhs_unsigned" : "",
       split ? fmt::format(", split = {} : i64", split) : "");
 
   // Epilogue.
@@ -175,7 +179,8 @@ std::string ContractCase::text() const {
   // Operands: d0 is the batch element if there is one, then row and k.
   auto operand = [&](const std::string &name, const std::string &type,
                      bool transposed, bool hasBatch, bool decode) {
-    std::string loaded = type == "ui8" ? "i8" : type;
+    std::string loaded =
+        type == "ui8" || type == "i4" || type == "ui4" ? "i8" : type;
     std::string where = hasBatch ? "d0, " : "";
     where += transposed ? n + ", " + m : m + ", " + n;
     out += fmt::format("  operand ({}%r: index, %k: index) {{\n", bArg);
@@ -184,9 +189,25 @@ std::string ContractCase::text() const {
       out += load("v", name, indices, dims, where, loaded);
     } else {
       out += load("code", name, indices, dims, where, "i8");
-      out += "    %f = arith.sitofp %code : i8 to f32\n";
-      out += load("s", "s" + name, indices, dims, m + ", 0", "f32");
-      out += "    %p = arith.mulf %f, %s : f32\n";
+      const char *toFloat = codes == "ui4" ? "uitofp" : "sitofp";
+      out += fmt::format("    %f = arith.{} %code : i8 to f32\n", toFloat);
+      std::string at =
+          group ? fmt::format("{}, {} floordiv {}", m, n, group) : m + ", 0";
+      std::string number = "%f";
+      if (zeros) {
+        out += load("zero", "zr" + name.substr(1), indices, dims, at, "i8");
+        out += fmt::format("    %z = arith.{} %zero : i8 to f32\n"
+                           "    %d = arith.subf %f, %z : f32\n",
+                           toFloat);
+        number = "%d";
+      }
+      if (narrowScales) {
+        out += load("narrow", "s" + name, indices, dims, at, loaded);
+        out += fmt::format("    %s = arith.extf %narrow : {} to f32\n", loaded);
+      } else {
+        out += load("s", "s" + name, indices, dims, at, "f32");
+      }
+      out += fmt::format("    %p = arith.mulf {}, %s : f32\n", number);
       out += fmt::format("    %v = arith.truncf %p : f32 to {}\n", loaded);
     }
     out += fmt::format("    tile.yield %v : {}\n  }}\n", loaded);

@@ -27,7 +27,7 @@
 namespace quern::test {
 
 struct ContractCase {
-  /// i8, ui8, f8E4M3FN, f8E5M2, f16, bf16, f32.
+  /// i8, ui8, f8E4M3FN, f8E5M2, f16, bf16, f32; i4 and ui4 on the right.
   std::string lhs = "i8", rhs = "i8";
   int64_t maxM = 4096; ///< Of the symbol M; 0: unbounded.
   int64_t N = 64, K = 64;
@@ -37,11 +37,19 @@ struct ContractCase {
   int64_t split = 0;
   bool corrected = false; ///< With a split of integers.
   bool lhsTransposed = false, rhsTransposed = false; ///< [K, M], [K, N].
-  /// f16 operand decoded from i8 codes and a scale per row.
+  /// f16 or bf16 operand decoded from `codes`: i8, i4 or ui4, with a scale per
+  /// row, or per `group` elements of it, and possibly zero points alike. Scales
+  /// are f32, or of the operand's type.
   bool decodeRhs = false;
+  std::string codes = "i8";
+  int64_t group = 0;
+  bool zeros = false, narrowScales = false;
 
   bool isFloat() const { return lhs != "i8" && lhs != "ui8"; }
-  int64_t blocks() const { return split ? (K + split - 1) / split : 1; }
+  int64_t blocks() const {
+    int64_t length = split ? split : group;
+    return length ? (K + length - 1) / length : 1;
+  }
   std::string text() const;
 };
 
@@ -59,7 +67,13 @@ inline std::ostream &operator<<(std::ostream &out, const ContractCase &c) {
   if (c.rhsTransposed)
     out << " rhsT";
   if (c.decodeRhs)
-    out << " decoded rhs";
+    out << " decoded from " << c.codes;
+  if (c.group)
+    out << " group" << c.group;
+  if (c.zeros)
+    out << " zeros";
+  if (c.narrowScales)
+    out << " narrow scales";
   return out;
 }
 

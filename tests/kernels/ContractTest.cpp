@@ -32,11 +32,18 @@ public:
     int64_t B = std::max<int64_t>(c.batch, 1);
     x = operand("x", c.lhs, B * M * c.K);
     for (int t = 0; t < c.terms; ++t)
-      w.push_back(operand(fmt::format("w{}", t), c.decodeRhs ? "i8" : c.rhs,
-                          (c.rhsHasBatch ? B : 1) * c.N * c.K));
+      w.push_back(operand(fmt::format("w{}", t), c.decodeRhs ? c.codes : c.rhs,
+                          (c.rhsHasBatch ? B : 1) * c.N * c.K,
+                          c.rhsTransposed ? c.N : c.K));
     sx = scales("sx", M * c.blocks());
     for (int t = 0; t < c.terms; ++t)
-      sw.push_back(scales(fmt::format("sw{}", t), c.N * c.blocks()));
+      sw.push_back(
+          c.narrowScales
+              ? operand(fmt::format("sw{}", t), c.rhs, c.N * c.blocks())
+              : scales(fmt::format("sw{}", t), c.N * c.blocks()));
+    for (int t = 0; c.zeros && t < c.terms; ++t)
+      zr.push_back(operand(fmt::format("zr{}", t), c.codes, c.N * c.blocks(),
+                           c.blocks()));
     if (c.corrected)
       zx = integers("zx", M * c.blocks());
     for (int t = 0; c.corrected && t < c.terms; ++t)
@@ -65,9 +72,26 @@ public:
   Buffers buffers;
 
 private:
+  /// Rows of four-bit codes are `row` long and begin at bytes.
   std::vector<float> operand(const std::string &name, const std::string &type,
-                             int64_t count) {
+                             int64_t count, int64_t row = 1) {
     std::vector<float> values(count);
+    if (type == "i4" || type == "ui4") {
+      int64_t bytes = (row + 1) / 2;
+      // What is beyond a row of odd length is nobody's.
+      std::vector<uint8_t> codes(row ? count / row * bytes : 0, 0xb0);
+      for (int64_t i = 0; i < count; ++i) {
+        uint32_t r = random() & 15;
+        uint8_t &byte = codes[i / row * bytes + i % row / 2];
+        int shift = i % row % 2 * 4;
+        byte = static_cast<uint8_t>((byte & ~(15 << shift)) | r << shift);
+        values[i] = static_cast<float>(type == "ui4" || r < 8
+                                           ? static_cast<int>(r)
+                                           : static_cast<int>(r) - 16);
+      }
+      buffers.set(name, codes);
+      return values;
+    }
     if (type == "i8" || type == "ui8") {
       std::vector<int8_t> codes(count);
       for (int64_t i = 0; i < count; ++i) {
@@ -125,8 +149,12 @@ private:
   }
   float rhsAt(int t, int64_t b, int64_t n, int64_t k) const {
     float value = at(w[t], c.rhsHasBatch ? b : 0, n, k, c.N, c.rhsTransposed);
-    return c.decodeRhs ? fromBits(toHalf(value * sw[t][n], false), false)
-                       : value;
+    if (!c.decodeRhs)
+      return value;
+    int64_t at = n * c.blocks() + (c.group ? k / c.group : 0);
+    float number = c.zeros ? value - zr[t][at] : value;
+    bool isBF16 = c.rhs == "bf16";
+    return fromBits(toHalf(number * sw[t][at], isBF16), isBF16);
   }
   float expected(int64_t b, int64_t m, int64_t n, float &bound) const {
     std::vector<float> r(c.terms);
@@ -179,7 +207,7 @@ private:
   int64_t M;
   std::mt19937 random;
   std::vector<float> x, sx;
-  std::vector<std::vector<float>> w, sw;
+  std::vector<std::vector<float>> w, sw, zr;
   std::vector<uint32_t> zx;
   std::vector<std::vector<uint32_t>> zw;
 };
@@ -289,6 +317,75 @@ static std::vector<ContractCase> cases() {
   add([](ContractCase &c) {
     c.lhs = c.rhs = "f16", c.decodeRhs = true, c.K = 70, c.N = 40;
   });
+  // Codes of four bits, decoded on load: alignments of K, odd ones too.
+  for (const char *codes : {"i4", "ui4"}) {
+    for (int64_t K : {64, 320, 80, 72, 68, 34, 33, 1})
+      add([&](ContractCase &c) {
+        c.rhs = codes, c.K = K, c.N = K == 80 ? 136 : 37;
+      });
+    add([&](ContractCase &c) { c.rhs = codes, c.K = 0; });
+    for (int64_t maxM : {16, 32, 64})
+      add([&](ContractCase &c) {
+        c.rhs = codes, c.maxM = maxM, c.N = 136, c.K = 208;
+      });
+    add([&](ContractCase &c) { c.lhs = "ui8", c.rhs = codes, c.K = 96; });
+    for (int64_t split : {32, 96, 128})
+      for (int64_t maxM : {16, 4096})
+        add([&](ContractCase &c) {
+          c.rhs = codes, c.split = split, c.K = 272, c.N = 40, c.maxM = maxM;
+          c.corrected = split != 96;
+        });
+    for (int terms : {2, 4})
+      add([&](ContractCase &c) {
+        c.rhs = codes, c.terms = terms, c.K = 96, c.N = 72;
+      });
+    add([&](ContractCase &c) {
+      c.rhs = codes, c.batch = 3, c.K = 50, c.N = 24;
+    });
+    add([&](ContractCase &c) {
+      c.rhs = codes, c.batch = 2, c.K = 48, c.N = 24, c.rhsHasBatch = false;
+    });
+    // Written out first.
+    add([&](ContractCase &c) {
+      c.rhs = codes, c.rhsTransposed = true, c.K = 75, c.N = 41;
+    });
+    add([&](ContractCase &c) {
+      c.rhs = codes, c.split = 48, c.K = 110, c.N = 40;
+    });
+    // And those that become floats.
+    for (const char *type : {"f16", "bf16"}) {
+      auto wide = [&](auto change) {
+        add([&](ContractCase &c) {
+          c.lhs = c.rhs = type, c.decodeRhs = true, c.codes = codes, c.N = 40;
+          change(c);
+        });
+      };
+      for (int64_t K : {64, 320, 72, 35, 1})
+        wide([&](ContractCase &c) { c.K = K, c.zeros = K == 320; });
+      for (int64_t group : {32, 64, 96, 128, 48})
+        for (int64_t maxM : {16, 4096})
+          wide([&](ContractCase &c) {
+            c.group = group, c.K = 290, c.maxM = maxM, c.zeros = group != 64;
+          });
+      // Scales that pairs of halves are multiplied with: the same bits, which
+      // one element of K would show.
+      wide([&](ContractCase &c) {
+        c.K = 1, c.N = 2000, c.zeros = true, c.narrowScales = true;
+      });
+      for (int64_t group : {0, 32, 128})
+        for (bool zeros : {false, true})
+          wide([&](ContractCase &c) {
+            c.group = group, c.K = group == 32 ? 161 : 192;
+            c.maxM = group == 128 ? 4096 : 16;
+            c.zeros = zeros, c.narrowScales = true;
+          });
+      wide([&](ContractCase &c) { c.maxM = 32, c.K = 128, c.N = 136; });
+      wide([&](ContractCase &c) {
+        c.terms = 2, c.group = 32, c.K = 96, c.zeros = true;
+      });
+      wide([&](ContractCase &c) { c.rhsTransposed = true, c.K = 70; });
+    }
+  }
   return list;
 }
 
@@ -316,6 +413,67 @@ TEST(ContractCost, SharedMemoryMeetsNoBankConflict) {
     EXPECT_EQ(counters.globalUniqueBytesRead, codes + scales);
     EXPECT_EQ(counters.globalUniqueBytesWritten, uint64_t(M) * c.N * 4);
     EXPECT_EQ(counters.globalBytesWritten, uint64_t(M) * c.N * 4);
+  }
+}
+
+TEST(ContractCost, PackedCodesAreReadAsTheyAre) {
+  QUERN_NEEDS_NVRTC();
+  // Every product reads half the bytes of its codes, in half the sectors, and
+  // no kernel writes them wider.
+  struct Row {
+    const char *lhs, *codes;
+    int64_t maxM, split, group;
+  };
+  for (const Row &row : {Row{"i8", "i4", 4096, 0, 0},
+                         {"i8", "ui4", 16, 0, 0},
+                         {"i8", "i4", 4096, 128, 0},
+                         {"i8", "i4", 4096, 32, 0},
+                         {"i8", "ui4", 16, 32, 0},
+                         {"f16", "ui4", 4096, 0, 128},
+                         {"f16", "i4", 16, 0, 32},
+                         {"bf16", "i4", 64, 0, 0}}) {
+    ContractCase c;
+    c.lhs = row.lhs, c.maxM = row.maxM, c.N = 128, c.K = 512;
+    c.split = row.split, c.group = row.group;
+    c.decodeRhs = c.isFloat();
+    (c.decodeRhs ? c.codes : c.rhs) = row.codes;
+    if (c.decodeRhs)
+      c.rhs = c.lhs;
+    int64_t M = std::min<int64_t>(c.maxM, 128);
+    auto countersOf = [&](const ContractCase &product,
+                          sim::Counters &counters) {
+      Result<VariantDesc> variant = compileTile(product.text(), "sm_80");
+      ASSERT_TRUE(variant) << variant.error().render();
+      Problem problem(product, M, 1);
+      Result<void> done =
+          runOnSimulator(*variant, {M}, problem.buffers, 1, &counters);
+      ASSERT_TRUE(done) << done.error().render();
+      EXPECT_EQ(problem.compare(), "") << product;
+      if (&product == &c) {
+        EXPECT_EQ(variant->kernels.size(), 1u) << c;
+      }
+    };
+    // The same product of codes that are twice as wide.
+    ContractCase wide = c;
+    (c.decodeRhs ? wide.codes : wide.rhs) =
+        row.codes[0] == 'u' && !c.decodeRhs ? "ui8" : "i8";
+    sim::Counters narrow, twice;
+    countersOf(c, narrow);
+    countersOf(wide, twice);
+    EXPECT_EQ(narrow.sharedBankConflicts, 0u) << c;
+    EXPECT_GT(narrow.sharedRequests, 0u) << c;
+    uint64_t codes = uint64_t(c.N) * c.K / 2;
+    uint64_t scales = uint64_t(c.N) * c.blocks() * 4;
+    uint64_t lefts = uint64_t(M) * c.K * (c.isFloat() ? 2 : 1);
+    uint64_t others = c.isFloat() ? 0 : uint64_t(M) * c.blocks() * 4;
+    EXPECT_EQ(narrow.globalUniqueBytesRead, codes + scales + lefts + others)
+        << c;
+    if (c.isFloat()) {
+      // The wider product's codes were written as values and read again.
+      EXPECT_LT(narrow.globalSectors, twice.globalSectors) << c;
+    } else {
+      EXPECT_EQ(twice.globalSectors - narrow.globalSectors, codes / 32) << c;
+    }
   }
 }
 

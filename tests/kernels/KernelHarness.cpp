@@ -152,9 +152,14 @@ Result<void> test::runOnSimulator(const VariantDesc &variant,
 
   std::vector<size_t> sizes;
   for (const BufferDesc &buffer : variant.buffers) {
-    int64_t bytes = byteWidth(buffer.dtype);
-    for (const SymExpr &extent : buffer.shape)
-      bytes *= *extent.evaluate(symbols);
+    // Rows begin at bytes.
+    int64_t elements = 1, rows = 1;
+    for (const SymExpr &extent : buffer.shape) {
+      rows *= elements;
+      elements = *extent.evaluate(symbols);
+    }
+    int64_t bytes = rows * static_cast<int64_t>(rowBytes(
+                               buffer.dtype, static_cast<uint64_t>(elements)));
     std::vector<std::byte> &host = buffers.contents[keyOf(buffer)];
     bool given =
         buffer.role == BufferRole::Input || buffer.role == BufferRole::Weight;

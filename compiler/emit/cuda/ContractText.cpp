@@ -52,6 +52,8 @@ void KernelWriter::writeConfig(SourceText &declarations,
   if (encoding)
     members.push_back(
         fmt::format("using Value = {};", typeText(encoding->value.getType())));
+  if (decoding)
+    right = typeText(decoding->element);
   if (right != "s8")
     members.push_back(fmt::format("using Rhs = {};", right));
   member(pick("tileM", schedule.tileM, standard.tileM),
@@ -63,6 +65,11 @@ void KernelWriter::writeConfig(SourceText &declarations,
   member(pick("lhsCopy", schedule.lhsCopy, standard.lhsCopy),
          pick("rhsCopy", schedule.rhsCopy, standard.rhsCopy));
   member(pick("terms", problem.terms, 1), pick("split", problem.split, 0));
+  if (decoding && decoding->becomesFloat())
+    member(pick("factors", decoding->numFactors(), 1),
+           pick("factorsEvery", decoding->every, 0));
+  if (decoding && decoding->halves)
+    members.push_back("static constexpr bool halves = true;");
   if (problem.held > problem.terms)
     member(pick("held", problem.held, 0));
   if (!problem.sharedLhs)
@@ -268,7 +275,9 @@ Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
     Region &region = isLhs ? contract.getLhsRegion(terms[2 * t])
                            : contract.getRhsRegion(terms[2 * t + 1]);
     std::optional<OperandRows> rows =
-        isLhs && encoding ? encoding->rows : OperandRows::of(contract, region);
+        isLhs && encoding    ? encoding->rows
+        : !isLhs && decoding ? decoding->operands[terms[2 * t + 1]].rows
+                             : OperandRows::of(contract, region);
     if (!rows)
       return refuse(contract.getLoc(),
                     "an operand of the product is not rows of contiguous K",
@@ -279,7 +288,7 @@ Result<std::string> KernelWriter::rowsOf(tile::ContractOp contract, bool isLhs,
     Type held = cast<tile::BufferType>(rows->buffer.getType()).getElementType();
     std::string wanted = elementText(
         element, isLhs ? contract.getLhsUnsigned() : contract.getRhsUnsigned());
-    if (wanted != typeText(held) && !(isLhs && encoding))
+    if (wanted != typeText(held) && !(isLhs && encoding) && !rows->packed)
       pointer = fmt::format("(const {} *){}", wanted, pointer);
     if (!offset.isConstant() || offset.lo != 0)
       pointer += " + " + offset.text;
@@ -322,6 +331,7 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
   if (encodesOnLoad(kernel))
     if (Result<void> done = beginEncoding(); !done)
       return done.error();
+  decoding = DecodeFit::of(contract);
 
   // Operands, in the order of terms; one entry where all terms share it.
   std::vector<Index> batch = writeTile(contract, extents);
@@ -361,6 +371,10 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     if (Result<void> done = writeRescale(contract, batch, M, N); !done)
       return done.error();
   }
+  if (decoding && decoding->becomesFloat())
+    if (Result<void> done = declareDecoding(contract, *problem, batch, N, K);
+        !done)
+      return done.error();
   if (fused && fused->placement == tile::Placement::Panel) {
     declareParts(fused->held.stages[0].stage, fused->fit.stages[0]);
     out.add(fmt::format("if (!{}.finishes) {{", fused->item));
@@ -373,18 +387,24 @@ Result<KernelText> KernelWriter::writeContract(tile::ContractOp contract) {
     declareHeld();
   if (Result<void> done = writeEpilogue(contract, batch, M, N); !done)
     return done.error();
-  out.add(
-      fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{}{});",
-                  config, M.text, N.text, K.text, *lhs, *rhs,
-                  problem->split ? ", rescale"
-                  : encoding     ? ", NoRescale()"
-                                 : "",
-                  encoding ? ", encode" : ""));
+  // What is left unsaid does nothing, up to the last that is said.
+  std::vector<std::string> more = {problem->split ? "rescale" : "",
+                                   encoding ? "encode" : "", decodes};
+  while (!more.empty() && more.back().empty())
+    more.pop_back();
+  std::string functions;
+  for (const std::string &function : more)
+    functions += ", " + (function.empty() ? "NoRescale()" : function);
+  out.add(fmt::format("gemm<{}>(tile, {}, {}, {}, {{{}}}, {{{}}}, epilogue{});",
+                      config, M.text, N.text, K.text, *lhs, *rhs, functions));
 
   emptyAccumulators();
   result.schedule = schedule->describe();
   if (encoding)
     result.schedule += "; left encoded on load";
+  if (decoding)
+    result.schedule += "; right decoded on load";
+  result.decodes = decoding.has_value();
   result.header = "gemm_mma/gemm_mma.cuh";
   result.launch = launchOf(contract, *schedule);
   if (fused) {

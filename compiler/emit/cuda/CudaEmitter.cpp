@@ -134,6 +134,8 @@ Result<CudaUnit> emit::emitCuda(ModuleOp tileModule, const CudaTarget &target) {
         headers.insert("common/accumulate.cuh");
       if (text->unpacks)
         headers.insert("common/packed.cuh");
+      if (text->decodes)
+        headers.insert("gemm_mma/packed_rows.cuh");
       KernelDesc desc;
       desc.name = symbol;
       desc.reason = kernel.getReason().str();

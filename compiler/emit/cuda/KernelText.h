@@ -8,8 +8,9 @@
 // struct it needs, and says how it is launched. Two families: products
 // (ContractText.cpp, over gemm_mma.cuh), possibly with stages behind them
 // (StagesText.cpp, over stages.cuh) or before them (EncodeText.cpp, over
-// encode_rows.cuh), and blocks (BlocksText.cpp, over rowwise.cuh), possibly in
-// several stages (StripsText.cpp, over strips.cuh).
+// encode_rows.cuh), and with right operands that are decoded on load
+// (DecodeText.cpp, over packed_rows.cuh); and blocks (BlocksText.cpp, over
+// rowwise.cuh), possibly in several stages (StripsText.cpp, over strips.cuh).
 //
 // Parameters are the buffers' addresses in argument order, then those of the
 // kernel's own buffers, then every symbol of the layer as `long long`.
@@ -20,6 +21,7 @@
 #define QUERN_COMPILER_EMIT_CUDA_KERNELTEXT_H
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/DecodeFit.h"
 #include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/Schedule.h"
 #include "compiler/emit/cuda/StageFit.h"
@@ -36,6 +38,7 @@ struct KernelText {
   std::string header;       ///< The template it includes.
   bool accumulates = false; ///< And common/accumulate.cuh.
   bool unpacks = false;     ///< And common/packed.cuh.
+  bool decodes = false;     ///< And gemm_mma/packed_rows.cuh.
   LaunchDesc launch;
   /// Buffers the kernel wants beside those of its launch, one set per launch:
   /// state, and values that are too many to be held.
@@ -182,6 +185,16 @@ private:
   Result<bool> writeReducePieces(tile::ReduceOp reduce);
   std::optional<EncodeFit> encoding;
   bool readsPieces = false; ///< While a stage before the product is written.
+
+  // Right operands that are decoded on load. `decoding` is set for them.
+
+  /// Where codes become floats: the functions `decodes` names.
+  Result<void> declareDecoding(tile::ContractOp contract,
+                               const GemmProblem &problem,
+                               llvm::ArrayRef<Index> batch, const Index &N,
+                               const Index &K);
+  std::optional<DecodeFit> decoding;
+  std::string decodes;
 
   std::optional<Clip> clip;
   llvm::DenseMap<mlir::Operation *, PartOf> parts;

@@ -7,6 +7,7 @@
 #include "compiler/emit/cuda/Materialise.h"
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/DecodeFit.h"
 #include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/OperandRows.h"
 
@@ -378,6 +379,7 @@ static Result<SmallVector<Writer>> rewriteProduct(tile::ProgramOp program,
   tile::ContractOp contract = kernel.getContract();
   OperandWriter writer(program, kernel, contract, writers);
   SmallVector<Writer> rewritten;
+  bool decodes = DecodeFit::of(contract).has_value();
   for (unsigned i = 0; i < contract.getOperandRegions().size(); ++i) {
     Region &region = contract.getOperandRegions()[i];
     if (contract.getElementType(region).isF32())
@@ -390,8 +392,8 @@ static Result<SmallVector<Writer>> rewriteProduct(tile::ProgramOp program,
     if (!writer.padsGroups() && OperandRows::of(contract, region))
       continue;
     bool isLhs = i < contract.getNumLhs();
-    // Encoded on its way to the tile.
-    if (isLhs && encodesOnLoad(kernel))
+    // Encoded or decoded on its way to the product.
+    if (isLhs ? encodesOnLoad(kernel) : decodes)
       continue;
     std::string name = fmt::format(
         "{}_{}{}", kernel.getSymName().str(), isLhs ? "lhs" : "rhs",

@@ -7,7 +7,8 @@
 // The product template reads rows of contiguous K (OperandRows.h). An operand
 // of any other form is written to a buffer of that form first, by a block
 // kernel of its own launched just before: a transposition, the decoding of
-// codes, a gather are one and the same step.
+// codes, a gather are one and the same step. Codes of four bits that the
+// template decodes itself (DecodeFit.h) stay as they are.
 //
 // The buffer has the operand's batch dimensions where its element depends on
 // them, then its rows, then K rounded up to 16 bytes, so that the product

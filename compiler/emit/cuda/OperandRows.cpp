@@ -30,7 +30,9 @@ std::optional<OperandRows> OperandRows::of(tile::ContractOp op, Region &region,
     args.push_back(getAffineDimExpr(arg.getArgNumber(), context));
   }
   unsigned row = op.getNumBatch(), k = row + 1;
-  AffineMap shape = load.getBuffer().getType().getShape();
+  tile::BufferType type = load.getBuffer().getType();
+  AffineMap shape = type.getShape();
+  Type element = type.getElementType();
   SmallVector<AffineExpr> at;
   for (AffineExpr expr : load.getMap().getResults())
     at.push_back(expr.replaceDims(args));
@@ -39,10 +41,14 @@ std::optional<OperandRows> OperandRows::of(tile::ContractOp op, Region &region,
 
   OperandRows rows;
   rows.buffer = load.getBuffer();
+  rows.packed = getWideType(element) != element;
   AffineExpr stride = getAffineConstantExpr(1, context);
-  for (size_t i = at.size(); i-- > 0; stride = stride * shape.getResult(i)) {
-    if (i + 1 == at.size())
+  for (size_t i = at.size(); i-- > 0;) {
+    AffineExpr extent = shape.getResult(i);
+    if (i + 1 == at.size()) {
+      stride = rows.packed ? extent.ceilDiv(2) : extent;
       continue;
+    }
     if (at[i] == getAffineDimExpr(row, context)) {
       if (rows.stride)
         return std::nullopt;
@@ -52,6 +58,7 @@ std::optional<OperandRows> OperandRows::of(tile::ContractOp op, Region &region,
     } else {
       rows.batch.push_back({at[i], stride});
     }
+    stride = stride * extent;
   }
   if (!rows.stride)
     return std::nullopt;
@@ -60,6 +67,8 @@ std::optional<OperandRows> OperandRows::of(tile::ContractOp op, Region &region,
 
 int64_t OperandRows::alignment(const Symbols &symbols,
                                unsigned elementBytes) const {
+  if (packed)
+    elementBytes = 1;
   int64_t bytes = std::gcd<int64_t>(16, symbols.divisor(stride) *
                                             static_cast<int64_t>(elementBytes));
   for (auto &[index, indexStride] : batch)

@@ -6,9 +6,10 @@
 //
 // The product template reads rows of contiguous K. An operand region has that
 // form when it is one load whose last index is k, one other index the row, and
-// the rest depend on the batch alone. Everything else (a transposed operand,
-// decoded codes, a gather) is first written to a buffer of that form, by
-// `materialiseOperands` (Materialise.h).
+// the rest depend on the batch alone. Right operands of four-bit codes have it
+// too, and are decoded on load (DecodeFit.h). Everything else (a transposed
+// operand, other decoded codes, a gather) is first written to a buffer of that
+// form, by `materialiseOperands` (Materialise.h).
 //
 //===----------------------------------------------------------------------===//
 
@@ -24,6 +25,9 @@ namespace quern::emit {
 
 struct OperandRows {
   mlir::Value buffer;
+  /// Two elements share a byte. Then strides and offsets count bytes; rows
+  /// begin at them.
+  bool packed = false;
   /// Elements from one row to the next.
   mlir::AffineExpr stride;
   /// Per dimension of the buffer that neither row nor k indexes: its index, an

@@ -30,7 +30,8 @@ static uint32_t sharedBytes(const GemmProblem &problem,
   uint32_t rowBytes = schedule.tileK * problem.elementBytes;
   uint32_t lhs = problem.sharedLhs ? 1 : problem.terms;
   uint32_t rhs = problem.sharedRhs ? 1 : problem.terms;
-  uint32_t stage = rhs * schedule.tileN * rowBytes, codes = 0;
+  uint32_t rhsRowBytes = problem.packedRhs ? schedule.tileK / 2 : rowBytes;
+  uint32_t stage = rhs * schedule.tileN * rhsRowBytes, codes = 0;
   if (problem.valueBytes) {
     stage += schedule.tileM * schedule.tileK * problem.valueBytes;
     codes = 2 * schedule.tileM * rowBytes;
@@ -213,7 +214,8 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
   bool small = schedule.tileM <= 32;
 
   // The bytes of K per tile: by preference, unless a split forbids it.
-  unsigned rowBytes = small ? 128 : 64;
+  bool decodesWide = problem.packedRhs && problem.elementBytes > 1;
+  unsigned rowBytes = small || decodesWide ? 128 : 64;
   if (problem.split) {
     int64_t bytes = problem.split * problem.elementBytes;
     if (bytes % 32 != 0)
@@ -235,8 +237,8 @@ Result<GemmSchedule> emit::scheduleGemm(const GemmProblem &problem,
 
   // Fewer stages where shared memory is short; two keep copies and products
   // overlapping.
-  schedule.stages = problem.valueBytes ? 3 : 4;
-  schedule.fewBlocks |= problem.valueBytes != 0;
+  schedule.stages = problem.valueBytes || (decodesWide && !small) ? 3 : 4;
+  schedule.fewBlocks |= problem.valueBytes != 0 || decodesWide;
   for (;; --schedule.stages) {
     schedule.sharedBytes = sharedBytes(problem, schedule);
     if (schedule.sharedBytes + problem.stageBytes <=

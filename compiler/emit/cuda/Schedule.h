@@ -24,6 +24,12 @@
 // columns, so that it is done once. Values and codes take shared memory beside
 // the ring; three stages then leave room for more blocks.
 //
+// Right operands of four-bit codes are half as wide in shared memory as their
+// left ones are, or a quarter. Rows of 64 elements, where they may be had, are
+// whole sectors of memory. Those that become f16 or bf16 take registers for
+// scales and for eight codes at once: one block per multiprocessor may have
+// them all.
+//
 // 8-bit floats. Where the machine multiplies them in one instruction, that
 // instruction sums with fewer bits than f32 has, and its error grows with the
 // length of the sum. So a product without a split is given one there, every
@@ -55,9 +61,15 @@ struct GemmProblem {
   /// Bytes of the values that left elements are encoded from; 0: none.
   unsigned valueBytes = 0;
   bool float8 = false; ///< 8-bit floats on both sides.
-  int64_t split = 0;   ///< Elements of K per partial sum; 0: one sum.
+  /// Right elements share bytes, two to one, and are decoded on load.
+  bool packedRhs = false;
+  int64_t split = 0; ///< Elements of K per partial sum; 0: one sum.
   /// Bytes every row and base of what is copied is known to be a multiple of.
   int64_t lhsAlignment = 16, rhsAlignment = 16;
+  /// Bytes of so many right elements.
+  double rhsBytes(double elements) const {
+    return elements * (packedRhs ? 0.5 : elementBytes);
+  }
   /// The tile is a multiple of this, or has room for all rows (columns).
   int64_t blockRows = 1, blockColumns = 1;
   /// At most so many tiles side by side, as one cluster holds; 0: any number.

@@ -7,6 +7,7 @@
 #include "compiler/emit/cuda/StageFit.h"
 
 #include "compiler/emit/cuda/BodyText.h"
+#include "compiler/emit/cuda/DecodeFit.h"
 #include "compiler/emit/cuda/EncodeFit.h"
 #include "compiler/emit/cuda/OperandRows.h"
 
@@ -39,6 +40,8 @@ Result<GemmProblem> emit::gemmProblem(tile::ContractOp contract,
   Type rhsElement = contract.getElementType(contract.getRhsRegion(terms[1]));
   problem.elementBytes = element.getIntOrFloatBitWidth() / 8;
   problem.float8 = isa<Float8E4M3FNType, Float8E5M2Type>(element);
+  std::optional<DecodeFit> decoding = DecodeFit::of(contract);
+  problem.packedRhs = decoding.has_value();
   for (unsigned t = 0; t < problem.terms; ++t) {
     Region &lhs = contract.getLhsRegion(terms[2 * t]);
     Region &rhs = contract.getRhsRegion(terms[2 * t + 1]);
@@ -49,11 +52,15 @@ Result<GemmProblem> emit::gemmProblem(tile::ContractOp contract,
       return refuse(contract.getLoc(), "products of different element types in "
                                        "one kernel are not available on CUDA");
     // What is not rows of K is brought into them, 16 bytes aligned.
-    for (auto [region, alignment] : {std::pair(&lhs, &problem.lhsAlignment),
-                                     {&rhs, &problem.rhsAlignment}})
-      if (auto rows = OperandRows::of(contract, *region))
-        *alignment = std::min(*alignment,
-                              rows->alignment(symbols, problem.elementBytes));
+    auto align = [&](const std::optional<OperandRows> &rows, int64_t &to) {
+      if (rows)
+        to = std::min(to, rows->alignment(symbols, problem.elementBytes));
+    };
+    align(OperandRows::of(contract, lhs), problem.lhsAlignment);
+    if (decoding)
+      align(decoding->operands[terms[2 * t + 1]].rows, problem.rhsAlignment);
+    else
+      align(OperandRows::of(contract, rhs), problem.rhsAlignment);
   }
   return problem;
 }

@@ -24,6 +24,10 @@ struct u4x2 {
   u8 bits;
 };
 
+/// As they lie in memory.
+QN_DEVICE u32 storedBits(i4x2 x) { return x.bits; }
+QN_DEVICE u32 storedBits(u4x2 x) { return x.bits; }
+
 template <class Int> QN_DEVICE s8 unpacked(const i4x2 *rows, Int index) {
   const s32 shift = 28 - 4 * (s32)(index & 1);
   return (s8)((s32)((u32)rows[index >> 1].bits << shift) >> 28);

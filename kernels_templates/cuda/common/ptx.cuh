@@ -72,6 +72,12 @@ QN_DEVICE void storeShared(u32 dst, const u32 (&words)[2]) {
                "r"(words[1])
                : "memory");
 }
+QN_DEVICE void loadShared2(u32 (&words)[2], u32 src) {
+  asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];"
+               : "=r"(words[0]), "=r"(words[1])
+               : "r"(src)
+               : "memory");
+}
 QN_DEVICE void loadShared4(u32 (&words)[4], u32 src) {
   asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]),
@@ -85,6 +91,45 @@ QN_DEVICE void loadMatrix4(u32 (&r)[4], u32 address) {
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address)
                : "memory");
+}
+
+/// The first two of them, whose rows start at the addresses of lanes 0-15.
+QN_DEVICE void loadMatrix2(u32 (&r)[2], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(address)
+               : "memory");
+}
+
+/// Two numbers rounded, the first in the low half.
+QN_DEVICE u32 roundedPair(f16, float low, float high) {
+  u32 pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+QN_DEVICE u32 roundedPair(bf16, float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+/// Sums and products of pairs. Before sm_90 those of bf16 are fused with a
+/// factor of 1 and an addend of -0, which change nothing.
+QN_DEVICE u32 addedPairs(f16, u32 x, u32 y) {
+  asm("add.rn.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  return x;
+}
+QN_DEVICE u32 addedPairs(bf16, u32 x, u32 y) {
+  asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(x) : "r"(0x3f803f80u), "r"(y));
+  return x;
+}
+QN_DEVICE u32 multipliedPairs(f16, u32 x, u32 y) {
+  asm("mul.rn.f16x2 %0, %0, %1;" : "+r"(x) : "r"(y));
+  return x;
+}
+QN_DEVICE u32 multipliedPairs(bf16, u32 x, u32 y) {
+  asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(x) : "r"(y), "r"(0x80008000u));
+  return x;
 }
 
 // One wrapper per pair of element types; C++ cannot paste types into asm text.

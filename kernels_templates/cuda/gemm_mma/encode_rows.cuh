@@ -191,7 +191,7 @@ template <class Config> struct EncodedRows {
           words[e / 4] |= (k + e < K ? bits : 0u) << (8 * (e % 4));
         }
       }
-      storeShared(to + swizzle<G::rowBytes>(r, column), words);
+      storeShared(to + swizzle<G::rowBytes, G::leftSlot>(r, column), words);
     }
   }
 };

@@ -10,12 +10,14 @@
 //     acc_t(m, n) = sum over k of lhs_t(m, k) * rhs_t(n, k)
 //
 // Both operands are rows of contiguous K. 8-bit integers accumulate in s32,
-// f16, bf16 and 8-bit floats in f32. M, N and K are any nonnegative numbers:
-// what lies beyond them is filled with zero on the way to shared memory.
+// f16, bf16 and 8-bit floats in f32. Of the right operand there may be two
+// elements to a byte, which are widened on their way out of shared memory
+// (packed_rows.cuh). M, N and K are any nonnegative numbers: what lies beyond
+// them is filled with zero on the way to shared memory.
 //
 // How it runs. A thread block computes a tileM x tileN tile. Tiles of tileK
 // elements travel through a ring of `stages` buffers in shared memory, copied
-// asynchronously; each row of a tile is 32, 64 or 128 bytes, and its 16-byte
+// asynchronously; each row of a tile is 16 to 128 bytes, and its 16-byte
 // chunks are permuted (`swizzle`) so that neither copies nor `ldmatrix` meet a
 // bank conflict. warpsM x warpsN warps each multiply their part. At the end
 // the accumulators pass through shared memory once, so that the epilogue is
@@ -38,6 +40,7 @@
 #ifndef QUERN_CUDA_GEMM_MMA_GEMM_MMA_CUH
 #define QUERN_CUDA_GEMM_MMA_GEMM_MMA_CUH
 
+#include "common/packed.cuh"
 #include "common/ptx.cuh"
 #include "common/types.cuh"
 
@@ -46,7 +49,7 @@ namespace quern {
 /// What a configuration may leave unsaid.
 struct GemmDefaults {
   /// s8 or u8 on either side, e4m3 or e5m2 on either side, or f16 or bf16 on
-  /// both.
+  /// both. Beside s8, u8, f16 and bf16 on the left, i4x2 or u4x2 on the right.
   using Lhs = s8;
   using Rhs = s8;
   /// What rows of the left operand hold, if something else than Lhs: f16, bf16
@@ -62,9 +65,15 @@ struct GemmDefaults {
   /// Bytes per asynchronous copy (16, 8 or 4): rows and bases must be multiples
   /// of it. 0 reads element by element and asks for nothing.
   static constexpr int lhsCopy = 16, rhsCopy = 16;
-  /// Elements of K per partial sum, or 0 for one sum. A multiple of the 32
-  /// bytes of a matrix instruction, and a multiple or a divisor of tileK.
+  /// Elements of K per partial sum, or 0 for one sum. A multiple of what a
+  /// matrix step takes, and a multiple or a divisor of tileK.
   static constexpr int split = 0;
+  /// Of codes that become f16 or bf16: numbers that each is decoded with, and
+  /// the elements of K, a multiple of 32, that share them; 0: all.
+  static constexpr int factors = 1, factorsEvery = 0;
+  /// They are a scale of the left operand's type and perhaps a zero point, and
+  /// nothing else is computed: see packed_rows.cuh.
+  static constexpr bool halves = false;
   /// Something is added to each partial sum before it is scaled.
   static constexpr bool corrects = false;
   /// Values of each element that stay in shared memory when `gemm` returns
@@ -108,8 +117,22 @@ template <class Lhs> struct RowsHold<void, Lhs> {
   static constexpr int valueBytes = 0;
 };
 
+/// Whether two elements share a byte.
+template <class Element> struct IsPacked {
+  static constexpr bool value = false;
+};
+template <> struct IsPacked<i4x2> {
+  static constexpr bool value = true;
+};
+template <> struct IsPacked<u4x2> {
+  static constexpr bool value = true;
+};
+
 /// Values on their way to codes: see encode_rows.cuh.
 template <class Config> struct EncodedRows;
+/// Codes that share bytes, on their way to what is multiplied: see
+/// packed_rows.cuh.
+template <class Config> struct PackedRows;
 
 /// The numbers that follow from a configuration.
 template <class Config> struct Gemm {
@@ -119,7 +142,8 @@ template <class Config> struct Gemm {
   static constexpr bool encodes = Left::valueBytes != 0;
   using Part = typename Accumulates<Lhs>::Type;
   using Acc = typename SumType<Part, Config::split != 0>::Type;
-  static_assert(sizeof(Lhs) == sizeof(Rhs), "operands of one width");
+  static constexpr bool packed = IsPacked<Rhs>::value;
+  static_assert(packed || sizeof(Lhs) == sizeof(Rhs), "operands of one width");
 
   static constexpr int threads = Config::warpsM * Config::warpsN * 32;
   static constexpr int warpM = Config::tileM / Config::warpsM;
@@ -130,11 +154,18 @@ template <class Config> struct Gemm {
   static constexpr int rowBytes = Config::tileK * (int)sizeof(Lhs);
   static_assert(rowBytes == 32 || rowBytes == 64 || rowBytes == 128,
                 "rows the swizzle knows");
-  static constexpr int steps = rowBytes / 32; ///< Matrix steps per tile.
+  /// Elements of K per matrix step: 32 bytes of the operands; where the right
+  /// one is packed, its 16 bytes of a row that `ldmatrix` takes.
+  static constexpr int stepK = packed ? 32 : 32 / (int)sizeof(Lhs);
+  static constexpr int steps = Config::tileK / stepK; ///< Per tile.
+  static_assert(Config::tileK % stepK == 0, "whole steps");
+  static constexpr int rhsRowBytes = packed ? Config::tileK / 2 : rowBytes;
+  /// Bytes of a left row that neighbouring lanes take at once.
+  static constexpr int leftSlot = packed ? 32 * (int)sizeof(Lhs) : 16;
   static constexpr int lhsCount = Config::sharedLhs ? 1 : Config::terms;
   static constexpr int rhsCount = Config::sharedRhs ? 1 : Config::terms;
   static constexpr int lhsBytes = Config::tileM * rowBytes;
-  static constexpr int rhsBytes = Config::tileN * rowBytes;
+  static constexpr int rhsBytes = Config::tileN * rhsRowBytes;
   static constexpr int stageBytes =
       (encodes ? 0 : lhsCount * lhsBytes) + rhsCount * rhsBytes;
   /// Behind the ring: two tiles of codes, then a ring of tiles of values.
@@ -156,8 +187,8 @@ template <class Config> struct Gemm {
   static constexpr int sharedBytes =
       pipelineBytes > epilogueBytes ? pipelineBytes : epilogueBytes;
 
-  static constexpr int splitSteps = Config::split * (int)sizeof(Lhs) / 32;
-  static_assert(Config::split * (int)sizeof(Lhs) % 32 == 0 &&
+  static constexpr int splitSteps = Config::split / stepK;
+  static_assert(Config::split % stepK == 0 &&
                     (splitSteps == 0 || splitSteps % steps == 0 ||
                      steps % splitSteps == 0),
                 "partial sums end at a matrix step");
@@ -184,12 +215,13 @@ template <class Element> struct GemmRows {
   s64 stride;
 };
 
-/// Byte offset of byte `b` of row `r` of a tile: the 16-byte chunks of rows
-/// that would meet in the same banks are permuted.
-template <int RowBytes> QN_DEVICE u32 swizzle(u32 r, u32 b) {
-  constexpr u32 chunks = RowBytes / 16;
-  const u32 turn = r / (8 / chunks) % chunks;
-  return r * RowBytes + (((b / 16) ^ turn) * 16) + b % 16;
+/// Byte offset of byte `b` of row `r` of a tile: the slots, of 16 bytes or what
+/// else neighbouring lanes take of a row at once, of rows that would meet in the
+/// same banks are permuted.
+template <int RowBytes, int Slot = 16> QN_DEVICE u32 swizzle(u32 r, u32 b) {
+  constexpr u32 slots = RowBytes > Slot ? RowBytes / Slot : 1;
+  const u32 turn = r / (128 / RowBytes) % slots;
+  return r * RowBytes + (((b / Slot) ^ turn) * Slot) + b % Slot;
 }
 
 /// This thread's number in the block. Where one tile follows another the
@@ -206,7 +238,8 @@ template <class Config> QN_DEVICE u32 gemmThread() {
 
 /// Starts the copy of `Rows` rows of a tile, of which those at or beyond
 /// `rows` and elements at or beyond `K` become zero.
-template <int Rows, int RowBytes, int Copy, int Threads, class Element>
+template <int Rows, int RowBytes, int Slot, int Copy, int Threads,
+          class Element>
 QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
                             s32 rows, s32 k0, s32 K, u32 thread) {
   constexpr int piece = Copy == 0 ? 4 : Copy;
@@ -223,7 +256,7 @@ QN_DEVICE void gemmLoadTile(u32 tile, const GemmRows<Element> &from, s32 row0,
     const bool any = row0 + r < rows && k < K;
     const Element *src =
         any ? from.data + (row0 + r) * from.stride + k : from.data;
-    const u32 dst = tile + swizzle<RowBytes>(r, b);
+    const u32 dst = tile + swizzle<RowBytes, Slot>(r, b);
     const u32 valid = any ? smaller((K - k) * width, piece) : 0;
     if constexpr (Copy != 0) {
       copyAsync<Copy>(dst, src, valid);
@@ -248,6 +281,68 @@ struct NoRescale {
   template <class... Any> __device__ void operator()(Any &&...) const {}
 };
 
+/// The products of a warp for operands that lie in shared memory as they are
+/// multiplied.
+template <class Config> struct PlainRows {
+  using G = Gemm<Config>;
+  using Left = Multiplied<typename G::Lhs>;
+  using Right = Multiplied<typename G::Rhs>;
+  static constexpr int T = Config::terms, fragsM = G::warpM / 16,
+                       fragsN = G::warpN / 8;
+  static constexpr bool unrolls = Left::parts == 1;
+  struct Factors {};
+
+  static __device__ __forceinline__ void
+  multiply(typename G::Part (&part)[T][fragsM][fragsN][4], u32 lhsTile,
+           u32 rhsTile, int step, int warpRow, int warpColumn, int lane) {
+    u32 a[G::lhsCount][fragsM][Left::parts][4];
+    u32 b[G::rhsCount][fragsN / 2][Right::parts][4];
+#pragma unroll
+    for (int t = 0; t < G::lhsCount; ++t)
+#pragma unroll
+      for (int i = 0; i < fragsM; ++i) {
+        u32 words[4];
+        loadMatrix4(words,
+                    lhsTile + t * G::lhsBytes +
+                        swizzle<G::rowBytes>(warpRow + i * 16 + lane % 16,
+                                             step * 32 + lane / 16 * 16));
+        Left::asLeft(words, a[t][i]);
+      }
+#pragma unroll
+    for (int t = 0; t < G::rhsCount; ++t)
+#pragma unroll
+      for (int j = 0; j < fragsN / 2; ++j) {
+        u32 words[4];
+        loadMatrix4(words,
+                    rhsTile + t * G::rhsBytes +
+                        swizzle<G::rowBytes>(warpColumn + j * 16 + lane % 8 +
+                                                 lane / 16 * 8,
+                                             step * 32 + lane / 8 % 2 * 16));
+        Right::asRight(words, b[t][j]);
+      }
+#pragma unroll
+    for (int t = 0; t < T; ++t)
+#pragma unroll
+      for (int i = 0; i < fragsM; ++i)
+#pragma unroll
+        for (int j = 0; j < fragsN; ++j)
+#pragma unroll
+          for (int p = 0; p < Left::parts; ++p) {
+            const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i][p];
+            const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2][p];
+            mma(typename Left::Type(), typename Right::Type(), part[t][i][j],
+                left, right[j % 2 * 2], right[j % 2 * 2 + 1]);
+          }
+  }
+};
+
+template <class Config, bool IsPacked> struct RowsOf {
+  using Type = PlainRows<Config>;
+};
+template <class Config> struct RowsOf<Config, true> {
+  using Type = PackedRows<Config>;
+};
+
 /// Computes the tile and calls, for every element (m, n) of it,
 ///
 ///     epilogue(m, n, inside, acc)         acc: array of `terms` sums
@@ -258,16 +353,17 @@ struct NoRescale {
 /// partial sum kb, and acc = fma(f32(part), factor, acc), kb ascending. With
 /// Config::corrects it is `rescale(m, n, kb, factor, addend)` and the part is
 /// part + addend, modulo 2^32. With Config::Value, `encode(m, k, value)` is the
-/// code of a left element.
+/// code of a left element. Packed codes that become f16 or bf16 do so by
+/// `decoding` (packed_rows.cuh).
 template <class Config, class Epilogue, class Rescale = NoRescale,
-          class Encode = NoRescale>
+          class Encode = NoRescale, class Decoding = NoRescale>
 QN_DEVICE void
 gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
      const GemmRows<typename Gemm<Config>::Left::Type> (
          &lhs)[Gemm<Config>::lhsCount],
      const GemmRows<typename Config::Rhs> (&rhs)[Gemm<Config>::rhsCount],
      const Epilogue &epilogue, const Rescale &rescale = {},
-     const Encode &encode = {}) {
+     const Encode &encode = {}, const Decoding &decoding = {}) {
   using G = Gemm<Config>;
   using Part = typename G::Part;
   constexpr int T = Config::terms, fragsM = G::warpM / 16,
@@ -286,13 +382,17 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     if constexpr (!G::encodes) {
 #pragma unroll
       for (int i = 0; i < G::lhsCount; ++i, to += G::lhsBytes)
-        gemmLoadTile<Config::tileM, G::rowBytes, Config::lhsCopy, G::threads>(
-            to, lhs[i], tile.m0, M, kt * Config::tileK, K, thread);
+        gemmLoadTile<Config::tileM, G::rowBytes, G::leftSlot, Config::lhsCopy,
+                     G::threads>(to, lhs[i], tile.m0, M, kt * Config::tileK, K,
+                                 thread);
     }
+    constexpr int perItem = G::packed ? 2 : 1;
 #pragma unroll
     for (int i = 0; i < G::rhsCount; ++i, to += G::rhsBytes)
-      gemmLoadTile<Config::tileN, G::rowBytes, Config::rhsCopy, G::threads>(
-          to, rhs[i], tile.n0, N, kt * Config::tileK, K, thread);
+      gemmLoadTile<Config::tileN, G::rhsRowBytes, 16, Config::rhsCopy,
+                   G::threads>(to, rhs[i], tile.n0, N,
+                               kt * (Config::tileK / perItem),
+                               ceilDiv(K, perItem), thread);
   };
   // Tiles of codes are made one step ahead of the products that read them, out
   // of values that come one step ahead of the right operand.
@@ -374,6 +474,8 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     }
   };
 
+  using Rows = typename RowsOf<Config, G::packed>::Type;
+  typename Rows::Factors factors;
   const int tilesK = ceilDiv(K, Config::tileK);
   if (G::encodes && tilesK > 0)
     loadValues(0);
@@ -390,6 +492,12 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
     encodeTile(0);
   }
   for (int kt = 0; kt < tilesK; ++kt) {
+    // On their way while the warp waits for its tile.
+    if constexpr (G::packed) {
+      if (hasRows)
+        Rows::fetch(factors, decoding, tile.n0 + warpColumn, N,
+                    kt * Config::tileK, K, lane);
+    }
     copyWait<Config::stages - 2>();
     __syncthreads();
     if (kt + Config::stages - 1 < tilesK)
@@ -406,49 +514,14 @@ gemm(const GemmTile &tile, s32 M, s32 N, s32 K,
         G::encodes ? codes + kt % 2 * G::lhsBytes : ringTile;
     const u32 rhsTile =
         ringTile + (G::encodes ? 0 : G::lhsCount * G::lhsBytes);
-    using Left = Multiplied<typename G::Lhs>;
-    using Right = Multiplied<typename G::Rhs>;
-    // Steps that decode are long enough as they are.
-#pragma unroll Left::parts == 1 ? G::steps : 1
+    // Steps that decode floats are long enough as they are.
+#pragma unroll Rows::unrolls ? G::steps : 1
     for (int step = 0; step < G::steps; ++step) {
-      u32 a[G::lhsCount][fragsM][Left::parts][4];
-      u32 b[G::rhsCount][fragsN / 2][Right::parts][4];
-#pragma unroll
-      for (int t = 0; t < G::lhsCount; ++t)
-#pragma unroll
-        for (int i = 0; i < fragsM; ++i) {
-          u32 words[4];
-          loadMatrix4(words,
-                      lhsTile + t * G::lhsBytes +
-                          swizzle<G::rowBytes>(warpRow + i * 16 + lane % 16,
-                                               step * 32 + lane / 16 * 16));
-          Left::asLeft(words, a[t][i]);
-        }
-#pragma unroll
-      for (int t = 0; t < G::rhsCount; ++t)
-#pragma unroll
-        for (int j = 0; j < fragsN / 2; ++j) {
-          u32 words[4];
-          loadMatrix4(words,
-                      rhsTile + t * G::rhsBytes +
-                          swizzle<G::rowBytes>(warpColumn + j * 16 + lane % 8 +
-                                                   lane / 16 * 8,
-                                               step * 32 + lane / 8 % 2 * 16));
-          Right::asRight(words, b[t][j]);
-        }
-#pragma unroll
-      for (int t = 0; t < T; ++t)
-#pragma unroll
-        for (int i = 0; i < fragsM; ++i)
-#pragma unroll
-          for (int j = 0; j < fragsN; ++j)
-#pragma unroll
-            for (int p = 0; p < Left::parts; ++p) {
-              const u32(&left)[4] = a[Config::sharedLhs ? 0 : t][i][p];
-              const u32(&right)[4] = b[Config::sharedRhs ? 0 : t][j / 2][p];
-              mma(typename Left::Type(), typename Right::Type(), part[t][i][j],
-                  left, right[j % 2 * 2], right[j % 2 * 2 + 1]);
-            }
+      if constexpr (G::packed)
+        Rows::multiply(part, lhsTile, rhsTile, step, warpRow, warpColumn, lane,
+                       factors, decoding, tile.n0, N, kt * Config::tileK, K);
+      else
+        Rows::multiply(part, lhsTile, rhsTile, step, warpRow, warpColumn, lane);
       if constexpr (isSplit) {
         const int done = kt * G::steps + step + 1;
         const bool last = kt == tilesK - 1 && step == G::steps - 1;
