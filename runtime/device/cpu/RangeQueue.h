@@ -4,12 +4,15 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// What the executors share: a call's items in ranges of whole grains, of which
-// each worker takes the next until none is left. Four ranges per worker even
-// out threads that start late or are slowed down, and keep ranges long enough
-// for a kernel to reuse what it packs. Ranges differ by one grain at most, the
-// longer ones first: of 44 grains two workers then get 22 each, where ranges of
-// 6 with what is left at the end would give one of them 24.
+// What the executors share: a call's items, of which each worker has a part of
+// its own, and takes it in two ranges of whole grains: three quarters, then the
+// last one. Then it takes what others have not begun. Where all threads run
+// alike a worker's items follow each other, so that a kernel finds what it
+// fetched ahead, and what it packs for a range is packed twice: for few items
+// to a worker that is much of its time. Threads that are slowed down lose their
+// last quarter to the others, and threads that start late their whole part.
+//
+// Parts differ by one grain at most: of 44 grains two workers get 22 each.
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,11 +34,9 @@ public:
   /// `items` > 0.
   RangeQueue(int64_t items, int64_t grain, unsigned threads, Body body)
       : items(items), grain(std::max<int64_t>(grain, 1)), body(body) {
-    int64_t grains = (items - 1) / this->grain + 1;
-    ranges = std::min<int64_t>(grains, int64_t{4} * threads);
-    perRange = grains / ranges;
-    longer = grains % ranges;
-    count = static_cast<unsigned>(std::min<int64_t>(ranges, threads));
+    grains = (items - 1) / this->grain + 1;
+    count = static_cast<unsigned>(std::min<int64_t>(grains, threads));
+    parts = std::min(count, mostParts);
   }
 
   /// How many workers there is work for; at least 1.
@@ -43,24 +44,40 @@ public:
 
   /// Takes ranges until none is left.
   void work(unsigned worker) {
-    for (int64_t i;
-         (i = next.fetch_add(1, std::memory_order_relaxed)) < ranges;) {
-      int64_t end = i + 1 == ranges ? items : beginOf(i + 1);
-      body(beginOf(i), end, worker);
+    for (unsigned i = 0; i < parts; ++i) {
+      unsigned part = (worker + i) % parts;
+      for (unsigned range;
+           (range = taken[part].number.fetch_add(
+                1, std::memory_order_relaxed)) < rangesOfPart;) {
+        int64_t begin = beginOf(part, range), end = beginOf(part, range + 1);
+        if (begin < end)
+          body(begin * grain, end == grains ? items : end * grain, worker);
+      }
     }
   }
 
 private:
-  /// Of range `i` < ranges: no product overflows, since it is below `items`.
-  int64_t beginOf(int64_t i) const {
-    return (i * perRange + std::min(i, longer)) * grain;
+  /// More workers share parts; their ranges are short in any case.
+  static constexpr unsigned mostParts = 64, rangesOfPart = 2;
+
+  /// In grains: where a range of a part begins. No product overflows, since
+  /// there are no more grains than items.
+  int64_t beginOf(unsigned part, unsigned range) const {
+    int64_t perPart = grains / parts, longer = grains % parts;
+    int64_t first = part * perPart + std::min<int64_t>(part, longer);
+    int64_t length = perPart + (part < longer ? 1 : 0);
+    return first + (range == 0 ? 0 : range == 1 ? length - length / 4 : length);
   }
 
-  int64_t items, grain, ranges = 1;
-  int64_t perRange = 1, longer = 0; ///< Grains; ranges that have one more.
-  unsigned count = 1;
+  /// How many ranges of a part have been taken; each on a line of its own.
+  struct alignas(64) Taken {
+    std::atomic<unsigned> number{0};
+  };
+
+  int64_t items, grain, grains = 1;
+  unsigned count = 1, parts = 1;
   Body body;
-  std::atomic<int64_t> next{0};
+  Taken taken[mostParts];
 };
 
 } // namespace v0

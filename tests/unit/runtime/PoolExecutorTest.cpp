@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "quern/executor.h"
+#include "runtime/device/cpu/RangeQueue.h"
 
 #include <atomic>
 #include <gtest/gtest.h>
@@ -66,4 +67,37 @@ TEST(PoolExecutor, NestedAndConcurrentCallsEnd) {
   for (std::thread &caller : callers)
     caller.join();
   EXPECT_EQ(sum.load(), 800 + 4 * 200 * 10);
+}
+
+TEST(RangeQueue, MostOfItsPartThenTheRestThenWhatOthersLeft) {
+  std::vector<std::pair<int64_t, int64_t>> taken;
+  auto body = [&](int64_t begin, int64_t end, unsigned worker) {
+    EXPECT_EQ(worker, 1u);
+    taken.push_back({begin, end});
+  };
+  RangeQueue queue(87, 2, 2, body); // 44 grains, of which the last is half.
+  EXPECT_EQ(queue.workers(), 2u);
+  queue.work(1);
+  EXPECT_EQ(taken, (std::vector<std::pair<int64_t, int64_t>>{
+                       {44, 78}, {78, 87}, {0, 34}, {34, 44}}));
+  taken.clear();
+  queue.work(1);
+  EXPECT_TRUE(taken.empty());
+}
+
+TEST(RangeQueue, MoreWorkersThanParts) {
+  std::vector<int> seen(1000);
+  auto body = [&](int64_t begin, int64_t end, unsigned) {
+    for (int64_t i = begin; i < end; ++i)
+      ++seen[static_cast<size_t>(i)];
+  };
+  for (int64_t items : {1, 2, 63, 65, 100, 1000}) {
+    seen.assign(1000, 0);
+    RangeQueue queue(items, 1, 200, body);
+    EXPECT_EQ(queue.workers(), std::min<int64_t>(items, 200));
+    for (unsigned worker = 0; worker < queue.workers(); ++worker)
+      queue.work(worker);
+    for (int64_t i = 0; i < 1000; ++i)
+      EXPECT_EQ(seen[static_cast<size_t>(i)], i < items ? 1 : 0);
+  }
 }
