@@ -47,7 +47,7 @@ int64_t ContractPlan::wideChunkBytes() const {
 }
 
 bool ContractPlan::keepsHalves(TileShape shape) const {
-  // Such bytes go up to 240, and 240 * 128 times half of the elements is below
+  // Such bytes go up to 240, and 240 * 255 times half of the elements is below
   // 2^31.
   constexpr int64_t longest = 1 << 16;
   auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());

@@ -6,11 +6,13 @@
 //
 // What the executors share: a call's items, of which each worker has a part of
 // its own, and takes it in two ranges of whole grains: three quarters, then the
-// last one. Then it takes what others have not begun. Where all threads run
-// alike a worker's items follow each other, so that a kernel finds what it
-// fetched ahead, and what it packs for a range is packed twice: for few items
-// to a worker that is much of its time. Threads that are slowed down lose their
-// last quarter to the others, and threads that start late their whole part.
+// last one, of a grain at least. Then it takes what others have not begun.
+// Where all threads run alike a worker's items follow each other, so that a
+// kernel finds what it fetched ahead, and what it packs for a range is packed
+// twice: for few items to a worker that is much of its time. Threads that are
+// slowed down lose their last quarter to the others, and threads that start
+// late their whole part. More than 64 workers share 64 parts, each cut into as
+// many equal ranges as give every worker two.
 //
 // Parts differ by one grain at most: of 44 grains two workers get 22 each.
 //
@@ -37,6 +39,7 @@ public:
     grains = (items - 1) / this->grain + 1;
     count = static_cast<unsigned>(std::min<int64_t>(grains, threads));
     parts = std::min(count, mostParts);
+    rangesOfPart = 2 * ((count + parts - 1) / parts);
   }
 
   /// How many workers there is work for; at least 1.
@@ -57,8 +60,7 @@ public:
   }
 
 private:
-  /// More workers share parts; their ranges are short in any case.
-  static constexpr unsigned mostParts = 64, rangesOfPart = 2;
+  static constexpr unsigned mostParts = 64;
 
   /// In grains: where a range of a part begins. No product overflows, since
   /// there are no more grains than items.
@@ -66,7 +68,11 @@ private:
     int64_t perPart = grains / parts, longer = grains % parts;
     int64_t first = part * perPart + std::min<int64_t>(part, longer);
     int64_t length = perPart + (part < longer ? 1 : 0);
-    return first + (range == 0 ? 0 : range == 1 ? length - length / 4 : length);
+    if (rangesOfPart > 2)
+      return first + length / rangesOfPart * range +
+             std::min<int64_t>(range, length % rangesOfPart);
+    int64_t last = length < 2 ? 0 : std::max<int64_t>(length / 4, 1);
+    return first + (range == 0 ? 0 : range == 1 ? length - last : length);
   }
 
   /// How many ranges of a part have been taken; each on a line of its own.
@@ -75,7 +81,7 @@ private:
   };
 
   int64_t items, grain, grains = 1;
-  unsigned count = 1, parts = 1;
+  unsigned count = 1, parts = 1, rangesOfPart = 2;
   Body body;
   Taken taken[mostParts];
 };

@@ -85,7 +85,30 @@ TEST(RangeQueue, MostOfItsPartThenTheRestThenWhatOthersLeft) {
   EXPECT_TRUE(taken.empty());
 }
 
+TEST(RangeQueue, SmallPartsLeaveAGrain) {
+  std::vector<std::pair<int64_t, int64_t>> taken;
+  auto body = [&](int64_t begin, int64_t end, unsigned) {
+    taken.push_back({begin, end});
+  };
+  RangeQueue queue(6, 1, 3, body);
+  queue.work(2);
+  EXPECT_EQ(taken, (std::vector<std::pair<int64_t, int64_t>>{
+                       {4, 5}, {5, 6}, {0, 1}, {1, 2}, {2, 3}, {3, 4}}));
+}
+
 TEST(RangeQueue, MoreWorkersThanParts) {
+  // Two ranges for each of 200 workers, or as many as there are items.
+  unsigned calls = 0;
+  int64_t longest = 0;
+  auto measure = [&](int64_t begin, int64_t end, unsigned) {
+    ++calls;
+    longest = std::max(longest, end - begin);
+  };
+  RangeQueue many(12000, 1, 200, measure);
+  many.work(199);
+  EXPECT_GE(calls, 400u);
+  EXPECT_LE(longest, 30);
+
   std::vector<int> seen(1000);
   auto body = [&](int64_t begin, int64_t end, unsigned) {
     for (int64_t i = begin; i < end; ++i)
