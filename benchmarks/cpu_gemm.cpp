@@ -45,12 +45,12 @@ __attribute__((target("avx512f,avx512vnni"))) static double peak() {
   QUERN_PEAK_ONE(4)                                                            \
   QUERN_PEAK_ONE(5)                                                            \
   QUERN_PEAK_ONE(6)                                                            \
-  QUERN_PEAK_ONE(7) QUERN_PEAK_ONE(8) QUERN_PEAK_ONE(9) QUERN_PEAK_ONE(10)     \
-      QUERN_PEAK_ONE(11) QUERN_PEAK_ONE(12) QUERN_PEAK_ONE(13)                 \
-          QUERN_PEAK_ONE(14) QUERN_PEAK_ONE(15) QUERN_PEAK_ONE(16)             \
-              QUERN_PEAK_ONE(17) QUERN_PEAK_ONE(18) QUERN_PEAK_ONE(19)         \
-                  QUERN_PEAK_ONE(20) QUERN_PEAK_ONE(21) QUERN_PEAK_ONE(22)     \
-                      QUERN_PEAK_ONE(23)
+  QUERN_PEAK_ONE(7)                                                            \
+  QUERN_PEAK_ONE(8) QUERN_PEAK_ONE(9) QUERN_PEAK_ONE(10) QUERN_PEAK_ONE(11)    \
+      QUERN_PEAK_ONE(12) QUERN_PEAK_ONE(13) QUERN_PEAK_ONE(14)                 \
+          QUERN_PEAK_ONE(15) QUERN_PEAK_ONE(16) QUERN_PEAK_ONE(17)             \
+              QUERN_PEAK_ONE(18) QUERN_PEAK_ONE(19) QUERN_PEAK_ONE(20)         \
+                  QUERN_PEAK_ONE(21) QUERN_PEAK_ONE(22) QUERN_PEAK_ONE(23)
   asm volatile("1:\n" QUERN_PEAK_ALL QUERN_PEAK_ALL "dec %0\n jnz 1b\n"
                : "+r"(count)
                :
