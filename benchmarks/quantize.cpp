@@ -14,6 +14,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "benchmarks/OrExit.h"
 #include "benchmarks/Spread.h"
 #include "compiler/pipelines/Compiler.h"
 #include "runtime/include/quern/quern.h"
@@ -27,17 +28,10 @@
 #include <random>
 
 using namespace quern;
+using quern::bench::orExit;
 using quern::bench::Spread;
 
 namespace {
-
-template <typename T> T orExit(Result<T> result) {
-  if (!result) {
-    fmt::print(stderr, "{}\n", result.error().render());
-    std::exit(1);
-  }
-  return std::move(*result);
-}
 
 template <typename Run> double seconds(Run run, unsigned times) {
   auto start = std::chrono::steady_clock::now();

@@ -17,6 +17,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "benchmarks/OrExit.h"
 #include "benchmarks/Spread.h"
 #include "compiler/pipelines/Compiler.h"
 #include "runtime/include/quern/quern.h"
@@ -116,14 +117,6 @@ static Sample inChild(const std::function<Sample()> &measure) {
   if (!isWhole)
     std::exit(1); // The child has said why.
   return sample;
-}
-
-template <typename T> static T orExit(Result<T> result) {
-  if (!result) {
-    fmt::print(stderr, "{}\n", result.error().render());
-    _exit(1);
-  }
-  return std::move(*result);
 }
 
 int main(int argc, char **argv) {

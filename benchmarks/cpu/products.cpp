@@ -23,6 +23,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "benchmarks/OrExit.h"
 #include "benchmarks/Spread.h"
 #include "benchmarks/cpu/Limits.h"
 #include "compiler/pipelines/Compiler.h"
@@ -96,15 +97,6 @@ private:
 };
 
 } // namespace
-
-template <typename T> static T orExit(Result<T> result) {
-  if (!result) {
-    fmt::print(stderr, "{}\n", result.error().render());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>)
-    return std::move(*result);
-}
 
 static void fill(std::vector<std::byte> &data, DType dtype,
                  std::minstd_rand &random) {

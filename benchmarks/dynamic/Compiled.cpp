@@ -6,6 +6,8 @@
 
 #include "benchmarks/dynamic/Compiled.h"
 
+#include "benchmarks/OrExit.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
@@ -14,15 +16,6 @@
 
 using namespace quern;
 using namespace quern::bench;
-
-template <typename T> static T orExit(Result<T> result) {
-  if (!result) {
-    fmt::print(stderr, "{}\n", result.error().render());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>)
-    return std::move(*result);
-}
 
 static void fill(std::vector<std::byte> &data, DType dtype,
                  std::minstd_rand &random) {

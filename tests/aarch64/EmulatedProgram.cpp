@@ -11,18 +11,18 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cpu/CpuProgram.h"
+#include "runtime/device/cpu/HostProgram.h"
 #include "tests/aarch64/Emulator.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 using namespace quern;
 using namespace quern::test;
 
 namespace {
-class EmulatedProgram final : public Program {
+class EmulatedProgram final : public cpu::HostProgram {
 public:
   EmulatedProgram(Emulator &emulator, int64_t code,
                   std::vector<uint64_t> kernels, unsigned threads)
@@ -35,30 +35,6 @@ public:
   }
   void release(void *address) override { emulator.release(address); }
   bool usesHostMemory() const override { return false; }
-
-  Result<void *> makeStream() override { return nullptr; }
-  void destroyStream(void *) override {}
-  Result<void> synchronize(void *) override { return {}; }
-
-  Result<void> copyIn(void *to, const void *from, uint64_t bytes,
-                      void *) override {
-    if (bytes)
-      std::memcpy(to, from, bytes);
-    return {};
-  }
-  Result<void> copyOut(void *to, const void *from, uint64_t bytes,
-                       void *stream) override {
-    return copyIn(to, from, bytes, stream);
-  }
-  Result<void> copyWithin(void *to, const void *from, uint64_t bytes,
-                          void *stream) override {
-    return copyIn(to, from, bytes, stream);
-  }
-  Result<void> zero(void *at, uint64_t bytes, void *) override {
-    if (bytes)
-      std::memset(at, 0, bytes);
-    return {};
-  }
 
   unsigned workers() const override { return threads; }
 

@@ -112,34 +112,6 @@ Emulator::~Emulator() {
     close(file);
 }
 
-static bool writeAll(int file, const void *from, size_t bytes) {
-  const auto *at = static_cast<const char *>(from);
-  while (bytes > 0) {
-    ssize_t n = write(file, at, bytes);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return false;
-    at += n;
-    bytes -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
-static bool readAll(int file, void *to, size_t bytes) {
-  auto *at = static_cast<char *>(to);
-  while (bytes > 0) {
-    ssize_t n = read(file, at, bytes);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return false;
-    at += n;
-    bytes -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
 Result<std::string> Emulator::ask(const Request &request, const void *more,
                                   size_t bytes, int64_t *status) {
   std::lock_guard lock(mutex);

@@ -15,7 +15,9 @@
 #ifndef QUERN_TESTS_AARCH64_PROTOCOL_H
 #define QUERN_TESTS_AARCH64_PROTOCOL_H
 
+#include <cerrno>
 #include <cstdint>
+#include <unistd.h>
 
 namespace quern::test {
 
@@ -40,6 +42,32 @@ struct Response {
   int64_t status = 0;
   int64_t size = 0; ///< Bytes of the text that follows.
 };
+
+/// Reads or writes all of it; false where the other side has ended.
+inline bool readAll(int file, void *to, size_t bytes) {
+  for (auto *at = static_cast<char *>(to); bytes > 0;) {
+    ssize_t n = read(file, at, bytes);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return false;
+    at += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return true;
+}
+inline bool writeAll(int file, const void *from, size_t bytes) {
+  for (const auto *at = static_cast<const char *>(from); bytes > 0;) {
+    ssize_t n = write(file, at, bytes);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return false;
+    at += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return true;
+}
 
 /// The arena's, most of which is never touched.
 inline constexpr int64_t arenaBytes = int64_t(4) << 30;

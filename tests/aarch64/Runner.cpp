@@ -25,34 +25,11 @@
 using namespace quern;
 using namespace quern::test;
 
-/// Reads all of it; false at the end of the input.
-static bool readAll(void *to, size_t bytes) {
-  auto *at = static_cast<char *>(to);
-  while (bytes > 0) {
-    ssize_t n = read(STDIN_FILENO, at, bytes);
-    if (n <= 0)
-      return false;
-    at += n;
-    bytes -= static_cast<size_t>(n);
-  }
-  return true;
-}
-
-static void writeAll(const void *from, size_t bytes) {
-  const auto *at = static_cast<const char *>(from);
-  while (bytes > 0) {
-    ssize_t n = write(STDOUT_FILENO, at, bytes);
-    if (n <= 0)
-      std::exit(1);
-    at += n;
-    bytes -= static_cast<size_t>(n);
-  }
-}
-
 static void answer(int64_t status, const std::string &text = {}) {
   Response response{status, static_cast<int64_t>(text.size())};
-  writeAll(&response, sizeof(response));
-  writeAll(text.data(), text.size());
+  if (!writeAll(STDOUT_FILENO, &response, sizeof(response)) ||
+      !writeAll(STDOUT_FILENO, text.data(), text.size()))
+    std::exit(1);
 }
 
 namespace {
@@ -62,7 +39,7 @@ public:
 
   bool serve() {
     Request request;
-    if (!readAll(&request, sizeof(request)))
+    if (!readAll(STDIN_FILENO, &request, sizeof(request)))
       return false;
     switch (request.kind) {
     case RequestKind::Check:
@@ -83,7 +60,7 @@ public:
 private:
   bool check(const Request &request) {
     std::string text(static_cast<size_t>(request.size), '\0');
-    if (!readAll(text.data(), text.size()))
+    if (!readAll(STDIN_FILENO, text.data(), text.size()))
       return false;
     std::vector<std::string> lines;
     for (size_t at = 0; at < text.size();) {
@@ -114,8 +91,10 @@ private:
   bool launch(const Request &request) {
     std::vector<int64_t> places(static_cast<size_t>(request.size));
     std::vector<int64_t> symbols(static_cast<size_t>(request.symbols));
-    if (!readAll(places.data(), places.size() * sizeof(int64_t)) ||
-        !readAll(symbols.data(), symbols.size() * sizeof(int64_t)))
+    if (!readAll(STDIN_FILENO, places.data(),
+                 places.size() * sizeof(int64_t)) ||
+        !readAll(STDIN_FILENO, symbols.data(),
+                 symbols.size() * sizeof(int64_t)))
       return false;
     std::vector<void *> buffers;
     for (int64_t place : places)

@@ -34,6 +34,7 @@ ColumnFactors::ColumnFactors(const ContractPlan &plan,
     return value.getType().isF32() || value.getType().isInteger(32);
   };
   block = &plan.op.getRescale().front();
+  llvm::SmallVector<mlir::Operation *> columnOps; // In order.
   llvm::DenseSet<mlir::Value> onRow, onColumn;
   onRow.insert(block->getArgument(plan.numBatch));
   onColumn.insert(block->getArgument(plan.numBatch + 1));
@@ -131,11 +132,6 @@ std::string ColumnFactors::text(unsigned operand) const {
   return text;
 }
 
-bool ColumnFactors::packs(unsigned operand) const {
-  return llvm::any_of(
-      values, [&](const Factor &factor) { return factor.operand == operand; });
-}
-
 llvm::SmallVector<mlir::Operation *>
 ColumnFactors::sliceFor(unsigned operand) const {
   llvm::SmallVector<mlir::Value> stored;
@@ -183,11 +179,8 @@ void ColumnFactors::emit(KernelScope &scope, const ContractPlan &plan,
 
 Value *ColumnFactors::load(Emitter &e, unsigned lanes, mlir::Type stored,
                            Value *address) {
-  llvm::Type *element =
-      stored.isF32()
-          ? e.b.getFloatTy()
-          : static_cast<llvm::Type *>(e.b.getIntNTy(8 * bytesOf(stored)));
-  Value *vector = e.load(e.vectorType(element, lanes), address, Memory::Read,
-                         bytesOf(stored) * lanes);
-  return bytesOf(stored) == 2 ? e.decode(vector, *getDType(stored)) : vector;
+  DType type = *getDType(stored);
+  Value *vector = e.load(e.vectorType(e.storageType(type), lanes), address,
+                         Memory::Read, byteWidth(type) * lanes);
+  return type == DType::I32 ? vector : e.decode(vector, type);
 }

@@ -37,10 +37,11 @@ struct ColumnFactors {
   /// The region can be rescaled in registers: what is left of it reads nothing
   /// that varies along N.
   bool usable = false;
-  llvm::SmallVector<mlir::Operation *> columnOps; ///< In order.
-  llvm::SmallVector<mlir::Operation *> otherOps;  ///< The rest, in order.
+  /// Those, in order.
+  llvm::SmallVector<mlir::Operation *> otherOps;
 
-  /// A value of column ops that others use, f32 or i32.
+  /// A value that depends on the column and not on the row, and is used by
+  /// what does, or yielded; f32 or i32.
   struct Factor {
     mlir::Value value;
     mlir::Value stored; ///< Itself, or what it is widened from.
@@ -61,7 +62,6 @@ struct ColumnFactors {
     return values[plain->front()].stored.getType();
   }
 
-  bool packs(unsigned operand) const;
   /// Of an operand's values, to go on in a sentence.
   std::string text(unsigned operand) const;
   /// What has to be evaluated for an operand's values, in order.

@@ -180,6 +180,17 @@ struct ContractPlan {
   mlir::AffineExpr n() const { return extent(numBatch + 1); }
   mlir::AffineExpr k() const { return extent(numBatch + 2); }
   mlir::AffineExpr groups() const;
+  /// K, where it is known.
+  std::optional<int64_t> constantK() const {
+    if (auto constant = llvm::dyn_cast<mlir::AffineConstantExpr>(k()))
+      return constant.getValue();
+    return std::nullopt;
+  }
+  /// With `split`: of a whole group, and whether all are whole.
+  int64_t stepsOfSplit() const {
+    return (*split + elementsPerStep() - 1) / elementsPerStep();
+  }
+  bool splitsEvenly() const { return constantK().value_or(1) % *split == 0; }
   /// Steps of a whole group.
   mlir::AffineExpr groupSteps() const;
   /// Rows of a group as packed, without its header.

@@ -177,8 +177,7 @@ private:
     return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
   }
   llvm::Value *stepsOf(llvm::Value *group) {
-    std::optional<int64_t> constantK = constantOf(k);
-    if (constantK && *constantK % *plan.split == 0)
+    if (plan.splitsEvenly())
       return groupSteps;
     llvm::Value *first = e.mul(group, e.i64(*plan.split));
     llvm::Value *length = e.min(b.CreateSub(k, first), e.i64(*plan.split));

@@ -49,10 +49,8 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
   narrow = dot == ByteDot::Narrow;
   swapped = kind == StepKind::Quads && rightUnsigned && !movedUnsigned();
-  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
   ProductSizes sizes;
-  if (constantK)
-    sizes.k = constantK.getValue();
+  sizes.k = constantK();
   sizes.elementBytes = elementBytes();
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
@@ -63,8 +61,8 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   blockRows = blocking.blockRows;
   if (std::optional<uint64_t> g = op.getSplit()) {
     split = *g;
-    if (constantK && constantK.getValue() > 0)
-      split = std::min(*split, constantK.getValue());
+    if (sizes.k.value_or(0) > 0)
+      split = std::min(*split, *sizes.k);
   }
 }
 
@@ -76,8 +74,7 @@ mlir::AffineExpr ContractPlan::groups() const {
 
 mlir::AffineExpr ContractPlan::groupSteps() const {
   if (split)
-    return mlir::getAffineConstantExpr(
-        (*split + elementsPerStep() - 1) / elementsPerStep(), op.getContext());
+    return mlir::getAffineConstantExpr(stepsOfSplit(), op.getContext());
   return k().ceilDiv(elementsPerStep());
 }
 

@@ -36,7 +36,7 @@ int64_t ContractPlan::chunkGroups() const {
 int64_t ContractPlan::wideGroupBytes() const {
   if (!split)
     return 0;
-  int64_t steps = (*split + elementsPerStep() - 1) / elementsPerStep();
+  int64_t steps = stepsOfSplit();
   return (steps + steps % 2) * rowBytes();
 }
 
@@ -50,10 +50,7 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
   // Such bytes go up to 240, and 240 * 255 times half of the elements is below
   // 2^31.
   constexpr int64_t longest = 1 << 16;
-  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(k());
-  std::optional<int64_t> length = split;
-  if (!length && constantK)
-    length = constantK.getValue();
+  std::optional<int64_t> length = split ? split : constantK();
   // Two vectors to a panel, twice: half of the registers at most.
   unsigned accumulators = 4 * shape.rows * shape.panels;
   return fourBits && rightUnsigned && !narrow && shape.panels == 2 &&

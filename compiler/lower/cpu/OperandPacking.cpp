@@ -271,8 +271,9 @@ static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
         row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
       put(number, row);
     });
-  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(plan.k());
-  if (words && constantK && constantK.getValue() % 8 == 0 &&
+  // Groups of whole words need no more code than for rows that nobody reads,
+  // beyond the end of the last one.
+  if (words && plan.constantK().value_or(1) % 8 == 0 &&
       plan.split.value_or(8) % 8 == 0) {
     e.loop(full, allRows, e.i64(1), [&](Value *number) {
       put(number, llvm::Constant::getNullValue(
@@ -421,7 +422,7 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                                                      e.mul(column, e.i64(4))));
                Value *left = e.b.CreateSub(n, first);
                auto pack = [&](Value *mask) {
-                 if (factors.packs(index))
+                 if (!slice.empty())
                    factors.emit(scope, plan, index, batch, first, group, mask,
                                 column, start);
                  PanelWriter writer{scope, plan, region, batch, first, mask};

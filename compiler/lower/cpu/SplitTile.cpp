@@ -22,10 +22,8 @@ llvm::Function *quern::cpugen::emitSplitTile(Emitter &e,
                                              const ContractPlan &plan,
                                              TileShape shape, bool fourBits,
                                              mlir::Type factorType) {
-  int64_t steps =
-      (*plan.split + plan.elementsPerStep() - 1) / plan.elementsPerStep();
-  auto constantK = llvm::dyn_cast<mlir::AffineConstantExpr>(plan.k());
-  bool whole = constantK && constantK.getValue() % *plan.split == 0;
+  int64_t steps = plan.stepsOfSplit();
+  bool whole = plan.splitsEvenly();
   std::string type;
   llvm::raw_string_ostream(type) << factorType;
   std::string name =

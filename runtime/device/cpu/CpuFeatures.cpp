@@ -127,13 +127,6 @@ std::vector<std::string> detect() {
   return found;
 }
 
-std::vector<std::string> knownFeatures() {
-  std::vector<std::string> names;
-  for (const Feature &f : features)
-    names.emplace_back(f.name);
-  return names;
-}
-
 } // namespace
 #elif defined(__aarch64__)
 namespace {
@@ -168,18 +161,23 @@ std::vector<std::string> detect() {
   return found;
 }
 
-std::vector<std::string> knownFeatures() {
+} // namespace
+#else
+namespace {
+struct Feature {
+  const char *name;
+};
+constexpr std::span<const Feature> features;
+std::vector<std::string> detect() { return {}; }
+} // namespace
+#endif
+
+static std::vector<std::string> knownFeatures() {
   std::vector<std::string> names;
   for (const Feature &f : features)
     names.emplace_back(f.name);
   return names;
 }
-
-} // namespace
-#else
-static std::vector<std::string> detect() { return {}; }
-static std::vector<std::string> knownFeatures() { return {}; }
-#endif
 
 std::string_view cpu::hostArchitecture() {
 #if defined(__x86_64__)

@@ -8,12 +8,12 @@
 
 #include "runtime/device/cpu/CpuFeatures.h"
 #include "runtime/device/cpu/CpuImage.h"
+#include "runtime/device/cpu/HostProgram.h"
 
 #include <fmt/format.h>
 
 #include <atomic>
 #include <cstdlib>
-#include <cstring>
 #include <sys/mman.h>
 
 using namespace quern;
@@ -21,7 +21,7 @@ using namespace quern::cpu;
 
 namespace {
 
-class CpuProgram final : public Program {
+class CpuProgram final : public HostProgram {
 public:
   CpuProgram(std::vector<CpuImage> images, std::vector<KernelFn> kernels,
              std::shared_ptr<Executor> executor)
@@ -49,32 +49,6 @@ public:
   }
   void release(void *address) override { std::free(address); }
   bool usesHostMemory() const override { return true; }
-
-  Result<void *> makeStream() override { return nullptr; }
-  void destroyStream(void *) override {}
-  Result<void> synchronize(void *) override { return {}; }
-
-  Result<void> copyIn(void *to, const void *from, uint64_t bytes,
-                      void *) override {
-    if (bytes)
-      std::memcpy(to, from, bytes);
-    return {};
-  }
-  Result<void> copyOut(void *to, const void *from, uint64_t bytes,
-                       void *stream) override {
-    return copyIn(to, from, bytes, stream);
-  }
-
-  Result<void> copyWithin(void *to, const void *from, uint64_t bytes,
-                          void *stream) override {
-    return copyIn(to, from, bytes, stream);
-  }
-
-  Result<void> zero(void *at, uint64_t bytes, void *) override {
-    if (bytes)
-      std::memset(at, 0, bytes);
-    return {};
-  }
 
   unsigned workers() const override { return threads; }
 
