@@ -15,6 +15,7 @@
 #include "compiler/lower/cpu/CpuCompiler.h"
 #include "compiler/pipelines/Describe.h"
 #include "compiler/pipelines/QuernPipeline.h"
+#include "compiler/pipelines/Tuned.h"
 #include "compiler/select/Buckets.h"
 #include "compiler/select/CpuPlacement.h"
 #include "compiler/select/CudaPlacement.h"
@@ -42,6 +43,7 @@ struct Settings {
   std::string placement = "auto";
   select::BucketOptions buckets;
   std::string layer;
+  std::optional<cpugen::Schedules> schedules;
 };
 
 /// One compilation: the context, the module on its way, and what is noted
@@ -185,17 +187,21 @@ Result<void> Compilation::parseSettings() {
     else if (name == "buckets") {
       if (auto done = parseBuckets(value); !done)
         return done;
+    } else if (name == "tuned") {
+      if (auto done = pipelines::readTuned(request, value, settings.schedules);
+          !done)
+        return done;
     } else if (name == "layer" && !value.empty())
       settings.layer = value.str();
     else if (name == "numerics" && value == "fast")
       return fail(Errc::Unsupported,
                   "numerics \"fast\" is not supported; accepted is \"strict\"");
     else if (!(name == "numerics" && value == "strict"))
-      return fail(
-          Errc::InvalidArgument, fmt::format("unknown setting \"{}\"", setting),
-          {"accepted are fuse=all, fuse=none, placement=PLACE, "
-           "buckets=auto, buckets=one, buckets=N,..., numerics=strict and "
-           "layer=NAME"});
+      return fail(Errc::InvalidArgument,
+                  fmt::format("unknown setting \"{}\"", setting),
+                  {"accepted are fuse=all, fuse=none, placement=PLACE, "
+                   "buckets=auto, buckets=one, buckets=N,..., numerics=strict, "
+                   "layer=NAME and tuned=RECORD"});
   }
   if (settings.fuse == "none" && settings.placement != "auto" &&
       settings.placement != "separate")
@@ -480,10 +486,20 @@ Result<void> Compilation::generateForCpu() {
     return target.error();
   bool dump = wants(Stage::Llvm) || wants(Stage::Asm);
   cpugen::CpuDumps dumps;
+  const cpugen::Schedules *schedules =
+      settings.schedules && settings.schedules->target == target->name()
+          ? &*settings.schedules
+          : nullptr;
   auto variant =
-      cpugen::compileForCpu(*module, *target, dump ? &dumps : nullptr);
+      cpugen::compileForCpu(*module, *target, dump ? &dumps : nullptr,
+                            /*times=*/nullptr, schedules, &output.products);
   if (!variant)
     return variant.error();
+  output.caches = target->caches;
+  if (settings.schedules)
+    output.unusedSchedules =
+        pipelines::unusedOf(*settings.schedules, request.tunedName,
+                            target->name(), output.products);
   if (wants(Stage::Llvm))
     note(Stage::Llvm, std::move(dumps.llvm));
   if (wants(Stage::Asm))

@@ -24,6 +24,8 @@
 //                          target likes it, none, or up to N rows each
 //     numerics=strict      the only mode there is
 //     layer=NAME           which layer of a file with several
+//     tuned=TEXT           CPUs: a record of how products are cut
+//                          (compiler/lower/cpu/Schedules.h), not its file
 //
 // Thread-safety: calls are independent of each other.
 //
@@ -32,6 +34,7 @@
 #ifndef QUERN_COMPILER_PIPELINES_COMPILER_H
 #define QUERN_COMPILER_PIPELINES_COMPILER_H
 
+#include "compiler/lower/cpu/Schedules.h"
 #include "compiler/pipelines/Report.h"
 #include "runtime/core/Target.h"
 #include "runtime/module/Module.h"
@@ -78,6 +81,8 @@ struct CompileRequest {
   std::string_view source;
   /// What messages call the source: usually its path.
   std::string name = "<text>";
+  /// What they call the record of the setting `tuned`.
+  std::string tunedName = "<tuned>";
   /// A simulator target compiles the CUDA code it will execute.
   Target target;
   std::vector<std::string> settings;
@@ -161,6 +166,11 @@ struct CompileOutput {
   std::vector<ScalePlacement> placements;
   std::vector<QuantizationPlacement> quantizations;
   LayerReport report; ///< Where the request asks for it.
+  /// CPUs: the kernels that are products.
+  std::vector<cpugen::ScheduledProduct> products;
+  cpugen::CpuCaches caches; ///< CPUs: those that code was made for.
+  /// What of the record of schedules was not used, and why.
+  std::vector<std::string> unusedSchedules;
 };
 
 Result<CompileOutput> compileLayer(const CompileRequest &request);

@@ -27,6 +27,8 @@ Result<CompileOutput> verify::compileFor(const Setting &setting,
     request.settings.push_back("placement=" + setting.placement);
   if (!layer.empty())
     request.settings.push_back("layer=" + layer);
+  if (!setting.tuned.empty())
+    request.settings.push_back("tuned=" + setting.tuned);
   return compileLayer(request);
 }
 

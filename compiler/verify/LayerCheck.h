@@ -29,6 +29,7 @@ struct Setting {
   unsigned threads = 2;
   std::string placement = "auto"; ///< Unused with fuse=none.
   std::string buckets = "auto";
+  std::string tuned = {}; ///< The text of a record of schedules, if any.
 };
 
 /// The compiled module, or the compiler's refusal. `name` is what messages call

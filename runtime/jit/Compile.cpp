@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // A module is looked up by everything its code depends on: the text, the
-// settings, the exact target (for the machine at hand: its features), the
-// module format, the compiler, and for CUDA the NVRTC it would use. Only a miss
-// opens either library.
+// settings with the record of schedules, the exact target (for the machine at
+// hand: its features), the module format, the compiler, and for CUDA the NVRTC
+// it would use. Only a miss opens either library.
 //
 //===----------------------------------------------------------------------===//
 
@@ -53,6 +53,8 @@ makeRequest(std::string_view source, const CompileOptions &options,
   }
   // The order of settings means nothing.
   request.settings = options.settings;
+  if (!options.tuned.empty())
+    request.settings.push_back("tuned=" + options.tuned);
   std::sort(request.settings.begin(), request.settings.end());
   return request;
 }

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <sys/resource.h>
 
 using namespace quern;
 using namespace quern::measure;
@@ -61,6 +62,12 @@ Caches measure::cachesHere() {
       caches.l3 = sizeOf(size);
   }
   return caches;
+}
+
+long measure::interruptions() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw;
 }
 
 std::string measure::processorName() {

@@ -71,6 +71,9 @@ Caches cachesHere();
 /// "AMD EPYC 9xx5"; empty where the system does not say.
 std::string processorName();
 
+/// How often threads of this process lost their CPU to others.
+long interruptions();
+
 class Machine {
 public:
   static Result<std::unique_ptr<Machine>> create(unsigned threads);

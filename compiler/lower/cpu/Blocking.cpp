@@ -16,16 +16,15 @@ using namespace quern::cpugen;
 Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   Blocking blocking;
   blocking.columns = 2 * target.lanes();
-  blocking.rows = target.registers() == 32 ? 8 : 4;
+  blocking.rows = usualRows(target.registers());
   blocking.fewRows = blocking.rows / 2 - 1;
 
   if (sizes.fourBits)
     blocking.chunkSteps = 128;
-  constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
+  constexpr int64_t fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
-  int64_t rowBytes = *sizes.k * sizes.elementBytes;
-  int64_t steps = (rowBytes + 3) / 4;
+  int64_t rowBytes = sizes.rowBytes(), steps = sizes.steps();
   int64_t stepBytes = int64_t(blocking.columns) * 4;
   int64_t held = target.caches.l2 / 4 * 3;
   int64_t rows = (held - 2 * sizes.terms * steps * stepBytes) / rowBytes;
@@ -41,6 +40,71 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
     blocking.chunkSteps = ((steps + chunks - 1) / chunks + 15) / 16 * 16;
   }
   return blocking;
+}
+
+std::string Blocking::problem(const CpuTarget &target,
+                              const ProductSizes &sizes) const {
+  // Twice the rows that are chosen here: what else scratch has for each row
+  // stays small beside the copy.
+  constexpr unsigned mostBlockRows = 512;
+  // A chunk of two panels, taken apart, is 256 KiB then.
+  constexpr int64_t mostApart = 1024;
+  if (columns != 2 * target.lanes())
+    return fmt::format("a panel has {} columns, two vectors of {}",
+                       2 * target.lanes(), target.name());
+  if (rows < 1 || rows > mostRows(target))
+    return fmt::format("rows={}: a tile has from 1 to {} rows with the {} "
+                       "registers of {}",
+                       rows, mostRows(target), target.registers(),
+                       target.name());
+  if (unsigned most = std::min(rows - 1, mostFewRows(target)); fewRows > most)
+    return fmt::format("few-rows={}: with tiles of {} rows on {}, from 0 to {} "
+                       "rows can have two panels",
+                       fewRows, rows, target.name(), most);
+  if (blockRows < rows || blockRows % rows)
+    return fmt::format("block-rows={}: a block is a multiple of the tile's {} "
+                       "rows",
+                       blockRows, rows);
+  if (blockRows > mostBlockRows)
+    return fmt::format("block-rows={}: a block has {} rows at most", blockRows,
+                       mostBlockRows / rows * rows);
+  bool knowsK = sizes.k && *sizes.k > 0;
+  if (knowsK && blockRows > rows && blockRows > leftBytes / sizes.rowBytes())
+    return fmt::format(
+        "block-rows={}: rows of {} bytes are copied, and all "
+        "together are {} MiB at most: {} rows",
+        blockRows, sizes.rowBytes(), leftBytes >> 20,
+        std::max<int64_t>(leftBytes / sizes.rowBytes() / rows, 1) * rows);
+  if (aheadBytes < 64 || aheadBytes % 64 || aheadBytes > 1 << 16)
+    return fmt::format("ahead={}: what is fetched lies a multiple of 64 bytes "
+                       "ahead, up to 65536",
+                       aheadBytes);
+  if (!chunkSteps)
+    return sizes.fourBits ? "chunk-steps=no: panels of four bits are taken "
+                            "apart by chunks; accepted are multiples of 16"
+                          : "";
+  if (*chunkSteps < 16 || *chunkSteps % 16)
+    return fmt::format("chunk-steps={}: a chunk is a multiple of 16 steps",
+                       *chunkSteps);
+  if (sizes.fourBits)
+    return *chunkSteps <= mostApart
+               ? ""
+               : fmt::format("chunk-steps={}: of panels of four bits {} steps "
+                             "at most are taken apart at once",
+                             *chunkSteps, mostApart);
+  if (sizes.split)
+    return fmt::format("chunk-steps={}: sums that are scaled within K are not "
+                       "put off; accepted is no",
+                       *chunkSteps);
+  if (!knowsK)
+    return fmt::format("chunk-steps={}: K is any number of steps; accepted is "
+                       "no",
+                       *chunkSteps);
+  if (int64_t all = (sizes.steps() + 15) / 16 * 16; *chunkSteps > all)
+    return fmt::format("chunk-steps={}: all of K is {} steps; accepted are "
+                       "multiples of 16 up to {}, or no",
+                       *chunkSteps, sizes.steps(), all);
+  return {};
 }
 
 std::string Blocking::text() const {

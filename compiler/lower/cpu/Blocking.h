@@ -8,7 +8,9 @@
 // the layouts). A choice follows from the vector width, the sizes of the
 // caches and the product's own sizes, by the arithmetic below: no measurement
 // is taken, and for one description of a target it is always the same. Bits
-// never depend on it: every sum runs over K in one order.
+// never depend on it: every sum runs over K in one order. Where a machine is
+// known to do better with other sizes, a record names them (Schedules.h);
+// `problem` says which are possible at all.
 //
 // *Register tile*, MR x 2 vectors. A multiply-add takes about 4 cycles and two
 // can begin in each, so that 8 accumulators have to be under way; a step loads
@@ -74,10 +76,35 @@ struct ProductSizes {
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
   bool fourBits = false;     ///< Panels are taken apart by chunks.
+
+  /// Bytes of a left row, copied; K is known.
+  int64_t rowBytes() const { return *k * elementBytes; }
+  /// Steps of four bytes.
+  int64_t steps() const { return (rowBytes() + 3) / 4; }
 };
 
 struct Blocking {
   static Blocking choose(const CpuTarget &target, const ProductSizes &sizes);
+
+  /// Of copied left rows, unless a single tile has more.
+  static constexpr int64_t leftBytes = 1 << 21;
+  /// MR where nothing else is said, and at most: 2 MR accumulators stand beside
+  /// two vectors of a panel and an element of a row.
+  static unsigned usualRows(unsigned registers) {
+    return registers == 32 ? 8 : 4;
+  }
+  static unsigned mostRows(const CpuTarget &target) {
+    return (target.registers() - 3) / 2;
+  }
+  /// The most rows of two panels at a time, whose accumulators are twice as
+  /// many.
+  static unsigned mostFewRows(const CpuTarget &target) {
+    return (target.registers() - 3) / 4;
+  }
+
+  /// Why a product of these sizes cannot be cut so, and what is accepted; empty
+  /// where it can.
+  std::string problem(const CpuTarget &target, const ProductSizes &sizes) const;
 
   unsigned rows = 8;        ///< MR.
   unsigned columns = 32;    ///< NR, two vectors.
@@ -92,6 +119,8 @@ struct Blocking {
   bool fetches(unsigned tileRows) const { return tileRows > fewRows; }
   /// "tile 8x32 or 3x64"
   std::string text() const;
+
+  bool operator==(const Blocking &) const = default;
 };
 
 } // namespace quern::cpugen

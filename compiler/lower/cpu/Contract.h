@@ -69,9 +69,10 @@
 //
 //     [row tile][step][MR] x 4 bytes
 //
-// A tile of fewer rows, and every tile where `split` is no multiple of a step,
-// has its rows one after the other instead, padded so that they do not fall on
-// the same cache sets; either way a row takes `leftStride` bytes.
+// A tile of fewer rows, and every tile where `split` is no multiple of a step
+// or MR no power of two, has its rows one after the other instead, padded so
+// that they do not fall on the same cache sets; either way a row takes
+// `leftStride` bytes.
 // The copy costs about K bytes per row against K * N / NR steps.
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
@@ -109,6 +110,12 @@ struct TileShape {
 /// The fixed choices for one contraction.
 struct ContractPlan {
   ContractPlan(tile::ContractOp op, const CpuTarget &target);
+  /// Takes other sizes than the model's, which are possible.
+  void use(const Blocking &sizes) {
+    blocking = sizes;
+    rows = rowMultiple = sizes.rows;
+    blockRows = sizes.blockRows;
+  }
 
   mutable tile::ContractOp op; ///< A handle; MLIR's are not const-correct.
   StepKind kind;
@@ -165,7 +172,13 @@ struct ContractPlan {
 
   /// Whether tiles of that many rows have theirs interleaved.
   bool interleaves(unsigned tileRows) const {
-    return tileRows == rows && (!split || *split % elementsPerStep() == 0);
+    return tileRows == rows && llvm::isPowerOf2_32(rows) &&
+           (!split || *split % elementsPerStep() == 0);
+  }
+  /// In the names of functions that depend on MR, where it is not the usual.
+  std::string rowsName() const {
+    return rows == Blocking::usualRows(registers) ? ""
+                                                  : fmt::format(".of{}", rows);
   }
 
   /// Those a tile can have: two panels of few rows, or one panel of more.
@@ -208,6 +221,12 @@ struct ContractPlan {
   mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
   mlir::AffineExpr rowBlocks() const { return m().ceilDiv(blockRows); }
 };
+
+/// What a record knows the product by, and what it says of it; `schedules` may
+/// be null. Where it says several things, `problem` tells.
+ScheduledProduct scheduleProduct(const ContractPlan &plan,
+                                 const Schedules *schedules,
+                                 std::string &problem);
 
 /// For each batch dimension, whether these operations of the block use its
 /// index.

@@ -198,7 +198,8 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
 
 LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                                              tile::ContractOp op,
-                                             const std::string &name) {
+                                             const std::string &name,
+                                             const Schedules *schedules) {
   LoweredContract lowered;
   bool integers = op.getElementType(op.getLhsRegion(0)).isInteger(8);
   for (mlir::Region &region : op.getOperandRegions())
@@ -210,7 +211,22 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     }
   ContractPlan plan(op, e.target);
   std::string why;
-  std::optional<StagePlan> stages = StagePlan::make(kernel, plan, why);
+  ScheduledProduct &scheduled = lowered.scheduled;
+  scheduled = scheduleProduct(plan, schedules, why);
+  scheduled.kernel = name;
+  if (!why.empty()) {
+    e.unsupported(why, e.b.getInt32Ty());
+    return lowered;
+  }
+  std::optional<StagePlan> stages;
+  if (scheduled.line()) {
+    plan.use(scheduled.blocking);
+    stages = StagePlan::make(kernel, plan, scheduled.unused);
+  }
+  if (!stages) {
+    plan.use(scheduled.blocking = scheduled.model);
+    stages = StagePlan::make(kernel, plan, why);
+  }
   if (!stages) {
     e.unsupported(why, e.b.getInt32Ty());
     return lowered;
@@ -284,12 +300,15 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                                                     : "mulps+addps";
   out.schedule = fmt::format(
       "{} ({}), blocks of up to {} rows{}, item = one block x one panel of {} "
-      "columns, {} term{}{}",
+      "columns, {} term{}{}{}",
       plan.blocking.text(), instruction.str(), plan.blockRows,
       plan.continues() ? fmt::format(" by {} of K", *plan.blocking.chunkSteps *
                                                         plan.elementsPerStep())
                        : "",
       plan.columns, op.getNumTerms(), op.getNumTerms() == 1 ? "" : "s",
-      plan.split ? fmt::format(", split every {}", *plan.split) : "");
+      plan.split ? fmt::format(", split every {}", *plan.split) : "",
+      scheduled.line()
+          ? fmt::format(", by line {} of the record", scheduled.line())
+          : "");
   return lowered;
 }

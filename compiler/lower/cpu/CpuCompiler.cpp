@@ -24,14 +24,15 @@ namespace {
 class ProgramCompiler {
 public:
   ProgramCompiler(mlir::ModuleOp source, const CpuTarget &target,
-                  llvm::Module &code)
-      : source(source), emitter(code, target) {
+                  llvm::Module &code, const Schedules *schedules)
+      : source(source), schedules(schedules), emitter(code, target) {
     variant.target = target.name();
     variant.requiredFeatures = target.features;
   }
 
   Result<void> run();
   VariantDesc variant;
+  std::vector<ScheduledProduct> products;
 
 private:
   struct Kernel {
@@ -49,6 +50,7 @@ private:
   void addPacking(const Kernel &kernel, tile::LaunchOp op, LaunchDesc &main);
 
   mlir::ModuleOp source;
+  const Schedules *schedules;
   Emitter emitter;
   llvm::DenseMap<mlir::Value, uint32_t> bufferIndex;
   llvm::DenseMap<mlir::Operation *, std::unique_ptr<Kernel>> kernels;
@@ -95,9 +97,11 @@ ProgramCompiler::kernelFor(tile::KernelOp op) {
   auto kernel = std::make_unique<Kernel>();
   std::string name = op.getSymName().str();
   if (auto contract = op.getContract()) {
-    LoweredContract lowered = lowerContract(emitter, op, contract, name);
+    LoweredContract lowered =
+        lowerContract(emitter, op, contract, name, schedules);
     kernel->lowered = std::move(lowered.kernel);
     kernel->packed = std::move(lowered.packed);
+    products.push_back(std::move(lowered.scheduled));
   } else if (op.getStages().size() > 1) {
     kernel->lowered = lowerStrips(emitter, op, name);
   } else {
@@ -223,10 +227,11 @@ struct Stopwatch {
 };
 } // namespace
 
-Result<VariantDesc> quern::cpugen::compileForCpu(mlir::ModuleOp tileModule,
-                                                 const CpuTarget &target,
-                                                 CpuDumps *dumps,
-                                                 CpuCompileTimes *times) {
+Result<VariantDesc>
+quern::cpugen::compileForCpu(mlir::ModuleOp tileModule, const CpuTarget &target,
+                             CpuDumps *dumps, CpuCompileTimes *times,
+                             const Schedules *schedules,
+                             std::vector<ScheduledProduct> *products) {
   CpuCompileTimes local;
   CpuCompileTimes &spent = times ? *times : local;
   Stopwatch watch;
@@ -239,7 +244,7 @@ Result<VariantDesc> quern::cpugen::compileForCpu(mlir::ModuleOp tileModule,
   module.setDataLayout((*machine)->createDataLayout());
   module.setPICLevel(llvm::PICLevel::BigPIC);
 
-  ProgramCompiler compiler(tileModule, target, module);
+  ProgramCompiler compiler(tileModule, target, module, schedules);
   if (Result<void> done = compiler.run(); !done)
     return done.error();
   std::string problem;
@@ -271,6 +276,8 @@ Result<VariantDesc> quern::cpugen::compileForCpu(mlir::ModuleOp tileModule,
     return image.error();
   spent.link = watch.lap();
 
+  if (products)
+    *products = std::move(compiler.products);
   VariantDesc variant = std::move(compiler.variant);
   for (const KernelDesc &kernel : variant.kernels)
     if (llvm::none_of(image->symbols, [&](const CodeSymbol &symbol) {

@@ -21,7 +21,7 @@
 #ifndef QUERN_COMPILER_LOWER_CPU_CPUCOMPILER_H
 #define QUERN_COMPILER_LOWER_CPU_CPUCOMPILER_H
 
-#include "compiler/lower/cpu/CpuTarget.h"
+#include "compiler/lower/cpu/Schedules.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "runtime/module/Module.h"
 
@@ -47,13 +47,15 @@ struct CpuCompileTimes {
 };
 
 /// Compiles the one tile.program of a module and the kernels it launches. The
-/// module is changed only in that its kernels receive schedules. Errors:
-/// InvalidSource for a program that does not hold together, Unsupported for
-/// operations this target does not know, Internal for bugs.
-Result<VariantDesc> compileForCpu(mlir::ModuleOp tileModule,
-                                  const CpuTarget &target,
-                                  CpuDumps *dumps = nullptr,
-                                  CpuCompileTimes *times = nullptr);
+/// module is changed only in that its kernels receive schedules. `schedules`
+/// are of the target's level; `products` receives those that were compiled.
+/// Errors: InvalidSource for a program that does not hold together, Unsupported
+/// for operations this target does not know, Internal for bugs.
+Result<VariantDesc>
+compileForCpu(mlir::ModuleOp tileModule, const CpuTarget &target,
+              CpuDumps *dumps = nullptr, CpuCompileTimes *times = nullptr,
+              const Schedules *schedules = nullptr,
+              std::vector<ScheduledProduct> *products = nullptr);
 
 } // namespace quern::cpugen
 

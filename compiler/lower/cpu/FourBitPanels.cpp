@@ -114,8 +114,8 @@ llvm::Function *quern::cpugen::emitRowSums(Emitter &e,
                                            const ContractPlan &plan) {
   bool interleaves = plan.interleaves(plan.rows);
   std::string name =
-      fmt::format("quern.rowsums{}{}", plan.leftUnsigned ? ".unsigned" : "",
-                  interleaves ? ".rows" : "");
+      fmt::format("quern.rowsums{}{}{}", plan.leftUnsigned ? ".unsigned" : "",
+                  interleaves ? ".rows" : "", plan.rowsName());
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;

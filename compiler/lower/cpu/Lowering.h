@@ -15,6 +15,7 @@
 #define QUERN_COMPILER_LOWER_CPU_LOWERING_H
 
 #include "compiler/lower/cpu/ElementBody.h"
+#include "compiler/lower/cpu/Schedules.h"
 #include "runtime/core/SymExpr.h"
 
 namespace quern::cpugen {
@@ -43,6 +44,7 @@ struct LoweredContract {
   LoweredKernel kernel;
   /// Their buffers follow the kernel's own arguments.
   std::vector<PackedOperand> packed;
+  ScheduledProduct scheduled;
 };
 
 /// A kernel function while it is being written.
@@ -77,9 +79,11 @@ LoweredKernel lowerBlocks(Emitter &e, tile::KernelOp kernel,
 /// Several of them and no product.
 LoweredKernel lowerStrips(Emitter &e, tile::KernelOp kernel,
                           const std::string &name);
+/// `schedules`: sizes that are taken instead of the model's; or null.
 LoweredContract lowerContract(Emitter &e, tile::KernelOp kernel,
                               tile::ContractOp contract,
-                              const std::string &name);
+                              const std::string &name,
+                              const Schedules *schedules);
 
 } // namespace quern::cpugen
 

@@ -190,8 +190,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                               ? ""
                           : plan.swapped ? ".swapped"
                                          : ".unsigned";
-  return fmt::format("quern.tile.{}{}{}{}{}{}{}.{}x{}", kind.str(), signs.str(),
-                     plan.headerRows() ? ".corrected" : "",
+  return fmt::format("quern.tile.{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
+                     signs.str(), plan.headerRows() ? ".corrected" : "",
                      !plan.fourBits ? ""
                      : plan.biased  ? ".i4"
                                     : ".u4",
@@ -200,8 +200,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                      : plan.keepsHalves(shape) ? ".halves"
                                                : "",
                      plan.continues() && !fourBits ? ".chunked" : "",
-                     plan.interleaves(shape.rows) ? ".rows" : "", shape.rows,
-                     shape.panels * plan.columns);
+                     plan.interleaves(shape.rows) ? ".rows" : "",
+                     plan.rowsName(), shape.rows, shape.panels * plan.columns);
 }
 
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,

@@ -99,6 +99,9 @@ struct BenchSizes {
   std::string symbol; ///< The one with several values; empty for none.
 };
 Result<BenchSizes> expandSizes(const std::vector<std::string> &settings);
+/// A case's value of every symbol.
+Result<std::vector<int64_t>> sizesOf(const std::vector<SymbolDesc> &symbols,
+                                     const std::vector<std::string> &settings);
 
 /// One of a case's samples.
 struct BenchSample {

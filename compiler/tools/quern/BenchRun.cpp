@@ -5,9 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Bench.h"
-#include "compiler/tools/quern/Operands.h"
+#include "compiler/tools/quern/DrawnOperands.h"
 #include "compiler/tools/quern/Progress.h"
-#include "compiler/tools/quern/RunMemory.h"
 #include "runtime/jit/LayerState.h"
 #include "runtime/measure/LaunchTimer.h"
 
@@ -18,7 +17,6 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <sys/resource.h>
 
 using namespace quern;
 using namespace quern::measure;
@@ -28,13 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 static double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// How often threads of this process lost their CPU to others.
-static long interruptions() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_nivcsw;
 }
 
 namespace {
@@ -50,7 +41,7 @@ private:
   Result<void> findSizes();
   Result<void> describeCase(const std::vector<int64_t> &sizes);
   Result<void> prepare(size_t index);
-  Result<void> bind(BenchedCase &one, const std::vector<TensorView> &views);
+  Result<void> bind(BenchedCase &one);
   Result<void> runOnce();
   Result<BenchSample> sampleOf(BenchedCase &one, std::optional<size_t> level);
   Result<void> measureCase(size_t index);
@@ -67,8 +58,7 @@ private:
   Progress progress;
 
   // Of the case at hand.
-  std::vector<Tensor> weights, inputs, outputs;
-  std::vector<TensorView> inputViews, outputViews;
+  DrawnOperands operands;
   std::vector<Weights> bound;
   std::optional<Context> context;
   size_t turn = 0;
@@ -159,20 +149,10 @@ Result<void> Bench::findSizes() {
     report.symbolNames.push_back(symbol.name);
   }
   for (const std::vector<std::string> &settings : wanted.cases) {
-    auto values = parseSymbolValues(symbols, settings);
-    if (!values)
-      return values.error();
-    std::vector<int64_t> sizes;
-    for (size_t s = 0; s < symbols.size(); ++s) {
-      if (!(*values)[s])
-        return fail(Errc::InvalidArgument,
-                    fmt::format("symbol {} has no value", symbols[s].name),
-                    {fmt::format("give --set {}=N, or several values by "
-                                 "commas",
-                                 symbols[s].name)});
-      sizes.push_back(*(*values)[s]);
-    }
-    if (auto described = describeCase(sizes); !described)
+    auto sizes = sizesOf(symbols, settings);
+    if (!sizes)
+      return sizes.error();
+    if (auto described = describeCase(*sizes); !described)
       return described;
   }
   return {};
@@ -260,69 +240,16 @@ Result<void> Bench::prepare(size_t index) {
   progress.show("drawing operands");
   context.reset();
   const Layer &layer = timer->layer();
-  std::vector<SymbolRange> values;
-  for (size_t s = 0; s < one.sizes.size(); ++s)
-    values.push_back({report.symbolNames[s], one.sizes[s], one.sizes[s]});
-  std::vector<std::string> all, kept;
-  bool keepsWeights = !weights.empty();
-  for (const Operand &operand : layer.operands()) {
-    if (operand.role == Operand::Role::Output)
-      continue;
-    all.push_back(operand.name);
-    if (operand.role != Operand::Role::Weight)
-      continue;
-    auto shape = layer.shapeOf(operand.name, values);
-    if (!shape)
-      return shape.error();
-    kept.push_back(operand.name);
-    keepsWeights &=
-        std::any_of(weights.begin(), weights.end(), [&](const Tensor &weight) {
-          return weight.name() == operand.name && weight.shape() == *shape;
-        });
-  }
-  if (!keepsWeights) {
-    kept.clear();
-    weights.clear();
+  auto changed = operands.draw(layer, *oracle, one.sizes);
+  if (!changed)
+    return changed.error();
+  if (*changed)
     bound.clear();
-  }
-  inputs.clear();
-  outputs.clear();
-  inputViews.clear();
-  outputViews.clear();
-  // `quern run` checks the same, and says it in the same words.
-  if (auto fits = checkMemory(layer, one.sizes, all, false); !fits)
-    return fits;
-  auto drawn = oracle->drawInputs(one.sizes, 0, kept);
-  if (!drawn)
-    return drawn.error();
-  for (const Operand &operand : layer.operands()) {
-    if (operand.role == Operand::Role::Output) {
-      auto shape = layer.shapeOf(operand.name, values);
-      if (!shape)
-        return shape.error();
-      auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
-      if (!tensor)
-        return tensor.error();
-      outputs.push_back(std::move(*tensor));
-      continue;
-    }
-    bool isWeight = operand.role == Operand::Role::Weight;
-    for (Tensor &tensor : *drawn)
-      // State is an input and an output of one name.
-      if (tensor.name() == operand.name)
-        (isWeight ? weights : inputs).push_back(std::move(tensor));
-  }
-  for (const Tensor &input : inputs)
-    inputViews.emplace_back(input);
-  for (const Tensor &output : outputs)
-    outputViews.emplace_back(output);
-  if (bound.empty()) {
-    std::vector<TensorView> views(weights.begin(), weights.end());
-    if (auto done = bind(one, views); !done)
+  if (bound.empty())
+    if (auto done = bind(one); !done)
       return done;
-  }
   one.copies = static_cast<unsigned>(bound.size());
-  auto made = layer.makeContext(bound.front(), values);
+  auto made = layer.makeContext(bound.front(), rangesOf(layer, one.sizes));
   if (!made)
     return made.error();
   context.emplace(std::move(*made));
@@ -331,12 +258,11 @@ Result<void> Bench::prepare(size_t index) {
 
 /// One set of weights, or with `--cold` so many that none is still in a cache
 /// when its turn comes.
-Result<void> Bench::bind(BenchedCase &one,
-                         const std::vector<TensorView> &views) {
+Result<void> Bench::bind(BenchedCase &one) {
   size_t copies = 1;
   if (options.cold) {
     double bytes = 0;
-    for (const Tensor &weight : weights)
+    for (const Tensor &weight : operands.weights)
       bytes += double(weight.bytes());
     double cache = double(cachesHere().l3);
     constexpr double most = 4e9;
@@ -354,6 +280,8 @@ Result<void> Bench::bind(BenchedCase &one,
                               countOf(copies, "set"), bytesText(bytes),
                               bytesText(cache)));
   }
+  std::vector<TensorView> views(operands.weights.begin(),
+                                operands.weights.end());
   for (size_t i = 0; i < copies; ++i) {
     progress.show("packing weights", i + 1, copies);
     auto made = timer->layer().bindWeights(
@@ -371,7 +299,7 @@ Result<void> Bench::runOnce() {
     if (auto set = context->setWeights(bound[turn]); !set)
       return set;
   }
-  return context->run(inputViews, outputViews);
+  return context->run(operands.inputViews, operands.outputViews);
 }
 
 Result<BenchSample> Bench::sampleOf(BenchedCase &one,

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/quern/Bench.h"
+#include "compiler/tools/quern/Operands.h"
 
 #include <fmt/format.h>
 
@@ -56,6 +57,24 @@ quern::tool::expandSizes(const std::vector<std::string> &settings) {
         expanded.back().push_back(halves->first + "=" + value);
       }
     sizes.cases = std::move(expanded);
+  }
+  return sizes;
+}
+
+Result<std::vector<int64_t>>
+quern::tool::sizesOf(const std::vector<SymbolDesc> &symbols,
+                     const std::vector<std::string> &settings) {
+  auto values = parseSymbolValues(symbols, settings);
+  if (!values)
+    return values.error();
+  std::vector<int64_t> sizes;
+  for (size_t s = 0; s < symbols.size(); ++s) {
+    if (!(*values)[s])
+      return fail(Errc::InvalidArgument,
+                  fmt::format("symbol {} has no value", symbols[s].name),
+                  {fmt::format("give --set {}=N, or several values by commas",
+                               symbols[s].name)});
+    sizes.push_back(*(*values)[s]);
   }
   return sizes;
 }

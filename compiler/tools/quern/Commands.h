@@ -43,6 +43,7 @@ struct LayerOptions {
   std::string placement = "auto";
   std::string buckets = "auto";
   std::string numerics = "strict";
+  std::string tuned;            ///< A record that quern tune wrote.
   std::vector<std::string> set; ///< "M=8"
   bool json = false;
   /// The options that were on the command line: "--target".
@@ -87,6 +88,13 @@ struct BenchOptions : LayerOptions {
   std::string plot;  ///< A page to write.
 };
 int bench(const BenchOptions &options);
+
+struct TuneOptions : LayerOptions {
+  unsigned threads = 0;
+  unsigned pairs = 15;
+  std::string output; ///< The record; empty for standard output.
+};
+int tune(const TuneOptions &options);
 
 struct VerifyCommandOptions {
   std::string file, layer;

@@ -164,6 +164,7 @@ int quern::tool::compile(const CompileCommandOptions &options) {
   auto output = compileLayer(request->compile);
   if (!output)
     return report(output.error());
+  noteUnusedRecord(*output);
 
   if (stage) {
     auto delivered =

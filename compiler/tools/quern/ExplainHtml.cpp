@@ -291,8 +291,12 @@ static std::string kernelsSection(const Explanation &explanation) {
             cell(std::string(name(desc.numericsClass)) + operations, "long") +
             cell(moves, "long") + cell(bound, "long") + "</tr>\n";
   }
+  std::string unused;
+  for (const std::string &one : explanation.output().unusedSchedules)
+    unused += fmt::format("<p class=\"soft\">{}</p>\n", escaped(one));
   return "<h2>Kernels</h2>\n" +
-         table({"", "What and how", "Determined", "Moves", "Bound by"}, rows);
+         table({"", "What and how", "Determined", "Moves", "Bound by"}, rows) +
+         unused;
 }
 
 static std::string buffersSection(const Explanation &explanation) {

@@ -181,6 +181,8 @@ Json quern::tool::toJson(const Explanation &explanation) {
   }
   for (const QuantizationPlacement &site : output.quantizations)
     json["quantizations"].push_back(quantizationJson(explanation, site));
+  if (!output.unusedSchedules.empty())
+    json["unused_schedules"] = output.unusedSchedules;
   for (size_t i = 0; i < explanation.kernels.size(); ++i) {
     const ExplainedKernel &kernel = explanation.kernels[i];
     Json entry = {{"kernel", kernel.desc->name},

@@ -206,6 +206,10 @@ void quern::tool::printText(const Explanation &explanation) {
       fmt::print("\n{}: other kernels; --set one of these sizes to see them\n",
                  title);
   }
+  if (!explanation.output().unusedSchedules.empty())
+    fmt::print("\nOf the record of {}, not used\n  {}\n",
+               explanation.options.tuned,
+               fmt::join(explanation.output().unusedSchedules, "\n  "));
   printPeaks(explanation);
   fmt::print("\nBuffers\n");
   for (const ExplainedBuffer &buffer : explanation.buffers) {

@@ -183,6 +183,12 @@ static void addLayerOptions(CLI::App &command, LayerOptions &options) {
   command.add_flag("--json", options.json, "print JSON");
 }
 
+static void addTunedOption(CLI::App &command, LayerOptions &options) {
+  command.add_option("--tuned", options.tuned,
+                     "CPUs: a record that quern tune wrote; see "
+                     "docs/tuning.md");
+}
+
 static void addSymbolOption(CLI::App &command, LayerOptions &options) {
   command.add_option("--set", options.set, "the value of a symbol, as in M=8");
 }
@@ -210,6 +216,7 @@ static std::string commandNames(const CLI::App &app) {
 static void addRun(CLI::App &app, RunOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand("run", "run a layer");
   addLayerOptions(command, options);
+  addTunedOption(command, options);
   addSymbolOption(command, options);
   command.add_option("--input", options.inputs,
                      "an operand from a file, as in x=x.npy");
@@ -265,6 +272,7 @@ static void addCompile(CLI::App &app, CompileCommandOptions &options,
       *app.add_subcommand("compile", "compile a layer to a module, or print a "
                                      "stage on the way");
   addLayerOptions(command, options);
+  addTunedOption(command, options);
   command
       .add_option("-o,--output", options.output,
                   "the file to write: the module (.qnm), or with --emit "
@@ -297,6 +305,7 @@ static void addExplain(CLI::App &app, ExplainOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand(
       "explain", "say what was fused, where each scale goes, and why");
   addLayerOptions(command, options);
+  addTunedOption(command, options);
   addSymbolOption(command, options);
   command.add_option("--html", options.html,
                      "write a page for a browser instead of words; with "
@@ -319,6 +328,7 @@ static void addBench(CLI::App &app, BenchOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand(
       "bench", "say how fast a layer is, beside what this CPU can do");
   addLayerOptions(command, options);
+  addTunedOption(command, options);
   command.add_option("--set", options.set,
                      "the value of a symbol, as in M=8; several values of one "
                      "symbol make a table, as in M=1,8,128");
@@ -344,6 +354,34 @@ static void addBench(CLI::App &app, BenchOptions &options, Chosen &chosen) {
       "  quern bench layer.qn --set M=1 --cold --json");
   command.callback(
       [&options, &chosen] { chosen = [&options] { return bench(options); }; });
+}
+
+static void addTune(CLI::App &app, TuneOptions &options, Chosen &chosen) {
+  CLI::App &command = *app.add_subcommand(
+      "tune", "measure how a layer's products are best cut into pieces on this "
+              "CPU, and write it down");
+  addLayerOptions(command, options);
+  command.add_option("--set", options.set,
+                     "the value of a symbol, as in M=8, or several of one, as "
+                     "in M=1,128");
+  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
+      ->check(CLI::Range(0u, 4096u))
+      ->capture_default_str();
+  command
+      .add_option("--pairs", options.pairs,
+                  "a candidate and the model's choice take turns so often")
+      ->check(CLI::Range(5u, 1001u))
+      ->capture_default_str();
+  command.add_option("-o,--output", options.output,
+                     "the record to write; without, it is printed");
+  command.footer(
+      "docs/tuning.md tells how to read the record. Run it while nothing else "
+      "runs.\n"
+      "Examples:\n"
+      "  quern tune layer.qn --set M=128 -o layer.tuned\n"
+      "  quern compile layer.qn --tuned layer.tuned -o layer.qnm");
+  command.callback(
+      [&options, &chosen] { chosen = [&options] { return tune(options); }; });
 }
 
 static void addVerify(CLI::App &app, VerifyCommandOptions &options,
@@ -511,6 +549,7 @@ int main(int argc, char **argv) {
   CompileCommandOptions compileOptions;
   ExplainOptions explainOptions;
   BenchOptions benchOptions;
+  TuneOptions tuneOptions;
   VerifyCommandOptions verifyOptions;
   SimCommandOptions simOptions;
   DoctorOptions doctorOptions;
@@ -519,6 +558,7 @@ int main(int argc, char **argv) {
   addCompile(app, compileOptions, chosen);
   addExplain(app, explainOptions, chosen);
   addBench(app, benchOptions, chosen);
+  addTune(app, tuneOptions, chosen);
   addVerify(app, verifyOptions, chosen);
   addSim(app, simOptions, chosen);
   addDoctor(app, doctorOptions, chosen);

@@ -51,12 +51,19 @@ Result<LayerRequest> quern::tool::makeRequest(const LayerOptions &options) {
       "buckets=" + options.buckets, "numerics=" + options.numerics};
   if (!options.layer.empty())
     request.compile.settings.push_back("layer=" + options.layer);
+  if (options.isGiven("--tuned")) {
+    auto record = readTextFile(options.tuned);
+    if (!record)
+      return record.error();
+    request.compile.settings.push_back("tuned=" + *record);
+    request.compile.tunedName = options.tuned;
+  }
   return request;
 }
 
 static Result<CompiledFile> readModule(const LayerOptions &options) {
-  for (const char *option :
-       {"--layer", "--fuse", "--placement", "--buckets", "--numerics"})
+  for (const char *option : {"--layer", "--fuse", "--placement", "--buckets",
+                             "--numerics", "--tuned"})
     if (options.isGiven(option))
       return fail(Errc::InvalidArgument,
                   fmt::format("{} steers compiling, and {} is compiled already",
@@ -91,12 +98,22 @@ Result<CompiledFile> quern::tool::compileOrRead(
   auto output = compileLayer(request->compile);
   if (!output)
     return output.error();
+  noteUnusedRecord(*output);
   CompiledFile file;
   file.compiled = std::move(*output);
   file.compileMs = std::chrono::duration<double, std::milli>(
                        std::chrono::steady_clock::now() - start)
                        .count();
   return file;
+}
+
+void quern::tool::noteUnusedRecord(const CompileOutput &output) {
+  for (const cpugen::ScheduledProduct &product : output.products)
+    if (product.line())
+      return;
+  if (!output.unusedSchedules.empty())
+    fmt::print(stderr, "warning: nothing of the record was used: {}\n",
+               output.unusedSchedules.front());
 }
 
 std::string quern::tool::rangeText(const std::vector<RangeDesc> &when,

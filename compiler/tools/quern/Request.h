@@ -46,6 +46,10 @@ Result<CompiledFile>
 compileOrRead(const LayerOptions &options,
               const std::function<void(CompileRequest &)> &change = {});
 
+/// Says on standard error that nothing of the record of `--tuned` was used,
+/// where that is so: it may be another layer's, or another machine's.
+void noteUnusedRecord(const CompileOutput &output);
+
 /// "17 <= M <= 64"; empty where it is all sizes.
 std::string rangeText(const std::vector<RangeDesc> &when,
                       const std::vector<SymbolDesc> &symbols);

@@ -197,6 +197,11 @@ struct CompileOptions {
   /// "fuse=none", "layer=NAME" for a text with several layers, and
   /// "numerics=strict", the only mode there is; any other is refused.
   std::vector<std::string> settings;
+  /// CPUs: the text of a record that `quern tune` wrote, of how products are
+  /// cut into pieces; bits do not depend on it. Empty for none. A record of
+  /// another level than the machine's is not used, nor are entries for products
+  /// that the layer does not have: `quern explain --tuned` tells.
+  std::string tuned;
   /// Folder of compiled modules; empty for the default ($QUERN_CACHE, else
   /// $XDG_CACHE_HOME/quern, else ~/.cache/quern).
   std::string cacheFolder;

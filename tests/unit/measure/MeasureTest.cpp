@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/measure/Machine.h"
+#include "runtime/measure/Pairs.h"
 #include "runtime/measure/Spread.h"
 
 #include <gmock/gmock.h>
@@ -177,4 +178,38 @@ TEST(Machines, KnowWhereDataLies) {
     EXPECT_GE((*machine)->levels()[at].rate, *rate);
   }
   EXPECT_GE(availableCpus(), 1u);
+}
+
+TEST(PairsOfSamples, NeedAClearMajority) {
+  auto pairsOf = [](int wins, int losses, int same) {
+    Pairs pairs;
+    for (int i = 0; i < wins; ++i)
+      pairs.add(1.1, 1.0);
+    for (int i = 0; i < losses; ++i)
+      pairs.add(1.0, 1.25);
+    for (int i = 0; i < same; ++i)
+      pairs.add(1.0, 1.0);
+    return pairs;
+  };
+  EXPECT_EQ(Pairs::majorityOf(15), 12u);
+  EXPECT_EQ(Pairs::majorityOf(5), 4u);
+  EXPECT_EQ(Pairs::majorityOf(6), 5u);
+  EXPECT_TRUE(pairsOf(12, 3, 0).isFaster());
+  EXPECT_FALSE(pairsOf(11, 4, 0).isFaster());
+  EXPECT_FALSE(pairsOf(11, 0, 4).isFaster()) << "what is the same is no win";
+  EXPECT_TRUE(pairsOf(3, 12, 0).isSlower());
+  EXPECT_FALSE(pairsOf(4, 11, 0).isSlower());
+  EXPECT_FALSE(pairsOf(0, 0, 15).isFaster());
+  EXPECT_FALSE(pairsOf(0, 0, 15).isSlower());
+  EXPECT_FALSE(Pairs().isFaster());
+  EXPECT_FALSE(Pairs().isSlower());
+  EXPECT_DOUBLE_EQ(pairsOf(12, 3, 0).ratio(), 1.1);
+  EXPECT_DOUBLE_EQ(pairsOf(3, 12, 0).ratio(), 0.8);
+  EXPECT_EQ(pairsOf(3, 2, 1).count(), 6u);
+  EXPECT_EQ(pairsOf(3, 2, 1).wins(), 3u);
+  EXPECT_EQ(pairsOf(3, 2, 1).losses(), 2u);
+  // What does not happen at some sizes takes no time, on either side.
+  Pairs none;
+  none.add(0, 0);
+  EXPECT_EQ(none.wins() + none.losses(), 0u);
 }

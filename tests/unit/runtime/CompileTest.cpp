@@ -70,9 +70,18 @@ TEST_F(Compile, EverythingThatMattersIsInTheKey) {
   options.compiler = QUERN_FAKE_COMPILER_2;
   ASSERT_TRUE(compile("fake", options));
   EXPECT_EQ(calls(), 4u);
-  options.useCache = false;
+  options.tuned = "quern-schedules 1";
   ASSERT_TRUE(compile("fake", options));
   EXPECT_EQ(calls(), 5u);
+  EXPECT_THAT(read(), HasSubstr(" tuned=quern-schedules 1\n"));
+  ASSERT_TRUE(compile("fake", options));
+  EXPECT_EQ(calls(), 5u);
+  options.tuned += " ";
+  ASSERT_TRUE(compile("fake", options));
+  EXPECT_EQ(calls(), 6u) << "all of the record is in the key";
+  options.useCache = false;
+  ASSERT_TRUE(compile("fake", options));
+  EXPECT_EQ(calls(), 7u);
 }
 
 TEST_F(Compile, WithoutACompilerTheCacheServes) {
