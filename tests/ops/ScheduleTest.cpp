@@ -74,6 +74,13 @@ const ScheduledLayer layers[] = {
      "  h = silu(xq @ g.T) * (xq @ u.T) as f16\n"
      "  return quantize(h, i8 per token) @ d.T\n}",
      {Tile, Few, Block, Ahead}},
+    // Two kernels whose row sums are shared where they are alike.
+    {"int4_mlp",
+     "layer t(x: f16[M, 200], weight u: i4[96, 200] * f16[96, 200/40],\n"
+     "        weight d: i4[72, 96] * f16[72, 96/32]) -> f16[M, 72] {\n"
+     "  h = relu(quantize(x, i8 per token) @ u.T) as f16\n"
+     "  return quantize(h, i8 per token) @ d.T\n}",
+     {Tile, Few, Block, Ahead}},
     {"batch",
      "layer t(x: i8[3, M, 131] * f32[3, M, 1], y: i8[3, 45, 131] * "
      "f32[3, 45, 1]) -> f32[3, M, 45] {\n  return x @ y.T\n}",
@@ -149,13 +156,17 @@ TEST_P(Schedule, ChangesNoBits) {
   setting.target = std::get<0>(GetParam());
   auto base = compileFor(setting, tested.text, "schedule.qn");
   ASSERT_TRUE(base) << base.error().render();
+  // Other machines' code is compiled, and not run.
   auto baseLayer = loadFor(setting, *base);
-  if (!baseLayer)
-    GTEST_SKIP() << baseLayer.error().message;
+  if (!baseLayer) {
+    ASSERT_EQ(baseLayer.error().code, Errc::Unsupported);
+  }
   auto oracle = Oracle::create(tested.text, "schedule.qn");
   ASSERT_TRUE(oracle);
   std::vector<std::vector<std::byte>> expected;
   for (int64_t m : rows) {
+    if (!baseLayer)
+      break;
     SCOPED_TRACE(m);
     expectAgreement(*baseLayer, *oracle, {m}, 5);
     expected.push_back(run(*baseLayer, *oracle, m));
@@ -166,28 +177,30 @@ TEST_P(Schedule, ChangesNoBits) {
   const cpugen::Schedules plain = recordOf(*base);
   ASSERT_FALSE(plain.entries.empty());
   std::vector<std::vector<cpugen::Candidate>> candidates;
-  size_t rounds = 0;
+  size_t rounds = 1;
   for (const cpugen::ScheduleEntry &entry : plain.entries) {
     candidates.push_back(cpugen::candidatesFor(*target, entry.product.sizes(),
                                                entry.blocking, rows));
-    rounds = std::max(rounds, candidates.back().size());
+    rounds = std::max(rounds, candidates.back().size() + 1);
     for (cpugen::Respect respect : tested.respects)
       EXPECT_TRUE(std::any_of(candidates.back().begin(),
                               candidates.back().end(),
                               [&](const cpugen::Candidate &candidate) {
                                 return candidate.respect == respect;
-                              }) ||
-                  plain.entries.size() > 1)
-          << name(respect);
+                              }))
+          << name(respect) << " of " << entry.product.text();
   }
   // The last round takes all changes that go together.
   for (size_t round = 0; round <= rounds; ++round) {
     cpugen::Schedules record = plain;
     for (size_t p = 0; p < record.entries.size(); ++p) {
       cpugen::Blocking &blocking = record.entries[p].blocking;
-      if (round < candidates[p].size()) {
-        blocking = candidates[p][round].blocking;
-      } else if (round == rounds) {
+      // Products of one module are cut differently.
+      size_t turn = (round + p) % (candidates[p].size() + 1);
+      if (round < rounds) {
+        if (turn < candidates[p].size())
+          blocking = candidates[p][turn].blocking;
+      } else {
         std::vector<cpugen::Candidate> last;
         for (size_t i = 0; i < candidates[p].size(); ++i)
           if (i + 1 == candidates[p].size() ||
@@ -205,6 +218,8 @@ TEST_P(Schedule, ChangesNoBits) {
     EXPECT_THAT(tuned->unusedSchedules, testing::IsEmpty());
     for (const cpugen::ScheduledProduct &product : tuned->products)
       EXPECT_NE(product.line(), 0u) << product.unused;
+    if (!baseLayer)
+      continue;
     auto layer = loadFor(setting, *tuned);
     ASSERT_TRUE(layer) << layer.error().render();
     for (size_t i = 0; i < rows.size(); ++i) {

@@ -57,7 +57,10 @@ std::string Blocking::problem(const CpuTarget &target,
                        "registers of {}",
                        rows, mostRows(target), target.registers(),
                        target.name());
-  if (unsigned most = std::min(rows - 1, mostFewRows(target)); fewRows > most)
+  // A panel of few rows that has no other beside it is read by a tile of one
+  // row more, which is not a whole one: its rows are not interleaved.
+  if (unsigned most = std::min(std::max(rows, 2u) - 2, mostFewRows(target));
+      fewRows > most)
     return fmt::format("few-rows={}: with tiles of {} rows on {}, from 0 to {} "
                        "rows can have two panels",
                        fewRows, rows, target.name(), most);
