@@ -20,6 +20,7 @@
 #include "tests/ops/OpCases.h"
 #include "tests/ops/PlacedLayers.h"
 #include "tests/ops/RandomLayers.h"
+#include "tests/ops/ScheduleCases.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -254,4 +255,24 @@ TEST_F(AArch64, QuantizationsInTheirPlaces) {
   for (const char *place :
        {"register", "tile", "panel", "grid", "consumer", "separate"})
     EXPECT_GT(met[place], 2) << place;
+}
+
+/// Whatever `quern tune` could find on such a machine.
+TEST_F(AArch64, ProductsAreCutOtherwise) {
+  for (const ScheduledLayer &layer : scheduledLayers()) {
+    SCOPED_TRACE(layer.name);
+    LayerRun run = setting("all", 2);
+    auto base = compileFor(run, layer.text, "layer.qn");
+    ASSERT_TRUE(base) << base.error().render();
+    for (const cpugen::Schedules &record : recordsOf(*base)) {
+      run.tuned = record.print();
+      SCOPED_TRACE(run.tuned);
+      auto tuned = compileFor(run, layer.text, "layer.qn");
+      ASSERT_TRUE(tuned) << tuned.error().render();
+      ASSERT_TRUE(tuned->unusedSchedules.empty());
+      expectRight(run, *tuned, layer.text, {{1}, {3}, {7}, {29}}, 5,
+                  Corner::None);
+    }
+  }
+  EXPECT_GT(runs, 500);
 }

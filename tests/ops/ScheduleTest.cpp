@@ -11,8 +11,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/lower/cpu/Candidates.h"
 #include "tests/ops/LayerCheck.h"
+#include "tests/ops/ScheduleCases.h"
 
 #include <gmock/gmock.h>
 
@@ -22,84 +22,6 @@ using namespace quern;
 using namespace quern::test;
 
 namespace {
-
-struct ScheduledLayer {
-  const char *name;
-  const char *text;
-  /// Respects that some candidates of its products differ in, at least.
-  std::vector<cpugen::Respect> respects;
-};
-
-using enum cpugen::Respect;
-
-// Rows, columns and K that are no multiple of anything.
-const ScheduledLayer layers[] = {
-    {"int8",
-     "layer t(x: f32[M, 1003], weight w: i8[75, 1003] * f32[75, 1]) -> "
-     "f32[M, 75] {\n  return quantize(x, i8 per token) @ w.T\n}",
-     {Tile, Few, Block, Chunk, Ahead}},
-    {"int8_groups",
-     "layer t(x: f32[M, 520], weight w: i8[75, 520] * f32[75, 520/96]) -> "
-     "f32[M, 75] {\n  return quantize(x, i8 per token) @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-    // No group is a multiple of a step.
-    {"int8_odd_groups",
-     "layer t(x: f32[M, 521], weight w: i8[40, 521] * f32[40, 521/101]) -> "
-     "f32[M, 40] {\n  return quantize(x, i8 per group(101)) @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-    {"uint8_zeros",
-     "layer t(x: f16[M, 259], weight w: (u8[75, 259] - u8[75, 1]) * "
-     "f32[75, 1]) -> f16[M, 75] {\n"
-     "  return quantize(x, (u8 - u8) per token) @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-    {"int4",
-     "layer t(x: f32[M, 1003], weight w: i4[75, 1003] * f32[75, 1]) -> "
-     "f32[M, 75] {\n  return quantize(x, i8 per token) @ w.T\n}",
-     {Tile, Few, Block, Chunk, Ahead}},
-    {"int4_groups",
-     "layer t(x: f16[M, 1000], weight w: i4[75, 1000] * f16[75, 1000/128]) -> "
-     "f16[M, 75] {\n  return quantize(x, i8 per token) @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-    {"uint4_groups_zeros",
-     "layer t(x: f32[M, 800], weight w: (u4[75, 800] - u4[75, 800/32]) * "
-     "f16[75, 800/32]) -> f32[M, 75] {\n"
-     "  return quantize(x, i8 per token) @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-    // Two terms over the same rows, and rows that are quantized once more.
-    {"mlp",
-     "layer t(x: f16[M, 200], weight g: i8[137, 200] * f32[137, 1],\n"
-     "        weight u: i8[137, 200] * f32[137, 1],\n"
-     "        weight d: i8[72, 137] * f32[72, 1]) -> f16[M, 72] {\n"
-     "  xq = quantize(x, i8 per token)\n"
-     "  h = silu(xq @ g.T) * (xq @ u.T) as f16\n"
-     "  return quantize(h, i8 per token) @ d.T\n}",
-     {Tile, Few, Block, Ahead}},
-    // Two kernels whose row sums are shared where they are alike.
-    {"int4_mlp",
-     "layer t(x: f16[M, 200], weight u: i4[96, 200] * f16[96, 200/40],\n"
-     "        weight d: i4[72, 96] * f16[72, 96/32]) -> f16[M, 72] {\n"
-     "  h = relu(quantize(x, i8 per token) @ u.T) as f16\n"
-     "  return quantize(h, i8 per token) @ d.T\n}",
-     {Tile, Few, Block, Ahead}},
-    {"batch",
-     "layer t(x: i8[3, M, 131] * f32[3, M, 1], y: i8[3, 45, 131] * "
-     "f32[3, 45, 1]) -> f32[3, M, 45] {\n  return x @ y.T\n}",
-     {Tile, Few, Block, Ahead}},
-    {"float",
-     "layer t(x: f32[M, 259], weight w: f32[75, 259]) -> f32[M, 75] {\n"
-     "  return x @ w.T\n}",
-     {Tile, Few, Block, Chunk, Ahead}},
-    {"bf16",
-     "layer t(x: bf16[M, 258], weight w: bf16[75, 258]) -> f32[M, 75] {\n"
-     "  return x @ w.T\n}",
-     {Tile, Few, Block, Chunk, Ahead}},
-    {"float_by_int4",
-     "layer t(x: f32[M, 256], weight w: i4[75, 256] * f16[75, 256/64]) -> "
-     "f32[M, 75] {\n  return x @ w.T\n}",
-     {Tile, Few, Block, Ahead}},
-};
-
-const std::vector<int64_t> rows = {1, 2, 3, 5, 7, 13, 300};
 
 /// What a layer computes for some rows, all outputs behind one another.
 std::vector<std::byte> run(const Layer &layer, const Oracle &oracle,
@@ -119,23 +41,6 @@ std::vector<std::byte> run(const Layer &layer, const Oracle &oracle,
   return bytes;
 }
 
-cpugen::Schedules recordOf(const CompileOutput &compiled) {
-  cpugen::Schedules record;
-  record.target = compiled.module.variants.front().target;
-  record.caches = compiled.caches;
-  for (const cpugen::ScheduledProduct &product : compiled.products) {
-    if (!record.entriesFor(product.product, {}).empty())
-      continue;
-    cpugen::ScheduleEntry entry;
-    entry.product = product.product;
-    entry.minRows = rows.front();
-    entry.maxRows = rows.back();
-    entry.blocking = product.model;
-    record.entries.push_back(std::move(entry));
-  }
-  return record;
-}
-
 class Schedule
     : public testing::TestWithParam<std::tuple<const char *, size_t>> {};
 
@@ -145,18 +50,19 @@ nameOf(const testing::TestParamInfo<std::tuple<const char *, size_t>> &info) {
   std::replace_if(
       target.begin(), target.end(),
       [](unsigned char c) { return !std::isalnum(c); }, '_');
-  return fmt::format("{}_{}", target, layers[std::get<1>(info.param)].name);
+  return fmt::format("{}_{}", target,
+                     scheduledLayers()[std::get<1>(info.param)].name);
 }
 
 } // namespace
 
 TEST_P(Schedule, ChangesNoBits) {
-  const ScheduledLayer &tested = layers[std::get<1>(GetParam())];
+  const ScheduledLayer &tested = scheduledLayers()[std::get<1>(GetParam())];
   verify::Setting setting;
   setting.target = std::get<0>(GetParam());
   auto base = compileFor(setting, tested.text, "schedule.qn");
   ASSERT_TRUE(base) << base.error().render();
-  // Other machines' code is compiled, and not run.
+  // Other machines' code is compiled with some candidates, and not run.
   auto baseLayer = loadFor(setting, *base);
   if (!baseLayer) {
     ASSERT_EQ(baseLayer.error().code, Errc::Unsupported);
@@ -164,7 +70,7 @@ TEST_P(Schedule, ChangesNoBits) {
   auto oracle = Oracle::create(tested.text, "schedule.qn");
   ASSERT_TRUE(oracle);
   std::vector<std::vector<std::byte>> expected;
-  for (int64_t m : rows) {
+  for (int64_t m : scheduledRows) {
     if (!baseLayer)
       break;
     SCOPED_TRACE(m);
@@ -176,41 +82,21 @@ TEST_P(Schedule, ChangesNoBits) {
   ASSERT_TRUE(target);
   const cpugen::Schedules plain = recordOf(*base);
   ASSERT_FALSE(plain.entries.empty());
-  std::vector<std::vector<cpugen::Candidate>> candidates;
-  size_t rounds = 1;
   for (const cpugen::ScheduleEntry &entry : plain.entries) {
-    candidates.push_back(cpugen::candidatesFor(*target, entry.product.sizes(),
-                                               entry.blocking, rows));
-    rounds = std::max(rounds, candidates.back().size() + 1);
+    auto candidates = cpugen::candidatesFor(*target, entry.product.sizes(),
+                                            entry.blocking, scheduledRows);
     for (cpugen::Respect respect : tested.respects)
-      EXPECT_TRUE(std::any_of(candidates.back().begin(),
-                              candidates.back().end(),
+      EXPECT_TRUE(std::any_of(candidates.begin(), candidates.end(),
                               [&](const cpugen::Candidate &candidate) {
                                 return candidate.respect == respect;
                               }))
           << name(respect) << " of " << entry.product.text();
   }
-  // The last round takes all changes that go together.
-  for (size_t round = 0; round <= rounds; ++round) {
-    cpugen::Schedules record = plain;
-    for (size_t p = 0; p < record.entries.size(); ++p) {
-      cpugen::Blocking &blocking = record.entries[p].blocking;
-      // Products of one module are cut differently.
-      size_t turn = (round + p) % (candidates[p].size() + 1);
-      if (round < rounds) {
-        if (turn < candidates[p].size())
-          blocking = candidates[p][turn].blocking;
-      } else {
-        std::vector<cpugen::Candidate> last;
-        for (size_t i = 0; i < candidates[p].size(); ++i)
-          if (i + 1 == candidates[p].size() ||
-              candidates[p][i + 1].respect != candidates[p][i].respect)
-            last.push_back(candidates[p][i]);
-        if (auto all = cpugen::combine(
-                *target, record.entries[p].product.sizes(), blocking, last))
-          blocking = *all;
-      }
-    }
+  std::vector<cpugen::Schedules> records = recordsOf(*base);
+  ASSERT_GE(records.size(), 6u);
+  if (!baseLayer)
+    records = {records.front(), records.back()};
+  for (const cpugen::Schedules &record : records) {
     SCOPED_TRACE(record.print());
     setting.tuned = record.print();
     auto tuned = compileFor(setting, tested.text, "schedule.qn");
@@ -222,9 +108,9 @@ TEST_P(Schedule, ChangesNoBits) {
       continue;
     auto layer = loadFor(setting, *tuned);
     ASSERT_TRUE(layer) << layer.error().render();
-    for (size_t i = 0; i < rows.size(); ++i) {
-      SCOPED_TRACE(rows[i]);
-      ASSERT_EQ(run(*layer, *oracle, rows[i]), expected[i]);
+    for (size_t i = 0; i < scheduledRows.size(); ++i) {
+      SCOPED_TRACE(scheduledRows[i]);
+      ASSERT_EQ(run(*layer, *oracle, scheduledRows[i]), expected[i]);
     }
   }
 }
@@ -233,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
     Cpu, Schedule,
     testing::Combine(testing::Values("cpu:generic", "cpu:avx2", "cpu:avx-vnni",
                                      "cpu:avx512-vnni", "cpu:avx512-bf16"),
-                     testing::Range(size_t(0), std::size(layers))),
+                     testing::Range(size_t(0), scheduledLayers().size())),
     nameOf);
 
 //===----------------------------------------------------------------------===//
@@ -263,9 +149,10 @@ TEST(Schedules, KeepScratchBelowFourMebibytes) {
         const cpugen::ProductKey product = record.entries[0].product;
         const cpugen::Blocking model = record.entries[0].blocking;
         std::vector<cpugen::Blocking> tried;
-        for (const cpugen::Candidate &candidate :
-             cpugen::candidatesFor(*target, product.sizes(), model, rows))
-          if (candidate.respect != Few && candidate.respect != Ahead)
+        for (const cpugen::Candidate &candidate : cpugen::candidatesFor(
+                 *target, product.sizes(), model, scheduledRows))
+          if (candidate.respect != cpugen::Respect::Few &&
+              candidate.respect != cpugen::Respect::Ahead)
             tried.push_back(candidate.blocking);
         // The most rows and steps that a record is read with.
         cpugen::Blocking largest = model;
