@@ -23,7 +23,7 @@ static const std::string header = "quern-schedules 1\n"
                                   "caches l1=32768 l2=524288 l3=33554432\n";
 static const std::string product =
     "product kind=pairs left=i8 right=i8+f32 n=4096 k=1000 m=1..128 split=no "
-    "terms=1 four-bits=no : rows=6 few-rows=1 block-rows=126 "
+    "terms=1 widened=no : rows=6 few-rows=1 block-rows=126 "
     "chunk-steps=256 ahead=8192\n";
 static const std::string whole = header + product + "end\n";
 
@@ -69,7 +69,7 @@ TEST(Schedules, AreReadAsTheyStand) {
   EXPECT_EQ(entry.product.k, 1000);
   EXPECT_FALSE(entry.product.split);
   EXPECT_EQ(entry.product.terms, 1u);
-  EXPECT_FALSE(entry.product.fourBits);
+  EXPECT_FALSE(entry.product.widened);
   EXPECT_EQ(entry.minRows, 1);
   EXPECT_EQ(entry.maxRows, 128);
   EXPECT_EQ(entry.blocking.rows, 6u);
@@ -90,17 +90,15 @@ TEST(Schedules, OfAllLevelsAreReadBack) {
     for (std::optional<int64_t> k : {std::optional<int64_t>(4096), {}})
       for (const char *kind : {"quads", "pairs", "bf16pairs", "singles"})
         for (std::optional<int64_t> split : {std::optional<int64_t>(128), {}})
-          for (bool fourBits : {false, true}) {
-            if (fourBits && kind != std::string("quads"))
-              continue;
+          for (bool widened : {false, true}) {
             ScheduleEntry entry;
             entry.product.kind = kind;
             entry.product.left = "f32+f32";
-            entry.product.right = fourBits ? "i4+f16" : "bf16";
+            entry.product.right = widened ? "i4+f16" : "bf16";
             entry.product.k = k;
             entry.product.split = split;
             entry.product.terms = 2;
-            entry.product.fourBits = fourBits;
+            entry.product.widened = widened;
             entry.minRows = 3;
             entry.maxRows = 2048;
             entry.blocking = Blocking::choose(target, entry.product.sizes());
@@ -170,7 +168,7 @@ TEST(Schedules, AreFoundByTheirProduct) {
   others[5].k = 999;
   others[6].split = 100;
   others[7].terms = 2;
-  others[8].fourBits = true;
+  others[8].widened = true;
   for (const ProductKey &other : others)
     EXPECT_THAT(linesOf(other, 1), ElementsAre()) << other.text();
 }
@@ -230,8 +228,10 @@ TEST(Schedules, WrongOnesAreRefusedByLine) {
       {with("split=no", "split=0"), 4, "\"0\" is no number", "\"no\""},
       {with("split=no", "split=1001"), 4, "split=1001 with k=1000", "at most"},
       {with("terms=1", "terms=0"), 4, "\"0\" is no number", "from 1"},
-      {with("four-bits=no", "four-bits=1"), 4, "four-bits=1", "yes and no"},
-      {with("four-bits=no", "four-bits=yes"), 4, "with kind=pairs", "quads"},
+      {with("widened=no", "widened=1"), 4, "widened=1", "yes and no"},
+      {with("widened=no : rows=6 few-rows=1 block-rows=126 chunk-steps=256",
+            "widened=yes : rows=6 few-rows=1 block-rows=126 chunk-steps=no"),
+       4, "not possible", "widened by chunks"},
       {with("rows=6 ", "rows=0 "), 4, "not possible", "from 1 to 6 rows"},
       {with("rows=6 ", "rows=7 "), 4, "not possible", "16 registers"},
       {with("rows=6 ", "rows=-6 "), 4, "\"-6\" is no number", "from 0"},
@@ -280,7 +280,7 @@ TEST(Schedules, WrongOnesAreRefusedByLine) {
 TEST(Schedules, BlocksFitTheScratchOfAThread) {
   // 2 MiB of rows of 8192 i8 are 256.
   std::string wide = "product kind=quads left=i8 right=i4 n=64 k=8192 "
-                     "m=1..1 split=no terms=1 four-bits=yes : rows=4 "
+                     "m=1..1 split=no terms=1 widened=yes : rows=4 "
                      "few-rows=1 block-rows={} chunk-steps={} ahead=64\n";
   auto read = [&](int rows, const char *chunk) {
     return Schedules::parse(
@@ -297,7 +297,7 @@ TEST(Schedules, BlocksFitTheScratchOfAThread) {
               testing::HasSubstr("1024 steps at most"));
   ASSERT_FALSE(read(256, "no"));
   EXPECT_THAT(read(256, "no").error().notes[0],
-              testing::HasSubstr("taken apart by chunks"));
+              testing::HasSubstr("widened by chunks"));
 }
 
 namespace {
@@ -311,18 +311,18 @@ template <typename Fn> void forProducts(Fn fn) {
         for (unsigned bytes : {1, 2, 4})
           for (unsigned terms : {1, 2, 64})
             for (bool split : {false, true})
-              for (bool fourBits : {false, true}) {
+              for (bool widened : {false, true}) {
                 ProductSizes sizes;
                 if (k)
                   sizes.k = k;
                 sizes.elementBytes = bytes;
                 sizes.terms = terms;
                 sizes.split = split;
-                sizes.fourBits = fourBits && bytes == 1;
+                sizes.widened = widened && bytes == 1;
                 SCOPED_TRACE(fmt::format("{} l2 {} k {} bytes {} terms {} "
                                          "split {} four {}",
                                          target.name(), l2, k, bytes, terms,
-                                         split, sizes.fourBits));
+                                         split, sizes.widened));
                 fn(target, sizes);
               }
     }

@@ -159,7 +159,7 @@ TEST(Schedules, KeepScratchBelowFourMebibytes) {
         while (largest.problem(*target, product.sizes()).empty())
           largest.blockRows += largest.rows;
         largest.blockRows -= largest.rows;
-        if (product.fourBits)
+        if (product.widened)
           largest.chunkSteps = 1024;
         else if (!product.split)
           largest.chunkSteps = 16;

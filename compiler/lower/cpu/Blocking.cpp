@@ -19,7 +19,7 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.rows = usualRows(target.registers());
   blocking.fewRows = blocking.rows / 2 - 1;
 
-  if (sizes.fourBits)
+  if (sizes.widened)
     blocking.chunkSteps = 128;
   constexpr int64_t fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
@@ -34,7 +34,7 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
 
   // Scaled accumulators are not put off.
   int64_t longest = held / (2 * sizes.terms * stepBytes);
-  if (!sizes.split && !sizes.fourBits && steps > longest) {
+  if (!sizes.split && !sizes.widened && steps > longest) {
     // Chunks of one length, in whole cache lines of left rows.
     int64_t chunks = (steps + longest - 1) / longest;
     blocking.chunkSteps = ((steps + chunks - 1) / chunks + 15) / 16 * 16;
@@ -47,7 +47,7 @@ std::string Blocking::problem(const CpuTarget &target,
   // Twice the rows that are chosen here: what else scratch has for each row
   // stays small beside the copy.
   constexpr unsigned mostBlockRows = 512;
-  // A chunk of two panels, taken apart, is 256 KiB then.
+  // A chunk of two panels, widened, is 256 KiB then.
   constexpr int64_t mostApart = 1024;
   if (columns != 2 * target.lanes())
     return fmt::format("a panel has {} columns, two vectors of {}",
@@ -83,17 +83,17 @@ std::string Blocking::problem(const CpuTarget &target,
                        "ahead, up to 65536",
                        aheadBytes);
   if (!chunkSteps)
-    return sizes.fourBits ? "chunk-steps=no: panels of four bits are taken "
-                            "apart by chunks; accepted are multiples of 16"
-                          : "";
+    return sizes.widened ? "chunk-steps=no: panels are widened by chunks; "
+                           "accepted are multiples of 16"
+                         : "";
   if (*chunkSteps < 16 || *chunkSteps % 16)
     return fmt::format("chunk-steps={}: a chunk is a multiple of 16 steps",
                        *chunkSteps);
-  if (sizes.fourBits)
+  if (sizes.widened)
     return *chunkSteps <= mostApart
                ? ""
-               : fmt::format("chunk-steps={}: of panels of four bits {} steps "
-                             "at most are taken apart at once",
+               : fmt::format("chunk-steps={}: {} steps at most are widened at "
+                             "once",
                              *chunkSteps, mostApart);
   if (sizes.split)
     return fmt::format("chunk-steps={}: sums that are scaled within K are not "

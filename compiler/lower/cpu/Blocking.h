@@ -75,7 +75,7 @@ struct ProductSizes {
   unsigned elementBytes = 1; ///< Of a copied left element.
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
-  bool fourBits = false;     ///< Panels are taken apart by chunks.
+  bool widened = false;      ///< Panels are taken apart by chunks.
 
   /// Bytes of a left row, copied; K is known.
   int64_t rowBytes() const { return *k * elementBytes; }

@@ -85,7 +85,7 @@ quern::cpugen::candidatesFor(const CpuTarget &target, const ProductSizes &sizes,
   // One row tile reads its panel once, in chunks or not.
   if (measures(model.rows)) {
     std::vector<std::optional<int64_t>> chunks;
-    if (sizes.fourBits) {
+    if (sizes.widened) {
       chunks = {*model.chunkSteps / 2, *model.chunkSteps * 2};
     } else if (sizes.k && *sizes.k > 0) {
       chunks = {std::nullopt};

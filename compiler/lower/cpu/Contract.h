@@ -166,6 +166,8 @@ struct ContractPlan {
   bool continues() const { return blocking.chunkSteps && !split; }
   /// Groups whose codes of four bits are taken apart together; with `split`.
   int64_t chunkGroups() const;
+  /// Panels are taken apart by chunks where there are many rows.
+  bool widensPanels() const { return fourBits; }
   /// Bytes of a panel's chunk, or of one group of it, taken apart.
   int64_t wideGroupBytes() const;
   int64_t wideChunkBytes() const;

@@ -54,7 +54,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.elementBytes = elementBytes();
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
-  sizes.fourBits = fourBits;
+  sizes.widened = widensPanels();
   blocking = Blocking::choose(target, sizes);
   columns = blocking.columns;
   rows = rowMultiple = blocking.rows;

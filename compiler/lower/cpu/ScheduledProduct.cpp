@@ -53,7 +53,7 @@ static ProductKey keyOf(const ContractPlan &plan) {
   key.k = numberOf(plan.k());
   key.split = plan.split;
   key.terms = plan.op.getNumTerms();
-  key.fourBits = plan.fourBits;
+  key.widened = plan.widensPanels();
   return key;
 }
 

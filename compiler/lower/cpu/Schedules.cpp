@@ -29,7 +29,7 @@ ProductSizes ProductKey::sizes() const {
       sizes.elementBytes = bytes;
   sizes.terms = terms;
   sizes.split = split.has_value();
-  sizes.fourBits = fourBits;
+  sizes.widened = widened;
   return sizes;
 }
 
@@ -41,10 +41,10 @@ static std::string textOf(std::optional<int64_t> number,
 /// With what stands between K and the rest.
 static std::string textOf(const ProductKey &product, const std::string &rows) {
   return fmt::format(
-      "kind={} left={} right={} n={} k={}{} split={} terms={} four-bits={}",
+      "kind={} left={} right={} n={} k={}{} split={} terms={} widened={}",
       product.kind, product.left, product.right, textOf(product.n, "any"),
       textOf(product.k, "any"), rows, textOf(product.split, "no"),
-      product.terms, product.fourBits ? "yes" : "no");
+      product.terms, product.widened ? "yes" : "no");
 }
 
 std::string ProductKey::text() const { return textOf(*this, ""); }
@@ -330,15 +330,11 @@ Result<ProductKey> Parser::readProduct(const Fields &fields) const {
   if (!terms)
     return terms.error();
   product.terms = unsigned(*terms);
-  const Word &four = fields.find("four-bits")->second;
-  if (four.text != "yes" && four.text != "no")
-    return wrong(four.column, fmt::format("four-bits={}", four.text),
+  const Word &widened = fields.find("widened")->second;
+  if (widened.text != "yes" && widened.text != "no")
+    return wrong(widened.column, fmt::format("widened={}", widened.text),
                  "accepted are yes and no");
-  product.fourBits = four.text == "yes";
-  if (product.fourBits && product.kind != "quads")
-    return wrong(four.column,
-                 fmt::format("four-bits=yes with kind={}", product.kind),
-                 "panels hold codes of four bits where kind is quads");
+  product.widened = widened.text == "yes";
   if (product.k && product.split && *product.split > *product.k)
     return wrong(fields.find("split")->second.column,
                  fmt::format("split={} with k={}", *product.split, *product.k),
@@ -380,7 +376,7 @@ Result<void> Parser::readEntry() {
                  "before it stands what a product is, behind it how it is "
                  "cut, with spaces around it");
   static constexpr std::string_view ofProducts[] = {
-      "kind", "left", "right", "n", "k", "m", "split", "terms", "four-bits"};
+      "kind", "left", "right", "n", "k", "m", "split", "terms", "widened"};
   static constexpr std::string_view ofSizes[] = {
       "rows", "few-rows", "block-rows", "chunk-steps", "ahead"};
   auto key = readFields({words.begin() + 1, colon}, ofProducts);

@@ -17,7 +17,7 @@
 //     caches l1=32768 l2=524288 l3=33554432
 //     # 1.07 times as fast as the model's at M = 128
 //     product kind=quads left=i8 right=i8 n=4096 k=4096 m=128..128 split=no
-//         terms=1 four-bits=no : rows=6 few-rows=1 block-rows=126
+//         terms=1 widened=no : rows=6 few-rows=1 block-rows=126
 //         chunk-steps=no ahead=8192                           (all in one line)
 //     end
 //
@@ -63,7 +63,7 @@ struct ProductKey {
   std::optional<int64_t> n, k;
   std::optional<int64_t> split; ///< Scaled every so many elements of K.
   unsigned terms = 1;
-  bool fourBits = false; ///< Panels hold codes of four bits.
+  bool widened = false; ///< Panels are, by chunks: codes of four bits.
 
   ProductSizes sizes() const;
   /// "kind=quads left=i8 ..."; all but the rows.
