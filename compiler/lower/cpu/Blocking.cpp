@@ -19,7 +19,7 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.rows = target.registers() == 32 ? 8 : 4;
   blocking.fewRows = blocking.rows / 2 - 1;
 
-  if (sizes.fourBits)
+  if (sizes.widened)
     blocking.chunkSteps = 128;
   constexpr int64_t leftBytes = 1 << 21, fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
@@ -35,7 +35,7 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
 
   // Scaled accumulators are not put off.
   int64_t longest = held / (2 * sizes.terms * stepBytes);
-  if (!sizes.split && !sizes.fourBits && steps > longest) {
+  if (!sizes.split && !sizes.widened && steps > longest) {
     // Chunks of one length, in whole cache lines of left rows.
     int64_t chunks = (steps + longest - 1) / longest;
     blocking.chunkSteps = ((steps + chunks - 1) / chunks + 15) / 16 * 16;
