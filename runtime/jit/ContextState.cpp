@@ -89,13 +89,13 @@ ContextState::make(std::shared_ptr<const LayerState> layer,
   context->prepared = std::move(*resolved);
   if (Result<void> ok = context->useWeights(std::move(weights)); !ok)
     return ok.error();
-  if (Result<void> ok = context->planTemporaries(); !ok)
-    return ok.error();
   Result<LaunchSequence> launches =
       LaunchSequence::make(layer, layer->runLaunches, context->prepared);
   if (!launches)
     return launches.error();
   context->launches.emplace(std::move(*launches));
+  if (Result<void> ok = context->placeTemporaries(); !ok)
+    return ok.error();
   Result<void *> stream = layer->program->makeStream();
   if (!stream)
     return stream.error();
@@ -148,13 +148,19 @@ ContextState::useWeights(std::shared_ptr<const WeightsState> other) {
   return {};
 }
 
-Result<void> ContextState::planTemporaries() {
-  std::vector<ArenaItem> items;
+struct ContextState::Temporaries {
+  std::vector<ArenaItem> items; ///< As LayerState::temporaries.
+  ArenaPlan plan;
+};
+
+Result<ContextState::Temporaries>
+ContextState::planFor(std::span<const Interval> held) const {
+  Temporaries out;
   for (uint32_t buffer : layer->temporaries) {
     // Never used so far: the first use lies behind the last.
     ArenaItem item{0, std::max(layer->buffer(buffer).alignment, 64u), 1, 0};
     for (uint32_t i : layer->users[buffer]) {
-      std::vector<Interval> ranges = prepared;
+      std::vector<Interval> ranges(held.begin(), held.end());
       if (!narrow(ranges, layer->runLaunch(i).when))
         continue;
       Result<uint64_t> bytes = maxBytes(layer->buffer(buffer), ranges);
@@ -177,9 +183,52 @@ Result<void> ContextState::planTemporaries() {
           item.first = other;
       }
     }
-    items.push_back(item);
+    out.items.push_back(item);
   }
-  ArenaPlan plan = planArena(items);
+  out.plan = planArena(out.items);
+  return out;
+}
+
+/// Longer strips cost nothing but memory, and shorter ones wait for each other
+/// more often.
+Result<ContextState::Temporaries> ContextState::planStrips() {
+  Result<Temporaries> all = planFor(prepared);
+  std::optional<uint32_t> symbol = layer->variant.rowSymbol;
+  if (!symbol)
+    return all;
+  constexpr uint64_t perThread = 4 << 20;
+  constexpr int64_t unit = VariantDesc::stripUnit, fewest = 2;
+  uint64_t threads = layer->program->workers();
+  uint64_t most = std::max(threads * perThread, launches->scratchBytes()) -
+                  launches->scratchBytes();
+  most = std::max(most, threads * perThread / 4);
+  int64_t last = prepared[*symbol].max;
+  if ((all && all->plan.bytes <= most) || last <= fewest * unit)
+    return all;
+  std::vector<Interval> held = prepared;
+  auto planOf = [&](int64_t units) {
+    Interval &rows = held[*symbol];
+    rows.max = std::min(last, units * unit);
+    rows.min = std::min(rows.min, rows.max);
+    return planFor(held);
+  };
+  // The most units with which temporaries fit, between these.
+  int64_t fits = fewest, above = (last - 1) / unit + 1;
+  while (above - fits > 1) {
+    int64_t middle = fits + (above - fits) / 2;
+    Result<Temporaries> tried = planOf(middle);
+    (tried && tried->plan.bytes <= most ? fits : above) = middle;
+  }
+  stripRows = fits * unit;
+  return planOf(fits);
+}
+
+Result<void> ContextState::placeTemporaries() {
+  Result<Temporaries> temporaries = planStrips();
+  if (!temporaries)
+    return temporaries.error();
+  const std::vector<ArenaItem> &items = temporaries->items;
+  const ArenaPlan &plan = temporaries->plan;
   auto refuse = [&](const quern::Diagnostic &why) {
     return fail(why.code,
                 fmt::format("the intermediates of layer '{}' need {} bytes: {}",
@@ -367,6 +416,48 @@ Result<void> ContextState::clearState(void *queue) {
   return {};
 }
 
+/// Whether strips of a run have parts of this operand for themselves.
+bool ContextState::hasRows(uint32_t buffer) const {
+  const std::vector<SymExpr> &shape = layer->buffer(buffer).shape;
+  if (shape.empty() || shape[0].nodes().size() != 1)
+    return false;
+  const SymExpr::Node &node = shape[0].nodes()[0];
+  return node.op == SymExpr::Op::Symbol &&
+         node.value == int64_t{*layer->variant.rowSymbol};
+}
+
+/// Lets kernels see the operands from this row on, of so many.
+void ContextState::moveOperands(int64_t row, int64_t rows) {
+  auto move = [&](uint32_t buffer, const TensorView &view) {
+    if (hasRows(buffer))
+      address[buffer] = static_cast<std::byte *>(view.data) +
+                        bytesOf(view) / uint64_t(rows) * uint64_t(row);
+  };
+  for (size_t i = 0; i < inputs.size(); ++i)
+    move(layer->inputs[i], *inputs[i]);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    move(layer->outputs[i], *outputs[i]);
+}
+
+/// The launches, strip by strip where the rows are too many. Operands are in
+/// host memory then: their addresses are those of the views.
+Result<void> ContextState::issue(void *queue) {
+  if (!stripRows || symbols.value[*layer->variant.rowSymbol] <= stripRows)
+    return launches->issue(address, symbols.value, queue);
+  int64_t &value = symbols.value[*layer->variant.rowSymbol];
+  int64_t rows = value, strips = (rows - 1) / stripRows + 1;
+  constexpr int64_t unit = VariantDesc::stripUnit;
+  int64_t step = ((rows - 1) / strips / unit + 1) * unit;
+  Result<void> done;
+  for (int64_t row = 0; row < rows && done; row += step) {
+    value = std::min(step, rows - row);
+    moveOperands(row, rows);
+    done = launches->issue(address, symbols.value, queue);
+  }
+  value = rows;
+  return done;
+}
+
 Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
   if (busy.test_and_set(std::memory_order_acquire))
     return fail(Errc::InvalidArgument,
@@ -387,7 +478,7 @@ Result<void> ContextState::run(TensorList in, TensorList out, void *queue) {
   }
   Result<void> done = clearState(queue);
   if (done)
-    done = launches->issue(address, symbols.value, queue);
+    done = issue(queue);
   if (!*copied)
     return done;
   if (done)

@@ -3,6 +3,15 @@
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
 //===----------------------------------------------------------------------===//
+//
+// Temporaries lie in one arena, sized for the largest values that were
+// prepared. Where the variant says that rows may be run in strips, the arena
+// and the scratch of all threads together keep to 4 MiB for each thread, as far
+// as strips of two units allow: a run of more rows is the sequence of launches
+// once for each strip, with the operands' addresses moved on. Strips of a run
+// are of nearly the same length.
+//
+//===----------------------------------------------------------------------===//
 
 #ifndef QUERN_JIT_CONTEXTSTATE_H
 #define QUERN_JIT_CONTEXTSTATE_H
@@ -20,7 +29,11 @@ struct ContextState {
   std::shared_ptr<const LayerState> layer;
   std::shared_ptr<const WeightsState> weights; ///< Null: the layer has none.
   std::vector<Interval> prepared;              ///< Per symbol.
-  DeviceMemory arena;                          ///< All temporaries.
+  /// Runs of more rows are cut into strips of at most so many, a multiple of
+  /// VariantDesc::stripUnit, so that temporaries keep to what threads have for
+  /// themselves. Zero: never.
+  int64_t stripRows = 0;
+  DeviceMemory arena; ///< All temporaries.
   /// On the simulator, each temporary by itself: so it sees what leaves one.
   std::vector<DeviceMemory> apart;
   std::optional<LaunchSequence> launches;
@@ -46,7 +59,13 @@ struct ContextState {
   Result<void> run(TensorList inputs, TensorList outputs, void *stream);
 
 private:
-  Result<void> planTemporaries();
+  struct Temporaries;
+  Result<Temporaries> planFor(std::span<const Interval> ranges) const;
+  Result<Temporaries> planStrips();
+  Result<void> placeTemporaries();
+  bool hasRows(uint32_t buffer) const;
+  void moveOperands(int64_t row, int64_t rows);
+  Result<void> issue(void *queue);
   Result<void> checkOperands(TensorList inputs, TensorList outputs);
   Result<void> checkOverlap() const;
   Result<void *> place(uint32_t buffer, const TensorView &view);

@@ -41,6 +41,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -195,6 +196,13 @@ struct VariantDesc {
   std::vector<KernelDesc> kernels;
   std::vector<LaunchDesc> launches;
   std::vector<CodeDesc> code;
+  /// CPU: the number of a symbol whose values may be run in strips. With its
+  /// value r, and the addresses of operands that have it as their outermost
+  /// extent moved by b rows, the launches of a run compute rows [b, b + r) of
+  /// the outputs, bit for bit, and leave all else as it is. b is a multiple of
+  /// `stripUnit`.
+  std::optional<uint32_t> rowSymbol;
+  static constexpr int64_t stripUnit = 64;
   bool operator==(const VariantDesc &) const = default;
 };
 
@@ -202,8 +210,8 @@ struct ModuleDesc {
   static constexpr uint16_t formatMajor = 0;
   /// 1: the first; 2: the layer's text; 3: the seal; 4: buffers of state, and
   /// how blocks of a launch depend on each other; 5: operands that are updated;
-  /// 6: launches for some values of the symbols.
-  static constexpr uint16_t formatMinor = 6;
+  /// 6: launches for some values of the symbols; 7: symbols run in strips.
+  static constexpr uint16_t formatMinor = 7;
 
   std::string layer; ///< The layer's name.
   Numerics numerics = Numerics::Strict;

@@ -17,7 +17,8 @@
 // variant, then the `Code` sections the variants refer to by their position in
 // the section table, then at most one `Source`, which is the layer's text and
 // nothing else, then, where a launch is not plain, one `Launches`, where one is
-// for some values of the symbols, one `Ranges`, and last the `Seal`. Every
+// for some values of the symbols, one `Ranges`, where a variant may be run in
+// strips, one `Strips`, and last the `Seal`. Every
 // other section is consumed to its last byte; later minor versions add what
 // they need in new sections, flagged as required only when an old reader would
 // misunderstand the file without them.
@@ -64,8 +65,9 @@ enum class SectionKind : uint32_t {
   Seal = 5,     ///< From minor version 3 on the last section of every file.
   Launches = 6, ///< Required where it is; from minor version 4 on.
   Ranges = 7,   ///< Required where it is; from minor version 6 on.
+  Strips = 8,   ///< Optional; from minor version 7 on.
 };
-inline constexpr SectionKind lastSectionKind = SectionKind::Ranges;
+inline constexpr SectionKind lastSectionKind = SectionKind::Strips;
 
 /// The first minor version whose files are sealed.
 inline constexpr uint16_t sealedMinor = 3;
@@ -92,6 +94,11 @@ struct LaunchRecord {
 struct RangesRecord {
   uint32_t variant = 0, launch = 0;
   std::vector<RangeDesc> when;
+};
+
+/// What the section `Strips` says of one variant.
+struct StripsRecord {
+  uint32_t variant = 0, symbol = 0;
 };
 
 /// The section `Layer`: everything of a ModuleDesc but the variants
@@ -162,6 +169,13 @@ void fields(Archive &a, Record &r)
   requires std::is_same_v<std::remove_const_t<Record>, RangesRecord>
 {
   a(r.variant), a(r.launch), a(r.when);
+}
+
+template <typename Archive, typename Record>
+void fields(Archive &a, Record &r)
+  requires std::is_same_v<std::remove_const_t<Record>, StripsRecord>
+{
+  a(r.variant), a(r.symbol);
 }
 
 template <typename Archive, typename Record>

@@ -234,8 +234,10 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
   };
   ModuleDesc module;
   bool haveLayer = false, haveLaunches = false, haveRanges = false;
+  bool haveStrips = false;
   std::vector<LaunchRecord> records;
   std::vector<RangesRecord> ranges;
+  std::vector<StripsRecord> strips;
   std::vector<bool> used(table->size(), false);
   for (size_t i = 0; i < table->size(); ++i) {
     const Entry &entry = (*table)[i];
@@ -279,6 +281,11 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
         return bad("two sections say when launches happen");
       haveRanges = true;
       reader(ranges);
+    } else if (entry.kind == static_cast<uint32_t>(SectionKind::Strips)) {
+      if (haveStrips)
+        return bad("two sections say what is run in strips");
+      haveStrips = true;
+      reader(strips);
     } else {
       VariantDesc &variant = module.variants.emplace_back();
       std::vector<CodeReference> references;
@@ -340,6 +347,14 @@ Result<ModuleDesc> ModuleDesc::parse(std::span<const std::byte> bytes) {
                              "variant {} is",
                              record.launch, record.variant));
     launch.when = std::move(record.when);
+  }
+  for (const StripsRecord &record : strips) {
+    if (record.variant >= module.variants.size() ||
+        module.variants[record.variant].rowSymbol)
+      return bad(fmt::format("it says what variant {} runs in strips, which "
+                             "does not exist or is said twice",
+                             record.variant));
+    module.variants[record.variant].rowSymbol = record.symbol;
   }
   for (size_t i = 0; i < table->size(); ++i)
     if ((*table)[i].kind == static_cast<uint32_t>(SectionKind::Code) &&

@@ -100,6 +100,8 @@ private:
       return rule("its signature differs from the first variant's");
     if (Result<void> ok = checkLaunches(variant); !ok)
       return ok;
+    if (Result<void> ok = checkStrips(variant); !ok)
+      return ok;
     return checkCode(variant);
   }
 
@@ -216,8 +218,52 @@ private:
     return {};
   }
 
+  Result<void> checkStrips(const VariantDesc &variant) const {
+    if (!variant.rowSymbol)
+      return {};
+    uint32_t number = *variant.rowSymbol;
+    if (number >= module.symbols.size())
+      return rule("it is run in strips of a symbol that does not exist");
+    const SymbolDesc &symbol = module.symbols[number];
+    auto refuse = [&](std::string reason) {
+      return rule(fmt::format("it is run in strips of {}, and {}", symbol.name,
+                              reason));
+    };
+    if (!isCpu(variant))
+      return refuse("is not for a CPU");
+    if (symbol.min > 1 || symbol.multiple != 1)
+      return refuse("that cannot be any number of rows");
+    for (const BufferDesc &b : variant.buffers) {
+      if (b.role == BufferRole::State)
+        return refuse("has state");
+      auto uses = [&](const SymExpr &dim) {
+        return std::ranges::any_of(dim.nodes(), [&](const auto &node) {
+          return node.op == SymExpr::Op::Symbol && node.value == number;
+        });
+      };
+      bool any = std::ranges::any_of(b.shape, uses);
+      if (!any && b.role != BufferRole::Output)
+        continue;
+      if (b.role == BufferRole::Weight || b.role == BufferRole::Packed)
+        return refuse(fmt::format("'{}' depends on it", b.name));
+      if (b.role != BufferRole::Temporary &&
+          (!any || b.shape[0].nodes().size() != 1 || !uses(b.shape[0]) ||
+           std::any_of(b.shape.begin() + 1, b.shape.end(), uses)))
+        return refuse(fmt::format("'{}' is no list of that many rows", b.name));
+    }
+    if (std::ranges::any_of(variant.launches, [](const LaunchDesc &launch) {
+          return !launch.when.empty();
+        }))
+      return refuse("has launches for some sizes alone");
+    return {};
+  }
+
+  static bool isCpu(const VariantDesc &variant) {
+    return variant.target == "cpu" || variant.target.starts_with("cpu:");
+  }
+
   static Result<void> checkCode(const VariantDesc &variant) {
-    bool cpu = variant.target == "cpu" || variant.target.starts_with("cpu:");
+    bool cpu = isCpu(variant);
     std::set<std::string_view> entries;
     bool runnable = false;
     for (const CodeDesc &code : variant.code) {

@@ -106,13 +106,20 @@ std::vector<std::byte> ModuleDesc::serialize() const {
       if (!launch.when.empty())
         ranges.push_back({v, i, launch.when});
     }
-  Writer launchWriter, rangesWriter;
+  std::vector<StripsRecord> strips;
+  for (uint32_t v = 0; v < variants.size(); ++v)
+    if (variants[v].rowSymbol)
+      strips.push_back({v, *variants[v].rowSymbol});
+  Writer launchWriter, rangesWriter, stripsWriter;
   launchWriter(records);
   if (!records.empty())
     sections.push_back({SectionKind::Launches, launchWriter.out});
   rangesWriter(ranges);
   if (!ranges.empty())
     sections.push_back({SectionKind::Ranges, rangesWriter.out});
+  stripsWriter(strips);
+  if (!strips.empty())
+    sections.push_back({SectionKind::Strips, stripsWriter.out});
 
   uint64_t seal = 0; // Known when the table is written.
   sections.push_back({SectionKind::Seal, std::as_bytes(std::span(&seal, 1))});
@@ -134,6 +141,7 @@ std::vector<std::byte> ModuleDesc::serialize() const {
   for (const Section &section : sections) {
     file(static_cast<uint32_t>(section.kind));
     bool optional = section.kind == SectionKind::Source ||
+                    section.kind == SectionKind::Strips ||
                     section.kind == SectionKind::Seal;
     file(optional ? 0 : flagRequired);
     file(section.offset), file(static_cast<uint64_t>(section.bytes.size()));

@@ -4,9 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A product on the CPU takes 4 MiB for each thread, for what it copies, and for
-// the values between its kernels as long as these are few. With many rows the
-// values between kernels come on top, which quern explain lists.
+// A layer on the CPU takes 4 MiB for each thread, for what products copy and
+// for the values between kernels: many rows are run in strips. Where 128 rows
+// of what lies between kernels take more than is left of it, they are a strip.
 //
 //===----------------------------------------------------------------------===//
 
@@ -105,16 +105,19 @@ TEST(Memory, OfProducts) {
           fmt::format("i4[{}, {}] per group(32)", n, k)})
       for (unsigned threads : {1u, 2u}) {
         Zeros layer(linear(n, k, weight), threads);
-        for (int64_t m : {1, 7, 64, 128, 2048}) {
+        for (int64_t m : {1, 7, 64, 128, 2048, 50'000}) {
           SCOPED_TRACE(
               fmt::format("{} {} {} {}, {} threads", m, n, k, weight, threads));
           Need need = layer.needOf(m);
           EXPECT_GT(need.scratch, 0u);
           EXPECT_LE(need.scratch, threads * 4 * mebibyte);
           // The codes of x, a scale for each token, and their alignment.
-          uint64_t codes = m * (k + 4) + 4096;
-          EXPECT_LE(need.between, codes);
-          if (codes <= mebibyte)
+          auto codes = [&](int64_t rows) { return rows * (k + 4) + 4096; };
+          EXPECT_LE(need.between, codes(m));
+          EXPECT_LE(need.scratch + need.between,
+                    std::max(threads * 4 * mebibyte,
+                             need.scratch + codes(std::min<int64_t>(m, 128))));
+          if (k <= 11008)
             EXPECT_LE(need.scratch + need.between, threads * 4 * mebibyte);
         }
       }
@@ -131,12 +134,14 @@ TEST(Memory, OfAnMlp) {
               "  hq = quantize(h, i8 per token)\n"
               "  return hq @ d.T as f16\n}\n",
               1);
-  for (int64_t m : {1, 32, 128}) {
+  for (int64_t m : {1, 32, 128, 500, 4096}) {
     SCOPED_TRACE(m);
     Need need = layer.needOf(m);
     EXPECT_GT(need.scratch, 0u);
     EXPECT_LE(need.scratch, 4 * mebibyte);
     // The codes of x, then h and its codes.
-    EXPECT_LE(need.between, uint64_t(m) * (1024 + 3 * 2816 + 8) + 4096);
+    uint64_t row = 1024 + 3 * 2816 + 8;
+    EXPECT_LE(need.between, uint64_t(m) * row + 4096);
+    EXPECT_LE(need.scratch + need.between, 4 * mebibyte);
   }
 }

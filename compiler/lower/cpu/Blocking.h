@@ -39,7 +39,8 @@
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
 // Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
-// in L1 while the row tiles pass over them; of scaled accumulators too, whose
+// in L1 while the row tiles pass over them, and those of stored elements are
+// decoded so; of scaled accumulators too, whose
 // sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
 // for all at once when it is taken apart, its lines would wait for each other.
 //
@@ -75,7 +76,7 @@ struct ProductSizes {
   unsigned elementBytes = 1; ///< Of a copied left element.
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
-  bool widened = false;      ///< Panels are taken apart by chunks.
+  bool widened = false;      ///< Panels are, by chunks.
 
   /// Bytes of a left row, copied; K is known.
   int64_t rowBytes() const { return *k * elementBytes; }

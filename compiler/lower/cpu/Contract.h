@@ -83,6 +83,9 @@
 // Where K is cut into chunks, the accumulators of all of a block's rows stay in
 // scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
 //
+// *Elements of floats* that are narrower than f32 stay as they are stored, and
+// are decoded by chunks: StoredPanels.h.
+//
 // The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed;
 // what bits are in a row is known to packing, to that load, and to what takes
 // chunks apart.
@@ -94,6 +97,7 @@
 
 #include "compiler/lower/cpu/Blocking.h"
 #include "compiler/lower/cpu/Lowering.h"
+#include "compiler/lower/cpu/StoredPanels.h"
 
 namespace quern::cpugen {
 
@@ -142,6 +146,8 @@ struct ContractPlan {
   unsigned numBatch;
   std::optional<int64_t> split;
   unsigned factorBytes = 0; ///< In front of each group of a panel.
+  /// Panels hold elements that are decoded by chunks.
+  std::optional<StoredPanels> storedPanels;
 
   unsigned elementsPerStep() const {
     return kind == StepKind::Quads ? 4 : kind == StepKind::Singles ? 1 : 2;
@@ -166,9 +172,10 @@ struct ContractPlan {
   bool continues() const { return blocking.chunkSteps && !split; }
   /// Groups whose codes of four bits are taken apart together; with `split`.
   int64_t chunkGroups() const;
-  /// Panels are taken apart by chunks where there are many rows.
-  bool widensPanels() const { return fourBits; }
-  /// Bytes of a panel's chunk, or of one group of it, taken apart.
+  /// Register tiles read panels that were widened into scratch: four-bit codes
+  /// of blocks of many rows, and stored elements.
+  bool widensPanels() const { return fourBits || storedPanels; }
+  /// Bytes of a panel's chunk, or of one group of it, widened.
   int64_t wideGroupBytes() const;
   int64_t wideChunkBytes() const;
 
@@ -210,14 +217,22 @@ struct ContractPlan {
   mlir::AffineExpr groupSteps() const;
   /// Rows of a group as packed, without its header.
   mlir::AffineExpr groupRows() const {
+    if (storedPanels)
+      return storedPanels->groupRows(k());
     return groupSteps().ceilDiv(stepsPerRow());
+  }
+  /// Groups as a panel has them.
+  mlir::AffineExpr packedGroups() const {
+    return storedPanels ? storedPanels->groups(k()) : groups();
   }
   /// Bytes of a group of a panel.
   mlir::AffineExpr groupBytes() const {
+    if (storedPanels)
+      return storedPanels->groupBytes(k());
     return (groupRows() + headerRows()) * rowBytes() + factorBytes;
   }
   /// Bytes of one panel.
-  mlir::AffineExpr panelBytes() const { return groups() * groupBytes(); }
+  mlir::AffineExpr panelBytes() const { return packedGroups() * groupBytes(); }
   /// Bytes from one copied left row to the next.
   mlir::AffineExpr leftStride() const;
   mlir::AffineExpr panels() const { return n().ceilDiv(columns); }
@@ -259,6 +274,11 @@ llvm::Function *emitTakingApart(Emitter &e, const ContractPlan &plan);
 /// the codes of a tile's copied left rows by groups, and stores -8 times the
 /// sums as [group][MR] x i32. `rows` of MR are interleaved where tiles can be.
 llvm::Function *emitRowSums(Emitter &e, const ContractPlan &plan);
+
+/// An element as an i32 lane of a step holds it: the code, or bits of bf16 or
+/// f32.
+llvm::Value *widen(Emitter &e, const ContractPlan &plan, llvm::Value *element,
+                   mlir::Type type, bool isUnsigned);
 
 /// Copies elements [from, end) of `count` rows of left operand `index`, from
 /// row `first` on, to `target`, `stride` bytes from row to row.

@@ -90,6 +90,9 @@ void ContractLowering::lower() {
     Value *perStep = e.i64(plan.rowBytes() / plan.stepsPerRow());
     if (plan.factorBytes)
       perStep = e.ceilDiv(groupBytes, groupSteps);
+    if (plan.storedPanels)
+      perStep = e.i64(plan.storedPanels->rowBytes() /
+                      plan.storedPanels->elementsPerRow());
     fetch.step = e.ceilDiv(perStep, rowTiles);
     fetch.tileBytes = e.mul(
         fetch.step, e.mul(groups, e.add(groupSteps, e.i64(plan.headerRows()))));
@@ -177,6 +180,8 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
         if (plan.fourBits)
           takePanelsApart(packedPanels, numPanels, chunk);
+        else if (plan.storedPanels)
+          decodePanels(packedPanels, numPanels, chunk);
         forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
       });
       forTiles([&](const TilePosition &at) { epilogues(at); });
@@ -253,6 +258,11 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
         packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
   }
 
+  llvm::SmallVector<llvm::Function *> decoding;
+  for (unsigned i = 0; plan.storedPanels && i < op.getNumRhs(); ++i)
+    decoding.push_back(plan.storedPanels->emitDecoding(
+        e, plan, i, fmt::format("{}.decode{}", name, i)));
+
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
 
@@ -261,7 +271,7 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
   ContractLowering(function, plan, *stages, factors, lowered.packed, tiles,
-                   packedTiles, interleaving)
+                   packedTiles, decoding, interleaving)
       .lower();
 
   LoweredKernel &out = lowered.kernel;

@@ -26,10 +26,12 @@ public:
                    llvm::ArrayRef<PackedOperand> packed,
                    llvm::ArrayRef<llvm::Function *> tiles,
                    llvm::ArrayRef<llvm::Function *> packedTiles,
+                   llvm::ArrayRef<llvm::Function *> decoding,
                    llvm::Function *interleaving)
       : function(function), plan(plan), stages(stages), factors(factors),
         packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        packedTiles(packedTiles), interleaving(interleaving), reductions(plan),
+        packedTiles(packedTiles), decoding(decoding),
+        interleaving(interleaving), reductions(plan),
         sizes(function.scope, 1, nullptr) {}
 
   void lower();
@@ -42,8 +44,9 @@ public:
   }
   /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
-    unsigned wide =
-        plan.fourBits ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes() : 0;
+    unsigned wide = plan.widensPanels()
+                        ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes()
+                        : 0;
     return allSums(plan) + wide;
   }
   static unsigned allSums(const ContractPlan &plan) {
@@ -141,12 +144,19 @@ private:
 
   void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
                        llvm::Value *numPanels, llvm::Value *chunk);
-  /// A right operand's chunk of the first panel, taken apart.
+  /// A right operand's chunk of the first panel, widened.
   llvm::Value *widePanel(unsigned right) {
     return e.offset(
         function.scratch,
         e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
   }
+  //===--- Panels of stored elements (StoredPanels.cpp) -------------------===//
+
+  void decodePanels(llvm::ArrayRef<llvm::Value *> packedPanels,
+                    llvm::Value *numPanels, llvm::Value *chunk);
+  void readDecoded(TileData &data, const TilePosition &at, unsigned term,
+                   llvm::Value *firstStep);
+
   void sumRows(unsigned operand, llvm::Value *rows);
   /// Where accumulators of the tile's rows start; a group of theirs.
   llvm::Value *rowStarts(unsigned term, const TilePosition &at,
@@ -241,6 +251,7 @@ private:
   llvm::ArrayRef<llvm::Function *>
       tiles; ///< Of `shapes()`; of wide panels `shapesOfMany()`.
   llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
+  llvm::ArrayRef<llvm::Function *> decoding;    ///< Of each right operand.
   llvm::Function *interleaving;
   RowReductions reductions;
   llvm::Value *gathered = nullptr; ///< Their scratch.

@@ -49,6 +49,9 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
   narrow = dot == ByteDot::Narrow;
   swapped = kind == StepKind::Quads && rightUnsigned && !movedUnsigned();
+  columns = 2 * target.lanes();
+  if (kind == StepKind::Singles && !op.getSplit())
+    storedPanels = StoredPanels::match(op, target, columns);
   ProductSizes sizes;
   sizes.k = constantK();
   sizes.elementBytes = elementBytes();
@@ -56,7 +59,6 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.split = op.getSplit().has_value();
   sizes.widened = widensPanels();
   blocking = Blocking::choose(target, sizes);
-  columns = blocking.columns;
   rows = rowMultiple = blocking.rows;
   blockRows = blocking.blockRows;
   if (std::optional<uint64_t> g = op.getSplit()) {

@@ -8,6 +8,7 @@
 
 #include "compiler/lower/cpu/Lowering.h"
 #include "compiler/lower/cpu/ObjectCode.h"
+#include "dialects/tile/Transforms/RowStrips.h"
 
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/IR/Verifier.h"
@@ -197,6 +198,8 @@ Result<void> ProgramCompiler::run() {
                             "the module holds {}",
                             std::distance(programs.begin(), programs.end())));
   tile::ProgramOp program = *programs.begin();
+  if (std::optional<unsigned> symbol = tile::findRowSymbol(program))
+    variant.rowSymbol = *symbol;
   for (mlir::Operation &op : program.getBody().front()) {
     Result<void> done;
     if (auto buffer = llvm::dyn_cast<tile::BufferOp>(op))

@@ -4,8 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Packing right operands into panels and copying left rows; Contract.h has the
-// layouts.
+// Packing right operands into panels; Contract.h has the layouts.
 //
 //===----------------------------------------------------------------------===//
 
@@ -15,19 +14,6 @@
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
-
-/// The stored form of one element in an i32 lane: the code, or bits of bf16 or
-/// f32.
-static Value *widen(Emitter &e, const ContractPlan &plan, Value *element,
-                    mlir::Type type, bool isUnsigned) {
-  llvm::Type *i32Type = e.typeLike(element, e.b.getInt32Ty());
-  if (type.isInteger(8))
-    return isUnsigned ? e.b.CreateZExt(element, i32Type)
-                      : e.b.CreateSExt(element, i32Type);
-  if (plan.kind == StepKind::Bf16Pairs)
-    return e.b.CreateZExt(element, i32Type);
-  return e.bits(e.decode(element, *getDType(type)));
-}
 
 namespace {
 
@@ -401,10 +387,12 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
     domain.push_back(packed.varies[i] ? size(plan.extent(i)) : e.i64(1));
   domain.push_back(size(plan.panels()));
   Value *n = size(plan.n()), *k = size(plan.k());
-  Value *groups = size(plan.groups()), *steps = size(plan.groupRows());
+  Value *groups = size(plan.packedGroups()), *steps = size(plan.groupRows());
   Value *panelBytes = size(plan.panelBytes());
   Value *groupBytes = size(plan.groupBytes());
-  Value *groupElements = plan.split ? e.i64(*plan.split) : k;
+  std::optional<int64_t> group =
+      plan.storedPanels ? plan.storedPanels->group : plan.split;
+  Value *groupElements = group ? e.i64(*group) : k;
 
   e.loop(function.begin, function.end, e.i64(1), [&](Value *item) {
     llvm::SmallVector<Value *> point = pointOf(e, item, domain);
@@ -414,48 +402,58 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
     e.loop(e.i64(0), groups, e.i64(1), [&](Value *group) {
       Value *kBegin = e.mul(group, groupElements);
       Value *kEnd = e.min(e.add(kBegin, groupElements), k);
-      e.loop(e.i64(0), e.i64(plan.columns), e.i64(plan.lanes),
-             [&](Value *column) {
-               Value *first = e.add(panelColumn, column);
-               Value *start = e.offset(panel, e.mul(group, groupBytes));
-               Value *target = e.offset(start, e.add(e.i64(plan.factorBytes),
-                                                     e.mul(column, e.i64(4))));
-               Value *left = e.b.CreateSub(n, first);
-               auto pack = [&](Value *mask) {
-                 if (!slice.empty())
-                   factors.emit(scope, plan, index, batch, first, group, mask,
-                                column, start);
-                 PanelWriter writer{scope, plan, region, batch, first, mask};
-                 if (plan.fourBits)
-                   packFourBitGroup(writer, kBegin, kEnd, steps, target);
-                 else
-                   packGroup(writer, kBegin, kEnd, steps, target);
-                 return Emitter::Values();
-               };
-               auto some = [&] { return pack(e.maskBelow(left, plan.lanes)); };
-               auto none = [&] {
-                 // Factors of columns that are absent as a whole are anything.
-                 Value *rows = e.add(steps, e.i64(plan.headerRows()));
-                 e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
-                   e.store(e.splat(e.b.getInt32(0), plan.lanes),
-                           e.offset(target, e.mul(row, e.i64(plan.rowBytes()))),
-                           Memory::Written, 4 * plan.lanes);
-                 });
-                 return Emitter::Values();
-               };
-               auto someOrNone = [&] {
-                 // Vectors of some columns only where there can be any.
-                 if (constantOf(n).value_or(1) % plan.lanes == 0)
-                   return none();
-                 return e.branch(e.b.CreateICmpSGT(left, e.i64(0)), some, none);
-               };
-               if (constantOf(n).value_or(1) % plan.columns == 0)
-                 pack(nullptr);
-               else
-                 e.branch(
-                     e.b.CreateICmpSGE(left, e.i64(plan.lanes)),
-                     [&] { return pack(nullptr); }, someOrNone);
-             });
+      e.loop(
+          e.i64(0), e.i64(plan.columns), e.i64(plan.lanes), [&](Value *column) {
+            Value *first = e.add(panelColumn, column);
+            Value *start = e.offset(panel, e.mul(group, groupBytes));
+            Value *target = e.offset(
+                start, e.add(e.i64(plan.factorBytes), e.mul(column, e.i64(4))));
+            Value *left = e.b.CreateSub(n, first);
+            auto pack = [&](Value *mask) {
+              if (plan.storedPanels) {
+                plan.storedPanels->pack(scope, plan, index, batch, first, mask,
+                                        column, kBegin, kEnd, steps, start);
+                return Emitter::Values();
+              }
+              if (!slice.empty())
+                factors.emit(scope, plan, index, batch, first, group, mask,
+                             column, start);
+              PanelWriter writer{scope, plan, region, batch, first, mask};
+              if (plan.fourBits)
+                packFourBitGroup(writer, kBegin, kEnd, steps, target);
+              else
+                packGroup(writer, kBegin, kEnd, steps, target);
+              return Emitter::Values();
+            };
+            auto some = [&] { return pack(e.maskBelow(left, plan.lanes)); };
+            auto none = [&] {
+              if (plan.storedPanels) {
+                // With nothing in it, neither factors nor elements.
+                plan.storedPanels->clear(e, plan, column, steps, start);
+                return Emitter::Values();
+              }
+              // Factors of columns that are absent as a whole are anything.
+              Value *rows = e.add(steps, e.i64(plan.headerRows()));
+              e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
+                e.store(e.splat(e.b.getInt32(0), plan.lanes),
+                        e.offset(target, e.mul(row, e.i64(plan.rowBytes()))),
+                        Memory::Written, 4 * plan.lanes);
+              });
+              return Emitter::Values();
+            };
+            auto someOrNone = [&] {
+              // Vectors of some columns only where there can be any.
+              if (constantOf(n).value_or(1) % plan.lanes == 0)
+                return none();
+              return e.branch(e.b.CreateICmpSGT(left, e.i64(0)), some, none);
+            };
+            if (constantOf(n).value_or(1) % plan.columns == 0)
+              pack(nullptr);
+            else
+              e.branch(
+                  e.b.CreateICmpSGE(left, e.i64(plan.lanes)),
+                  [&] { return pack(nullptr); }, someOrNone);
+          });
     });
   });
   e.b.CreateRetVoid();
@@ -475,121 +473,13 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
   packed.shape.push_back(bytes);
   packed.kernel.schedule =
       fmt::format("item = one panel of {} columns, {}{}", plan.columns,
-                  plan.fourBits                  ? "4-bit quads, two to a row"
-                  : plan.kind == StepKind::Quads ? "8-bit quads"
-                  : plan.kind == StepKind::Pairs ? "16-bit pairs"
+                  plan.storedPanels ? plan.storedPanels->text(index)
+                  : plan.fourBits   ? "4-bit quads, two to a row"
+                  : plan.kind == StepKind::Quads     ? "8-bit quads"
+                  : plan.kind == StepKind::Pairs     ? "16-bit pairs"
                   : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"
                                                      : "f32",
                   plan.headerRows() ? " with a row of corrections" : "") +
       factors.text(index);
   return packed;
-}
-
-void quern::cpugen::emitLeftCopy(KernelScope &scope, const ContractPlan &plan,
-                                 unsigned index, llvm::ArrayRef<Value *> batch,
-                                 Value *first, Value *count, Value *from,
-                                 Value *end, Value *target, Value *stride) {
-  Emitter &e = scope.e;
-  llvm::IRBuilder<> &b = e.b;
-  tile::ContractOp op = plan.op;
-  mlir::Region &region = op.getLhsRegion(index);
-  mlir::Block &block = region.front();
-  mlir::Value yielded = block.getTerminator()->getOperand(0);
-  // Copies of elements as they are go by whole vectors, everything else by
-  // lanes of 32 bits.
-  bool plain = op.getPlainLoad(region) && plan.keepsElements();
-  unsigned width = plain ? plan.elementsPerStep() * plan.lanes : plan.lanes;
-
-  auto chunk = [&](Value *row, Value *position, unsigned lanes, Value *mask) {
-    ElementBody body(scope, lanes, mask);
-    for (auto [argument, value] : llvm::zip(block.getArguments(), batch))
-      body.bind(argument, ElementBody::uniform(value));
-    body.bind(block.getArgument(plan.numBatch),
-              ElementBody::uniform(e.add(first, row)));
-    body.bind(block.getArgument(plan.numBatch + 1),
-              body.laneIndex(position, lanes));
-    body.emit(block);
-    Value *element = body.spread(body.lookup(yielded));
-    if (plan.kind == StepKind::Quads) {
-      if (plan.shiftLeft)
-        element = b.CreateXor(element,
-                              llvm::ConstantInt::get(element->getType(), 128));
-    } else if (plan.kind == StepKind::Bf16Pairs) {
-      // The last step may reach beyond K.
-      if (mask)
-        element = b.CreateSelect(
-            mask, element, llvm::Constant::getNullValue(element->getType()));
-    } else {
-      element = widen(e, plan, element, yielded.getType(), plan.leftUnsigned);
-      if (plan.kind == StepKind::Pairs)
-        element = b.CreateTrunc(element, e.typeLike(element, b.getInt16Ty()));
-    }
-    // Rows are padded to whole vectors: no mask is needed here.
-    e.store(element,
-            e.offset(target, e.add(e.mul(row, stride),
-                                   e.mul(b.CreateSub(position, from),
-                                         e.i64(plan.elementBytes())))),
-            Memory::Scratch, plan.elementBytes());
-  };
-  e.loop(e.i64(0), count, e.i64(1), [&](Value *row) {
-    Value *full = e.add(
-        from, b.CreateAnd(b.CreateSub(end, from), e.i64(-int64_t(width))));
-    e.loop(from, full, e.i64(width),
-           [&](Value *at) { chunk(row, at, width, nullptr); });
-    if (e.target.hasMasks())
-      e.when(b.CreateICmpSLT(full, end), [&] {
-        chunk(row, full, width, e.maskBelow(b.CreateSub(end, full), width));
-      });
-    else
-      e.loop(full, end, e.i64(1),
-             [&](Value *at) { chunk(row, at, 1, nullptr); });
-  });
-}
-
-llvm::Function *quern::cpugen::emitInterleaving(Emitter &e,
-                                                const ContractPlan &plan) {
-  std::string name = fmt::format("quern.interleave.{}", plan.rows);
-  if (llvm::Function *existing = e.module.getFunction(name))
-    return existing;
-  llvm::IRBuilder<> &b = e.b;
-  llvm::IRBuilder<>::InsertPointGuard guard(b);
-  unsigned lanes = plan.lanes, rows = plan.rows;
-  llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
-  llvm::Type *pointer = b.getPtrTy(), *i64 = b.getInt64Ty();
-  auto *type = llvm::FunctionType::get(b.getVoidTy(),
-                                       {pointer, i64, i64, pointer}, false);
-  llvm::Function *function = e.beginFunction(name, type, /*external=*/false);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  // The lanes of two vectors by turns, in two vectors.
-  llvm::SmallVector<int, 16> lower, upper;
-  for (unsigned i = 0; i < lanes; ++i) {
-    lower.push_back(i / 2 + i % 2 * lanes);
-    upper.push_back(lanes / 2 + i / 2 + i % 2 * lanes);
-  }
-  e.loop(e.i64(0), function->getArg(2), e.i64(4 * lanes), [&](Value *at) {
-    // Each list holds the steps of some rows, row by row within a step. Joining
-    // list i with that of half the rows on leaves rows in order at the end.
-    llvm::SmallVector<llvm::SmallVector<Value *>> lists;
-    for (unsigned row = 0; row < rows; ++row)
-      lists.push_back(
-          {e.load(vector,
-                  e.offset(function->getArg(0),
-                           e.add(e.mul(function->getArg(1), e.i64(row)), at)),
-                  Memory::Scratch, 4)});
-    while (lists.size() > 1) {
-      llvm::SmallVector<llvm::SmallVector<Value *>> joined(lists.size() / 2);
-      for (auto [i, list] : llvm::enumerate(joined))
-        for (auto [x, y] : llvm::zip(lists[i], lists[i + joined.size()])) {
-          list.push_back(b.CreateShuffleVector(x, y, lower));
-          list.push_back(b.CreateShuffleVector(x, y, upper));
-        }
-      lists = std::move(joined);
-    }
-    Value *target = e.offset(function->getArg(3), e.mul(at, e.i64(rows)));
-    for (auto [i, steps] : llvm::enumerate(lists[0]))
-      e.store(steps, e.offset(target, e.i64(i * 4 * lanes)), Memory::Scratch,
-              4);
-  });
-  b.CreateRetVoid();
-  return function;
 }

@@ -76,9 +76,9 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), lanes);
   llvm::Type *accumulator =
       plan.sumsFloats() ? e.vectorType(b.getFloatTy(), lanes) : vector;
-  // What was taken apart changes while the kernel runs.
+  // What was widened changes while the kernel runs.
   Memory memory =
-      plan.fourBits && !data.fourBits ? Memory::Scratch : Memory::Read;
+      plan.widensPanels() && !data.fourBits ? Memory::Scratch : Memory::Read;
   auto load = [&](Value *line, unsigned half) {
     return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
@@ -192,7 +192,7 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                                          : ".unsigned";
   return fmt::format("quern.tile.{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
                      signs.str(), plan.headerRows() ? ".corrected" : "",
-                     !plan.fourBits ? ""
+                     !plan.fourBits ? plan.storedPanels ? ".decoded" : ""
                      : plan.biased  ? ".i4"
                                     : ".u4",
                      !plan.fourBits            ? ""

@@ -371,8 +371,11 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
     TileData data = tileData(at, term, nullptr, steps);
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
-    if (plan.fourBits) {
-      data.ahead = aheadOfChunk(at, term, first);
+    if (plan.widensPanels()) {
+      if (plan.fourBits)
+        data.ahead = aheadOfChunk(at, term, first);
+      else
+        readDecoded(data, at, term, first);
       runRegisterTile(at, data, sums(term, at));
       continue;
     }

@@ -119,14 +119,18 @@ inline void addRange(VariantDesc &variant, int64_t last) {
                             launches.end());
 }
 
-/// The layer that tests/golden/README.md describes; from format 0.6 on in two
-/// ranges.
-inline ModuleDesc goldenModule(std::vector<std::byte> image, bool ranged) {
+/// How the golden layer is run, beside all rows at once.
+enum class GoldenRuns { Whole, InRanges, InStrips };
+
+/// The layer that tests/golden/README.md describes.
+inline ModuleDesc goldenModule(std::vector<std::byte> image, GoldenRuns runs) {
   ModuleDesc module = makeFakeModule(std::move(image));
   module.layer = "golden";
   module.producers = {"quern 0.1.0", "by hand"};
-  if (ranged)
+  if (runs == GoldenRuns::InRanges)
     addRange(module.variants[0], 2);
+  if (runs == GoldenRuns::InStrips)
+    module.variants[0].rowSymbol = 0;
   return module;
 }
 

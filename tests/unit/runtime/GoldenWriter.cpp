@@ -16,7 +16,7 @@ int main(int argc, char **argv) {
   if (argc != 3)
     return 2;
   std::vector<std::byte> bytes =
-      goldenModule(readBytes(argv[1]), true).serialize();
+      goldenModule(readBytes(argv[1]), GoldenRuns::InStrips).serialize();
   std::ofstream out(argv[2], std::ios::binary);
   out.write(reinterpret_cast<const char *>(bytes.data()),
             static_cast<std::streamsize>(bytes.size()));

@@ -291,6 +291,29 @@ TEST(Module, SaysForWhatSizesLaunchesAre) {
   EXPECT_THAT(message(), HasSubstr("depends on a symbol"));
 }
 
+TEST(Module, SaysWhatIsRunInStrips) {
+  ModuleDesc module = smallSample();
+  module.variants[0].rowSymbol = 0;
+  std::vector<std::byte> bytes = module.serialize();
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3)), 8u);
+  EXPECT_EQ(get<uint32_t>(bytes, entry(3) + 4), 0u) << "old readers skip it";
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().render();
+  EXPECT_EQ(*parsed, module);
+
+  auto section = get<uint64_t>(bytes, entry(3) + 8);
+  auto message = [&] {
+    reseal(bytes, 3);
+    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+    return parsed ? std::string() : parsed.error().message;
+  };
+  put<uint32_t>(bytes, section + 4, 7); // The variant.
+  EXPECT_THAT(message(), HasSubstr("does not exist"));
+  put<uint32_t>(bytes, section + 4, 0);
+  put<uint32_t>(bytes, section + 8, 9); // The symbol.
+  EXPECT_THAT(message(), HasSubstr("symbol that does not exist"));
+}
+
 TEST(Module, IsSealed) {
   std::vector<std::byte> bytes = smallSample().serialize();
   EXPECT_EQ(get<uint16_t>(bytes, 10), ModuleDesc::formatMinor);
@@ -353,6 +376,36 @@ INSTANTIATE_TEST_SUITE_P(
              "range -1..64"},
         Rule{"SymbolMultiple", [](ModuleDesc &m) { m.symbols[0].multiple = 0; },
              "multiple 0"},
+        Rule{"StripsOfKnownRows",
+             [](ModuleDesc &m) {
+               variant(m).rowSymbol = 0;
+               m.symbols[0].min = 2;
+             },
+             "cannot be any number of rows"},
+        Rule{"StripsOfColumns",
+             [](ModuleDesc &m) {
+               variant(m).rowSymbol = 1;
+               m.symbols[1].multiple = 1;
+             },
+             "run in strips of K"},
+        Rule{"StripsOfOutputs",
+             [](ModuleDesc &m) {
+               variant(m).rowSymbol = 0;
+               variant(m).buffers[2].shape[0] = SymExpr::constant(3);
+             },
+             "no list of that many rows"},
+        Rule{"StripsAndRanges",
+             [](ModuleDesc &m) {
+               variant(m).rowSymbol = 0;
+               addRange(variant(m), 2);
+             },
+             "launches for some sizes alone"},
+        Rule{"StripsOnACpu",
+             [](ModuleDesc &m) {
+               variant(m).rowSymbol = 0;
+               variant(m).target = "cuda:sm_80";
+             },
+             "not for a CPU"},
         Rule{"Target", [](ModuleDesc &m) { variant(m).target.clear(); },
              "has no target"},
         Rule{"BufferName",

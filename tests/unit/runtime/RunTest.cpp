@@ -210,6 +210,36 @@ TEST(Run, MemoryIsThatOfTheRangesThatHappen) {
   expectError(context->run({more}, {result}), "divi");
 }
 
+TEST(Run, ManyRowsAreRunInStrips) {
+  ModuleDesc module = fakeModule();
+  module.symbols[0].max = 1 << 20;
+  Layer whole = loadFake(makeSerialExecutor(), module);
+  module.variants[0].rowSymbol = 0;
+  Layer layer = loadFake(makeSerialExecutor(), module);
+  Tensor w = ramp({32}, 0.5, 0.125);
+  Result<Weights> weights = layer.bindWeights({w});
+  ASSERT_TRUE(weights) << weights.error().render();
+  // Two of three temporaries at once, 256 bytes a row.
+  constexpr int64_t fitting = 12000, many = 40001;
+  Result<Context> all =
+      whole.makeContext(*whole.bindWeights({w}), {{"M", many, many}});
+  ASSERT_TRUE(all);
+  EXPECT_GE(all->arenaBytes(), uint64_t{many} * 256);
+  Result<Context> context = layer.makeContext(*weights, {{"M", 0, many}});
+  ASSERT_TRUE(context) << context.error().render();
+  EXPECT_LE(context->arenaBytes() + context->scratchBytes(), 4u << 20);
+  EXPECT_GE(context->arenaBytes(), uint64_t{fitting} * 256);
+  for (int64_t M : {int64_t{0}, int64_t{1}, fitting, int64_t{20000}, many}) {
+    Tensor x = ramp({M, 32}, -3, 0.0625),
+           y = *Tensor::zeros(DType::F32, {M, 32});
+    uint64_t before = allocations;
+    Result<void> done = context->run({x}, {y});
+    EXPECT_EQ(allocations, before);
+    ASSERT_TRUE(done) << done.error().render();
+    expectFake(x, w, y);
+  }
+}
+
 TEST(Run, StateIsZeroWhereItIsUsed) {
   // The last temporary of each range is state: zeroed before the first launch
   // of that range, and in the other one's memory.
