@@ -35,7 +35,6 @@
 #include <chrono>
 #include <iostream>
 #include <map>
-#include <sys/resource.h>
 
 using namespace quern;
 using namespace quern::measure;
@@ -45,12 +44,6 @@ using Clock = std::chrono::steady_clock;
 
 static double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-static long interruptions() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_nivcsw;
 }
 
 namespace {
