@@ -201,7 +201,6 @@ Result<ContextState::Temporaries> ContextState::planStrips() {
   uint64_t threads = layer->program->workers();
   uint64_t most = std::max(threads * perThread, launches->scratchBytes()) -
                   launches->scratchBytes();
-  most = std::max(most, threads * perThread / 4);
   int64_t last = prepared[*symbol].max;
   if ((all && all->plan.bytes <= most) || last <= fewest * unit)
     return all;
@@ -428,10 +427,16 @@ bool ContextState::hasRows(uint32_t buffer) const {
 
 /// Lets kernels see the operands from this row on, of so many.
 void ContextState::moveOperands(int64_t row, int64_t rows) {
+  // As many bytes as the rows before take: of a list of packed elements, whose
+  // bytes hold two, that is no multiple of what one row takes.
+  auto bytesBefore = [&](const TensorView &view) {
+    if (isPacked(view.dtype) && view.shape.rank() == 1)
+      return uint64_t(row) / 2;
+    return bytesOf(view) / uint64_t(rows) * uint64_t(row);
+  };
   auto move = [&](uint32_t buffer, const TensorView &view) {
     if (hasRows(buffer))
-      address[buffer] = static_cast<std::byte *>(view.data) +
-                        bytesOf(view) / uint64_t(rows) * uint64_t(row);
+      address[buffer] = static_cast<std::byte *>(view.data) + bytesBefore(view);
   };
   for (size_t i = 0; i < inputs.size(); ++i)
     move(layer->inputs[i], *inputs[i]);
@@ -447,12 +452,17 @@ Result<void> ContextState::issue(void *queue) {
   int64_t &value = symbols.value[*layer->variant.rowSymbol];
   int64_t rows = value, strips = (rows - 1) / stripRows + 1;
   constexpr int64_t unit = VariantDesc::stripUnit;
-  int64_t step = ((rows - 1) / strips / unit + 1) * unit;
   Result<void> done;
-  for (int64_t row = 0; row < rows && done; row += step) {
-    value = std::min(step, rows - row);
+  for (int64_t i = 0, row = 0; i < strips && done; ++i) {
+    // The unit nearest to an even share, behind which the others fit.
+    int64_t end = (rows * (i + 1) / strips + unit / 2) / unit;
+    int64_t left = rows - (strips - i - 1) * stripRows;
+    end = std::max(end, (left + unit - 1) / unit) * unit;
+    end = i + 1 == strips ? rows : end;
+    value = end - row;
     moveOperands(row, rows);
     done = launches->issue(address, symbols.value, queue);
+    row = end;
   }
   value = rows;
   return done;

@@ -137,3 +137,28 @@ quern::test::recordsOf(const CompileOutput &compiled) {
     }
   return records;
 }
+
+std::vector<cpugen::Schedules>
+quern::test::extremesOf(const CompileOutput &compiled) {
+  const cpugen::Schedules plain = recordOf(compiled);
+  auto target = cpugen::CpuTarget::parse(plain.target);
+  if (!target)
+    return {};
+  std::vector<cpugen::Schedules> records(3, plain);
+  for (size_t p = 0; p < plain.entries.size(); ++p) {
+    auto sizes = plain.entries[p].product.sizes();
+    cpugen::Blocking blocking = plain.entries[p].blocking;
+    auto ofRows = [&](unsigned rows) {
+      blocking.rows = blocking.blockRows = rows;
+      blocking.fewRows = std::min(blocking.fewRows, std::max(rows, 2u) - 2);
+      return blocking;
+    };
+    unsigned most = 1;
+    while (ofRows(most + 1).problem(*target, sizes).empty())
+      ++most;
+    records[0].entries[p].blocking = ofRows(most);
+    records[1].entries[p].blocking = ofRows(2);
+    records[2].entries[p].blocking = ofRows(1);
+  }
+  return records;
+}

@@ -36,6 +36,9 @@ cpugen::Schedules recordOf(const CompileOutput &compiled);
 /// and last all changes that go together.
 std::vector<cpugen::Schedules> recordsOf(const CompileOutput &compiled);
 
+/// Tiles of one row, of two, and of the most rows that a record is read with.
+std::vector<cpugen::Schedules> extremesOf(const CompileOutput &compiled);
+
 } // namespace quern::test
 
 #endif // QUERN_TESTS_OPS_SCHEDULECASES_H

@@ -94,6 +94,8 @@ TEST_P(Schedule, ChangesNoBits) {
   }
   std::vector<cpugen::Schedules> records = recordsOf(*base);
   ASSERT_GE(records.size(), 6u);
+  for (cpugen::Schedules &record : extremesOf(*base))
+    records.push_back(std::move(record));
   if (!baseLayer)
     records = {records.front(), records.back()};
   for (const cpugen::Schedules &record : records) {

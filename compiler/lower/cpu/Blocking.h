@@ -39,10 +39,10 @@
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
 // Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
-// in L1 while the row tiles pass over them, and those of stored elements are
-// decoded so; of scaled accumulators too, whose
+// in L1 while the row tiles pass over them: of scaled accumulators too, whose
 // sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
 // for all at once when it is taken apart, its lines would wait for each other.
+// Panels of stored elements are decoded by such chunks.
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two

@@ -181,7 +181,7 @@ struct ContractPlan {
 
   /// Whether tiles of that many rows have theirs interleaved.
   bool interleaves(unsigned tileRows) const {
-    return tileRows == rows && llvm::isPowerOf2_32(rows) &&
+    return tileRows == rows && rows >= 4 && llvm::isPowerOf2_32(rows) &&
            (!split || *split % elementsPerStep() == 0);
   }
   /// In the names of functions that depend on MR, where it is not the usual.

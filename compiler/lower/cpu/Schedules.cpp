@@ -205,7 +205,7 @@ Result<int64_t> Parser::number(const Word &word, int64_t least,
   auto [stop, error] = std::from_chars(word.text.data(), end, value);
   if (error != std::errc() || stop != end || value < least || value > most)
     return wrong(
-        word.column, fmt::format("\"{}\" is no number", word.text),
+        word.column, fmt::format("\"{}\" is no such number", word.text),
         fmt::format("accepted are numbers from {} to {}", least, most));
   return value;
 }

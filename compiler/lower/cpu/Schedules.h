@@ -63,7 +63,7 @@ struct ProductKey {
   std::optional<int64_t> n, k;
   std::optional<int64_t> split; ///< Scaled every so many elements of K.
   unsigned terms = 1;
-  bool widened = false; ///< Panels are, by chunks: codes of four bits.
+  bool widened = false; ///< Panels are, by chunks (Contract.h).
 
   ProductSizes sizes() const;
   /// "kind=quads left=i8 ..."; all but the rows.

@@ -10,7 +10,7 @@
 // where reading is all that takes time, eight times its time. So the panels
 // hold elements as they are stored, and whoever multiplies decodes a chunk of
 // 128 steps into scratch (L1) and passes over that with all row tiles of a
-// block: with M rows an element is decoded once for M multiply-adds.
+// block: an element is decoded once for each block of rows.
 //
 //     [batch][ceil(N / NR)][group]{ [factors][NR], [rows][NR] stored elements }
 //
@@ -24,8 +24,8 @@
 //
 // This takes a region with one load of an element of 16 bits or fewer, in which
 // K enters all else by `k floordiv constant`, the constants multiples of the
-// least. Others are decoded while packing, and so is what bf16 dot products
-// read, whose steps are two elements wide; and elements that would be converted
+// least, and right operands of one width. Others are decoded while packing, and
+// so is what bf16 dot products read, whose steps are two elements wide; and elements that would be converted
 // to or from f16 without an instruction for it.
 //
 //===----------------------------------------------------------------------===//

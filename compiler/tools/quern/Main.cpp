@@ -216,6 +216,7 @@ static std::string commandNames(const CLI::App &app) {
 static void addRun(CLI::App &app, RunOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand("run", "run a layer");
   addLayerOptions(command, options);
+  command.get_option("FILE")->description("the layer, a .qn file");
   addTunedOption(command, options);
   addSymbolOption(command, options);
   command.add_option("--input", options.inputs,

@@ -14,7 +14,7 @@
 //     (a batch dimension or M), and nothing else depends on it;
 //   - the index of that dimension is used as the outermost index of accesses to
 //     buffers whose outermost extent is the symbol, and for nothing else;
-//   - all other accesses to such buffers are none,
+//   - such buffers are accessed in no other way,
 // and in the program no weight depends on it, every output and temporary does,
 // there is no state, and no product's right operand is an input of all strips,
 // which each would pack. A scale of a whole tensor, a sum over rows and a

@@ -48,7 +48,7 @@ for peak in peaks:
     hold(peak["issue_limit"] >= 1 and peak["issue_limit"] % 1 == 0, f"issue limit {peak['issue_limit']}")
     share = peak["instructions_per_cycle"] / peak["issue_limit"]
     # More than all only as far as the clock changed since it was measured.
-    hold(0 < share < 1.2, f"{share} of the issue limit")
+    hold(0 < share < 1.1, f"{share} of the issue limit")
     hold(peak["counts"] == (share >= 0.97), "whether the peak counts")
     if options.instruction:
         hold(options.instruction in peak["instruction"], peak["instruction"])
