@@ -29,8 +29,7 @@ public:
         executor(std::move(executor)), threads(this->executor->threads()) {}
 
   Result<void *> allocate(uint64_t bytes) override {
-    // Whole pages: no two allocations share a cache line, and aligned_alloc
-    // wants a multiple of the alignment.
+    // Whole pages: no two allocations share a cache line.
     constexpr uint64_t page = 4096, large = 2 << 20;
     if (bytes <= UINT64_MAX - page) {
       uint64_t whole = (bytes + page - 1) / page * page;
@@ -38,7 +37,9 @@ public:
       // through few translations. A system that has none to give says no, and
       // nothing else changes.
       bool wants = whole >= 2 * large;
-      if (void *p = std::aligned_alloc(wants ? large : page, whole)) {
+      // aligned_alloc would want a multiple of the alignment.
+      void *p = nullptr;
+      if (posix_memalign(&p, wants ? large : page, whole) == 0) {
         if (wants)
           (void)madvise(p, whole, MADV_HUGEPAGE);
         return p;

@@ -221,9 +221,10 @@ TEST(Run, ManyRowsAreRunInStrips) {
   ASSERT_TRUE(weights) << weights.error().render();
   // Two of three temporaries at once, 256 bytes a row.
   constexpr int64_t fitting = 12000, many = 40001;
-  Result<Context> all =
-      whole.makeContext(*whole.bindWeights({w}), {{"M", many, many}});
-  ASSERT_TRUE(all);
+  Result<Weights> others = whole.bindWeights({w});
+  ASSERT_TRUE(others) << others.error().render();
+  Result<Context> all = whole.makeContext(*others, {{"M", many, many}});
+  ASSERT_TRUE(all) << all.error().render();
   EXPECT_GE(all->arenaBytes(), uint64_t{many} * 256);
   Result<Context> context = layer.makeContext(*weights, {{"M", 0, many}});
   ASSERT_TRUE(context) << context.error().render();
