@@ -8,6 +8,7 @@
 
 #include "runtime/jit/ArenaPlanner.h"
 #include "runtime/jit/Drivers.h"
+#include "runtime/module/ModuleVerifier.h"
 
 #include <fmt/format.h>
 
@@ -418,11 +419,8 @@ Result<void> ContextState::clearState(void *queue) {
 /// Whether strips of a run have parts of this operand for themselves.
 bool ContextState::hasRows(uint32_t buffer) const {
   const std::vector<SymExpr> &shape = layer->buffer(buffer).shape;
-  if (shape.empty() || shape[0].nodes().size() != 1)
-    return false;
-  const SymExpr::Node &node = shape[0].nodes()[0];
-  return node.op == SymExpr::Op::Symbol &&
-         node.value == int64_t{*layer->variant.rowSymbol};
+  auto rows = shape.empty() ? std::nullopt : asLinear(shape[0]);
+  return rows && rows->factor == 1 && rows->symbol == layer->variant.rowSymbol;
 }
 
 /// Lets kernels see the operands from this row on, of so many.

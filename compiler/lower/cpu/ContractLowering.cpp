@@ -133,6 +133,20 @@ void ContractLowering::lower() {
   b.CreateRetVoid();
 }
 
+void ContractLowering::forPackedPanels(
+    llvm::ArrayRef<Value *> packedPanels, Value *numPanels,
+    llvm::function_ref<void(unsigned, Value *, Value *)> fn) {
+  for (unsigned right = 0; right < op.getNumRhs(); ++right)
+    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
+      Value *from =
+          e.offset(function.extra[right],
+                   e.mul(e.add(packedPanels[right], number), panelBytes));
+      Value *to = e.offset(widePanel(right),
+                           e.mul(number, e.i64(plan.wideChunkBytes())));
+      fn(right, from, to);
+    });
+}
+
 /// All tiles of the patch's rows and these panels, two by two where the rows
 /// are few.
 void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,

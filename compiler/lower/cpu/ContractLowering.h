@@ -140,6 +140,12 @@ private:
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
+  /// For each right operand's panels, what is packed and where it is widened.
+  void forPackedPanels(
+      llvm::ArrayRef<llvm::Value *> packedPanels, llvm::Value *numPanels,
+      llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
+          fn);
+
   //===--- Panels of four-bit codes (FourBitPanels.cpp) -------------------===//
 
   void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,

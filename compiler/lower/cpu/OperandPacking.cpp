@@ -427,12 +427,11 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
             };
             auto some = [&] { return pack(e.maskBelow(left, plan.lanes)); };
             auto none = [&] {
+              // Factors of columns that are absent as a whole are anything.
               if (plan.storedPanels) {
-                // With nothing in it, neither factors nor elements.
                 plan.storedPanels->clear(e, plan, column, steps, start);
                 return Emitter::Values();
               }
-              // Factors of columns that are absent as a whole are anything.
               Value *rows = e.add(steps, e.i64(plan.headerRows()));
               e.loop(e.i64(0), rows, e.i64(1), [&](Value *row) {
                 e.store(e.splat(e.b.getInt32(0), plan.lanes),

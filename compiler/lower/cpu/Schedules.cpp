@@ -49,6 +49,13 @@ static std::string textOf(const ProductKey &product, const std::string &rows) {
 
 std::string ProductKey::text() const { return textOf(*this, ""); }
 
+std::string quern::cpugen::fieldsOf(const Blocking &blocking) {
+  return fmt::format(
+      "rows={} few-rows={} block-rows={} chunk-steps={} ahead={}",
+      blocking.rows, blocking.fewRows, blocking.blockRows,
+      textOf(blocking.chunkSteps, "no"), blocking.aheadBytes);
+}
+
 std::string Schedules::print() const {
   std::string text =
       fmt::format("quern-schedules {}\ntarget {}\ncaches l1={} l2={} l3={}\n",
@@ -56,14 +63,11 @@ std::string Schedules::print() const {
   for (const ScheduleEntry &entry : entries) {
     for (const std::string &comment : entry.comments)
       text += fmt::format("# {}\n", comment);
-    const Blocking &blocking = entry.blocking;
     text += fmt::format(
-        "product {} : rows={} few-rows={} block-rows={} chunk-steps={} "
-        "ahead={}\n",
+        "product {} : {}\n",
         textOf(entry.product,
                fmt::format(" m={}..{}", entry.minRows, entry.maxRows)),
-        blocking.rows, blocking.fewRows, blocking.blockRows,
-        textOf(blocking.chunkSteps, "no"), blocking.aheadBytes);
+        fieldsOf(entry.blocking));
   }
   return text + "end\n";
 }

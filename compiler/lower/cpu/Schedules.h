@@ -71,6 +71,9 @@ struct ProductKey {
   bool operator==(const ProductKey &) const = default;
 };
 
+/// How a product is cut, as a record has it: "rows=6 few-rows=1 ...".
+std::string fieldsOf(const Blocking &blocking);
+
 struct ScheduleEntry {
   ProductKey product;
   int64_t minRows = 0, maxRows = 0; ///< Measured; both included.

@@ -469,15 +469,10 @@ void ContractLowering::decodePanels(llvm::ArrayRef<Value *> packedPanels,
   Value *length = e.i64(*plan.blocking.chunkSteps);
   Value *first = e.mul(chunk, length);
   Value *last = e.min(e.add(first, length), k);
-  for (unsigned right = 0; right < op.getNumRhs(); ++right)
-    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
-      Value *from =
-          e.offset(function.extra[right],
-                   e.mul(e.add(packedPanels[right], number), panelBytes));
-      Value *to = e.offset(widePanel(right),
-                           e.mul(number, e.i64(plan.wideChunkBytes())));
-      b.CreateCall(decoding[right], {from, groupBytes, first, last, to});
-    });
+  forPackedPanels(
+      packedPanels, numPanels, [&](unsigned right, Value *from, Value *to) {
+        b.CreateCall(decoding[right], {from, groupBytes, first, last, to});
+      });
 }
 
 /// Changes what a tile works on to the chunk that was decoded; meanwhile it

@@ -21,6 +21,24 @@ quern::tool::rangesOf(const Layer &layer, const std::vector<int64_t> &sizes) {
   return values;
 }
 
+Result<std::vector<Tensor>>
+quern::tool::makeOutputs(const Layer &layer,
+                         std::span<const SymbolRange> values) {
+  std::vector<Tensor> outputs;
+  for (const Operand &operand : layer.operands()) {
+    if (operand.role != Operand::Role::Output)
+      continue;
+    auto shape = layer.shapeOf(operand.name, values);
+    if (!shape)
+      return shape.error();
+    auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
+    if (!tensor)
+      return tensor.error();
+    outputs.push_back(std::move(*tensor));
+  }
+  return outputs;
+}
+
 Result<bool> DrawnOperands::draw(const Layer &layer, const Oracle &oracle,
                                  const std::vector<int64_t> &sizes) {
   std::vector<SymbolRange> values = rangesOf(layer, sizes);
@@ -46,7 +64,6 @@ Result<bool> DrawnOperands::draw(const Layer &layer, const Oracle &oracle,
     weights.clear();
   }
   inputs.clear();
-  outputs.clear();
   inputViews.clear();
   outputViews.clear();
   // `quern run` checks the same, and says it in the same words.
@@ -55,17 +72,13 @@ Result<bool> DrawnOperands::draw(const Layer &layer, const Oracle &oracle,
   auto drawn = oracle.drawInputs(sizes, 0, kept);
   if (!drawn)
     return drawn.error();
+  auto made = makeOutputs(layer, values);
+  if (!made)
+    return made.error();
+  outputs = std::move(*made);
   for (const Operand &operand : layer.operands()) {
-    if (operand.role == Operand::Role::Output) {
-      auto shape = layer.shapeOf(operand.name, values);
-      if (!shape)
-        return shape.error();
-      auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
-      if (!tensor)
-        return tensor.error();
-      outputs.push_back(std::move(*tensor));
+    if (operand.role == Operand::Role::Output)
       continue;
-    }
     bool isWeight = operand.role == Operand::Role::Weight;
     for (Tensor &tensor : *drawn)
       // State is an input and an output of one name.

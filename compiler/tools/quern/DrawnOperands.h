@@ -28,6 +28,10 @@ struct DrawnOperands {
                     const std::vector<int64_t> &sizes);
 };
 
+/// The layer's outputs, zero, in declared order.
+Result<std::vector<Tensor>> makeOutputs(const Layer &layer,
+                                        std::span<const SymbolRange> values);
+
 /// Every symbol's value as a range.
 std::vector<SymbolRange> rangesOf(const Layer &layer,
                                   const std::vector<int64_t> &sizes);

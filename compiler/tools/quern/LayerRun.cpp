@@ -6,6 +6,8 @@
 
 #include "compiler/tools/quern/LayerRun.h"
 
+#include "compiler/tools/quern/DrawnOperands.h"
+
 #include "runtime/io/AtomicFile.h"
 #include "runtime/io/NpyFormat.h"
 
@@ -107,19 +109,11 @@ Result<void> LayerRun::makeOracle() {
 }
 
 Result<void> LayerRun::allocateOutputs(std::span<const SymbolRange> values) {
-  for (const Operand &operand : layer->operands()) {
-    if (operand.role != Operand::Role::Output)
-      continue;
-    auto shape = layer->shapeOf(operand.name, values);
-    if (!shape)
-      return shape.error();
-    auto tensor = Tensor::zeros(operand.dtype, *shape, operand.name);
-    if (!tensor)
-      return tensor.error();
-    outputs.push_back(std::move(*tensor));
-    outputViews.emplace_back(outputs.back());
-    outputViews.back().name = operand.name;
-  }
+  auto made = makeOutputs(*layer, values);
+  if (!made)
+    return made.error();
+  outputs = std::move(*made);
+  outputViews.assign(outputs.begin(), outputs.end());
   return {};
 }
 

@@ -213,10 +213,14 @@ static std::string commandNames(const CLI::App &app) {
   return names;
 }
 
+static CLI::Option *addThreadsOption(CLI::App &command, unsigned &threads) {
+  return command.add_option("--threads", threads, "CPU threads; 0 for all")
+      ->check(CLI::Range(0u, 4096u));
+}
+
 static void addRun(CLI::App &app, RunOptions &options, Chosen &chosen) {
   CLI::App &command = *app.add_subcommand("run", "run a layer");
   addLayerOptions(command, options);
-  command.get_option("FILE")->description("the layer, a .qn file");
   addTunedOption(command, options);
   addSymbolOption(command, options);
   command.add_option("--input", options.inputs,
@@ -233,8 +237,7 @@ static void addRun(CLI::App &app, RunOptions &options, Chosen &chosen) {
   command.add_option("--seed", options.seed, "seed of the operands not given")
       ->check(isSeed)
       ->capture_default_str();
-  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
-      ->check(CLI::Range(0u, 4096u));
+  addThreadsOption(command, options.threads);
   command
       .add_option("--repeat", options.repeat,
                   "run so many times and print the median")
@@ -333,9 +336,7 @@ static void addBench(CLI::App &app, BenchOptions &options, Chosen &chosen) {
   command.add_option("--set", options.set,
                      "the value of a symbol, as in M=8; several values of one "
                      "symbol make a table, as in M=1,8,128");
-  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
-      ->check(CLI::Range(0u, 4096u))
-      ->capture_default_str();
+  addThreadsOption(command, options.threads)->capture_default_str();
   command
       .add_option("--samples", options.samples,
                   "runs and the machine's peak take turns so often")
@@ -362,12 +363,11 @@ static void addTune(CLI::App &app, TuneOptions &options, Chosen &chosen) {
       "tune", "measure how a layer's products are best cut into pieces on this "
               "CPU, and write it down");
   addLayerOptions(command, options);
+  command.get_option("FILE")->description("the layer, a .qn file");
   command.add_option("--set", options.set,
                      "the value of a symbol, as in M=8, or several of one, as "
                      "in M=1,128");
-  command.add_option("--threads", options.threads, "CPU threads; 0 for all")
-      ->check(CLI::Range(0u, 4096u))
-      ->capture_default_str();
+  addThreadsOption(command, options.threads)->capture_default_str();
   command
       .add_option("--pairs", options.pairs,
                   "a candidate and the model's choice take turns so often")

@@ -62,6 +62,9 @@ struct TunedProduct {
   std::vector<Trial> trials; ///< In the order they were measured.
   /// The trial by which `chosen` is not the model's.
   std::optional<size_t> winner;
+
+  /// A record's entry that has it cut so.
+  cpugen::ScheduleEntry entryOf(const cpugen::Blocking &blocking) const;
 };
 
 struct TuneReport {

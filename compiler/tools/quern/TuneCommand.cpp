@@ -39,11 +39,7 @@ cpugen::Schedules TuneReport::record(const std::string &file) const {
   record.target = target;
   record.caches = caches;
   for (const TunedProduct &product : products) {
-    cpugen::ScheduleEntry entry;
-    entry.product = product.product;
-    entry.minRows = product.rows.front();
-    entry.maxRows = product.rows.back();
-    entry.blocking = product.chosen;
+    cpugen::ScheduleEntry entry = product.entryOf(product.chosen);
     std::string what = fmt::format("{}", fmt::join(product.kernels, ", "));
     entry.comments.push_back(
         product.winner
@@ -62,15 +58,6 @@ cpugen::Schedules TuneReport::record(const std::string &file) const {
   return record;
 }
 
-/// All five fields.
-static std::string textOf(const cpugen::Blocking &blocking) {
-  return fmt::format(
-      "rows={} few-rows={} block-rows={} chunk-steps={} ahead={}",
-      blocking.rows, blocking.fewRows, blocking.blockRows,
-      blocking.chunkSteps ? fmt::format("{}", *blocking.chunkSteps) : "no",
-      blocking.aheadBytes);
-}
-
 static void printText(const TuneReport &report) {
   fmt::print("{} for {}{}, with {}: {} at {}\n", report.layer, report.target,
              report.processor.empty() ? "" : " on " + report.processor,
@@ -79,7 +66,7 @@ static void printText(const TuneReport &report) {
   for (const TunedProduct &product : report.products) {
     fmt::print("\n  {}\n    {}\n    the model's choice: {}\n",
                fmt::join(product.kernels, ", "), product.product.text(),
-               textOf(product.model));
+               cpugen::fieldsOf(product.model));
     for (const Trial &trial : product.trials)
       fmt::print("    {}{}: {}{}\n", trial.confirms ? "again " : "", trial.what,
                  trial.refused.empty() ? resultText(trial, report)

@@ -40,6 +40,16 @@ double Trial::gain() const {
   return sizes.empty() ? 1 : std::exp(sum / double(sizes.size()));
 }
 
+cpugen::ScheduleEntry
+TunedProduct::entryOf(const cpugen::Blocking &blocking) const {
+  cpugen::ScheduleEntry entry;
+  entry.product = product;
+  entry.minRows = rows.front();
+  entry.maxRows = rows.back();
+  entry.blocking = blocking;
+  return entry;
+}
+
 namespace {
 
 /// The layer as one module has it.
@@ -113,12 +123,8 @@ Result<Side> Tuner::compile(const Trials *trials) {
     for (size_t p = 0; p < report.products.size(); ++p) {
       const TunedProduct &product = report.products[p];
       const std::optional<Trial> &trial = (*trials)[p];
-      cpugen::ScheduleEntry entry;
-      entry.product = product.product;
-      entry.minRows = product.rows.front();
-      entry.maxRows = product.rows.back();
-      entry.blocking = trial ? trial->blocking : product.model;
-      record.entries.push_back(std::move(entry));
+      record.entries.push_back(
+          product.entryOf(trial ? trial->blocking : product.model));
     }
     wanted.settings.push_back("tuned=" + record.print());
   }

@@ -249,16 +249,19 @@ TEST(Module, DescribesLaunchesThatAreNotPlain) {
   EXPECT_THAT(refusal(), HasSubstr("symbol"));
 }
 
+/// What is said of a file whose section 3 was changed, with a right checksum.
+std::string messageOf(std::vector<std::byte> &bytes) {
+  reseal(bytes, 3);
+  Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
+  return parsed ? std::string() : parsed.error().message;
+}
+
 TEST(Module, LaunchesAreDescribedOnceAndExist) {
   ModuleDesc module = smallSample();
   module.variants[0].launches.back().kind = LaunchKind::Persistent;
   std::vector<std::byte> bytes = module.serialize();
   auto section = get<uint64_t>(bytes, entry(3) + 8);
-  auto message = [&] {
-    reseal(bytes, 3);
-    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
-    return parsed ? std::string() : parsed.error().message;
-  };
+  auto message = [&] { return messageOf(bytes); };
   EXPECT_EQ(message(), "");
   put<uint32_t>(bytes, section + 4, 7); // The variant.
   EXPECT_THAT(message(), HasSubstr("does not exist"));
@@ -279,11 +282,7 @@ TEST(Module, SaysForWhatSizesLaunchesAre) {
   EXPECT_EQ(*parsed, module);
 
   auto section = get<uint64_t>(bytes, entry(3) + 8);
-  auto message = [&] {
-    reseal(bytes, 3);
-    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
-    return parsed ? std::string() : parsed.error().message;
-  };
+  auto message = [&] { return messageOf(bytes); };
   put<uint32_t>(bytes, section + 4, 7); // The variant.
   EXPECT_THAT(message(), HasSubstr("does not exist"));
   put<uint32_t>(bytes, section + 4, 0);
@@ -302,11 +301,7 @@ TEST(Module, SaysWhatIsRunInStrips) {
   EXPECT_EQ(*parsed, module);
 
   auto section = get<uint64_t>(bytes, entry(3) + 8);
-  auto message = [&] {
-    reseal(bytes, 3);
-    Result<ModuleDesc> parsed = ModuleDesc::parse(bytes);
-    return parsed ? std::string() : parsed.error().message;
-  };
+  auto message = [&] { return messageOf(bytes); };
   put<uint32_t>(bytes, section + 4, 7); // The variant.
   EXPECT_THAT(message(), HasSubstr("does not exist"));
   put<uint32_t>(bytes, section + 4, 0);
