@@ -52,7 +52,7 @@ struct Row {
   double operations;  ///< Of a run.
   double weightBytes; ///< Of the codes, or of the numbers.
   bool cold = false;
-  measure::Dot dot = {measure::DotKind::Vpdpbusd, 512}; ///< Of the peak.
+  measure::Dot dot = {}; ///< Of the peak; known once it is compiled.
 };
 
 /// A large piece of memory with few translations.
@@ -212,7 +212,6 @@ static Row linearBf16(int64_t m, int64_t n, int64_t k, bool cold = false) {
                          "  return x @ w.T\n}}\n",
                          n, k);
   row.weightBytes *= 2;
-  row.dot.kind = measure::DotKind::Vdpbf16ps;
   return row;
 }
 
@@ -257,14 +256,18 @@ static std::vector<Row> sweep(const std::string &text) {
   return rows;
 }
 
-static std::vector<std::byte> compiled(const Row &row) {
+static std::vector<std::byte> compiled(Row &row) {
   CompileRequest request;
   request.source = row.text;
   request.name = "bench";
   request.target = orExit(Target::parse("cpu"));
   CompileOutput output = orExit(compileLayer(request));
-  for (const KernelDesc &kernel : output.module.variants[0].kernels)
+  const VariantDesc &variant = output.module.variants[0];
+  for (const KernelDesc &kernel : variant.kernels) {
     fmt::print("#   {}: {}\n", kernel.name, kernel.schedule);
+    if (auto dot = measure::dotOf(kernel.schedule, variant.target))
+      row.dot = *dot;
+  }
   return output.module.serialize();
 }
 
@@ -327,11 +330,13 @@ int main(int argc, char **argv) {
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- "
       "|\n");
   std::map<measure::DotKind, double> alone; // Of one thread.
-  std::map<std::string, std::vector<std::byte>> modules;
-  for (const Row &row : rows) {
-    std::vector<std::byte> &module = modules[row.text];
+  std::map<std::string, std::pair<std::vector<std::byte>, measure::Dot>>
+      modules;
+  for (Row &row : rows) {
+    auto &[module, dot] = modules[row.text];
     if (module.empty()) {
       module = compiled(row);
+      dot = row.dot;
       if (!save.empty())
         std::ofstream(fileOf(save, row, "qn")) << row.text;
       if (!save.empty())
@@ -339,6 +344,7 @@ int main(int argc, char **argv) {
             .write(reinterpret_cast<const char *>(module.data()),
                    module.size());
     }
+    row.dot = dot;
     auto [known, isNew] = alone.try_emplace(row.dot.kind, 0.0);
     double &one = known->second;
     for (int i = 0; isNew && i < 20; ++i)

@@ -23,7 +23,7 @@ std::string Dot::name() const {
   case DotKind::Vdpbf16ps:
     return fmt::format("vdpbf16ps {}", reg);
   case DotKind::Pmaddubsw:
-    return fmt::format("pmaddubsw + pmaddwd + paddd {}", reg);
+    return fmt::format("pmaddubsw + paddw {}", reg);
   case DotKind::Pmaddwd:
     return fmt::format("pmaddwd + paddd {}", reg);
   case DotKind::Fma:
@@ -223,21 +223,11 @@ __attribute__((target("avx2"))) static void pmaddwd256(uint64_t count) {
              "vzeroupper\n", QUERN_LOW);
 }
 
-// Seven chains of three, each linked by the addition alone, twice.
-#define QUERN_TRIPLE_YMM(t, a)                                                 \
-  "vpmaddubsw %%ymm15, %%ymm15, %%ymm" #t "\nvpmaddwd %%ymm15, %%ymm" #t       \
-  ", %%ymm" #t "\nvpaddd %%ymm" #t ", %%ymm" #a ", %%ymm" #a "\n"
-#define QUERN_TRIPLES_YMM                                                      \
-  QUERN_TRIPLE_YMM(8, 0)                                                       \
-  QUERN_TRIPLE_YMM(9, 1)                                                       \
-  QUERN_TRIPLE_YMM(10, 2)                                                      \
-  QUERN_TRIPLE_YMM(11, 3)                                                      \
-  QUERN_TRIPLE_YMM(12, 4)                                                      \
-  QUERN_TRIPLE_YMM(13, 5)                                                      \
-  QUERN_TRIPLE_YMM(14, 6)
 __attribute__((target("avx2"))) static void pmaddubsw256(uint64_t count) {
-  QUERN_LOOP("vzeroall\n", QUERN_TRIPLES_YMM QUERN_TRIPLES_YMM, "vzeroupper\n",
-             QUERN_LOW);
+  QUERN_LOOP("vzeroall\n",
+             QUERN_PAIRS_VEX("ymm", "vpmaddubsw", "vpaddw")
+                 QUERN_PAIRS_VEX("ymm", "vpmaddubsw", "vpaddw"),
+             "vzeroupper\n", QUERN_LOW);
 }
 static void pmaddwd128(uint64_t count) {
   QUERN_LOOP(QUERN_CLEAR_XMM,
@@ -266,7 +256,7 @@ uint64_t measure::dotSteps(const Dot &dot, uint64_t steps) {
   case DotKind::Fma:
     return dot.bits == 512 ? run(wideFma, 48) : run(fma256, 28);
   case DotKind::Pmaddubsw:
-    return run(pmaddubsw256, 14);
+    return run(pmaddubsw256, 16);
   case DotKind::Pmaddwd:
     return run(dot.bits == 512   ? widePmaddwd
                : dot.bits == 256 ? pmaddwd256

@@ -12,8 +12,7 @@
 //     vpdpbusd          8 bits       8
 //     vdpbf16ps         bf16         4
 //     pmaddwd, paddd    i16          4
-//     pmaddubsw, pmaddwd, paddd
-//                       8 by 4 bits  8
+//     pmaddubsw, paddw  8 by 4 bits  8
 //     fma               f32          2
 //     mulps, addps      f32          2
 //
@@ -58,9 +57,10 @@ struct Dot {
   /// Of one step; see above.
   double operations() const;
   unsigned instructions() const {
-    return kind == DotKind::Pmaddubsw                            ? 3
-           : kind == DotKind::Pmaddwd || kind == DotKind::MulAdd ? 2
-                                                                 : 1;
+    return kind == DotKind::Pmaddubsw || kind == DotKind::Pmaddwd ||
+                   kind == DotKind::MulAdd
+               ? 2
+               : 1;
   }
   bool operator==(const Dot &) const = default;
 };

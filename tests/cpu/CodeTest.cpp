@@ -103,8 +103,11 @@ TEST(Code, RegisterTileStaysInRegisters) {
        16},
       {CpuLevel::AvxVnni, "quern.tile.quads.corrected.rows.4x16", "vpdpbusd",
        8},
-      {CpuLevel::Avx2, "quern.tile.pairs.rows.4x16", "vpmaddwd", 8},
-      {CpuLevel::Generic, "quern.tile.pairs.rows.4x8", "pmaddwd", 8},
+      {CpuLevel::Avx2, "quern.tile.pairs.i8.wide.chunked.rows.4x16", "vpmaddwd",
+       8},
+      {CpuLevel::Avx2, "quern.tile.pairs.i8.rows.4x16", "vpmaddwd", 16},
+      {CpuLevel::Generic, "quern.tile.pairs.i8.wide.chunked.rows.4x8",
+       "pmaddwd", 8},
   };
   for (auto [level, function, instruction, count] : cases) {
     SCOPED_TRACE(function);

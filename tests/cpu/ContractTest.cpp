@@ -18,7 +18,7 @@ using namespace quern::test;
 
 /// y[m, n] = sum_k a[m, k] * w[n, k], as i32; K a number, or symbolic for 0.
 static std::string integerProduct(bool leftUnsigned, bool rightUnsigned,
-                                  int64_t fixedK = 0) {
+                                  int64_t fixedK = 0, unsigned rightBits = 8) {
   std::string text =
       fmt::format(R"mlir(
 !A = !tile.buffer<()[s0, s1, s2] -> (s0, s2), {0}>
@@ -48,7 +48,8 @@ tile.kernel @product attributes {{symbols = #symbols, writes = array<i1: false, 
   }}
 }}
 )mlir",
-                  leftUnsigned ? "ui8" : "i8", rightUnsigned ? "ui8" : "i8",
+                  leftUnsigned ? "ui8" : "i8",
+                  fmt::format("{}{}", rightUnsigned ? "ui" : "i", rightBits),
                   leftUnsigned ? ", lhs_unsigned" : "",
                   rightUnsigned ? ", rhs_unsigned" : "");
   // Shapes and extents have it last.
@@ -107,6 +108,43 @@ TEST(Contract, IntegerProductsOfAllShapesAndSigns) {
         if (HasFatalFailure())
           return;
       }
+    }
+}
+
+/// Codes of four bits, where every product has one sign and is as large as it
+/// can be: sums in 16 bits have to end before they saturate. K is even, so that
+/// rows are whole bytes.
+TEST(Contract, LargestSumsOfFourBitCodes) {
+  for (const cpugen::CpuTarget &target : executableTargets())
+    for (int signs = 0; signs < 4; ++signs) {
+      bool leftUnsigned = signs & 1, rightUnsigned = signs & 2;
+      CompiledProgram program(
+          integerProduct(leftUnsigned, rightUnsigned, 0, /*rightBits=*/4),
+          target);
+      ASSERT_EQ(program.error, "");
+      const int lefts[] = {leftUnsigned ? 255 : 127, leftUnsigned ? 0 : -128};
+      const int rights[] = {rightUnsigned ? 15 : 7, rightUnsigned ? 0 : -8};
+      for (auto [m, k] : {std::pair<int64_t, int64_t>{1, 510},
+                          {2, 64},
+                          {3, 66},
+                          {4, 62},
+                          {5, 510},
+                          {13, 34},
+                          {41, 512}})
+        for (int left : lefts)
+          for (int right : rights) {
+            const int64_t n = 33;
+            program.allocate({m, n, k});
+            uint8_t both = (right & 15) | (right & 15) << 4;
+            program.set("a", std::vector<uint8_t>(m * k, left));
+            program.set("w", std::vector<uint8_t>(n * k / 2, both));
+            program.run(1);
+            ASSERT_TRUE(program.intact()) << program.error;
+            EXPECT_THAT(program.get<int32_t>("y"),
+                        testing::Each(int32_t(k * left * right)))
+                << target.name() << ": " << left << " by " << right << ", m "
+                << m << ", k " << k;
+          }
     }
 }
 

@@ -19,13 +19,14 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.rows = usualRows(target.registers());
   blocking.fewRows = blocking.rows / 2 - 1;
 
+  int64_t stepBytes = int64_t(blocking.columns) * 4;
   if (sizes.widened)
-    blocking.chunkSteps = 128;
+    blocking.chunkSteps =
+        sizes.elementBytes == 4 ? decodedSteps : wideBytes / stepBytes;
   constexpr int64_t fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
   int64_t rowBytes = sizes.rowBytes(), steps = sizes.steps();
-  int64_t stepBytes = int64_t(blocking.columns) * 4;
   int64_t held = target.caches.l2 / 4 * 3;
   int64_t rows = (held - 2 * sizes.terms * steps * stepBytes) / rowBytes;
   rows = std::min(std::clamp(rows, fewest, most), leftBytes / rowBytes);

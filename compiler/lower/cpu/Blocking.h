@@ -38,11 +38,14 @@
 // three quarters of L2. Where K is too long for it, a block runs over one chunk
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
-// Panels of four-bit codes are taken apart by chunks of 128 steps, which stay
-// in L1 while the row tiles pass over them: of scaled accumulators too, whose
-// sums are in scratch anyway. The tiles fetch the next chunk meanwhile: asked
-// for all at once when it is taken apart, its lines would wait for each other.
-// Panels of stored elements are decoded by such chunks.
+// Panels whose rows two steps share are taken apart by chunks of 16 KiB, which
+// stay in L1 while the row tiles pass over them: of scaled accumulators too,
+// whose sums are in scratch anyway. The tiles fetch the next chunk meanwhile:
+// asked for all at once when it is taken apart, its lines would wait for each
+// other. What is taken apart by a shift or two need not be for one row tile, or
+// two of bytes: they do so themselves as they go over a panel, without chunks.
+// Panels of stored elements are decoded by chunks of 128 steps, since few rows
+// take two panels at a time.
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two
@@ -87,6 +90,10 @@ struct ProductSizes {
 struct Blocking {
   static Blocking choose(const CpuTarget &target, const ProductSizes &sizes);
 
+  /// Of a panel's chunk, taken apart.
+  static constexpr int64_t wideBytes = 16 << 10;
+  /// Of a panel's chunk, decoded to f32.
+  static constexpr int64_t decodedSteps = 128;
   /// Of copied left rows, unless a single tile has more.
   static constexpr int64_t leftBytes = 1 << 21;
   /// MR where nothing else is said, and at most: 2 MR accumulators stand beside

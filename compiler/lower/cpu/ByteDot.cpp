@@ -37,6 +37,26 @@ static Value *joined(Emitter &e, Value *low, Value *high) {
   return e.b.CreateShuffleVector(low, high, lanes);
 }
 
+Value *Emitter::dotByteTwos(Value *x, Value *y, bool yUnsigned) {
+  unsigned lanes = width(x);
+  auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
+  if (yUnsigned)
+    std::swap(x, y);
+  return b.CreateIntrinsic(
+      lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_ub_sw
+                 : llvm::Intrinsic::x86_ssse3_pmadd_ub_sw_128,
+      {}, {b.CreateBitCast(x, bytes), b.CreateBitCast(y, bytes)});
+}
+
+Value *Emitter::addTwos(Value *sum, Value *twos) {
+  Value *ones = llvm::ConstantInt::get(twos->getType(), 1);
+  return b.CreateAdd(sum,
+                     b.CreateIntrinsic(width(sum) == 8
+                                           ? llvm::Intrinsic::x86_avx2_pmadd_wd
+                                           : llvm::Intrinsic::x86_sse2_pmadd_wd,
+                                       {}, {twos, ones}));
+}
+
 Value *Emitter::dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
                          bool yUnsigned) {
   using namespace llvm::Intrinsic;
@@ -55,16 +75,7 @@ Value *Emitter::dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
   bool mixed = xUnsigned != yUnsigned;
   if (target.byteDot() == ByteDot::Narrow && mixed &&
       (lanes == 8 || lanes == 4)) {
-    auto *bytes = llvm::FixedVectorType::get(b.getInt8Ty(), 4 * lanes);
-    auto *shorts = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
-    Value *pairs = b.CreateIntrinsic(
-        lanes == 8 ? x86_avx2_pmadd_ub_sw : x86_ssse3_pmadd_ub_sw_128, {},
-        {b.CreateBitCast(yUnsigned ? y : x, bytes),
-         b.CreateBitCast(yUnsigned ? x : y, bytes)});
-    Value *products =
-        b.CreateIntrinsic(lanes == 8 ? x86_avx2_pmadd_wd : x86_sse2_pmadd_wd,
-                          {}, {pairs, llvm::ConstantInt::get(shorts, 1)});
-    return b.CreateAdd(sum, products);
+    return addTwos(sum, dotByteTwos(x, y, yUnsigned));
   }
   ID id = not_intrinsic;
   if (same && xUnsigned == yUnsigned && lanes == 4)

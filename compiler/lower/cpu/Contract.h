@@ -10,15 +10,16 @@
 //     kind       a step holds   multiply-add per lane               accumulator
 //     Quads      4 x 8 bits     vpdpbusd (unsigned x signed),       i32
 //                               sdot, udot (operands of one sign),
-//                               pmaddubsw, pmaddwd (4 x 8 bits), add
+//                               pmaddubsw, add (4 x 8 bits)
 //     Pairs      2 x i16        pmaddwd, add                        i32
 //     Bf16Pairs  2 x bf16       vdpbf16ps                           f32
 //     Singles    1 x f32        fma                                 f32
 //
 // 8-bit integers are Quads with vpdpbusd (unless both operands are unsigned)
-// and with sdot and udot, and Pairs elsewhere, where codes are widened while
-// packing; all are exact. AVX2 alone has pmaddubsw, whose sums of two products
-// saturate: Quads are then codes of four bits alone, with which they cannot.
+// and with sdot and udot, and Pairs elsewhere, where codes are widened; all are
+// exact. AVX2 alone has pmaddubsw, whose sums of two products
+// saturate: Quads are then codes of four bits alone, with which they cannot,
+// and neither can what 4 or 8 steps add up in 16 bits before pmaddwd widens it.
 // Floats are of the class bounded. Where every operand's elements are bf16 and
 // the target has the instruction they stay bf16; all others are decoded to f32
 // while packing. vdpbf16ps adds the products of a step's second elements, then
@@ -52,16 +53,20 @@
 // sign, by 128 up as above or by 128 down, and then the header holds
 // 128 sum b. All this is modulo 2^32, as the accumulator is.
 //
-// *Codes of four bits* stay so in their panels: two steps share a row, the
-// first in the low halves of its bytes. i4 codes have 8 added there, and are
+// *Shared rows.* Codes of four bits stay so in their panels, and so do bytes
+// that are multiplied as Pairs: two steps share a row, the first in the low
+// halves of its bytes, or the low bytes of its pairs. i4 codes in Quads have 8
+// added there, and are
 // multiplied so, as numbers from 0 to 15 that fit every operand of either sign:
 // sum a (b + 8) = sum a b + 8 sum a. Of these the correction belongs to a row
 // and group, is computed once when left rows are copied, and is where the
-// accumulators of the row start. A block of one row tile takes its operands
-// apart as it loads them; with more, a chunk of a panel is first taken apart
-// into scratch (16 KiB, in L1, or one group), and all row tiles of the block
-// pass over that, before the next chunk. This needs Quads; elsewhere codes of
-// four bits are packed as wider ones are.
+// accumulators of the row start. A block of one row tile, or of two where codes
+// are bytes, takes its operands apart as it loads them; with more, a chunk of a
+// panel is first taken apart into scratch (16 KiB, in L1, or one group), and
+// all row tiles of the block pass over that, before the next chunk. Where there
+// are only Pairs, codes of four bits are packed as bytes. Where steps do not
+// share rows, because groups are so long that one would take too much scratch,
+// panels hold them widened.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
 // rows: shifted, widened or decoded. The rows of a tile are interleaved step by
@@ -126,11 +131,17 @@ struct ContractPlan {
   /// Left codes move by 128, to the other sign; a header row corrects it.
   bool shiftLeft;
   bool leftUnsigned, rightUnsigned;
-  bool fourBits = false; ///< Panels hold right codes of four bits,
-  bool biased = false;   ///< with 8 added: row sums correct it.
+  bool fourBits = false;  ///< Panels hold right codes of four bits,
+  bool biased = false;    ///< with 8 added: row sums correct it.
+  bool bytePairs = false; ///< Panels hold bytes of what are Pairs.
   /// The right operand is the instruction's unsigned one, the left is not.
   bool swapped;
   bool narrow; ///< Products of two bytes have to fit 16 bits.
+  /// With those, steps whose sums of such products fit 16 bits too: of at most
+  /// 2 x 15 x 255, or 2 x 15 x 128 with signed codes. 0: there are none.
+  unsigned stepsOfTwos() const {
+    return !narrow || kind != StepKind::Quads ? 0 : leftUnsigned ? 4 : 8;
+  }
   /// How the multiply-add takes left codes.
   bool movedUnsigned() const { return leftUnsigned != shiftLeft; }
   /// Of the sum of a column's codes, what its header row holds.
@@ -166,15 +177,20 @@ struct ContractPlan {
   /// accumulators of their own.
   bool keepsHalves(TileShape shape) const;
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
-  unsigned tileBytes() const { return rows * rowBytes(); }  ///< Accumulators.
-  unsigned stepsPerRow() const { return fourBits ? 2 : 1; } ///< As packed.
+  unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
+  /// Two steps share a row of a panel as it is packed.
+  bool sharesRows() const { return fourBits || bytePairs; }
+  unsigned stepsPerRow() const { return sharesRows() ? 2 : 1; } ///< As packed.
   /// Accumulators go on from those of the chunk before.
   bool continues() const { return blocking.chunkSteps && !split; }
-  /// Groups whose codes of four bits are taken apart together; with `split`.
+  /// Up to so many row tiles read shared rows as they are packed: taken apart
+  /// for each of them, they cost no more than widened and read again.
+  unsigned tilesOfPacked() const { return bytePairs ? 2 : 1; }
+  /// Groups whose shared rows are taken apart together; with `split`.
   int64_t chunkGroups() const;
-  /// Register tiles read panels that were widened into scratch: four-bit codes
-  /// of blocks of many rows, and stored elements.
-  bool widensPanels() const { return fourBits || storedPanels; }
+  /// Register tiles read panels that were widened into scratch: shared rows of
+  /// blocks of many rows, and stored elements.
+  bool widensPanels() const { return sharesRows() || storedPanels; }
   /// Bytes of a panel's chunk, or of one group of it, widened.
   int64_t wideGroupBytes() const;
   int64_t wideChunkBytes() const;
@@ -261,10 +277,10 @@ PackedOperand emitPacking(Emitter &e, tile::KernelOp kernel,
 /// null: it is all its region does.
 tile::LoadOp getFourBitLoad(tile::ContractOp op, mlir::Region &region);
 
-/// Both steps of a row of four-bit codes, as bytes. `keepHalves`: of the second
-/// 16 times as much.
-std::pair<llvm::Value *, llvm::Value *> takeApart(Emitter &e, llvm::Value *row,
-                                                  bool keepHalves = false);
+/// One of the two steps that share a row. `keepHalves`: of the second 16 times
+/// as much.
+llvm::Value *takeStep(Emitter &e, const ContractPlan &plan, llvm::Value *row,
+                      unsigned step, bool keepHalves = false);
 
 /// The function void(group, groups, bytes between groups, rows, target) that
 /// takes groups of a panel apart, `group` being the first row of the first.
@@ -299,7 +315,7 @@ struct TileData {
   llvm::Value *panel = nullptr;      ///< The header, where there is one.
   llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
   llvm::Value *steps = nullptr;
-  bool fourBits = false; ///< The panels are as they are packed.
+  bool asPacked = false; ///< Two steps share a row.
   /// Accumulators to continue from, laid out as they are stored; null: they
   /// begin at the header, at `starts`, or zero.
   llvm::Value *sums = nullptr;
@@ -314,12 +330,12 @@ struct TileData {
 /// apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module whose tiles are alike share it.
-/// `fourBits`: of panels as they are packed, all steps at once.
+/// `asPacked`: of panels whose rows two steps share, all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 TileShape shape, bool fourBits = false);
+                                 TileShape shape, bool asPacked = false);
 
 /// What stands for a tile's code in its name: everything it depends on.
-std::string tileName(const ContractPlan &plan, TileShape shape, bool fourBits);
+std::string tileName(const ContractPlan &plan, TileShape shape, bool asPacked);
 
 /// The arguments of a function of emitSplitTile.
 struct SplitTileArguments {
@@ -347,7 +363,7 @@ struct SplitTileArguments {
 /// Adds to a tile's f32 sums those of some groups, each times its column's
 /// factor: acc = fma(f32(part), factor, acc), group by group.
 llvm::Function *emitSplitTile(Emitter &e, const ContractPlan &plan,
-                              TileShape shape, bool fourBits,
+                              TileShape shape, bool asPacked,
                               mlir::Type factorType);
 
 /// The loop over steps alone: panel by panel and row by row two vectors of

@@ -86,6 +86,8 @@ void ContractLowering::lower() {
     Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
     Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
     fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
+    if (plan.sharesRows())
+      fetch.asPacked = b.CreateICmpSLE(rowTiles, e.i64(plan.tilesOfPacked()));
     // So much in each step fetches a group, factors and all.
     Value *perStep = e.i64(plan.rowBytes() / plan.stepsPerRow());
     if (plan.factorBytes)
@@ -192,7 +194,7 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
           plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-        if (plan.fourBits)
+        if (plan.sharesRows())
           takePanelsApart(packedPanels, numPanels, chunk);
         else if (plan.storedPanels)
           decodePanels(packedPanels, numPanels, chunk);
@@ -201,9 +203,9 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
       forTiles([&](const TilePosition &at) { epilogues(at); });
       return Emitter::Values();
     };
-    if (plan.fourBits) {
+    if (plan.sharesRows()) {
       asPacked = true;
-      e.branch(fetch.single, multiplyWhole, [&] {
+      e.branch(fetch.asPacked, multiplyWhole, [&] {
         asPacked = false;
         return multiplyByChunks();
       });
@@ -259,17 +261,18 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
-  auto emitTile = [&](TileShape shape, bool fourBits) {
+  auto emitTile = [&](TileShape shape, bool asPacked) {
     return factors.isPlain()
-               ? emitSplitTile(e, plan, shape, fourBits, factors.plainType())
-               : emitRegisterTile(e, plan, shape, fourBits);
+               ? emitSplitTile(e, plan, shape, asPacked, factors.plainType())
+               : emitRegisterTile(e, plan, shape, asPacked);
   };
   if (!factors.usable || factors.isPlain()) {
-    for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
-      tiles.push_back(emitTile(shape, /*fourBits=*/false));
-    if (plan.fourBits)
+    for (TileShape shape :
+         plan.sharesRows() ? plan.shapesOfMany() : plan.shapes())
+      tiles.push_back(emitTile(shape, /*asPacked=*/false));
+    if (plan.sharesRows())
       for (TileShape shape : plan.shapes())
-        packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
+        packedTiles.push_back(emitTile(shape, /*asPacked=*/true));
   }
 
   llvm::SmallVector<llvm::Function *> decoding;

@@ -110,6 +110,11 @@ public:
   /// is known that the products fit (CpuTarget.h).
   Value *dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,
                   bool yUnsigned);
+  /// Where that takes three (ByteDot::Narrow): the first, the products of two
+  /// bytes in lanes of 16 bits, of operands of different sign; and the other
+  /// two, sum + the two such lanes of each lane.
+  Value *dotByteTwos(Value *x, Value *y, bool yUnsigned);
+  Value *addTwos(Value *sum, Value *twos);
 
   //===--- Memory ---------------------------------------------------------===//
 

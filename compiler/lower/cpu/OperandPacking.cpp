@@ -58,7 +58,7 @@ struct PanelWriter {
   Contiguous contiguous(Value *k) {
     tile::LoadOp load = plan.fourBits ? getFourBitLoad(plan.op, region)
                                       : plan.op.getPlainLoad(region);
-    if (!plan.keepsElements() || !load)
+    if (!(plan.keepsElements() || plan.bytePairs) || !load)
       return {};
     auto it = scope.buffers.find(load.getBuffer());
     unsigned rank = load.getBuffer().getType().getRank();
@@ -103,14 +103,15 @@ struct PanelWriter {
       number = e.b.CreateLShr(number, e.i64(1));
       step = e.b.CreateLShr(step, e.i64(1));
     } else {
-      number = e.mul(number, e.i64(plan.elementBytes()));
-      step = e.mul(step, e.i64(plan.elementBytes()));
+      unsigned bytes = plan.bytePairs ? 1 : plan.elementBytes();
+      number = e.mul(number, e.i64(bytes));
+      step = e.mul(step, e.i64(bytes));
     }
     return {e.offset(it->second.address, number), step, it->second.memory};
   }
 
-  /// A step of contiguous elements is one 32-bit gather, and so are two of
-  /// four-bit ones.
+  /// A step of contiguous elements is one 32-bit gather, and so are two that
+  /// share a row.
   Value *gatheredQuad(Value *k) {
     Contiguous at = contiguous(k);
     if (!at.address)
@@ -129,7 +130,7 @@ struct PanelWriter {
   /// null when all of them do.
   Value *step(Value *k, Value *limit) {
     unsigned count = plan.elementsPerStep();
-    if (!limit && !plan.fourBits)
+    if (!limit && !plan.sharesRows())
       if (Value *quad = gatheredQuad(k))
         return quad;
     unsigned bits = 32 / count;
@@ -158,17 +159,19 @@ struct PanelWriter {
   }
 };
 
-/// The halves of a word of four-bit codes in the order of a panel's row: the
-/// first four in the low halves of the bytes. Exchanges the middle bytes, then
-/// the middle halves on either side.
-static Value *orderHalves(Emitter &e, Value *word) {
+/// The codes of a word in the order of a row that two steps share. Of four
+/// bits the first four stand in the low halves of the bytes, of eight the first
+/// two in the low bytes of the pairs. Exchanges the middle bytes, then the
+/// middle halves on either side.
+static Value *orderHalves(Emitter &e, const ContractPlan &plan, Value *word) {
   auto exchange = [&](Value *x, uint32_t mask, unsigned distance) {
     Value *shift = e.i32(distance, x);
     Value *differ = e.b.CreateAnd(e.b.CreateXor(x, e.b.CreateLShr(x, shift)),
                                   e.i32(mask, x));
     return e.b.CreateXor(x, e.b.CreateOr(differ, e.b.CreateShl(differ, shift)));
   };
-  return exchange(exchange(word, 0x0000ff00, 8), 0x00f000f0, 4);
+  word = exchange(word, 0x0000ff00, 8);
+  return plan.fourBits ? exchange(word, 0x00f000f0, 4) : word;
 }
 
 } // namespace
@@ -233,34 +236,36 @@ static llvm::Function *emitSquare(Emitter &e, const ContractPlan &plan) {
   return function;
 }
 
-/// The same for codes of four bits, two steps to a row.
-static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
-                             Value *allRows, Value *target) {
+/// Packs the shared rows of one group for one vector of columns at `target`.
+static void packSharedGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
+                            Value *allRows, Value *target) {
   Emitter &e = writer.e;
   const ContractPlan &plan = writer.plan;
   llvm::IRBuilder<> &b = e.b;
+  unsigned perStep = plan.elementsPerStep();
+  int64_t perRow = 2 * perStep;
   auto put = [&](Value *number, Value *row) {
     e.store(row, e.offset(target, e.mul(number, e.i64(plan.rowBytes()))),
             Memory::Written, 4 * plan.lanes);
   };
-  // Where K lies contiguously and a group begins with a byte, the eight codes
-  // of a row and column are a word.
-  bool words = (!plan.split || *plan.split % 2 == 0) &&
+  // Where K lies contiguously and a group begins with a byte, the codes of a
+  // row and column are a word.
+  bool words = (!plan.fourBits || !plan.split || *plan.split % 2 == 0) &&
                writer.contiguous(kBegin).address;
   Value *full =
-      words ? e.floorDiv(b.CreateSub(kEnd, kBegin), e.i64(8)) : e.i64(0);
+      words ? e.floorDiv(b.CreateSub(kEnd, kBegin), e.i64(perRow)) : e.i64(0);
   if (words)
     e.loop(e.i64(0), full, e.i64(1), [&](Value *number) {
-      Value *k = e.add(kBegin, e.mul(number, e.i64(8)));
-      Value *row = orderHalves(e, writer.gatheredQuad(k));
+      Value *k = e.add(kBegin, e.mul(number, e.i64(perRow)));
+      Value *row = orderHalves(e, plan, writer.gatheredQuad(k));
       if (plan.biased)
         row = b.CreateXor(row, e.i32(int64_t(0x88888888), row));
       put(number, row);
     });
   // Groups of whole words need no more code than for rows that nobody reads,
   // beyond the end of the last one.
-  if (words && plan.constantK().value_or(1) % 8 == 0 &&
-      plan.split.value_or(8) % 8 == 0) {
+  if (words && plan.constantK().value_or(1) % perRow == 0 &&
+      plan.split.value_or(perRow) % perRow == 0) {
     e.loop(full, allRows, e.i64(1), [&](Value *number) {
       put(number, llvm::Constant::getNullValue(
                       e.vectorType(b.getInt32Ty(), plan.lanes)));
@@ -268,14 +273,15 @@ static void packFourBitGroup(PanelWriter &writer, Value *kBegin, Value *kEnd,
     return;
   }
   // Element by element; what is beyond the group is zero, with 8 added or not.
+  unsigned bits = plan.fourBits ? 4 : 8;
+  int64_t codes = plan.fourBits ? 0x0f0f0f0f : 0x00ff00ff;
   e.loop(full, allRows, e.i64(1), [&](Value *number) {
-    Value *k = e.add(kBegin, e.mul(number, e.i64(8)));
+    Value *k = e.add(kBegin, e.mul(number, e.i64(perRow)));
     Value *first = writer.step(k, kEnd);
-    Value *second = writer.step(e.add(k, e.i64(4)), kEnd);
-    Value *low = e.i32(0x0f0f0f0f, first);
-    first = b.CreateAnd(first, low);
-    second = b.CreateAnd(second, low);
-    put(number, b.CreateOr(first, b.CreateShl(second, e.i32(4, second))));
+    Value *second = writer.step(e.add(k, e.i64(perStep)), kEnd);
+    first = b.CreateAnd(first, e.i32(codes, first));
+    second = b.CreateAnd(second, e.i32(codes, second));
+    put(number, b.CreateOr(first, b.CreateShl(second, e.i32(bits, second))));
   });
 }
 
@@ -419,8 +425,8 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                 factors.emit(scope, plan, index, batch, first, group, mask,
                              column, start);
               PanelWriter writer{scope, plan, region, batch, first, mask};
-              if (plan.fourBits)
-                packFourBitGroup(writer, kBegin, kEnd, steps, target);
+              if (plan.sharesRows())
+                packSharedGroup(writer, kBegin, kEnd, steps, target);
               else
                 packGroup(writer, kBegin, kEnd, steps, target);
               return Emitter::Values();
@@ -474,6 +480,7 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
       fmt::format("item = one panel of {} columns, {}{}", plan.columns,
                   plan.storedPanels ? plan.storedPanels->text(index)
                   : plan.fourBits   ? "4-bit quads, two to a row"
+                  : plan.bytePairs  ? "8-bit pairs, two to a row"
                   : plan.kind == StepKind::Quads     ? "8-bit quads"
                   : plan.kind == StepKind::Pairs     ? "16-bit pairs"
                   : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"

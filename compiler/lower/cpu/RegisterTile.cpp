@@ -17,19 +17,20 @@
 
 #include "llvm/IR/IntrinsicsX86.h"
 
-#include <tuple>
-
 using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
 /// acc + left * right for one step; `left` and `right` are <lanes x i32> bits.
+/// With stepsOfTwos `acc` is lanes of 16 bits.
 static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
                           Value *left, Value *right) {
   llvm::IRBuilder<> &b = e.b;
   unsigned lanes = plan.lanes;
   switch (plan.kind) {
   case StepKind::Quads:
+    if (plan.stepsOfTwos())
+      return b.CreateAdd(acc, e.dotByteTwos(left, right, plan.rightUnsigned));
     return e.dotBytes(acc, left, plan.movedUnsigned(), right,
                       plan.rightUnsigned);
   case StepKind::Pairs: {
@@ -78,7 +79,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
       plan.sumsFloats() ? e.vectorType(b.getFloatTy(), lanes) : vector;
   // What was widened changes while the kernel runs.
   Memory memory =
-      plan.widensPanels() && !data.fourBits ? Memory::Scratch : Memory::Read;
+      plan.widensPanels() && !data.asPacked ? Memory::Scratch : Memory::Read;
   auto load = [&](Value *line, unsigned half) {
     return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
@@ -118,60 +119,107 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                         : e.mul(data.stride, e.i64(row))));
 
   // A row of the panel is one step, or two.
-  unsigned perRow = data.fourBits ? 2 : 1;
+  unsigned perRow = data.asPacked ? 2 : 1;
   // Then the second may have accumulators of its own, behind the others.
-  bool keepHalves = data.fourBits && plan.keepsHalves(shape);
+  bool keepHalves = data.asPacked && plan.keepsHalves(shape);
   unsigned numSums = inits.size();
   if (keepHalves)
     inits.append(numSums, llvm::Constant::getNullValue(accumulator));
   Value *rows =
-      data.fourBits ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
-  Emitter::Values results = e.loop(
-      e.i64(0), rows, e.i64(1), inits,
-      [&](Value *number, llvm::ArrayRef<Value *> sums) {
-        Value *at = e.mul(number, e.i64(plan.rowBytes()));
-        if (data.ahead)
-          prefetch(e, e.offset(data.ahead, e.mul(number, data.aheadStep)),
-                   plan.rowBytes());
-        llvm::SmallVector<Value *> left[2];
-        for (unsigned step = 0; step < perRow; ++step) {
-          Value *offset = e.add(e.mul(number, e.i64(perRow * leftStep)),
-                                e.i64(step * leftStep));
-          Value *some = nullptr; // Of as many rows as there are lanes.
-          for (unsigned row = 0; row < shape.rows; ++row) {
-            Value *address = e.offset(rowStart[row], offset);
-            if (!byLane) {
-              left[step].push_back(e.splat(
-                  e.load(b.getInt32Ty(), address, Memory::Scratch, 1), lanes));
-              continue;
-            }
-            if (row % lanes == 0)
-              some = e.load(vector, address, Memory::Scratch, 4);
-            left[step].push_back(b.CreateShuffleVector(
-                some, llvm::SmallVector<int>(lanes, row % lanes)));
-          }
+      data.asPacked ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
+  // The sums after row `number` of the panels.
+  auto addRow = [&](Value *number, llvm::ArrayRef<Value *> sums) {
+    Value *at = e.mul(number, e.i64(plan.rowBytes()));
+    if (data.ahead)
+      prefetch(e, e.offset(data.ahead, e.mul(number, data.aheadStep)),
+               plan.rowBytes());
+    // Elements of the left rows.
+    llvm::SmallVector<Value *> left[2];
+    Value *some = nullptr; // Of as many rows as there are lanes.
+    left[0].resize(shape.rows);
+    left[1].resize(shape.rows);
+    auto leftOf = [&](unsigned step, unsigned row) {
+      Value *&element = left[step][row];
+      if (element)
+        return element;
+      Value *offset = e.add(e.mul(number, e.i64(perRow * leftStep)),
+                            e.i64(step * leftStep));
+      Value *address = e.offset(rowStart[row], offset);
+      if (!byLane)
+        return element = e.splat(
+                   e.load(b.getInt32Ty(), address, Memory::Scratch, 1), lanes);
+      if (row % lanes == 0)
+        some = e.load(vector, address, Memory::Scratch, 4);
+      return element = b.CreateShuffleVector(
+                 some, llvm::SmallVector<int>(lanes, row % lanes));
+    };
+    // LLVM adds what is added to one sum in any order. Where the additions are
+    // instructions of their own, the two steps' stand together and their
+    // operands are loaded when they are needed: products that wait for each
+    // other would take more registers than there are.
+    bool rowByRow = plan.bytePairs;
+    for (unsigned step = 0; !rowByRow && step < perRow; ++step)
+      for (unsigned row = 0; row < shape.rows; ++row)
+        leftOf(step, row);
+    Emitter::Values next(sums);
+    for (unsigned panel = 0; panel < shape.panels; ++panel) {
+      Value *line = e.offset(panels[panel], at);
+      Value *right[2][2] = {};
+      for (unsigned half = 0; half < 2; ++half) {
+        right[0][half] = load(line, half);
+        for (unsigned step = perRow; data.asPacked && step-- > 0;)
+          right[step][half] =
+              takeStep(e, plan, right[0][half], step, keepHalves);
+      }
+      auto multiply = [&](unsigned step, unsigned row) {
+        for (unsigned half = 0; half < 2; ++half) {
+          Value *&sum = next[2 * (panel * shape.rows + row) + half +
+                             (keepHalves ? step * numSums : 0)];
+          sum = multiplyAdd(e, plan, sum, leftOf(step, row), right[step][half]);
         }
-        Emitter::Values next(sums);
-        for (unsigned panel = 0; panel < shape.panels; ++panel) {
-          Value *line = e.offset(panels[panel], at);
-          Value *right[2][2] = {};
-          for (unsigned half = 0; half < 2; ++half) {
-            right[0][half] = load(line, half);
-            if (data.fourBits)
-              std::tie(right[0][half], right[1][half]) =
-                  takeApart(e, right[0][half], keepHalves);
-          }
+      };
+      if (rowByRow) {
+        for (unsigned row = 0; row < shape.rows; ++row)
           for (unsigned step = 0; step < perRow; ++step)
-            for (unsigned row = 0; row < shape.rows; ++row)
-              for (unsigned half = 0; half < 2; ++half) {
-                Value *&sum = next[2 * (panel * shape.rows + row) + half +
-                                   (keepHalves ? step * numSums : 0)];
-                sum = multiplyAdd(e, plan, sum, left[step][row],
-                                  right[step][half]);
-              }
-        }
-        return next;
-      });
+            multiply(step, row);
+      } else {
+        for (unsigned step = 0; step < perRow; ++step)
+          for (unsigned row = 0; row < shape.rows; ++row)
+            multiply(step, row);
+      }
+    }
+    return next;
+  };
+  Emitter::Values results;
+  if (unsigned steps = plan.stepsOfTwos()) {
+    // 16-bit sums of some steps in registers; of all others the i32 sums, which
+    // wait on the stack where there are too many.
+    Emitter::Values zeros(
+        inits.size(), llvm::Constant::getNullValue(llvm::FixedVectorType::get(
+                          b.getInt16Ty(), 2 * lanes)));
+    auto addSome = [&](Value *first, Value *last,
+                       llvm::ArrayRef<Value *> sums) {
+      Emitter::Values next(sums);
+      Emitter::Values twos = e.loop(first, last, e.i64(1), zeros, addRow);
+      for (auto [sum, two] : llvm::zip(next, twos))
+        sum = e.addTwos(sum, two);
+      return next;
+    };
+    int64_t some = steps / perRow;
+    std::optional<int64_t> all = constantOf(rows);
+    if (all && *all <= some)
+      results = addSome(e.i64(0), rows, inits);
+    else
+      results = e.loop(e.i64(0), rows, e.i64(some), inits,
+                       [&](Value *first, llvm::ArrayRef<Value *> sums) {
+                         Value *last = e.add(first, e.i64(some));
+                         if (!all || *all % some != 0)
+                           last = e.min(last, rows);
+                         return addSome(first, last, sums);
+                       });
+  } else {
+    results = e.loop(e.i64(0), rows, e.i64(1), inits, addRow);
+  }
   for (unsigned i = 0; keepHalves && i < numSums; ++i)
     results[i] = b.CreateAdd(
         results[i], b.CreateAShr(results[numSums + i],
@@ -181,7 +229,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 }
 
 std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
-                                    bool fourBits) {
+                                    bool asPacked) {
   llvm::StringRef kind = plan.kind == StepKind::Quads       ? "quads"
                          : plan.kind == StepKind::Pairs     ? "pairs"
                          : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
@@ -192,14 +240,16 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                                          : ".unsigned";
   return fmt::format("quern.tile.{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
                      signs.str(), plan.headerRows() ? ".corrected" : "",
-                     !plan.fourBits ? plan.storedPanels ? ".decoded" : ""
-                     : plan.biased  ? ".i4"
-                                    : ".u4",
-                     !plan.fourBits            ? ""
-                     : !fourBits               ? ".wide"
+                     plan.storedPanels    ? ".decoded"
+                     : !plan.sharesRows() ? ""
+                     : plan.bytePairs     ? plan.rightUnsigned ? ".u8" : ".i8"
+                     : plan.biased        ? ".i4"
+                                          : ".u4",
+                     !plan.sharesRows()        ? ""
+                     : !asPacked               ? ".wide"
                      : plan.keepsHalves(shape) ? ".halves"
                                                : "",
-                     plan.continues() && !fourBits ? ".chunked" : "",
+                     plan.continues() && !asPacked ? ".chunked" : "",
                      plan.interleaves(shape.rows) ? ".rows" : "",
                      plan.rowsName(), shape.rows, shape.panels * plan.columns);
 }
@@ -207,8 +257,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
                                                 TileShape shape,
-                                                bool fourBits) {
-  std::string name = tileName(plan, shape, fourBits);
+                                                bool asPacked) {
+  std::string name = tileName(plan, shape, asPacked);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -225,8 +275,8 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  data.fourBits = fourBits;
-  if (plan.continues() && !fourBits)
+  data.asPacked = asPacked;
+  if (plan.continues() && !asPacked)
     data.sums = function->getArg(5);
   if (plan.biased)
     data.starts = function->getArg(8);

@@ -25,8 +25,9 @@
 // This takes a region with one load of an element of 16 bits or fewer, in which
 // K enters all else by `k floordiv constant`, the constants multiples of the
 // least, and right operands of one width. Others are decoded while packing, and
-// so is what bf16 dot products read, whose steps are two elements wide; and elements that would be converted
-// to or from f16 without an instruction for it.
+// so is what bf16 dot products read, whose steps are two elements wide; and
+// elements that would be converted to or from f16 without an instruction for
+// it.
 //
 //===----------------------------------------------------------------------===//
 

@@ -45,7 +45,7 @@ void ContractLowering::forShape(const TilePosition &at,
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
   // Panels that were taken apart are those of blocks of many rows.
   llvm::SmallVector<TileShape> shapes =
-      plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
+      plan.sharesRows() && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *many = e.max(at.rows, e.i64(few + 1));
   Value *number =
@@ -75,8 +75,8 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.panelBytes = panelBytes;
   data.steps = steps;
   data.aheadStep = fetch.step;
-  if (plan.fourBits) {
-    readFourBits(data, at, term, group);
+  if (plan.sharesRows()) {
+    readSharedRows(data, at, term, group);
     return data;
   }
   Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
@@ -249,10 +249,11 @@ void ContractLowering::runSplitTile(const TilePosition &at, Value *first,
   Value *tile = functionFor(at);
   Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
   Value *packedGroup = groupBytes;
-  Value *panelGroup =
-      plan.fourBits && !asPacked ? e.i64(plan.wideGroupBytes()) : packedGroup;
+  Value *panelGroup = plan.sharesRows() && !asPacked
+                          ? e.i64(plan.wideGroupBytes())
+                          : packedGroup;
   Value *aheadGroup =
-      plan.fourBits
+      plan.sharesRows()
           ? packedGroup
           : e.mul(e.add(groupSteps, e.i64(plan.headerRows())), fetch.step);
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
@@ -372,7 +373,7 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
     TileData data = tileData(at, term, nullptr, steps);
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
     if (plan.widensPanels()) {
-      if (plan.fourBits)
+      if (plan.sharesRows())
         data.ahead = aheadOfChunk(at, term, first);
       else
         readDecoded(data, at, term, first);

@@ -1,12 +1,13 @@
-//===- FourBitPanels.cpp - Panels whose rows hold two steps ---------------===//
+//===- SharedRows.cpp - Panels whose rows hold two steps ------------------===//
 //
 // Part of Quern, under the Apache License v2.0. See LICENSE.
 //
 //===----------------------------------------------------------------------===//
 //
-// Contract.h describes the layout. Taking a vector apart is a shift and two
-// masks, for what eight rows then multiply in sixteen instructions; a tile of
-// few rows saves the shift.
+// Contract.h describes the layout. Taking a vector of four-bit codes apart is a
+// shift and two masks, for what eight rows then multiply in sixteen
+// instructions; a tile of few rows saves the shift. Of bytes it is three shifts
+// if they are signed, a mask and a shift if they are not.
 //
 //===----------------------------------------------------------------------===//
 
@@ -57,21 +58,35 @@ bool ContractPlan::keepsHalves(TileShape shape) const {
          accumulators <= registers / 2 && length && *length <= longest;
 }
 
-std::pair<Value *, Value *> quern::cpugen::takeApart(Emitter &e, Value *row,
-                                                     bool keepHalves) {
+Value *quern::cpugen::takeStep(Emitter &e, const ContractPlan &plan, Value *row,
+                               unsigned step, bool keepHalves) {
   llvm::IRBuilder<> &b = e.b;
   llvm::Type *type = row->getType();
-  Value *low = llvm::ConstantInt::get(type, 0x0f0f0f0f);
-  if (keepHalves)
-    return {b.CreateAnd(row, low),
-            b.CreateAnd(row, llvm::ConstantInt::get(type, 0xf0f0f0f0))};
-  Value *high = b.CreateLShr(row, llvm::ConstantInt::get(type, 4));
-  return {b.CreateAnd(row, low), b.CreateAnd(high, low)};
+  if (plan.bytePairs) {
+    auto *words =
+        llvm::FixedVectorType::get(b.getInt16Ty(), 2 * Emitter::width(row));
+    Value *word = b.CreateBitCast(row, words);
+    Value *byte = llvm::ConstantInt::get(words, 8);
+    if (!plan.rightUnsigned)
+      word = b.CreateAShr(step ? word : b.CreateShl(word, byte), byte);
+    else if (step)
+      word = b.CreateLShr(word, byte);
+    else
+      word = b.CreateAnd(word, llvm::ConstantInt::get(words, 0xff));
+    return b.CreateBitCast(word, type);
+  }
+  if (step && keepHalves)
+    return b.CreateAnd(row, llvm::ConstantInt::get(type, 0xf0f0f0f0));
+  if (step)
+    row = b.CreateLShr(row, llvm::ConstantInt::get(type, 4));
+  return b.CreateAnd(row, llvm::ConstantInt::get(type, 0x0f0f0f0f));
 }
 
 llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
                                                const ContractPlan &plan) {
-  std::string name = "quern.widen.4";
+  std::string name = plan.fourBits        ? "quern.widen.4"
+                     : plan.rightUnsigned ? "quern.widen.u8"
+                                          : "quern.widen.i8";
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -98,11 +113,10 @@ llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
       for (unsigned half = 0; half < 2; ++half) {
         Value *row = e.load(vector, e.offset(from, e.i64(half * align)),
                             Memory::Read, align);
-        auto [first, second] = takeApart(e, row);
-        e.store(first, e.offset(to, e.i64(half * align)), Memory::Scratch,
-                align);
-        e.store(second, e.offset(to, e.i64(plan.rowBytes() + half * align)),
-                Memory::Scratch, align);
+        for (unsigned step = 0; step < 2; ++step)
+          e.store(takeStep(e, plan, row, step),
+                  e.offset(to, e.i64(step * plan.rowBytes() + half * align)),
+                  Memory::Scratch, align);
       }
     });
   });
@@ -252,9 +266,9 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
       });
 }
 
-void ContractLowering::readFourBits(TileData &data, const TilePosition &at,
-                                    unsigned term, Value *group) {
-  data.fourBits = asPacked;
+void ContractLowering::readSharedRows(TileData &data, const TilePosition &at,
+                                      unsigned term, Value *group) {
+  data.asPacked = asPacked;
   if (plan.biased)
     data.starts = rowStarts(term, at, group ? group : e.i64(0));
   if (group)
