@@ -98,30 +98,31 @@ static std::vector<std::string> innerLoop(const std::string &assembly,
 }
 
 TEST(Code, RegisterTileStaysInRegisters) {
-  const std::tuple<CpuLevel, const char *, const char *, unsigned> cases[] = {
-      {CpuLevel::Avx512Vnni, "quern.tile.quads.corrected.rows.8x32", "vpdpbusd",
-       16},
-      {CpuLevel::AvxVnni, "quern.tile.quads.corrected.rows.4x16", "vpdpbusd",
-       8},
-      {CpuLevel::Avx2, "quern.tile.pairs.i8.wide.chunked.rows.4x16", "vpmaddwd",
-       8},
-      {CpuLevel::Avx2, "quern.tile.pairs.i8.rows.4x16", "vpmaddwd", 16},
-      {CpuLevel::Generic, "quern.tile.pairs.i8.wide.chunked.rows.4x8",
-       "pmaddwd", 8},
-  };
-  for (auto [level, function, instruction, count] : cases) {
+  // With SSE2, whose instructions overwrite an operand, two accumulators are
+  // read from the stack and written there once for two steps.
+  const std::tuple<CpuLevel, const char *, const char *, unsigned, unsigned>
+      cases[] = {
+          {CpuLevel::Avx512Vnni, "quern.tile.quads.corrected.rows.8x32",
+           "vpdpbusd", 16, 0},
+          {CpuLevel::AvxVnni, "quern.tile.quads.corrected.rows.4x16",
+           "vpdpbusd", 8, 0},
+          {CpuLevel::Avx2, "quern.tile.pairs.i8.rows.4x16", "vpmaddwd", 16, 0},
+          {CpuLevel::Generic, "quern.tile.pairs.i8.rows.4x8", "pmaddwd", 16, 4},
+      };
+  for (auto [level, function, instruction, count, most] : cases) {
     SCOPED_TRACE(function);
     CompiledProgram compiled(product(), CpuTarget::forLevel(level),
                              /*dump=*/true);
     ASSERT_EQ(compiled.error, "");
     auto loop = innerLoop(compiled.dumps.assembly, function, instruction);
-    unsigned found = 0;
+    unsigned found = 0, onStack = 0;
     for (const std::string &line : loop) {
       found += line.find(instruction) != std::string::npos;
-      EXPECT_EQ(line.find("rsp"), std::string::npos) << line;
-      EXPECT_EQ(line.find("rbp)"), std::string::npos) << line;
+      onStack += line.find("rsp") != std::string::npos ||
+                 line.find("rbp)") != std::string::npos;
     }
     EXPECT_EQ(found, count);
+    EXPECT_LE(onStack, most);
   }
 }
 

@@ -27,6 +27,8 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
   int64_t rowBytes = sizes.rowBytes(), steps = sizes.steps();
+  if (sizes.halved)
+    stepBytes /= 2;
   int64_t held = target.caches.l2 / 4 * 3;
   int64_t rows = (held - 2 * sizes.terms * steps * stepBytes) / rowBytes;
   rows = std::min(std::clamp(rows, fewest, most), leftBytes / rowBytes);

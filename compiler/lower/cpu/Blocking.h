@@ -38,12 +38,10 @@
 // three quarters of L2. Where K is too long for it, a block runs over one chunk
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
-// Panels whose rows two steps share are taken apart by chunks of 16 KiB, which
-// stay in L1 while the row tiles pass over them: of scaled accumulators too,
-// whose sums are in scratch anyway. The tiles fetch the next chunk meanwhile:
-// asked for all at once when it is taken apart, its lines would wait for each
-// other. What is taken apart by a shift or two need not be for one row tile, or
-// two of bytes: they do so themselves as they go over a panel, without chunks.
+// Panels of four-bit codes are taken apart by chunks of 16 KiB, which stay in
+// L1 while the row tiles pass over them: of scaled accumulators too, whose sums
+// are in scratch anyway. The tiles fetch the next chunk meanwhile: asked for
+// all at once when it is taken apart, its lines would wait for each other.
 // Panels of stored elements are decoded by chunks of 128 steps, since few rows
 // take two panels at a time.
 //
@@ -80,6 +78,7 @@ struct ProductSizes {
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
   bool widened = false;      ///< Panels are, by chunks.
+  bool halved = false;       ///< Two steps of a panel share a row.
 
   /// Bytes of a left row, copied; K is known.
   int64_t rowBytes() const { return *k * elementBytes; }

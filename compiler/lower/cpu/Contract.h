@@ -53,20 +53,19 @@
 // sign, by 128 up as above or by 128 down, and then the header holds
 // 128 sum b. All this is modulo 2^32, as the accumulator is.
 //
-// *Shared rows.* Codes of four bits stay so in their panels, and so do bytes
-// that are multiplied as Pairs: two steps share a row, the first in the low
-// halves of its bytes, or the low bytes of its pairs. i4 codes in Quads have 8
-// added there, and are
-// multiplied so, as numbers from 0 to 15 that fit every operand of either sign:
-// sum a (b + 8) = sum a b + 8 sum a. Of these the correction belongs to a row
-// and group, is computed once when left rows are copied, and is where the
-// accumulators of the row start. A block of one row tile, or of two where codes
-// are bytes, takes its operands apart as it loads them; with more, a chunk of a
-// panel is first taken apart into scratch (16 KiB, in L1, or one group), and
-// all row tiles of the block pass over that, before the next chunk. Where there
-// are only Pairs, codes of four bits are packed as bytes. Where steps do not
-// share rows, because groups are so long that one would take too much scratch,
-// panels hold them widened.
+// *Shared rows.* Bytes that are multiplied as Pairs stay bytes in their panels,
+// and codes of four bits in Quads stay so: two steps share a row, the first in
+// the low bytes of its pairs, or the low halves of its bytes. Tiles widen bytes
+// as they load them, for as many instructions as it saves loads.
+//
+// i4 codes in Quads have 8 added, and are multiplied so, as numbers from 0 to
+// 15 that fit every operand of either sign: sum a (b + 8) = sum a b + 8 sum a.
+// Of these the correction belongs to a row and group, is computed once when
+// left rows are copied, and is where the accumulators of the row start. A block
+// of one row tile takes its codes apart as it loads them; with more, a chunk of
+// a panel is first taken apart into scratch (16 KiB, in L1, or one group), and
+// all row tiles of the block pass over that, before the next chunk. Codes of
+// four bits that are multiplied as Pairs are packed as bytes.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
 // rows: shifted, widened or decoded. The rows of a tile are interleaved step by
@@ -181,16 +180,14 @@ struct ContractPlan {
   /// Two steps share a row of a panel as it is packed.
   bool sharesRows() const { return fourBits || bytePairs; }
   unsigned stepsPerRow() const { return sharesRows() ? 2 : 1; } ///< As packed.
+  unsigned packedStepBytes() const { return rowBytes() / stepsPerRow(); }
   /// Accumulators go on from those of the chunk before.
   bool continues() const { return blocking.chunkSteps && !split; }
-  /// Up to so many row tiles read shared rows as they are packed: taken apart
-  /// for each of them, they cost no more than widened and read again.
-  unsigned tilesOfPacked() const { return bytePairs ? 2 : 1; }
-  /// Groups whose shared rows are taken apart together; with `split`.
+  /// Groups whose codes of four bits are taken apart together; with `split`.
   int64_t chunkGroups() const;
-  /// Register tiles read panels that were widened into scratch: shared rows of
-  /// blocks of many rows, and stored elements.
-  bool widensPanels() const { return sharesRows() || storedPanels; }
+  /// Register tiles read panels that were widened into scratch: four-bit codes
+  /// of blocks of many rows, and stored elements.
+  bool widensPanels() const { return fourBits || storedPanels; }
   /// Bytes of a panel's chunk, or of one group of it, widened.
   int64_t wideGroupBytes() const;
   int64_t wideChunkBytes() const;
@@ -315,7 +312,7 @@ struct TileData {
   llvm::Value *panel = nullptr;      ///< The header, where there is one.
   llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
   llvm::Value *steps = nullptr;
-  bool asPacked = false; ///< Two steps share a row.
+  bool sharesRows = false; ///< Two steps share a row of the panels.
   /// Accumulators to continue from, laid out as they are stored; null: they
   /// begin at the header, at `starts`, or zero.
   llvm::Value *sums = nullptr;
@@ -330,12 +327,12 @@ struct TileData {
 /// apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module whose tiles are alike share it.
-/// `asPacked`: of panels whose rows two steps share, all steps at once.
+/// `fourBits`: of panels as they are packed, all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 TileShape shape, bool asPacked = false);
+                                 TileShape shape, bool fourBits = false);
 
 /// What stands for a tile's code in its name: everything it depends on.
-std::string tileName(const ContractPlan &plan, TileShape shape, bool asPacked);
+std::string tileName(const ContractPlan &plan, TileShape shape, bool fourBits);
 
 /// The arguments of a function of emitSplitTile.
 struct SplitTileArguments {
@@ -363,7 +360,7 @@ struct SplitTileArguments {
 /// Adds to a tile's f32 sums those of some groups, each times its column's
 /// factor: acc = fma(f32(part), factor, acc), group by group.
 llvm::Function *emitSplitTile(Emitter &e, const ContractPlan &plan,
-                              TileShape shape, bool asPacked,
+                              TileShape shape, bool fourBits,
                               mlir::Type factorType);
 
 /// The loop over steps alone: panel by panel and row by row two vectors of

@@ -86,10 +86,8 @@ void ContractLowering::lower() {
     Value *rows = e.max(e.min(b.CreateSub(m, firstRow), blockRows), e.i64(0));
     Value *rowTiles = e.max(e.ceilDiv(rows, e.i64(plan.rows)), e.i64(1));
     fetch.single = b.CreateICmpEQ(rowTiles, e.i64(1));
-    if (plan.sharesRows())
-      fetch.asPacked = b.CreateICmpSLE(rowTiles, e.i64(plan.tilesOfPacked()));
     // So much in each step fetches a group, factors and all.
-    Value *perStep = e.i64(plan.rowBytes() / plan.stepsPerRow());
+    Value *perStep = e.i64(plan.packedStepBytes());
     if (plan.factorBytes)
       perStep = e.ceilDiv(groupBytes, groupSteps);
     if (plan.storedPanels)
@@ -194,7 +192,7 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
           plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-        if (plan.sharesRows())
+        if (plan.fourBits)
           takePanelsApart(packedPanels, numPanels, chunk);
         else if (plan.storedPanels)
           decodePanels(packedPanels, numPanels, chunk);
@@ -203,9 +201,9 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
       forTiles([&](const TilePosition &at) { epilogues(at); });
       return Emitter::Values();
     };
-    if (plan.sharesRows()) {
+    if (plan.fourBits) {
       asPacked = true;
-      e.branch(fetch.asPacked, multiplyWhole, [&] {
+      e.branch(fetch.single, multiplyWhole, [&] {
         asPacked = false;
         return multiplyByChunks();
       });
@@ -261,18 +259,17 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
-  auto emitTile = [&](TileShape shape, bool asPacked) {
+  auto emitTile = [&](TileShape shape, bool fourBits) {
     return factors.isPlain()
-               ? emitSplitTile(e, plan, shape, asPacked, factors.plainType())
-               : emitRegisterTile(e, plan, shape, asPacked);
+               ? emitSplitTile(e, plan, shape, fourBits, factors.plainType())
+               : emitRegisterTile(e, plan, shape, fourBits);
   };
   if (!factors.usable || factors.isPlain()) {
-    for (TileShape shape :
-         plan.sharesRows() ? plan.shapesOfMany() : plan.shapes())
-      tiles.push_back(emitTile(shape, /*asPacked=*/false));
-    if (plan.sharesRows())
+    for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
+      tiles.push_back(emitTile(shape, /*fourBits=*/false));
+    if (plan.fourBits)
       for (TileShape shape : plan.shapes())
-        packedTiles.push_back(emitTile(shape, /*asPacked=*/true));
+        packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
   }
 
   llvm::SmallVector<llvm::Function *> decoding;

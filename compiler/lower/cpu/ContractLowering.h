@@ -86,9 +86,7 @@ private:
   };
   /// What is the same for all tiles of a block of rows.
   struct BlockFetch {
-    llvm::Value *single; ///< There is one row tile.
-    llvm::Value *asPacked =
-        nullptr; ///< There are so few that rows that steps share are read so.
+    llvm::Value *single;    ///< There is one row tile.
     llvm::Value *step;      ///< Bytes fetched per step of a tile.
     llvm::Value *tileBytes; ///< Bytes fetched by a tile.
   };
@@ -148,8 +146,7 @@ private:
       llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
           fn);
 
-  //===--- Panels whose rows two steps share (SharedRows.cpp)
-  //-------------------===//
+  //===--- Panels of four-bit codes (SharedRows.cpp) ----------------------===//
 
   void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
                        llvm::Value *numPanels, llvm::Value *chunk);
@@ -180,10 +177,10 @@ private:
         e.add(e.i64(plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0),
               e.mul(size(rowSumBytes(plan)), e.i64(operand))));
   }
-  /// Changes what a tile works on to panels of shared rows: as they are packed,
-  /// or to the chunk that was taken apart.
-  void readSharedRows(TileData &data, const TilePosition &at, unsigned term,
-                      llvm::Value *group);
+  /// Changes what a tile works on to four-bit panels: as they are packed, or to
+  /// the chunk that was taken apart.
+  void readFourBits(TileData &data, const TilePosition &at, unsigned term,
+                    llvm::Value *group);
   /// What the tile fetches while a chunk is multiplied: its share of the next.
   llvm::Value *aheadOfChunk(const TilePosition &at, unsigned term,
                             llvm::Value *firstStep);
@@ -271,7 +268,7 @@ private:
   llvm::Value *panels = nullptr;
   BlockFetch fetch = {};
   llvm::Value *firstGroup = nullptr; ///< Of those taken apart.
-  bool asPacked = false;             ///< Tiles take panels apart themselves.
+  bool asPacked = false; ///< Tiles take four-bit panels apart themselves.
 };
 
 } // namespace quern::cpugen

@@ -25,7 +25,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
                            first.getBuffer().getType().getElementType();
   }
   // A group is taken apart whole: long ones would take too much scratch. Short
-  // ones would fill rows of four bits badly, and have as many sums as steps.
+  // ones would fill their rows badly, and have as many sums as steps.
   constexpr uint64_t shortestGroup = 16, longestGroup = 4096;
   fourBits &= op.getSplit().value_or(shortestGroup) >= shortestGroup &&
               op.getSplit().value_or(0) <= longestGroup;
@@ -45,8 +45,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
          : !integers ? StepKind::Singles
          : quads     ? StepKind::Quads
                      : StepKind::Pairs;
-  bytePairs =
-      kind == StepKind::Pairs && op.getSplit().value_or(0) <= longestGroup;
+  bytePairs = kind == StepKind::Pairs;
   bool oneSign = leftUnsigned == rightUnsigned;
   shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
   narrow = dot == ByteDot::Narrow;
@@ -60,6 +59,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
   sizes.widened = widensPanels();
+  sizes.halved = bytePairs;
   blocking = Blocking::choose(target, sizes);
   rows = rowMultiple = blocking.rows;
   blockRows = blocking.blockRows;

@@ -21,6 +21,19 @@ using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
+/// The sums of two products of 16 bits in each lane.
+static Value *pairProducts(Emitter &e, Value *left, Value *right) {
+  llvm::IRBuilder<> &b = e.b;
+  unsigned lanes = Emitter::width(left);
+  auto *words = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
+  llvm::Intrinsic::ID id = lanes == 16
+                               ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
+                           : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_wd
+                                        : llvm::Intrinsic::x86_sse2_pmadd_wd;
+  return b.CreateIntrinsic(
+      id, {}, {b.CreateBitCast(left, words), b.CreateBitCast(right, words)});
+}
+
 /// acc + left * right for one step; `left` and `right` are <lanes x i32> bits.
 /// With stepsOfTwos `acc` is lanes of 16 bits.
 static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
@@ -33,16 +46,8 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
       return b.CreateAdd(acc, e.dotByteTwos(left, right, plan.rightUnsigned));
     return e.dotBytes(acc, left, plan.movedUnsigned(), right,
                       plan.rightUnsigned);
-  case StepKind::Pairs: {
-    auto *words = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
-    llvm::Intrinsic::ID id = lanes == 16
-                                 ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
-                             : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_wd
-                                          : llvm::Intrinsic::x86_sse2_pmadd_wd;
-    Value *products = b.CreateIntrinsic(
-        id, {}, {b.CreateBitCast(left, words), b.CreateBitCast(right, words)});
-    return b.CreateAdd(acc, products);
-  }
+  case StepKind::Pairs:
+    return b.CreateAdd(acc, pairProducts(e, left, right));
   case StepKind::Bf16Pairs: {
     auto *pairs = llvm::FixedVectorType::get(b.getBFloatTy(), 2 * lanes);
     return b.CreateIntrinsic(
@@ -79,7 +84,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
       plan.sumsFloats() ? e.vectorType(b.getFloatTy(), lanes) : vector;
   // What was widened changes while the kernel runs.
   Memory memory =
-      plan.widensPanels() && !data.asPacked ? Memory::Scratch : Memory::Read;
+      plan.widensPanels() && !data.sharesRows ? Memory::Scratch : Memory::Read;
   auto load = [&](Value *line, unsigned half) {
     return e.load(vector, e.offset(line, e.i64(half * lanes * 4)), memory,
                   4 * lanes);
@@ -119,14 +124,14 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
                                         : e.mul(data.stride, e.i64(row))));
 
   // A row of the panel is one step, or two.
-  unsigned perRow = data.asPacked ? 2 : 1;
+  unsigned perRow = data.sharesRows ? 2 : 1;
   // Then the second may have accumulators of its own, behind the others.
-  bool keepHalves = data.asPacked && plan.keepsHalves(shape);
+  bool keepHalves = data.sharesRows && plan.keepsHalves(shape);
   unsigned numSums = inits.size();
   if (keepHalves)
     inits.append(numSums, llvm::Constant::getNullValue(accumulator));
   Value *rows =
-      data.asPacked ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
+      data.sharesRows ? e.ceilDiv(data.steps, e.i64(perRow)) : data.steps;
   // The sums after row `number` of the panels.
   auto addRow = [&](Value *number, llvm::ArrayRef<Value *> sums) {
     Value *at = e.mul(number, e.i64(plan.rowBytes()));
@@ -153,12 +158,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
       return element = b.CreateShuffleVector(
                  some, llvm::SmallVector<int>(lanes, row % lanes));
     };
-    // LLVM adds what is added to one sum in any order. Where the additions are
-    // instructions of their own, the two steps' stand together and their
-    // operands are loaded when they are needed: products that wait for each
-    // other would take more registers than there are.
-    bool rowByRow = plan.bytePairs;
-    for (unsigned step = 0; !rowByRow && step < perRow; ++step)
+    for (unsigned step = 0; !plan.bytePairs && step < perRow; ++step)
       for (unsigned row = 0; row < shape.rows; ++row)
         leftOf(step, row);
     Emitter::Values next(sums);
@@ -167,26 +167,31 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
       Value *right[2][2] = {};
       for (unsigned half = 0; half < 2; ++half) {
         right[0][half] = load(line, half);
-        for (unsigned step = perRow; data.asPacked && step-- > 0;)
+        for (unsigned step = perRow; data.sharesRows && step-- > 0;)
           right[step][half] =
               takeStep(e, plan, right[0][half], step, keepHalves);
       }
-      auto multiply = [&](unsigned step, unsigned row) {
-        for (unsigned half = 0; half < 2; ++half) {
-          Value *&sum = next[2 * (panel * shape.rows + row) + half +
-                             (keepHalves ? step * numSums : 0)];
-          sum = multiplyAdd(e, plan, sum, leftOf(step, row), right[step][half]);
-        }
+      auto sumOf = [&](unsigned row, unsigned half) -> Value *& {
+        return next[2 * (panel * shape.rows + row) + half];
       };
-      if (rowByRow) {
+      // Both steps at once: LLVM adds what is added to one sum in any order,
+      // and products that wait for that take registers.
+      for (unsigned row = 0; plan.bytePairs && row < shape.rows; ++row)
+        for (unsigned half = 0; half < 2; ++half) {
+          Value *&sum = sumOf(row, half);
+          sum = b.CreateAdd(
+              sum,
+              b.CreateAdd(pairProducts(e, leftOf(0, row), right[0][half]),
+                          pairProducts(e, leftOf(1, row), right[1][half])));
+        }
+      for (unsigned step = 0; !plan.bytePairs && step < perRow; ++step)
         for (unsigned row = 0; row < shape.rows; ++row)
-          for (unsigned step = 0; step < perRow; ++step)
-            multiply(step, row);
-      } else {
-        for (unsigned step = 0; step < perRow; ++step)
-          for (unsigned row = 0; row < shape.rows; ++row)
-            multiply(step, row);
-      }
+          for (unsigned half = 0; half < 2; ++half) {
+            Value *&sum = next[2 * (panel * shape.rows + row) + half +
+                               (keepHalves ? step * numSums : 0)];
+            sum =
+                multiplyAdd(e, plan, sum, leftOf(step, row), right[step][half]);
+          }
     }
     return next;
   };
@@ -229,7 +234,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 }
 
 std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
-                                    bool asPacked) {
+                                    bool fourBits) {
   llvm::StringRef kind = plan.kind == StepKind::Quads       ? "quads"
                          : plan.kind == StepKind::Pairs     ? "pairs"
                          : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
@@ -240,16 +245,16 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                                          : ".unsigned";
   return fmt::format("quern.tile.{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
                      signs.str(), plan.headerRows() ? ".corrected" : "",
-                     plan.storedPanels    ? ".decoded"
-                     : !plan.sharesRows() ? ""
-                     : plan.bytePairs     ? plan.rightUnsigned ? ".u8" : ".i8"
-                     : plan.biased        ? ".i4"
-                                          : ".u4",
-                     !plan.sharesRows()        ? ""
-                     : !asPacked               ? ".wide"
+                     plan.storedPanels ? ".decoded"
+                     : plan.bytePairs  ? plan.rightUnsigned ? ".u8" : ".i8"
+                     : !plan.fourBits  ? ""
+                     : plan.biased     ? ".i4"
+                                       : ".u4",
+                     !plan.fourBits            ? ""
+                     : !fourBits               ? ".wide"
                      : plan.keepsHalves(shape) ? ".halves"
                                                : "",
-                     plan.continues() && !asPacked ? ".chunked" : "",
+                     plan.continues() && !fourBits ? ".chunked" : "",
                      plan.interleaves(shape.rows) ? ".rows" : "",
                      plan.rowsName(), shape.rows, shape.panels * plan.columns);
 }
@@ -257,8 +262,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
                                                 TileShape shape,
-                                                bool asPacked) {
-  std::string name = tileName(plan, shape, asPacked);
+                                                bool fourBits) {
+  std::string name = tileName(plan, shape, fourBits);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -275,8 +280,8 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  data.asPacked = asPacked;
-  if (plan.continues() && !asPacked)
+  data.sharesRows = fourBits || plan.bytePairs;
+  if (plan.continues() && !fourBits)
     data.sums = function->getArg(5);
   if (plan.biased)
     data.starts = function->getArg(8);

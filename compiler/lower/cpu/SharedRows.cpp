@@ -84,9 +84,7 @@ Value *quern::cpugen::takeStep(Emitter &e, const ContractPlan &plan, Value *row,
 
 llvm::Function *quern::cpugen::emitTakingApart(Emitter &e,
                                                const ContractPlan &plan) {
-  std::string name = plan.fourBits        ? "quern.widen.4"
-                     : plan.rightUnsigned ? "quern.widen.u8"
-                                          : "quern.widen.i8";
+  std::string name = "quern.widen.4";
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -266,9 +264,9 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
       });
 }
 
-void ContractLowering::readSharedRows(TileData &data, const TilePosition &at,
-                                      unsigned term, Value *group) {
-  data.asPacked = asPacked;
+void ContractLowering::readFourBits(TileData &data, const TilePosition &at,
+                                    unsigned term, Value *group) {
+  data.sharesRows = asPacked;
   if (plan.biased)
     data.starts = rowStarts(term, at, group ? group : e.i64(0));
   if (group)

@@ -45,7 +45,7 @@ void ContractLowering::forShape(const TilePosition &at,
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
   // Panels that were taken apart are those of blocks of many rows.
   llvm::SmallVector<TileShape> shapes =
-      plan.sharesRows() && !asPacked ? plan.shapesOfMany() : plan.shapes();
+      plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *many = e.max(at.rows, e.i64(few + 1));
   Value *number =
@@ -75,8 +75,11 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.panelBytes = panelBytes;
   data.steps = steps;
   data.aheadStep = fetch.step;
-  if (plan.sharesRows()) {
-    readSharedRows(data, at, term, group);
+  data.sharesRows = plan.bytePairs;
+  if (data.sharesRows) // Once for two steps.
+    data.aheadStep = e.mul(fetch.step, e.i64(plan.stepsPerRow()));
+  if (plan.fourBits) {
+    readFourBits(data, at, term, group);
     return data;
   }
   Value *more = b.CreateICmpSLT(e.add(at.column, e.i64(plan.columns)), n);
@@ -249,11 +252,10 @@ void ContractLowering::runSplitTile(const TilePosition &at, Value *first,
   Value *tile = functionFor(at);
   Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
   Value *packedGroup = groupBytes;
-  Value *panelGroup = plan.sharesRows() && !asPacked
-                          ? e.i64(plan.wideGroupBytes())
-                          : packedGroup;
+  Value *panelGroup =
+      plan.fourBits && !asPacked ? e.i64(plan.wideGroupBytes()) : packedGroup;
   Value *aheadGroup =
-      plan.sharesRows()
+      plan.fourBits
           ? packedGroup
           : e.mul(e.add(groupSteps, e.i64(plan.headerRows())), fetch.step);
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
@@ -373,19 +375,19 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
     TileData data = tileData(at, term, nullptr, steps);
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
     if (plan.widensPanels()) {
-      if (plan.sharesRows())
+      if (plan.fourBits)
         data.ahead = aheadOfChunk(at, term, first);
       else
         readDecoded(data, at, term, first);
       runRegisterTile(at, data, sums(term, at));
       continue;
     }
-    Value *start = e.mul(first, e.i64(plan.rowBytes()));
+    Value *start = e.mul(first, e.i64(plan.packedStepBytes()));
     data.panel = e.offset(data.panel, start);
     // The next chunk follows this one, up to the next panel's first.
     Value *inChunk =
         e.mul(e.mul(at.number, fetch.step), e.i64(*plan.blocking.chunkSteps));
-    int64_t next = *plan.blocking.chunkSteps * plan.rowBytes();
+    int64_t next = *plan.blocking.chunkSteps * plan.packedStepBytes();
     data.ahead =
         e.offset(data.panel,
                  b.CreateSelect(fetch.single, e.i64(plan.blocking.aheadBytes),
