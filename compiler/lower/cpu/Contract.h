@@ -55,17 +55,18 @@
 //
 // *Shared rows.* Bytes that are multiplied as Pairs stay bytes in their panels,
 // and codes of four bits in Quads stay so: two steps share a row, the first in
-// the low bytes of its pairs, or the low halves of its bytes. Tiles widen bytes
-// as they load them, for as many instructions as it saves loads.
+// the low bytes of its pairs, or the low halves of its bytes. Tiles take them
+// apart as they load them. With AVX-512, AVX-VNNI and on AArch64, where the
+// rest of the loop is short, codes of four bits are taken apart before: but for
+// blocks of one row tile, a chunk of a panel at a time goes into scratch (16
+// KiB, in L1, or one group), and all row tiles of the block pass over that,
+// before the next chunk. Codes of four bits that are multiplied as Pairs are
+// packed as bytes.
 //
 // i4 codes in Quads have 8 added, and are multiplied so, as numbers from 0 to
 // 15 that fit every operand of either sign: sum a (b + 8) = sum a b + 8 sum a.
 // Of these the correction belongs to a row and group, is computed once when
-// left rows are copied, and is where the accumulators of the row start. A block
-// of one row tile takes its codes apart as it loads them; with more, a chunk of
-// a panel is first taken apart into scratch (16 KiB, in L1, or one group), and
-// all row tiles of the block pass over that, before the next chunk. Codes of
-// four bits that are multiplied as Pairs are packed as bytes.
+// left rows are copied, and is where the accumulators of the row start.
 //
 // *Left operands* are copied into scratch by whoever computes a block of MC
 // rows: shifted, widened or decoded. The rows of a tile are interleaved step by
@@ -183,11 +184,15 @@ struct ContractPlan {
   unsigned packedStepBytes() const { return rowBytes() / stepsPerRow(); }
   /// Accumulators go on from those of the chunk before.
   bool continues() const { return blocking.chunkSteps && !split; }
+  /// Codes of four bits are taken apart by chunks before many row tiles read
+  /// them. Else tiles take shared rows apart themselves.
+  bool takesApart() const { return fourBits && !narrow; }
+  bool readsSharedRows() const { return sharesRows() && !takesApart(); }
   /// Groups whose codes of four bits are taken apart together; with `split`.
   int64_t chunkGroups() const;
   /// Register tiles read panels that were widened into scratch: four-bit codes
   /// of blocks of many rows, and stored elements.
-  bool widensPanels() const { return fourBits || storedPanels; }
+  bool widensPanels() const { return takesApart() || storedPanels; }
   /// Bytes of a panel's chunk, or of one group of it, widened.
   int64_t wideGroupBytes() const;
   int64_t wideChunkBytes() const;

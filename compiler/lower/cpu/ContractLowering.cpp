@@ -192,7 +192,7 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
           plan.split ? e.ceilDiv(groups, e.i64(plan.chunkGroups()))
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
-        if (plan.fourBits)
+        if (plan.takesApart())
           takePanelsApart(packedPanels, numPanels, chunk);
         else if (plan.storedPanels)
           decodePanels(packedPanels, numPanels, chunk);
@@ -201,7 +201,7 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
       forTiles([&](const TilePosition &at) { epilogues(at); });
       return Emitter::Values();
     };
-    if (plan.fourBits) {
+    if (plan.takesApart()) {
       asPacked = true;
       e.branch(fetch.single, multiplyWhole, [&] {
         asPacked = false;
@@ -265,9 +265,10 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
                : emitRegisterTile(e, plan, shape, fourBits);
   };
   if (!factors.usable || factors.isPlain()) {
-    for (TileShape shape : plan.fourBits ? plan.shapesOfMany() : plan.shapes())
+    for (TileShape shape :
+         plan.takesApart() ? plan.shapesOfMany() : plan.shapes())
       tiles.push_back(emitTile(shape, /*fourBits=*/false));
-    if (plan.fourBits)
+    if (plan.takesApart())
       for (TileShape shape : plan.shapes())
         packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
   }

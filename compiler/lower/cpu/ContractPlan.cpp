@@ -59,7 +59,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.terms = op.getNumTerms();
   sizes.split = op.getSplit().has_value();
   sizes.widened = widensPanels();
-  sizes.halved = bytePairs;
+  sizes.halved = readsSharedRows();
   blocking = Blocking::choose(target, sizes);
   rows = rowMultiple = blocking.rows;
   blockRows = blocking.blockRows;

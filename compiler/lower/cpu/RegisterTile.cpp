@@ -250,7 +250,7 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                      : !plan.fourBits  ? ""
                      : plan.biased     ? ".i4"
                                        : ".u4",
-                     !plan.fourBits            ? ""
+                     !plan.takesApart()        ? ""
                      : !fourBits               ? ".wide"
                      : plan.keepsHalves(shape) ? ".halves"
                                                : "",
@@ -280,7 +280,7 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  data.sharesRows = fourBits || plan.bytePairs;
+  data.sharesRows = fourBits || plan.readsSharedRows();
   if (plan.continues() && !fourBits)
     data.sums = function->getArg(5);
   if (plan.biased)

@@ -267,8 +267,6 @@ void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
 void ContractLowering::readFourBits(TileData &data, const TilePosition &at,
                                     unsigned term, Value *group) {
   data.sharesRows = asPacked;
-  if (plan.biased)
-    data.starts = rowStarts(term, at, group ? group : e.i64(0));
   if (group)
     data.left = e.offset(data.left, leftBytes(at, leftGroup(group)));
   if (asPacked) {

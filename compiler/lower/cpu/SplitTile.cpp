@@ -63,7 +63,7 @@ llvm::Function *quern::cpugen::emitSplitTile(Emitter &e,
       data.steps = b.CreateSelect(b.CreateICmpEQ(next, argument(Args::Groups)),
                                   argument(Args::LastSteps), e.i64(steps));
     }
-    data.sharesRows = fourBits || plan.bytePairs;
+    data.sharesRows = fourBits || plan.readsSharedRows();
     if (plan.biased)
       data.starts = along(Args::Starts, e.i64(4 * plan.rows));
     if (plan.blocking.fetches(shape.rows)) {

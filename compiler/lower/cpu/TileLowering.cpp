@@ -45,7 +45,7 @@ void ContractLowering::forShape(const TilePosition &at,
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
   // Panels that were taken apart are those of blocks of many rows.
   llvm::SmallVector<TileShape> shapes =
-      plan.fourBits && !asPacked ? plan.shapesOfMany() : plan.shapes();
+      plan.takesApart() && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *many = e.max(at.rows, e.i64(few + 1));
   Value *number =
@@ -75,10 +75,12 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.panelBytes = panelBytes;
   data.steps = steps;
   data.aheadStep = fetch.step;
-  data.sharesRows = plan.bytePairs;
+  if (plan.biased)
+    data.starts = rowStarts(term, at, group ? group : e.i64(0));
+  data.sharesRows = plan.readsSharedRows();
   if (data.sharesRows) // Once for two steps.
     data.aheadStep = e.mul(fetch.step, e.i64(plan.stepsPerRow()));
-  if (plan.fourBits) {
+  if (plan.takesApart()) {
     readFourBits(data, at, term, group);
     return data;
   }
@@ -252,10 +254,11 @@ void ContractLowering::runSplitTile(const TilePosition &at, Value *first,
   Value *tile = functionFor(at);
   Value *none = llvm::ConstantPointerNull::get(b.getPtrTy());
   Value *packedGroup = groupBytes;
-  Value *panelGroup =
-      plan.fourBits && !asPacked ? e.i64(plan.wideGroupBytes()) : packedGroup;
+  Value *panelGroup = plan.takesApart() && !asPacked
+                          ? e.i64(plan.wideGroupBytes())
+                          : packedGroup;
   Value *aheadGroup =
-      plan.fourBits
+      plan.takesApart()
           ? packedGroup
           : e.mul(e.add(groupSteps, e.i64(plan.headerRows())), fetch.step);
   for (unsigned term = 0; term < op.getNumTerms(); ++term) {
@@ -375,7 +378,7 @@ void ContractLowering::multiplyChunk(const TilePosition &at, Value *chunk) {
     TileData data = tileData(at, term, nullptr, steps);
     data.left = e.offset(data.left, leftBytes(at, e.mul(first, e.i64(4))));
     if (plan.widensPanels()) {
-      if (plan.fourBits)
+      if (plan.takesApart())
         data.ahead = aheadOfChunk(at, term, first);
       else
         readDecoded(data, at, term, first);
