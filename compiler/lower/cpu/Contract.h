@@ -131,9 +131,8 @@ struct ContractPlan {
   /// Left codes move by 128, to the other sign; a header row corrects it.
   bool shiftLeft;
   bool leftUnsigned, rightUnsigned;
-  bool fourBits = false;  ///< Panels hold right codes of four bits,
-  bool biased = false;    ///< with 8 added: row sums correct it.
-  bool bytePairs = false; ///< Panels hold bytes of what are Pairs.
+  bool fourBits = false; ///< Panels hold right codes of four bits,
+  bool biased = false;   ///< with 8 added: row sums correct it.
   /// The right operand is the instruction's unsigned one, the left is not.
   bool swapped;
   bool narrow; ///< Products of two bytes have to fit 16 bits.
@@ -179,7 +178,7 @@ struct ContractPlan {
   unsigned rowBytes() const { return columns * 4; } ///< Of a step of a panel.
   unsigned tileBytes() const { return rows * rowBytes(); } ///< Accumulators.
   /// Two steps share a row of a panel as it is packed.
-  bool sharesRows() const { return fourBits || bytePairs; }
+  bool sharesRows() const { return fourBits || kind == StepKind::Pairs; }
   unsigned stepsPerRow() const { return sharesRows() ? 2 : 1; } ///< As packed.
   unsigned packedStepBytes() const { return rowBytes() / stepsPerRow(); }
   /// Accumulators go on from those of the chunk before.

@@ -45,7 +45,6 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
          : !integers ? StepKind::Singles
          : quads     ? StepKind::Quads
                      : StepKind::Pairs;
-  bytePairs = kind == StepKind::Pairs;
   bool oneSign = leftUnsigned == rightUnsigned;
   shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
   narrow = dot == ByteDot::Narrow;

@@ -58,7 +58,7 @@ struct PanelWriter {
   Contiguous contiguous(Value *k) {
     tile::LoadOp load = plan.fourBits ? getFourBitLoad(plan.op, region)
                                       : plan.op.getPlainLoad(region);
-    if (!(plan.keepsElements() || plan.bytePairs) || !load)
+    if (!(plan.keepsElements() || plan.kind == StepKind::Pairs) || !load)
       return {};
     auto it = scope.buffers.find(load.getBuffer());
     unsigned rank = load.getBuffer().getType().getRank();
@@ -103,7 +103,7 @@ struct PanelWriter {
       number = e.b.CreateLShr(number, e.i64(1));
       step = e.b.CreateLShr(step, e.i64(1));
     } else {
-      unsigned bytes = plan.bytePairs ? 1 : plan.elementBytes();
+      unsigned bytes = plan.kind == StepKind::Pairs ? 1 : plan.elementBytes();
       number = e.mul(number, e.i64(bytes));
       step = e.mul(step, e.i64(bytes));
     }
@@ -480,9 +480,9 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
       fmt::format("item = one panel of {} columns, {}{}", plan.columns,
                   plan.storedPanels ? plan.storedPanels->text(index)
                   : plan.fourBits   ? "4-bit quads, two to a row"
-                  : plan.bytePairs  ? "8-bit pairs, two to a row"
-                  : plan.kind == StepKind::Quads     ? "8-bit quads"
-                  : plan.kind == StepKind::Pairs     ? "16-bit pairs"
+                  : plan.kind == StepKind::Pairs ? "8-bit pairs, two to a row"
+                  : plan.kind == StepKind::Quads ? "8-bit quads"
+                  : plan.kind == StepKind::Pairs ? "16-bit pairs"
                   : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"
                                                      : "f32",
                   plan.headerRows() ? " with a row of corrections" : "") +

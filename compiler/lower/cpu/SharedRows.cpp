@@ -62,7 +62,7 @@ Value *quern::cpugen::takeStep(Emitter &e, const ContractPlan &plan, Value *row,
                                unsigned step, bool keepHalves) {
   llvm::IRBuilder<> &b = e.b;
   llvm::Type *type = row->getType();
-  if (plan.bytePairs) {
+  if (plan.kind == StepKind::Pairs) {
     auto *words =
         llvm::FixedVectorType::get(b.getInt16Ty(), 2 * Emitter::width(row));
     Value *word = b.CreateBitCast(row, words);
