@@ -91,6 +91,8 @@ class Row:
         """What its peak is one of: the first that the machine has."""
         if self.kind == "bf16":
             return ["vdpbf16ps zmm", "f32 fma zmm", "f32 fma ymm", "mulps + addps xmm"]
+        if self.kind == "int4":
+            return ["vpdpbusd zmm", "pmaddubsw + paddw ymm", "pmaddwd + paddd xmm"]
         return ["vpdpbusd zmm", "pmaddwd + paddd ymm", "pmaddwd + paddd xmm"]
 
     @property

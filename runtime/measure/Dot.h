@@ -16,11 +16,12 @@
 //     fma               f32          2
 //     mulps, addps      f32          2
 //
-// on registers of 128 (SSE2), 256 (AVX2, AVX-VNNI) or 512 bits (AVX-512). Those
-// of AArch64 are not measured. Loops of
-// independent steps that read no memory, on registers that hold zero, are what
-// `dotSteps` runs: products can at best be as fast. Enough chains run side by
-// side to cover latencies of up to four cycles at two instructions a cycle.
+// (that of four-bit codes leaves out the pmaddwd and paddd of every eighth
+// step) on registers of 128 (SSE2), 256 (AVX2, AVX-VNNI) or 512 bits (AVX-512).
+// Those of AArch64 are not measured. Loops of independent steps that read no
+// memory, on registers that hold zero, are what `dotSteps` runs: products can
+// at best be as fast. Enough chains run side by side to cover latencies of up
+// to four cycles at two instructions a cycle.
 //
 // `chainedAdds` depends on itself: one addition a cycle, which gives the clock.
 // It adds registers, as additions of constants may be done by renaming.

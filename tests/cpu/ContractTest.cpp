@@ -115,36 +115,39 @@ TEST(Contract, IntegerProductsOfAllShapesAndSigns) {
 /// can be: sums in 16 bits have to end before they saturate. K is even, so that
 /// rows are whole bytes.
 TEST(Contract, LargestSumsOfFourBitCodes) {
+  const int64_t n = 33;
+  auto check = [&](const cpugen::CpuTarget &target, int signs, int64_t fixedK,
+                   std::initializer_list<std::pair<int64_t, int64_t>> sizes) {
+    bool leftUnsigned = signs & 1, rightUnsigned = signs & 2;
+    CompiledProgram program(
+        integerProduct(leftUnsigned, rightUnsigned, fixedK, /*rightBits=*/4),
+        target);
+    ASSERT_EQ(program.error, "");
+    const int lefts[] = {leftUnsigned ? 255 : 127, leftUnsigned ? 0 : -128};
+    const int rights[] = {rightUnsigned ? 15 : 7, rightUnsigned ? 0 : -8};
+    for (auto [m, k] : sizes)
+      for (int left : lefts)
+        for (int right : rights) {
+          program.allocate({m, n, k});
+          uint8_t both = (right & 15) | (right & 15) << 4;
+          program.set("a", std::vector<uint8_t>(m * k, left));
+          program.set("w", std::vector<uint8_t>(n * k / 2, both));
+          program.run(1);
+          ASSERT_TRUE(program.intact()) << program.error;
+          EXPECT_THAT(program.get<int32_t>("y"),
+                      testing::Each(int32_t(k * left * right)))
+              << target.name() << ": " << left << " by " << right << ", m " << m
+              << ", k " << k;
+        }
+  };
   for (const cpugen::CpuTarget &target : executableTargets())
     for (int signs = 0; signs < 4; ++signs) {
-      bool leftUnsigned = signs & 1, rightUnsigned = signs & 2;
-      CompiledProgram program(
-          integerProduct(leftUnsigned, rightUnsigned, 0, /*rightBits=*/4),
-          target);
-      ASSERT_EQ(program.error, "");
-      const int lefts[] = {leftUnsigned ? 255 : 127, leftUnsigned ? 0 : -128};
-      const int rights[] = {rightUnsigned ? 15 : 7, rightUnsigned ? 0 : -8};
-      for (auto [m, k] : {std::pair<int64_t, int64_t>{1, 510},
-                          {2, 64},
-                          {3, 66},
-                          {4, 62},
-                          {5, 510},
-                          {13, 34},
-                          {41, 512}})
-        for (int left : lefts)
-          for (int right : rights) {
-            const int64_t n = 33;
-            program.allocate({m, n, k});
-            uint8_t both = (right & 15) | (right & 15) << 4;
-            program.set("a", std::vector<uint8_t>(m * k, left));
-            program.set("w", std::vector<uint8_t>(n * k / 2, both));
-            program.run(1);
-            ASSERT_TRUE(program.intact()) << program.error;
-            EXPECT_THAT(program.get<int32_t>("y"),
-                        testing::Each(int32_t(k * left * right)))
-                << target.name() << ": " << left << " by " << right << ", m "
-                << m << ", k " << k;
-          }
+      check(
+          target, signs, 0,
+          {{1, 510}, {2, 64}, {3, 66}, {4, 62}, {5, 510}, {13, 34}, {41, 512}});
+      // Numbers of steps that the loops know: one round, whole rounds, a rest.
+      for (int64_t k : {16, 32, 128, 136})
+        check(target, signs, k, {{1, k}, {4, k}, {7, k}});
     }
 }
 
@@ -200,6 +203,22 @@ TEST(Contract, SizesAreChosenByTheCaches) {
     EXPECT_EQ(blocking.blockRows % blocking.rows, 0u) << k;
     EXPECT_GE(blocking.blockRows, blocking.rows) << k;
   }
+  // Widened by chunks of 16 KiB, or of 128 steps of f32.
+  EXPECT_EQ(Blocking::choose(target, {.k = 4096, .widened = true}).chunkSteps,
+            128);
+  cpugen::CpuTarget avx2 = cpugen::CpuTarget::forLevel(cpugen::CpuLevel::Avx2);
+  EXPECT_EQ(Blocking::choose(avx2, {.k = 4096, .widened = true}).chunkSteps,
+            256);
+  EXPECT_EQ(
+      Blocking::choose(avx2, {.k = 4096, .elementBytes = 4, .widened = true})
+          .chunkSteps,
+      128);
+  // Half the bytes for a step: twice as many fit.
+  EXPECT_EQ(Blocking::choose(avx2, {.k = 14336, .elementBytes = 2}).chunkSteps,
+            3584);
+  EXPECT_FALSE(
+      Blocking::choose(avx2, {.k = 14336, .elementBytes = 2, .halved = true})
+          .chunkSteps);
   target.caches.l2 = 2 << 20;
   EXPECT_EQ(Blocking::choose(target, {.k = 4096}).blockRows, 256u);
   EXPECT_FALSE(Blocking::choose(target, {.k = 14336}).chunkSteps);

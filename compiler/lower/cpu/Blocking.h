@@ -38,12 +38,12 @@
 // three quarters of L2. Where K is too long for it, a block runs over one chunk
 // of K after the other; its sums wait in scratch meanwhile (MC x 128 bytes).
 //
-// Panels of four-bit codes are taken apart by chunks of 16 KiB, which stay in
-// L1 while the row tiles pass over them: of scaled accumulators too, whose sums
-// are in scratch anyway. The tiles fetch the next chunk meanwhile: asked for
-// all at once when it is taken apart, its lines would wait for each other.
-// Panels of stored elements are decoded by chunks of 128 steps, since few rows
-// take two panels at a time.
+// Panels of four-bit codes are taken apart (but with AVX2, where register tiles
+// do that) by chunks of 16 KiB, which stay in L1 while the row tiles pass over
+// them: of scaled accumulators too, whose sums are in scratch anyway. The tiles
+// fetch the next chunk meanwhile: asked for all at once when it is taken apart,
+// its lines would wait for each other. Panels of stored elements are decoded by
+// chunks of 128 steps, since few rows take two panels at a time.
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two
@@ -78,7 +78,8 @@ struct ProductSizes {
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
   bool widened = false;      ///< Panels are, by chunks.
-  bool halved = false;       ///< Two steps of a panel share a row.
+  /// Two steps share a row of a panel, and are read so; `choose` asks this.
+  bool halved = false;
 
   /// Bytes of a left row, copied; K is known.
   int64_t rowBytes() const { return *k * elementBytes; }

@@ -16,9 +16,9 @@
 //             against instructions that fetch
 //     block   half and twice as many rows to a block: what a thread copies at
 //             once, against how often panels are read
-//     chunk   K as a whole, in halves, in quarters (of four-bit codes: half and
-//             twice the steps): how much of a panel has to stay in a cache,
-//             against sums that are stored and loaded again
+//     chunk   K as a whole, in halves, in quarters (where panels are widened by
+//             chunks: half and twice the steps): how much of a panel has to
+//             stay in a cache, against sums that are stored and loaded again
 //     ahead   how far ahead of its use the panel of a single row tile is
 //             fetched: 2, 4, 16 and 32 KiB
 //

@@ -17,17 +17,17 @@
 //
 // 8-bit integers are Quads with vpdpbusd (unless both operands are unsigned)
 // and with sdot and udot, and Pairs elsewhere, where codes are widened; all are
-// exact. AVX2 alone has pmaddubsw, whose sums of two products
-// saturate: Quads are then codes of four bits alone, with which they cannot,
-// and neither can what 4 or 8 steps add up in 16 bits before pmaddwd widens it.
-// Floats are of the class bounded. Where every operand's elements are bf16 and
-// the target has the instruction they stay bf16; all others are decoded to f32
-// while packing. vdpbf16ps adds the products of a step's second elements, then
-// those of its first, each by an fma of its own that takes subnormal elements
-// and sums for zero (docs/numerics.md). It has no way to leave an element out,
-// and 0 times what lies beyond the end may be NaN: what pads a step is zero on
-// both sides, so that products split after an odd number of elements are
-// Singles.
+// exact. AVX2 alone has pmaddubsw, whose sums of two products saturate: Quads
+// are then codes of four bits alone, with which they cannot, and neither can
+// what 4 or 8 steps add up in 16 bits before pmaddwd widens it. Floats are of
+// the class bounded. Where every operand's elements are bf16 and the target has
+// the instruction they stay bf16; all others are decoded to f32, while packing
+// or by chunks (StoredPanels.h). vdpbf16ps adds the products of a step's second
+// elements, then those of its first, each by an fma of its own that takes
+// subnormal elements and sums for zero (docs/numerics.md). It has no way to
+// leave an element out, and 0 times what lies beyond the end may be NaN: what
+// pads a step is zero on both sides, so that products split after an odd number
+// of elements are Singles.
 //
 // *Right operands* are packed, once for weights and in every run for other
 // data, into panels of NR columns, step by step:
@@ -331,12 +331,13 @@ struct TileData {
 /// apart.
 /// With chunks it continues from those that are there.
 /// All contractions of a module whose tiles are alike share it.
-/// `fourBits`: of panels as they are packed, all steps at once.
+/// `asPacked`: of panels that many row tiles read taken apart, as they are
+/// packed; all steps at once.
 llvm::Function *emitRegisterTile(Emitter &e, const ContractPlan &plan,
-                                 TileShape shape, bool fourBits = false);
+                                 TileShape shape, bool asPacked = false);
 
 /// What stands for a tile's code in its name: everything it depends on.
-std::string tileName(const ContractPlan &plan, TileShape shape, bool fourBits);
+std::string tileName(const ContractPlan &plan, TileShape shape, bool asPacked);
 
 /// The arguments of a function of emitSplitTile.
 struct SplitTileArguments {
@@ -364,7 +365,7 @@ struct SplitTileArguments {
 /// Adds to a tile's f32 sums those of some groups, each times its column's
 /// factor: acc = fma(f32(part), factor, acc), group by group.
 llvm::Function *emitSplitTile(Emitter &e, const ContractPlan &plan,
-                              TileShape shape, bool fourBits,
+                              TileShape shape, bool asPacked,
                               mlir::Type factorType);
 
 /// The loop over steps alone: panel by panel and row by row two vectors of

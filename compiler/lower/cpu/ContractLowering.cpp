@@ -259,18 +259,18 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     lowered.packed.back().bufferName = packName;
   }
   llvm::SmallVector<llvm::Function *> tiles, packedTiles;
-  auto emitTile = [&](TileShape shape, bool fourBits) {
+  auto emitTile = [&](TileShape shape, bool asPacked) {
     return factors.isPlain()
-               ? emitSplitTile(e, plan, shape, fourBits, factors.plainType())
-               : emitRegisterTile(e, plan, shape, fourBits);
+               ? emitSplitTile(e, plan, shape, asPacked, factors.plainType())
+               : emitRegisterTile(e, plan, shape, asPacked);
   };
   if (!factors.usable || factors.isPlain()) {
     for (TileShape shape :
          plan.takesApart() ? plan.shapesOfMany() : plan.shapes())
-      tiles.push_back(emitTile(shape, /*fourBits=*/false));
+      tiles.push_back(emitTile(shape, /*asPacked=*/false));
     if (plan.takesApart())
       for (TileShape shape : plan.shapes())
-        packedTiles.push_back(emitTile(shape, /*fourBits=*/true));
+        packedTiles.push_back(emitTile(shape, /*asPacked=*/true));
   }
 
   llvm::SmallVector<llvm::Function *> decoding;

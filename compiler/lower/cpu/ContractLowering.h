@@ -146,7 +146,7 @@ private:
       llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
           fn);
 
-  //===--- Panels of four-bit codes (SharedRows.cpp) ----------------------===//
+  //===--- Panels that are taken apart (SharedRows.cpp) -------------------===//
 
   void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
                        llvm::Value *numPanels, llvm::Value *chunk);
@@ -177,8 +177,8 @@ private:
         e.add(e.i64(plan.interleaves(plan.rows) ? plan.rows * pieceStride : 0),
               e.mul(size(rowSumBytes(plan)), e.i64(operand))));
   }
-  /// Changes what a tile works on to four-bit panels: as they are packed, or to
-  /// the chunk that was taken apart.
+  /// Changes what a tile works on to panels of four-bit codes: as they are
+  /// packed, or to the chunk that was taken apart.
   void readFourBits(TileData &data, const TilePosition &at, unsigned term,
                     llvm::Value *group);
   /// What the tile fetches while a chunk is multiplied: its share of the next.
@@ -256,7 +256,7 @@ private:
   llvm::IRBuilder<> &b;
   llvm::ArrayRef<llvm::Function *>
       tiles; ///< Of `shapes()`; of wide panels `shapesOfMany()`.
-  llvm::ArrayRef<llvm::Function *> packedTiles; ///< Of four-bit panels.
+  llvm::ArrayRef<llvm::Function *> packedTiles; ///< As packed.
   llvm::ArrayRef<llvm::Function *> decoding;    ///< Of each right operand.
   llvm::Function *interleaving;
   RowReductions reductions;
@@ -268,7 +268,7 @@ private:
   llvm::Value *panels = nullptr;
   BlockFetch fetch = {};
   llvm::Value *firstGroup = nullptr; ///< Of those taken apart.
-  bool asPacked = false; ///< Tiles take four-bit panels apart themselves.
+  bool asPacked = false; ///< Of panels that others read taken apart.
 };
 
 } // namespace quern::cpugen

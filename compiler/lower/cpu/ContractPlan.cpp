@@ -24,11 +24,12 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
     fourBits = load && load.getBuffer().getType().getElementType() ==
                            first.getBuffer().getType().getElementType();
   }
-  // A group is taken apart whole: long ones would take too much scratch. Short
-  // ones would fill their rows badly, and have as many sums as steps.
+  // Short groups would fill their rows badly, and have as many sums as steps.
+  // Where one is taken apart whole, long ones would take too much scratch.
   constexpr uint64_t shortestGroup = 16, longestGroup = 4096;
+  narrow = dot == ByteDot::Narrow;
   fourBits &= op.getSplit().value_or(shortestGroup) >= shortestGroup &&
-              op.getSplit().value_or(0) <= longestGroup;
+              (narrow || op.getSplit().value_or(0) <= longestGroup);
   biased = fourBits &&
            first.getBuffer().getType().getElementType().isSignlessInteger();
   // Halves of bytes take the sign that the instruction has left for them.
@@ -39,7 +40,7 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
                llvm::all_of(op.getOperandRegions(), [&](mlir::Region &region) {
                  return op.getElementType(region).isBF16();
                });
-  bool quads = dot == ByteDot::Same || (dot == ByteDot::Narrow && fourBits) ||
+  bool quads = dot == ByteDot::Same || (narrow && fourBits) ||
                (dot == ByteDot::Mixed && !(leftUnsigned && rightUnsigned));
   kind = pairs       ? StepKind::Bf16Pairs
          : !integers ? StepKind::Singles
@@ -47,7 +48,6 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
                      : StepKind::Pairs;
   bool oneSign = leftUnsigned == rightUnsigned;
   shiftLeft = kind == StepKind::Quads && oneSign == (dot != ByteDot::Same);
-  narrow = dot == ByteDot::Narrow;
   swapped = kind == StepKind::Quads && rightUnsigned && !movedUnsigned();
   columns = 2 * target.lanes();
   if (kind == StepKind::Singles && !op.getSplit())

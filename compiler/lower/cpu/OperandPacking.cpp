@@ -482,7 +482,6 @@ PackedOperand quern::cpugen::emitPacking(Emitter &e, tile::KernelOp kernel,
                   : plan.fourBits   ? "4-bit quads, two to a row"
                   : plan.kind == StepKind::Pairs ? "8-bit pairs, two to a row"
                   : plan.kind == StepKind::Quads ? "8-bit quads"
-                  : plan.kind == StepKind::Pairs ? "16-bit pairs"
                   : plan.kind == StepKind::Bf16Pairs ? "bf16 pairs"
                                                      : "f32",
                   plan.headerRows() ? " with a row of corrections" : "") +

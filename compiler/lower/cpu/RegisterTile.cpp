@@ -300,7 +300,7 @@ Emitter::Values quern::cpugen::emitTileLoop(Emitter &e,
 }
 
 std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
-                                    bool fourBits) {
+                                    bool asPacked) {
   llvm::StringRef kind = plan.kind == StepKind::Quads       ? "quads"
                          : plan.kind == StepKind::Pairs     ? "pairs"
                          : plan.kind == StepKind::Bf16Pairs ? "bf16pairs"
@@ -318,10 +318,10 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                      : plan.biased    ? ".i4"
                                       : ".u4",
                      !plan.takesApart()        ? ""
-                     : !fourBits               ? ".wide"
+                     : !asPacked               ? ".wide"
                      : plan.keepsHalves(shape) ? ".halves"
                                                : "",
-                     plan.continues() && !fourBits ? ".chunked" : "",
+                     plan.continues() && !asPacked ? ".chunked" : "",
                      plan.interleaves(shape.rows) ? ".rows" : "",
                      plan.rowsName(), shape.rows, shape.panels * plan.columns);
 }
@@ -329,8 +329,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
 llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
                                                 const ContractPlan &plan,
                                                 TileShape shape,
-                                                bool fourBits) {
-  std::string name = tileName(plan, shape, fourBits);
+                                                bool asPacked) {
+  std::string name = tileName(plan, shape, asPacked);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
   llvm::IRBuilder<> &b = e.b;
@@ -347,8 +347,8 @@ llvm::Function *quern::cpugen::emitRegisterTile(Emitter &e,
   data.panel = function->getArg(2);
   data.panelBytes = function->getArg(3);
   data.steps = function->getArg(4);
-  data.sharesRows = fourBits || plan.readsSharedRows();
-  if (plan.continues() && !fourBits)
+  data.sharesRows = asPacked || plan.readsSharedRows();
+  if (plan.continues() && !asPacked)
     data.sums = function->getArg(5);
   if (plan.biased)
     data.starts = function->getArg(8);

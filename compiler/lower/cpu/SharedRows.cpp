@@ -6,8 +6,8 @@
 //
 // Contract.h describes the layout. Taking a vector of four-bit codes apart is a
 // shift and two masks, for what eight rows then multiply in sixteen
-// instructions; a tile of few rows saves the shift. Of bytes it is three shifts
-// if they are signed, a mask and a shift if they are not.
+// instructions; a tile of few rows saves the shift. Of bytes it is three
+// shifts.
 //
 //===----------------------------------------------------------------------===//
 
@@ -67,12 +67,10 @@ Value *quern::cpugen::takeStep(Emitter &e, const ContractPlan &plan, Value *row,
         llvm::FixedVectorType::get(b.getInt16Ty(), 2 * Emitter::width(row));
     Value *word = b.CreateBitCast(row, words);
     Value *byte = llvm::ConstantInt::get(words, 8);
-    if (!plan.rightUnsigned)
-      word = b.CreateAShr(step ? word : b.CreateShl(word, byte), byte);
-    else if (step)
-      word = b.CreateLShr(word, byte);
-    else
-      word = b.CreateAnd(word, llvm::ConstantInt::get(words, 0xff));
+    if (step == 0) // A mask would take a register.
+      word = b.CreateShl(word, byte);
+    word = plan.rightUnsigned ? b.CreateLShr(word, byte)
+                              : b.CreateAShr(word, byte);
     return b.CreateBitCast(word, type);
   }
   if (step && keepHalves)

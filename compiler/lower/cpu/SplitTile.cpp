@@ -20,14 +20,14 @@ using llvm::Value;
 
 llvm::Function *quern::cpugen::emitSplitTile(Emitter &e,
                                              const ContractPlan &plan,
-                                             TileShape shape, bool fourBits,
+                                             TileShape shape, bool asPacked,
                                              mlir::Type factorType) {
   int64_t steps = plan.stepsOfSplit();
   bool whole = plan.splitsEvenly();
   std::string type;
   llvm::raw_string_ostream(type) << factorType;
   std::string name =
-      fmt::format("{}.by{}{}.{}", tileName(plan, shape, fourBits), *plan.split,
+      fmt::format("{}.by{}{}.{}", tileName(plan, shape, asPacked), *plan.split,
                   whole ? "" : ".rest", type);
   if (llvm::Function *existing = e.module.getFunction(name))
     return existing;
@@ -63,7 +63,7 @@ llvm::Function *quern::cpugen::emitSplitTile(Emitter &e,
       data.steps = b.CreateSelect(b.CreateICmpEQ(next, argument(Args::Groups)),
                                   argument(Args::LastSteps), e.i64(steps));
     }
-    data.sharesRows = fourBits || plan.readsSharedRows();
+    data.sharesRows = asPacked || plan.readsSharedRows();
     if (plan.biased)
       data.starts = along(Args::Starts, e.i64(4 * plan.rows));
     if (plan.blocking.fetches(shape.rows)) {
