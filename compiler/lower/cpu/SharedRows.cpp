@@ -7,7 +7,7 @@
 // Contract.h describes the layout. Taking a vector of four-bit codes apart is a
 // shift and two masks, for what eight rows then multiply in sixteen
 // instructions; a tile of few rows saves the shift. Of bytes it is three
-// shifts.
+// shifts, or a shift and a mask where they are unsigned.
 //
 //===----------------------------------------------------------------------===//
 
@@ -67,7 +67,7 @@ Value *quern::cpugen::takeStep(Emitter &e, const ContractPlan &plan, Value *row,
         llvm::FixedVectorType::get(b.getInt16Ty(), 2 * Emitter::width(row));
     Value *word = b.CreateBitCast(row, words);
     Value *byte = llvm::ConstantInt::get(words, 8);
-    if (step == 0) // A mask would take a register.
+    if (step == 0) // Of unsigned codes LLVM makes a mask of both shifts.
       word = b.CreateShl(word, byte);
     word = plan.rightUnsigned ? b.CreateLShr(word, byte)
                               : b.CreateAShr(word, byte);
