@@ -62,10 +62,10 @@ template <typename T> T orFail(Result<T> result) {
 
 /// What can be measured of the machine, by the name of its instruction.
 const Dot dots[] = {
-    {DotKind::Vpdpbusd, 512}, {DotKind::Vdpbf16ps, 512},
-    {DotKind::Fma, 512},      {DotKind::Fma, 256},
-    {DotKind::Pmaddwd, 256},  {DotKind::Pmaddwd, 128},
-    {DotKind::MulAdd, 128},
+    {DotKind::Vpdpbusd, 512},  {DotKind::Vdpbf16ps, 512},
+    {DotKind::Fma, 512},       {DotKind::Fma, 256},
+    {DotKind::Pmaddubsw, 256}, {DotKind::Pmaddwd, 256},
+    {DotKind::Pmaddwd, 128},   {DotKind::MulAdd, 128},
 };
 
 /// A layer with its operands, ready to run.
