@@ -52,7 +52,6 @@ struct Row {
   double operations;  ///< Of a run.
   double weightBytes; ///< Of the codes, or of the numbers.
   bool cold = false;
-  measure::Dot dot = {}; ///< Of the peak; known once it is compiled.
 };
 
 /// A large piece of memory with few translations.
@@ -256,19 +255,26 @@ static std::vector<Row> sweep(const std::string &text) {
   return rows;
 }
 
-static std::vector<std::byte> compiled(Row &row) {
+struct Compiled {
+  std::vector<std::byte> module;
+  measure::Dot dot; ///< What its products are made of.
+};
+
+static Compiled compiled(const Row &row) {
   CompileRequest request;
   request.source = row.text;
   request.name = "bench";
   request.target = orExit(Target::parse("cpu"));
   CompileOutput output = orExit(compileLayer(request));
   const VariantDesc &variant = output.module.variants[0];
+  Compiled result;
   for (const KernelDesc &kernel : variant.kernels) {
     fmt::print("#   {}: {}\n", kernel.name, kernel.schedule);
     if (auto dot = measure::dotOf(kernel.schedule, variant.target))
-      row.dot = *dot;
+      result.dot = *dot;
   }
-  return output.module.serialize();
+  result.module = output.module.serialize();
+  return result;
 }
 
 /// The rows of a module are symbolic: one file for all of them.
@@ -330,13 +336,13 @@ int main(int argc, char **argv) {
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- "
       "|\n");
   std::map<measure::DotKind, double> alone; // Of one thread.
-  std::map<std::string, std::pair<std::vector<std::byte>, measure::Dot>>
-      modules;
-  for (Row &row : rows) {
-    auto &[module, dot] = modules[row.text];
-    if (module.empty()) {
-      module = compiled(row);
-      dot = row.dot;
+  std::map<std::string, Compiled> modules;
+  for (const Row &row : rows) {
+    auto [found, isFirst] = modules.try_emplace(row.text);
+    if (isFirst)
+      found->second = compiled(row);
+    const auto &[module, dot] = found->second;
+    if (isFirst) {
       if (!save.empty())
         std::ofstream(fileOf(save, row, "qn")) << row.text;
       if (!save.empty())
@@ -344,11 +350,10 @@ int main(int argc, char **argv) {
             .write(reinterpret_cast<const char *>(module.data()),
                    module.size());
     }
-    row.dot = dot;
-    auto [known, isNew] = alone.try_emplace(row.dot.kind, 0.0);
+    auto [known, isNew] = alone.try_emplace(dot.kind, 0.0);
     double &one = known->second;
     for (int i = 0; isNew && i < 20; ++i)
-      one = std::max(one, dotPeak(*makeExecutor(1), row.dot));
+      one = std::max(one, dotPeak(*makeExecutor(1), dot));
     for (unsigned count : threads) {
       std::shared_ptr<Executor> executor = makeExecutor(count);
       Running running(module, row, executor);
@@ -366,12 +371,12 @@ int main(int argc, char **argv) {
       unsigned wins = 0;
       double best = 0;
       for (int i = 0; i < 10; ++i)
-        best = std::max({best, dotPeak(*executor, row.dot), count * one});
+        best = std::max({best, dotPeak(*executor, dot), count * one});
       for (unsigned turn = 0; turn < turns; ++turn) {
         // A turn in which the processors were not ours does not count.
         double peak = 0, reading = 0, mine = 1e30, theirs = other ? 1e30 : 0;
         for (int attempt = 0; attempt < 3; ++attempt) {
-          double now = dotPeak(*executor, row.dot);
+          double now = dotPeak(*executor, dot);
           if (now < 0.95 * best && patience > 0) {
             --patience;
             --attempt;

@@ -48,13 +48,20 @@ Value *Emitter::dotByteTwos(Value *x, Value *y, bool yUnsigned) {
       {}, {b.CreateBitCast(x, bytes), b.CreateBitCast(y, bytes)});
 }
 
+Value *Emitter::dotWords(Value *x, Value *y) {
+  using namespace llvm::Intrinsic;
+  unsigned lanes = x->getType()->getPrimitiveSizeInBits().getFixedValue() / 32;
+  auto *words = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
+  ID id = lanes == 16  ? ID(x86_avx512_pmaddw_d_512)
+          : lanes == 8 ? ID(x86_avx2_pmadd_wd)
+                       : ID(x86_sse2_pmadd_wd);
+  return b.CreateIntrinsic(
+      id, {}, {b.CreateBitCast(x, words), b.CreateBitCast(y, words)});
+}
+
 Value *Emitter::addTwos(Value *sum, Value *twos) {
-  Value *ones = llvm::ConstantInt::get(twos->getType(), 1);
-  return b.CreateAdd(sum,
-                     b.CreateIntrinsic(width(sum) == 8
-                                           ? llvm::Intrinsic::x86_avx2_pmadd_wd
-                                           : llvm::Intrinsic::x86_sse2_pmadd_wd,
-                                       {}, {twos, ones}));
+  return b.CreateAdd(
+      sum, dotWords(twos, llvm::ConstantInt::get(twos->getType(), 1)));
 }
 
 Value *Emitter::dotBytes(Value *sum, Value *x, bool xUnsigned, Value *y,

@@ -114,6 +114,8 @@ public:
   /// bytes in lanes of 16 bits, of operands of different sign; and the other
   /// two, sum + the two such lanes of each lane.
   Value *dotByteTwos(Value *x, Value *y, bool yUnsigned);
+  /// The sums of the two products of 16 bits in each lane of x and y (pmaddwd).
+  Value *dotWords(Value *x, Value *y);
   Value *addTwos(Value *sum, Value *twos);
 
   //===--- Memory ---------------------------------------------------------===//

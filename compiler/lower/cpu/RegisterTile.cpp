@@ -21,19 +21,6 @@ using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
-/// The sums of two products of 16 bits in each lane.
-static Value *pairProducts(Emitter &e, Value *left, Value *right) {
-  llvm::IRBuilder<> &b = e.b;
-  unsigned lanes = Emitter::width(left);
-  auto *words = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
-  llvm::Intrinsic::ID id = lanes == 16
-                               ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
-                           : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_wd
-                                        : llvm::Intrinsic::x86_sse2_pmadd_wd;
-  return b.CreateIntrinsic(
-      id, {}, {b.CreateBitCast(left, words), b.CreateBitCast(right, words)});
-}
-
 /// acc + left * right for one step; `left` and `right` are <lanes x i32> bits.
 /// With stepsOfTwos `acc` is lanes of 16 bits.
 static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
@@ -46,7 +33,7 @@ static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
     return e.dotBytes(acc, left, plan.movedUnsigned(), right,
                       plan.rightUnsigned);
   case StepKind::Pairs:
-    break; // Two steps at a time: TileLoop::addPairs.
+    llvm_unreachable("two steps are added at once: TileLoop::addPairs");
   case StepKind::Bf16Pairs: {
     auto *pairs =
         llvm::FixedVectorType::get(b.getBFloatTy(), 2 * Emitter::width(left));
@@ -129,7 +116,7 @@ private:
   llvm::SmallVector<Value *> panels, rowStart;
 
   // Of the row of the panels that is being written:
-  Value *number = nullptr;
+  Value *rowNumber = nullptr;
   llvm::SmallVector<Value *> left[2]; ///< Elements that were loaded.
   Value *leftLanes = nullptr; ///< Elements of as many rows as there are lanes.
 };
@@ -161,7 +148,7 @@ Value *TileLoop::leftOf(unsigned step, unsigned row) {
     return element;
   unsigned leftStep = interleaved ? 4 * plan.rows : 4;
   Value *offset =
-      e.add(e.mul(number, e.i64(perRow * leftStep)), e.i64(step * leftStep));
+      e.add(e.mul(rowNumber, e.i64(perRow * leftStep)), e.i64(step * leftStep));
   Value *address = e.offset(rowStart[row], offset);
   if (!interleaved || !e.target.multipliesByLane())
     return element = e.splat(
@@ -179,8 +166,8 @@ void TileLoop::addPairs(unsigned panel, Value *const (&right)[2][2],
   for (unsigned row = 0; row < shape.rows; ++row)
     for (unsigned half = 0; half < 2; ++half) {
       Value *&sum = sums[sumOf(panel, row) + half];
-      Value *first = pairProducts(e, leftOf(0, row), right[0][half]);
-      Value *second = pairProducts(e, leftOf(1, row), right[1][half]);
+      Value *first = e.dotWords(leftOf(0, row), right[0][half]);
+      Value *second = e.dotWords(leftOf(1, row), right[1][half]);
       sum = b.CreateAdd(sum, b.CreateAdd(first, second));
     }
 }
@@ -207,7 +194,7 @@ void TileLoop::addSteps(unsigned panel, Value *line, Emitter::Values &sums) {
 
 /// The sums after row `number` of the panels.
 Emitter::Values TileLoop::addRow(Value *number, llvm::ArrayRef<Value *> sums) {
-  this->number = number;
+  rowNumber = number;
   Value *at = e.mul(number, e.i64(plan.rowBytes()));
   if (data.ahead)
     prefetch(e, e.offset(data.ahead, e.mul(number, data.aheadStep)),
