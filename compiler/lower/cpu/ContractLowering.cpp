@@ -134,37 +134,39 @@ void ContractLowering::lower() {
 }
 
 void ContractLowering::forPackedPanels(
-    llvm::ArrayRef<Value *> packedPanels, Value *numPanels,
+    const PanelPair &pair,
     llvm::function_ref<void(unsigned, Value *, Value *)> fn) {
   for (unsigned right = 0; right < op.getNumRhs(); ++right)
-    e.loop(e.i64(0), numPanels, e.i64(1), [&](Value *number) {
-      Value *from =
-          e.offset(function.extra[right],
-                   e.mul(e.add(packedPanels[right], number), panelBytes));
+    e.loop(e.i64(0), pair.count, e.i64(1), [&](Value *number) {
+      Value *panel = e.add(pair.first[right], e.mul(number, pair.apart));
+      Value *from = e.offset(function.extra[right], e.mul(panel, panelBytes));
       Value *to = e.offset(widePanel(right),
                            e.mul(number, e.i64(plan.wideChunkBytes())));
       fn(right, from, to);
     });
 }
 
-/// All tiles of the patch's rows and these panels, two by two where the rows
-/// are few.
+/// All tiles of the patch's rows and these panels. Where the rows are few, a
+/// panel of the first half goes with one of the second, so that each of the two
+/// streams runs on from panel to panel.
 void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
                                    llvm::ArrayRef<Value *> domain) {
-  Value *atOnce = e.i64(1);
+  Value *apart = b.CreateSub(end, first);
   if (unsigned few = plan.blocking.fewRows)
-    atOnce = b.CreateSelect(b.CreateICmpSLE(patch.rows, e.i64(few)), e.i64(2),
-                            e.i64(1));
-  e.loop(first, end, atOnce, [&](Value *panel) {
-    llvm::SmallVector<Value *> packedPanels;
+    apart = b.CreateSelect(b.CreateICmpSLE(patch.rows, e.i64(few)),
+                           e.ceilDiv(apart, e.i64(2)), apart);
+  e.loop(first, e.add(first, apart), e.i64(1), [&](Value *panel) {
+    PanelPair pair;
     for (const PackedOperand &operand : packed) {
       Value *number = e.i64(0);
       for (unsigned i = 0; i < plan.numBatch; ++i)
         if (operand.varies[i])
           number = e.add(e.mul(number, domain[i]), patch.batch[i]);
-      packedPanels.push_back(e.add(e.mul(number, panels), panel));
+      pair.first.push_back(e.add(e.mul(number, panels), panel));
     }
-    Value *numPanels = e.min(b.CreateSub(end, panel), atOnce);
+    pair.apart = apart;
+    pair.count = b.CreateSelect(b.CreateICmpSLT(e.add(panel, apart), end),
+                                e.i64(2), e.i64(1));
     auto forTiles = [&](llvm::function_ref<void(const TilePosition &)> fn) {
       e.loop(e.i64(0), patch.rows, e.i64(plan.rows), [&](Value *tileRow) {
         TilePosition at{
@@ -173,8 +175,7 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
             tileRow,
             e.min(b.CreateSub(patch.rows, tileRow), e.i64(plan.rows)),
             e.mul(panel, e.i64(plan.columns)),
-            packedPanels,
-            numPanels,
+            pair,
             b.CreateUDiv(tileRow, e.i64(plan.rows))};
         fn(at);
       });
@@ -193,9 +194,9 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
         if (plan.takesApart())
-          takePanelsApart(packedPanels, numPanels, chunk);
+          takePanelsApart(pair, chunk);
         else if (plan.storedPanels)
-          decodePanels(packedPanels, numPanels, chunk);
+          decodePanels(pair, chunk);
         forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
       });
       forTiles([&](const TilePosition &at) { epilogues(at); });

@@ -73,15 +73,19 @@ public:
   }
 
 private:
+  /// One panel or two of every right operand.
+  struct PanelPair {
+    llvm::SmallVector<llvm::Value *> first; ///< In each packed buffer.
+    llvm::Value *count;
+    llvm::Value *apart; ///< From the first to the second, in panels.
+  };
   struct TilePosition {
     llvm::SmallVector<llvm::Value *> batch;
     llvm::Value *row;     ///< First row, in the whole product.
     llvm::Value *tileRow; ///< The same within the block of rows.
     llvm::Value *rows;    ///< How many.
-    llvm::Value *column;  ///< First column.
-    /// The panel to read in each packed buffer, the first of `numPanels`.
-    llvm::SmallVector<llvm::Value *> panels;
-    llvm::Value *numPanels;
+    llvm::Value *column;  ///< First column, of the first panel.
+    const PanelPair &panels;
     llvm::Value *number; ///< Of the row tile.
   };
   /// What is the same for all tiles of a block of rows.
@@ -132,8 +136,9 @@ private:
   llvm::Value *factorAddress(const TilePosition &at,
                              const ColumnFactors::Factor &factor,
                              llvm::Value *group) {
-    llvm::Value *panel = e.offset(function.extra[factor.operand],
-                                  e.mul(at.panels[factor.operand], panelBytes));
+    llvm::Value *panel =
+        e.offset(function.extra[factor.operand],
+                 e.mul(at.panels.first[factor.operand], panelBytes));
     return e.offset(panel,
                     e.add(e.mul(group, groupBytes), e.i64(factor.offset)));
   }
@@ -142,14 +147,13 @@ private:
 
   /// For each right operand's panels, what is packed and where it is widened.
   void forPackedPanels(
-      llvm::ArrayRef<llvm::Value *> packedPanels, llvm::Value *numPanels,
+      const PanelPair &pair,
       llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
           fn);
 
   //===--- Panels that are taken apart (SharedRows.cpp) -------------------===//
 
-  void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
-                       llvm::Value *numPanels, llvm::Value *chunk);
+  void takePanelsApart(const PanelPair &pair, llvm::Value *chunk);
   /// A right operand's chunk of the first panel, widened.
   llvm::Value *widePanel(unsigned right) {
     return e.offset(
@@ -158,8 +162,7 @@ private:
   }
   //===--- Panels of stored elements (StoredPanels.cpp) -------------------===//
 
-  void decodePanels(llvm::ArrayRef<llvm::Value *> packedPanels,
-                    llvm::Value *numPanels, llvm::Value *chunk);
+  void decodePanels(const PanelPair &pair, llvm::Value *chunk);
   void readDecoded(TileData &data, const TilePosition &at, unsigned term,
                    llvm::Value *firstStep);
 
@@ -190,7 +193,16 @@ private:
   }
   llvm::Value *panel(unsigned term, const TilePosition &at) {
     unsigned right = op.getTerms()[2 * term + 1];
-    return e.offset(function.extra[right], e.mul(at.panels[right], panelBytes));
+    return e.offset(function.extra[right],
+                    e.mul(at.panels.first[right], panelBytes));
+  }
+  /// Bytes from a pair's first panel to its second.
+  llvm::Value *bytesApart(const PanelPair &pair) {
+    return e.mul(pair.apart, panelBytes);
+  }
+  /// Columns that lie between them.
+  llvm::Value *columnsApart(const PanelPair &pair) {
+    return e.mul(pair.apart, e.i64(plan.columns));
   }
   llvm::Value *stepsOf(llvm::Value *group) {
     if (plan.splitsEvenly())

@@ -94,6 +94,7 @@ private:
   void addPairs(unsigned panel, Value *const (&right)[2][2],
                 Emitter::Values &sums);
   Emitter::Values addTwos(Value *first, Value *end,
+                          std::optional<int64_t> count,
                           llvm::ArrayRef<Value *> sums);
   Emitter::Values addRowsByTwos(Value *rows, const Emitter::Values &inits);
 
@@ -211,36 +212,46 @@ Emitter::Values TileLoop::addRow(Value *number, llvm::ArrayRef<Value *> sums) {
   return next;
 }
 
-/// Adds some rows' products to sums of 16 bits, and these to the others.
+/// Adds the products of rows [first, end) to sums of 16 bits, and these to the
+/// others. `count`: so many rows, written one after the other.
 Emitter::Values TileLoop::addTwos(Value *first, Value *end,
+                                  std::optional<int64_t> count,
                                   llvm::ArrayRef<Value *> sums) {
-  auto *twos = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
+  auto *type = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
   Emitter::Values next(sums);
-  Emitter::Values some =
-      e.loop(first, end, e.i64(1),
-             Emitter::Values(numSums, llvm::Constant::getNullValue(twos)),
-             [&](Value *number, llvm::ArrayRef<Value *> carried) {
-               return addRow(number, carried);
-             });
-  for (auto [sum, two] : llvm::zip(next, some))
+  Emitter::Values twos(numSums, llvm::Constant::getNullValue(type));
+  if (count)
+    for (int64_t row = 0; row < *count; ++row)
+      twos = addRow(e.add(first, e.i64(row)), twos);
+  else
+    twos = e.loop(first, end, e.i64(1), twos,
+                  [&](Value *number, llvm::ArrayRef<Value *> carried) {
+                    return addRow(number, carried);
+                  });
+  for (auto [sum, two] : llvm::zip(next, twos))
     sum = e.addTwos(sum, two);
   return next;
 }
 
 /// The sums of 16 bits are in registers, and those of 32 wait on the stack
-/// where there are too many for both.
+/// where there are too many for both. Rows of a short tile take no longer than
+/// what a loop of so few turns costs.
 Emitter::Values TileLoop::addRowsByTwos(Value *rows,
                                         const Emitter::Values &inits) {
   int64_t some = plan.stepsOfTwos() / perRow;
-  std::optional<int64_t> all = constantOf(rows);
+  std::optional<int64_t> all = constantOf(rows), none;
+  bool isShort = shape.panels == 2;
   if (all && *all <= some)
-    return addTwos(e.i64(0), rows, inits);
+    return addTwos(e.i64(0), rows, isShort ? all : none, inits);
+  bool whole = all && *all % some == 0;
   return e.loop(e.i64(0), rows, e.i64(some), inits,
                 [&](Value *first, llvm::ArrayRef<Value *> sums) {
                   Value *end = e.add(first, e.i64(some));
-                  if (!all || *all % some != 0)
+                  if (!whole)
                     end = e.min(end, rows);
-                  return addTwos(first, end, sums);
+                  return addTwos(first, end,
+                                 whole && isShort ? std::optional(some) : none,
+                                 sums);
                 });
 }
 

@@ -237,29 +237,26 @@ void ContractLowering::sumRows(unsigned operand, Value *rows) {
 }
 
 /// A chunk of each right operand's panels.
-void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
-                                       Value *numPanels, Value *chunk) {
+void ContractLowering::takePanelsApart(const PanelPair &pair, Value *chunk) {
   llvm::Function *apart = emitTakingApart(e, plan);
   if (plan.split)
     firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
-  forPackedPanels(
-      packedPanels, numPanels, [&](unsigned, Value *from, Value *to) {
-        if (!plan.split) {
-          int64_t chunkRows = *plan.blocking.chunkSteps / 2;
-          Value *first = e.mul(chunk, e.i64(chunkRows));
-          Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
-          Value *skipped = e.mul(first, e.i64(plan.rowBytes()));
-          b.CreateCall(
-              apart, {e.offset(from, skipped), e.i64(1), e.i64(0), count, to});
-          return;
-        }
-        // Groups follow each other here as there; the last may be shorter.
-        Value *end =
-            e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
-        b.CreateCall(apart,
-                     {e.offset(from, panelGroup(firstGroup)),
-                      b.CreateSub(end, firstGroup), groupBytes, groupRows, to});
-      });
+  forPackedPanels(pair, [&](unsigned, Value *from, Value *to) {
+    if (!plan.split) {
+      int64_t chunkRows = *plan.blocking.chunkSteps / 2;
+      Value *first = e.mul(chunk, e.i64(chunkRows));
+      Value *count = e.min(b.CreateSub(groupRows, first), e.i64(chunkRows));
+      Value *skipped = e.mul(first, e.i64(plan.rowBytes()));
+      b.CreateCall(apart,
+                   {e.offset(from, skipped), e.i64(1), e.i64(0), count, to});
+      return;
+    }
+    // Groups follow each other here as there; the last may be shorter.
+    Value *end = e.min(e.add(firstGroup, e.i64(plan.chunkGroups())), groups);
+    b.CreateCall(apart,
+                 {e.offset(from, panelGroup(firstGroup)),
+                  b.CreateSub(end, firstGroup), groupBytes, groupRows, to});
+  });
 }
 
 void ContractLowering::readFourBits(TileData &data, const TilePosition &at,

@@ -464,15 +464,13 @@ llvm::Function *StoredPanels::emitDecoding(Emitter &e, const ContractPlan &plan,
 //===----------------------------------------------------------------------===//
 
 /// A chunk of each right operand's panels.
-void ContractLowering::decodePanels(llvm::ArrayRef<Value *> packedPanels,
-                                    Value *numPanels, Value *chunk) {
+void ContractLowering::decodePanels(const PanelPair &pair, Value *chunk) {
   Value *length = e.i64(*plan.blocking.chunkSteps);
   Value *first = e.mul(chunk, length);
   Value *last = e.min(e.add(first, length), k);
-  forPackedPanels(
-      packedPanels, numPanels, [&](unsigned right, Value *from, Value *to) {
-        b.CreateCall(decoding[right], {from, groupBytes, first, last, to});
-      });
+  forPackedPanels(pair, [&](unsigned right, Value *from, Value *to) {
+    b.CreateCall(decoding[right], {from, groupBytes, first, last, to});
+  });
 }
 
 /// Changes what a tile works on to the chunk that was decoded; meanwhile it

@@ -49,7 +49,7 @@ void ContractLowering::forShape(const TilePosition &at,
   int64_t few = plan.blocking.fewRows;
   Value *many = e.max(at.rows, e.i64(few + 1));
   Value *number =
-      b.CreateSelect(b.CreateICmpEQ(at.numPanels, e.i64(2)), at.rows, many);
+      b.CreateSelect(b.CreateICmpEQ(at.panels.count, e.i64(2)), at.rows, many);
   llvm::SwitchInst *choice = b.CreateSwitch(number, full, shapes.size() - 1);
   for (TileShape shape : shapes) {
     llvm::BasicBlock *block = full;
@@ -72,7 +72,7 @@ TileData ContractLowering::tileData(const TilePosition &at, unsigned term,
   data.stride = leftStride;
   Value *first = panel(term, at);
   data.panel = first;
-  data.panelBytes = panelBytes;
+  data.panelBytes = bytesApart(at.panels);
   data.steps = steps;
   data.aheadStep = fetch.step;
   if (plan.biased)
@@ -202,17 +202,17 @@ void ContractLowering::scaleParts(const TilePosition &at, TileShape shape,
     body.bind(block.getArgument(next),
               ElementBody::uniform(e.add(
                   at.row, e.min(e.i64(row), b.CreateSub(at.rows, e.i64(1))))));
-    body.bind(
-        block.getArgument(next + 1),
-        body.laneIndex(e.add(at.column, e.i64(panel * plan.columns + column)),
-                       plan.lanes));
+    Value *before = panel ? columnsApart(at.panels) : e.i64(0);
+    body.bind(block.getArgument(next + 1),
+              body.laneIndex(e.add(at.column, e.add(before, e.i64(column))),
+                             plan.lanes));
     body.bind(block.getArgument(next + 2), ElementBody::uniform(group));
     for (const ColumnFactors::Factor &factor : factors.values) {
       mlir::Type stored = factor.stored.getType();
       Value *address = e.offset(factorAddress(at, factor, group),
                                 e.i64(column * ColumnFactors::bytesOf(stored)));
       if (panel)
-        address = e.offset(address, panelBytes);
+        address = e.offset(address, bytesApart(at.panels));
       body.bind(factor.value,
                 {ColumnFactors::load(e, plan.lanes, stored, address)});
     }
@@ -270,7 +270,7 @@ void ContractLowering::runSplitTile(const TilePosition &at, Value *first,
     arguments[Args::Left] = data.left;
     arguments[Args::Stride] = data.stride;
     arguments[Args::Panel] = data.panel;
-    arguments[Args::PanelBytes] = panelBytes;
+    arguments[Args::PanelBytes] = bytesApart(at.panels);
     arguments[Args::PanelGroup] = panelGroup;
     arguments[Args::Groups] = b.CreateSub(end, first);
     arguments[Args::LastSteps] = stepsOf(b.CreateSub(end, e.i64(1)));
@@ -303,9 +303,9 @@ void ContractLowering::splitTileInMemory(const TilePosition &at, Value *first,
 void ContractLowering::forPanels(
     const TilePosition &at,
     llvm::function_ref<void(const TilePosition &, Value *)> fn) {
-  e.loopOnceOrMore(e.i64(0), at.numPanels, e.i64(1), [&](Value *panel) {
+  e.loopOnceOrMore(e.i64(0), at.panels.count, e.i64(1), [&](Value *panel) {
     TilePosition one = at;
-    one.column = e.add(at.column, e.mul(panel, e.i64(plan.columns)));
+    one.column = e.add(at.column, e.mul(panel, columnsApart(at.panels)));
     fn(one, e.mul(panel, e.i64(plan.tileBytes())));
   });
 }
@@ -342,8 +342,9 @@ void ContractLowering::multiplyGroups(const TilePosition &at, Value *first,
 void ContractLowering::beginChunks(const TilePosition &at) {
   llvm::Type *vector = e.vectorType(b.getInt32Ty(), plan.lanes);
   for (unsigned term = 0; term < op.getNumTerms(); ++term)
-    e.loop(e.i64(0), at.numPanels, e.i64(1), [&](Value *number) {
-      Value *header = e.offset(panel(term, at), e.mul(number, panelBytes));
+    e.loop(e.i64(0), at.panels.count, e.i64(1), [&](Value *number) {
+      Value *header =
+          e.offset(panel(term, at), e.mul(number, bytesApart(at.panels)));
       Value *tile =
           e.offset(sums(term, at), e.mul(number, e.i64(plan.tileBytes())));
       for (unsigned column = 0; column < plan.columns; column += plan.lanes) {
