@@ -219,6 +219,26 @@ TEST(Contract, SizesAreChosenByTheCaches) {
   EXPECT_FALSE(
       Blocking::choose(avx2, {.k = 14336, .elementBytes = 2, .halved = true})
           .chunkSteps);
+  // Two steps of a row, from memory: fetched where the weights are too many for
+  // half of 32 MiB.
+  EXPECT_EQ(
+      Blocking::choose(
+          avx2, {.k = 4096, .halvedFew = true, .rightBytes = (16 << 20) + 1})
+          .fewAhead,
+      2048);
+  EXPECT_FALSE(Blocking::choose(
+                   avx2, {.k = 4096, .halvedFew = true, .rightBytes = 16 << 20})
+                   .fewAhead);
+  EXPECT_FALSE(
+      Blocking::choose(avx2, {.k = 4096, .rightBytes = 64 << 20}).fewAhead);
+  EXPECT_FALSE(Blocking::choose(avx2, {.k = 4096, .halvedFew = true}).fewAhead);
+  // What was decoded is in L1.
+  Blocking fetching =
+      Blocking::choose(avx2, {.k = 4096, .elementBytes = 4, .widened = true});
+  fetching.fewAhead = 2048;
+  EXPECT_THAT(
+      fetching.problem(avx2, {.k = 4096, .elementBytes = 4, .widened = true}),
+      testing::HasSubstr("few-ahead=2048"));
   target.caches.l2 = 2 << 20;
   EXPECT_EQ(Blocking::choose(target, {.k = 4096}).blockRows, 256u);
   EXPECT_FALSE(Blocking::choose(target, {.k = 14336}).chunkSteps);

@@ -24,7 +24,7 @@ static const std::string header = "quern-schedules 1\n"
 static const std::string product =
     "product kind=pairs left=i8 right=i8+f32 n=4096 k=1000 m=1..128 split=no "
     "terms=1 widened=no : rows=6 few-rows=1 block-rows=126 "
-    "chunk-steps=256 ahead=8192\n";
+    "chunk-steps=256 ahead=8192 few-ahead=2048\n";
 static const std::string whole = header + product + "end\n";
 
 /// The record with one piece of its text replaced.
@@ -78,6 +78,7 @@ TEST(Schedules, AreReadAsTheyStand) {
   EXPECT_EQ(entry.blocking.blockRows, 126u);
   EXPECT_EQ(entry.blocking.chunkSteps, 256);
   EXPECT_EQ(entry.blocking.aheadBytes, 8192u);
+  EXPECT_EQ(entry.blocking.fewAhead, 2048);
   EXPECT_EQ(record.print(), whole);
 }
 
@@ -258,6 +259,11 @@ TEST(Schedules, WrongOnesAreRefusedByLine) {
       {with("ahead=8192", "ahead=0"), 4, "not possible", "multiple of 64"},
       {with("ahead=8192", "ahead=100"), 4, "not possible", "multiple of 64"},
       {with("ahead=8192", "ahead=131072"), 4, "not possible", "up to 65536"},
+      {with("few-ahead=2048", "few-ahead=0"), 4, "\"0\"", "\"no\""},
+      {with("few-ahead=2048", "few-ahead=100"), 4, "not possible", "of 64"},
+      {with("few-ahead=2048", "few-ahead=131072"), 4, "not possible",
+       "up to 65536"},
+      {with("few-ahead=2048", ""), 4, "few-ahead is missing", "ahead"},
       {header + product + product + "end\n", 5, "line 4 is about", "leave"},
       {with("end", "product"), 5, "\":\" is missing", "how it is cut"},
       {with("end", "end of it"), 5, "\"end\" is not what", "\"end\" alone"},
@@ -282,7 +288,8 @@ TEST(Schedules, BlocksFitTheScratchOfAThread) {
   // 2 MiB of rows of 8192 i8 are 256.
   std::string wide = "product kind=quads left=i8 right=i4 n=64 k=8192 "
                      "m=1..1 split=no terms=1 widened=yes : rows=4 "
-                     "few-rows=1 block-rows={} chunk-steps={} ahead=64\n";
+                     "few-rows=1 block-rows={} chunk-steps={} ahead=64 "
+                     "few-ahead=no\n";
   auto read = [&](int rows, const char *chunk) {
     return Schedules::parse(
         header + fmt::format(fmt::runtime(wide), rows, chunk) + "end\n",
@@ -357,7 +364,8 @@ TEST(Candidates, ArePossibleAndDiffer) {
     // With one row tile, blocks, chunks and larger tiles change nothing.
     for (const Candidate &candidate : candidatesFor(target, sizes, model, few))
       EXPECT_TRUE(candidate.respect == Respect::Few ||
-                  candidate.respect == Respect::Ahead)
+                  candidate.respect == Respect::Ahead ||
+                  candidate.respect == Respect::Stream)
           << candidate.text(model);
   });
   EXPECT_EQ(seen.size(), numRespects);
@@ -394,6 +402,8 @@ TEST(Candidates, AreJoined) {
         EXPECT_EQ(all->chunkSteps, change.blocking.chunkSteps);
       else if (change.respect == Respect::Ahead)
         EXPECT_EQ(all->aheadBytes, change.blocking.aheadBytes);
+      else if (change.respect == Respect::Stream)
+        EXPECT_EQ(all->fewAhead, change.blocking.fewAhead);
     EXPECT_EQ(all->blockRows % all->rows, 0u);
   });
   EXPECT_GT(joined, 100u);

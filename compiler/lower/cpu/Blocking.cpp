@@ -18,11 +18,13 @@ Blocking Blocking::choose(const CpuTarget &target, const ProductSizes &sizes) {
   blocking.columns = 2 * target.lanes();
   blocking.rows = usualRows(target.registers());
   blocking.fewRows = blocking.rows / 2 - 1;
+  if (sizes.halvedFew && sizes.rightBytes.value_or(0) > target.caches.l3 / 2)
+    blocking.fewAhead = 2048;
 
   int64_t stepBytes = int64_t(blocking.columns) * 4;
   if (sizes.widened)
     blocking.chunkSteps =
-        sizes.elementBytes == 4 ? decodedSteps : wideBytes / stepBytes;
+        sizes.decoded() ? decodedSteps : wideBytes / stepBytes;
   constexpr int64_t fewest = 128, most = 256;
   if (!sizes.k || *sizes.k <= 0)
     return blocking;
@@ -85,6 +87,14 @@ std::string Blocking::problem(const CpuTarget &target,
     return fmt::format("ahead={}: what is fetched lies a multiple of 64 bytes "
                        "ahead, up to 65536",
                        aheadBytes);
+  if (fewAhead && sizes.decoded())
+    return fmt::format("few-ahead={}: few rows read what was decoded, which "
+                       "needs no fetching; accepted is no",
+                       *fewAhead);
+  if (fewAhead && (*fewAhead < 64 || *fewAhead % 64 || *fewAhead > 1 << 16))
+    return fmt::format("few-ahead={}: what is fetched lies a multiple of 64 "
+                       "bytes ahead, up to 65536; or no",
+                       *fewAhead);
   if (!chunkSteps)
     return sizes.widened ? "chunk-steps=no: panels are widened by chunks; "
                            "accepted are multiples of 16"
@@ -117,5 +127,7 @@ std::string Blocking::text() const {
   std::string text = fmt::format("tile {}x{}", rows, columns);
   if (fewRows)
     text += fmt::format(" or {}x{}", fewRows, 2 * columns);
+  if (fewRows && fewAhead)
+    text += fmt::format(" fetched {} bytes ahead", *fewAhead);
   return text;
 }

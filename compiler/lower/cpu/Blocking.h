@@ -22,9 +22,17 @@
 //
 // *Few rows.* Below MR / 2 rows a product reads its right operand faster than
 // any cache gives it. What is left to do is not to stand in the way: tiles of
-// two panels keep two streams and twice the accumulators going, and nothing is
-// fetched by instructions, since the machine's own fetching follows streams at
-// the rate of the memory and more requests only compete with it.
+// two panels keep two streams and twice the accumulators going. The panels are
+// half of all panels apart, so that a stream goes on where the panel before
+// ended: the machine's own fetching, which takes a while to find a stream, does
+// so once and not for each panel. As a rule nothing is fetched by instructions,
+// since more requests only compete with it. The exception is a stream that
+// comes from memory and costs many instructions a line, as two steps that share
+// a row do: then too few lines are within the instructions that a core holds at
+// once, and the tiles ask for lines `fewAhead` bytes ahead. What comes from
+// memory is not known to a compilation; a product whose right operands take
+// more than half of the last cache finds little of them there, as its other
+// data and other layers use that too.
 //
 // *Panels* of two vectors by K stay in L2 while all row tiles of a block pass
 // over them: 16 bytes per cycle, a quarter of what L2 gives. The first pass
@@ -78,9 +86,13 @@ struct ProductSizes {
   unsigned terms = 1;        ///< Products accumulated side by side.
   bool split = false;        ///< Scaled within K, every some elements.
   bool widened = false;      ///< Panels are, by chunks.
-  /// Two steps share a row of a panel, and are read so; `choose` asks this.
-  bool halved = false;
+  // What `choose` asks besides:
+  bool halved = false;    ///< Tiles of any rows read two steps from one row,
+  bool halvedFew = false; ///< those of few rows do.
+  std::optional<int64_t> rightBytes = {}; ///< All right operands, if known.
 
+  /// Chunks are of elements that are decoded.
+  bool decoded() const { return widened && elementBytes == 4; }
   /// Bytes of a left row, copied; K is known.
   int64_t rowBytes() const { return *k * elementBytes; }
   /// Steps of four bytes.
@@ -122,10 +134,12 @@ struct Blocking {
   std::optional<int64_t> chunkSteps;
   /// With one row tile, bytes from a panel's use to what is fetched.
   unsigned aheadBytes = 8192;
+  /// With few rows, the same; none: nothing is fetched.
+  std::optional<int64_t> fewAhead;
 
   /// Whether a tile of so many rows fetches what comes next.
   bool fetches(unsigned tileRows) const { return tileRows > fewRows; }
-  /// "tile 8x32 or 3x64"
+  /// "tile 8x32 or 3x64", with " fetched 2048 bytes ahead" where that is so.
   std::string text() const;
 
   bool operator==(const Blocking &) const = default;

@@ -14,8 +14,8 @@ using namespace quern;
 using namespace quern::cpugen;
 
 std::string_view quern::cpugen::name(Respect respect) {
-  constexpr std::string_view names[numRespects] = {"tile", "few", "block",
-                                                   "chunk", "ahead"};
+  constexpr std::string_view names[numRespects] = {"tile",  "few",   "block",
+                                                   "chunk", "ahead", "stream"};
   return names[static_cast<size_t>(respect)];
 }
 
@@ -28,11 +28,12 @@ std::string Candidate::text(const Blocking &model) const {
   add("rows", blocking.rows, model.rows);
   add("few-rows", blocking.fewRows, model.fewRows);
   add("block-rows", blocking.blockRows, model.blockRows);
-  if (blocking.chunkSteps != model.chunkSteps)
-    text += fmt::format(
-        "{}chunk-steps={}", text.empty() ? "" : " ",
-        blocking.chunkSteps ? fmt::format("{}", *blocking.chunkSteps) : "no");
+  auto orNo = [](std::optional<int64_t> size) {
+    return size ? fmt::format("{}", *size) : "no";
+  };
+  add("chunk-steps", orNo(blocking.chunkSteps), orNo(model.chunkSteps));
   add("ahead", blocking.aheadBytes, model.aheadBytes);
+  add("few-ahead", orNo(blocking.fewAhead), orNo(model.fewAhead));
   return text;
 }
 
@@ -104,6 +105,12 @@ quern::cpugen::candidatesFor(const CpuTarget &target, const ProductSizes &sizes,
       blocking.aheadBytes = ahead;
       add(Respect::Ahead, blocking);
     }
+  if (measures(0, model.fewRows))
+    for (int64_t ahead : {0, 1024, 2048, 4096}) {
+      Blocking blocking = model;
+      blocking.fewAhead = ahead ? std::optional(ahead) : std::nullopt;
+      add(Respect::Stream, blocking);
+    }
   return candidates;
 }
 
@@ -128,6 +135,9 @@ quern::cpugen::combine(const CpuTarget &target, const ProductSizes &sizes,
       break;
     case Respect::Ahead:
       combined.aheadBytes = change.blocking.aheadBytes;
+      break;
+    case Respect::Stream:
+      combined.fewAhead = change.blocking.fewAhead;
       break;
     }
   }

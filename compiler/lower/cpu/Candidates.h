@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 //
 // What `quern tune` measures. Each candidate differs from the model's choice in
-// one of five respects, in this order:
+// one of six respects, in this order:
 //
 //     tile    a register tile of more rows, 5 and 6 with 16 registers, 10 and
 //             12 with 32: fewer loads and fewer passes over a panel for each
@@ -21,6 +21,8 @@
 //             stay in a cache, against sums that are stored and loaded again
 //     ahead   how far ahead of its use the panel of a single row tile is
 //             fetched: 2, 4, 16 and 32 KiB
+//     stream  the same of the panels of few rows, which the model seldom
+//             fetches: not at all, 1, 2 and 4 KiB
 //
 // Smaller tiles are none: what they could gain, tails, is had by tiles of any
 // number of rows up to MR already. A candidate that does not change what runs
@@ -44,8 +46,8 @@
 namespace quern::cpugen {
 
 /// In what a candidate differs from the model's choice.
-enum class Respect : uint8_t { Tile, Few, Block, Chunk, Ahead };
-inline constexpr size_t numRespects = 5;
+enum class Respect : uint8_t { Tile, Few, Block, Chunk, Ahead, Stream };
+inline constexpr size_t numRespects = 6;
 std::string_view name(Respect respect);
 
 struct Candidate {

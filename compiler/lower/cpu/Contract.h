@@ -116,6 +116,9 @@ struct TileShape {
   unsigned panels = 1;
 };
 
+/// A size that no symbol decides.
+std::optional<int64_t> constantOf(mlir::AffineExpr expr);
+
 /// The fixed choices for one contraction.
 struct ContractPlan {
   ContractPlan(tile::ContractOp op, const CpuTarget &target);
@@ -201,6 +204,10 @@ struct ContractPlan {
     return tileRows == rows && rows >= 4 && llvm::isPowerOf2_32(rows) &&
            (!split || *split % elementsPerStep() == 0);
   }
+  /// How far ahead of its use a tile fetches its own panels, if it does.
+  std::optional<int64_t> fetchesPanels(TileShape shape) const {
+    return shape.panels == 2 ? blocking.fewAhead : std::nullopt;
+  }
   /// In the names of functions that depend on MR, where it is not the usual.
   std::string rowsName() const {
     return rows == Blocking::usualRows(registers) ? ""
@@ -219,12 +226,10 @@ struct ContractPlan {
   mlir::AffineExpr n() const { return extent(numBatch + 1); }
   mlir::AffineExpr k() const { return extent(numBatch + 2); }
   mlir::AffineExpr groups() const;
+  /// About what all right operands take in panels, where that is known.
+  std::optional<int64_t> rightBytes() const;
   /// K, where it is known.
-  std::optional<int64_t> constantK() const {
-    if (auto constant = llvm::dyn_cast<mlir::AffineConstantExpr>(k()))
-      return constant.getValue();
-    return std::nullopt;
-  }
+  std::optional<int64_t> constantK() const { return constantOf(k()); }
   /// With `split`: of a whole group, and whether all are whole.
   int64_t stepsOfSplit() const {
     return (*split + elementsPerStep() - 1) / elementsPerStep();

@@ -59,6 +59,8 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
   sizes.split = op.getSplit().has_value();
   sizes.widened = widensPanels();
   sizes.halved = readsSharedRows();
+  sizes.halvedFew = sharesRows();
+  sizes.rightBytes = rightBytes();
   blocking = Blocking::choose(target, sizes);
   rows = rowMultiple = blocking.rows;
   blockRows = blocking.blockRows;
@@ -67,6 +69,20 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
     if (sizes.k.value_or(0) > 0)
       split = std::min(*split, *sizes.k);
   }
+}
+
+std::optional<int64_t> ContractPlan::rightBytes() const {
+  auto columns = constantOf(n()), elements = constantOf(k());
+  if (!columns || !elements)
+    return std::nullopt;
+  int64_t steps = (*elements + elementsPerStep() - 1) / elementsPerStep();
+  return op.getNumRhs() * *columns * steps * 4 / stepsPerRow();
+}
+
+std::optional<int64_t> quern::cpugen::constantOf(mlir::AffineExpr expr) {
+  if (auto constant = llvm::dyn_cast<mlir::AffineConstantExpr>(expr))
+    return constant.getValue();
+  return std::nullopt;
 }
 
 mlir::AffineExpr ContractPlan::groups() const {

@@ -94,7 +94,6 @@ private:
   void addPairs(unsigned panel, Value *const (&right)[2][2],
                 Emitter::Values &sums);
   Emitter::Values addTwos(Value *first, Value *end,
-                          std::optional<int64_t> count,
                           llvm::ArrayRef<Value *> sums);
   Emitter::Values addRowsByTwos(Value *rows, const Emitter::Values &inits);
 
@@ -207,51 +206,45 @@ Emitter::Values TileLoop::addRow(Value *number, llvm::ArrayRef<Value *> sums) {
     for (unsigned row = 0; row < shape.rows; ++row)
       leftOf(step, row);
   Emitter::Values next(sums);
-  for (unsigned panel = 0; panel < shape.panels; ++panel)
-    addSteps(panel, e.offset(panels[panel], at), next);
+  for (unsigned panel = 0; panel < shape.panels; ++panel) {
+    Value *line = e.offset(panels[panel], at);
+    if (auto ahead = plan.fetchesPanels(shape))
+      prefetch(e, e.offset(line, e.i64(*ahead)), plan.rowBytes());
+    addSteps(panel, line, next);
+  }
   return next;
 }
 
-/// Adds the products of rows [first, end) to sums of 16 bits, and these to the
-/// others. `count`: so many rows, written one after the other.
+/// Adds some rows' products to sums of 16 bits, and these to the others.
 Emitter::Values TileLoop::addTwos(Value *first, Value *end,
-                                  std::optional<int64_t> count,
                                   llvm::ArrayRef<Value *> sums) {
-  auto *type = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
+  auto *twos = llvm::FixedVectorType::get(b.getInt16Ty(), 2 * lanes);
   Emitter::Values next(sums);
-  Emitter::Values twos(numSums, llvm::Constant::getNullValue(type));
-  if (count)
-    for (int64_t row = 0; row < *count; ++row)
-      twos = addRow(e.add(first, e.i64(row)), twos);
-  else
-    twos = e.loop(first, end, e.i64(1), twos,
-                  [&](Value *number, llvm::ArrayRef<Value *> carried) {
-                    return addRow(number, carried);
-                  });
-  for (auto [sum, two] : llvm::zip(next, twos))
+  Emitter::Values some =
+      e.loop(first, end, e.i64(1),
+             Emitter::Values(numSums, llvm::Constant::getNullValue(twos)),
+             [&](Value *number, llvm::ArrayRef<Value *> carried) {
+               return addRow(number, carried);
+             });
+  for (auto [sum, two] : llvm::zip(next, some))
     sum = e.addTwos(sum, two);
   return next;
 }
 
 /// The sums of 16 bits are in registers, and those of 32 wait on the stack
-/// where there are too many for both. Rows of a short tile take no longer than
-/// what a loop of so few turns costs.
+/// where there are too many for both.
 Emitter::Values TileLoop::addRowsByTwos(Value *rows,
                                         const Emitter::Values &inits) {
   int64_t some = plan.stepsOfTwos() / perRow;
-  std::optional<int64_t> all = constantOf(rows), none;
-  bool isShort = shape.panels == 2;
+  std::optional<int64_t> all = constantOf(rows);
   if (all && *all <= some)
-    return addTwos(e.i64(0), rows, isShort ? all : none, inits);
-  bool whole = all && *all % some == 0;
+    return addTwos(e.i64(0), rows, inits);
   return e.loop(e.i64(0), rows, e.i64(some), inits,
                 [&](Value *first, llvm::ArrayRef<Value *> sums) {
                   Value *end = e.add(first, e.i64(some));
-                  if (!whole)
+                  if (!all || *all % some != 0)
                     end = e.min(end, rows);
-                  return addTwos(first, end,
-                                 whole && isShort ? std::optional(some) : none,
-                                 sums);
+                  return addTwos(first, end, sums);
                 });
 }
 
@@ -307,7 +300,8 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                               ? ""
                           : plan.swapped ? ".swapped"
                                          : ".unsigned";
-  return fmt::format("quern.tile.{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
+  auto ahead = plan.fetchesPanels(shape);
+  return fmt::format("quern.tile.{}{}{}{}{}{}{}{}{}.{}x{}", kind.str(),
                      signs.str(), plan.headerRows() ? ".corrected" : "",
                      plan.storedPanels ? ".decoded"
                      : plan.kind == StepKind::Pairs
@@ -321,6 +315,7 @@ std::string quern::cpugen::tileName(const ContractPlan &plan, TileShape shape,
                                                : "",
                      plan.continues() && !asPacked ? ".chunked" : "",
                      plan.interleaves(shape.rows) ? ".rows" : "",
+                     ahead ? fmt::format(".ahead{}", *ahead) : "",
                      plan.rowsName(), shape.rows, shape.panels * plan.columns);
 }
 

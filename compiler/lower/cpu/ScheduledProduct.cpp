@@ -9,12 +9,6 @@
 using namespace quern;
 using namespace quern::cpugen;
 
-static std::optional<int64_t> numberOf(mlir::AffineExpr expr) {
-  if (auto constant = llvm::dyn_cast<mlir::AffineConstantExpr>(expr))
-    return constant.getValue();
-  return std::nullopt;
-}
-
 /// The types of all that an operand is computed from: "i4+f16".
 static std::string typesOf(tile::ContractOp op, mlir::Region &region) {
   std::string types;
@@ -49,8 +43,8 @@ static ProductKey keyOf(const ContractPlan &plan) {
   }
   key.left = typesOf(plan.op, plan.op.getLhsRegion(0));
   key.right = typesOf(plan.op, plan.op.getRhsRegion(0));
-  key.n = numberOf(plan.n());
-  key.k = numberOf(plan.k());
+  key.n = constantOf(plan.n());
+  key.k = constantOf(plan.k());
   key.split = plan.split;
   key.terms = plan.op.getNumTerms();
   key.widened = plan.widensPanels();
@@ -66,7 +60,7 @@ ScheduledProduct quern::cpugen::scheduleProduct(const ContractPlan &plan,
   product.model = product.blocking = plan.blocking;
   if (!schedules)
     return product;
-  auto entries = schedules->entriesFor(product.product, numberOf(plan.m()));
+  auto entries = schedules->entriesFor(product.product, constantOf(plan.m()));
   if (entries.size() > 1)
     problem = fmt::format("lines {} and {} of the record of schedules are both "
                           "about its product, and one kernel runs all numbers "

@@ -51,9 +51,10 @@ std::string ProductKey::text() const { return textOf(*this, ""); }
 
 std::string quern::cpugen::fieldsOf(const Blocking &blocking) {
   return fmt::format(
-      "rows={} few-rows={} block-rows={} chunk-steps={} ahead={}",
+      "rows={} few-rows={} block-rows={} chunk-steps={} ahead={} few-ahead={}",
       blocking.rows, blocking.fewRows, blocking.blockRows,
-      textOf(blocking.chunkSteps, "no"), blocking.aheadBytes);
+      textOf(blocking.chunkSteps, "no"), blocking.aheadBytes,
+      textOf(blocking.fewAhead, "no"));
 }
 
 std::string Schedules::print() const {
@@ -382,7 +383,7 @@ Result<void> Parser::readEntry() {
   static constexpr std::string_view ofProducts[] = {
       "kind", "left", "right", "n", "k", "m", "split", "terms", "widened"};
   static constexpr std::string_view ofSizes[] = {
-      "rows", "few-rows", "block-rows", "chunk-steps", "ahead"};
+      "rows", "few-rows", "block-rows", "chunk-steps", "ahead", "few-ahead"};
   auto key = readFields({words.begin() + 1, colon}, ofProducts);
   if (!key)
     return key.error();
@@ -407,10 +408,13 @@ Result<void> Parser::readEntry() {
       return value.error();
     *size = unsigned(*value);
   }
-  auto chunk = numberOr(*sizes, "chunk-steps", "no");
-  if (!chunk)
-    return chunk.error();
-  blocking.chunkSteps = *chunk;
+  for (auto [field, size] : {std::pair("chunk-steps", &blocking.chunkSteps),
+                             {"few-ahead", &blocking.fewAhead}}) {
+    auto value = numberOr(*sizes, field, "no");
+    if (!value)
+      return value.error();
+    *size = *value;
+  }
   if (std::string problem = blocking.problem(target, entry.product.sizes());
       !problem.empty()) {
     std::string_view field = std::string_view(problem).substr(

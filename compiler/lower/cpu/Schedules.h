@@ -18,7 +18,7 @@
 //     # 1.07 times as fast as the model's at M = 128
 //     product kind=quads left=i8 right=i8 n=4096 k=4096 m=128..128 split=no
 //         terms=1 widened=no : rows=6 few-rows=1 block-rows=126
-//         chunk-steps=no ahead=8192                           (all in one line)
+//         chunk-steps=no ahead=8192 few-ahead=no              (all in one line)
 //     end
 //
 // Before the colon stands what the product is, behind it how it is cut. All

@@ -85,7 +85,8 @@ static Json toJson(const cpugen::Blocking &blocking) {
           {"block_rows", blocking.blockRows},
           {"chunk_steps",
            blocking.chunkSteps ? Json(*blocking.chunkSteps) : Json()},
-          {"ahead", blocking.aheadBytes}};
+          {"ahead", blocking.aheadBytes},
+          {"few_ahead", blocking.fewAhead ? Json(*blocking.fewAhead) : Json()}};
 }
 
 static Json toJson(const Trial &trial, const TuneReport &report) {
