@@ -28,10 +28,10 @@ hold(len(lines) == len(report["products"]), "a line for each product")
 
 
 def fields(blocking):
-    chunk = "no" if blocking["chunk_steps"] is None else blocking["chunk_steps"]
+    chunk, few_ahead = ("no" if blocking[size] is None else blocking[size] for size in ("chunk_steps", "few_ahead"))
     return (
         f"rows={blocking['rows']} few-rows={blocking['few_rows']} block-rows={blocking['block_rows']} "
-        f"chunk-steps={chunk} ahead={blocking['ahead']}"
+        f"chunk-steps={chunk} ahead={blocking['ahead']} few-ahead={few_ahead}"
     )
 
 
