@@ -35,7 +35,7 @@ config.environment["PATH"] = search_path
 for tool in ("FileCheck", "not", "split-file"):
     if not shutil.which(tool, path=search_path):
         lit_config.fatal(f"{tool} is missing; it comes with LLVM's tools")
-for tool in ("quern", "quern-opt", "tile-opt"):
+for tool in ("quern", "quern-opt", "tile-opt", "cpu_sweep_bench"):
     if os.path.exists(os.path.join(config.quern_bin_dir, tool)):
         config.available_features.add(tool)
 

@@ -1,0 +1,382 @@
+//===- sweep.cpp - Whether cost grows as the work does --------------------===//
+//
+// Part of Quern, under the Apache License v2.0. See LICENSE.
+//
+//===----------------------------------------------------------------------===//
+//
+// One size of a product, M, N or K, takes many values, and the others stay. A
+// point's *share* is how near it comes to the machine's limit: the larger of
+// operations against the peak of the dot instruction and, for up to 16 rows,
+// bytes of weights against the rate of reading them (Limits.h), both measured
+// beside the sample. Two ratios say whether a size costs what its neighbours
+// let one expect:
+//
+//     class    the share against that of the neighbours among the listed sizes
+//              that leave the same rest when divided by the tile, interpolated
+//              between them over the logarithm of the size
+//     whole    for a size with a rest: against the next multiple of the tile,
+//              where that is listed
+//
+// The tile is the register tile's rows for M, its columns for N, and two steps
+// of a panel for K. All points are sampled in every turn, up and down by turns,
+// and a ratio is the median over turns of that turn's ratios: what the machine
+// does over minutes falls out. Points whose ratio is below --class or --whole
+// are measured once more with their neighbours, in twice as many turns, and
+// that counts; the table marks them.
+//
+//     cpu_sweep_bench [M N K] [--layer int8] [--turns 11] [--json FILE]
+//
+// plot_sweep.py draws what --json wrote (docs/bench.md).
+//
+//===----------------------------------------------------------------------===//
+
+#include "benchmarks/OrExit.h"
+#include "benchmarks/Spread.h"
+#include "benchmarks/cpu/Layers.h"
+#include "runtime/measure/Machine.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <set>
+
+using namespace quern;
+using namespace quern::bench;
+
+namespace {
+
+struct Point {
+  int64_t size;
+  ProductLayer layer;
+  std::optional<RunningLayer> running;
+  // Of each turn, in order:
+  std::vector<double> microseconds, shares, operationShares;
+  std::optional<double> classRatio, wholeRatio;
+  bool isSecond = false; ///< Measured once more.
+};
+
+struct Options {
+  char axis = 'M';
+  std::string kind = "int8";
+  unsigned threads = 1, turns = 11;
+  int64_t m = 128, n = 4096, k = 4096, most = 0;
+  double classLimit = 0.85, wholeLimit = 0.75;
+};
+
+class Sweep {
+public:
+  explicit Sweep(const Options &options)
+      : options(options), executor(makeExecutor(options.threads)),
+        memory(size_t(64) << 20) {}
+
+  void measure();
+  void print() const;
+  nlohmann::json json() const;
+
+private:
+  ProductLayer layerOf(int64_t size) const;
+  void list();
+  void turn(std::vector<Point *> points);
+  void conclude(Point &point);
+  std::vector<Point *> neighboursOf(const Point &point);
+  Point *at(int64_t size);
+
+  Options options;
+  std::shared_ptr<Executor> executor;
+  LargeMemory memory;
+  measure::Dot dot;
+  std::string schedule; ///< Of the product.
+  int64_t tile = 1;
+  std::vector<Point> points;
+};
+
+} // namespace
+
+ProductLayer Sweep::layerOf(int64_t size) const {
+  int64_t m = options.axis == 'M' ? size : options.m;
+  int64_t n = options.axis == 'N' ? size : options.n;
+  int64_t k = options.axis == 'K' ? size : options.k;
+  return options.kind == "int4"   ? linear4(m, n, k, 128)
+         : options.kind == "bf16" ? linearBf16(m, n, k)
+                                  : linear(m, n, k);
+}
+
+/// Every size of some tiles, then ever fewer: multiples of the tile, one more
+/// and one less, and the multiple behind.
+void Sweep::list() {
+  CompiledLayer first = compiled(layerOf(1024));
+  dot = first.dot;
+  unsigned rows = 0, columns = 0;
+  for (const std::string &text : first.schedules)
+    if (size_t found = text.find("tile "); found != std::string::npos) {
+      schedule = text;
+      std::sscanf(text.c_str() + found, "tile %ux%u", &rows, &columns);
+    }
+  tile = options.axis == 'M' ? rows : options.axis == 'N' ? columns : 8;
+  if (tile < 2) {
+    fmt::print(stderr, "cpu_sweep_bench: no tile in \"{}\"\n", schedule);
+    std::exit(1);
+  }
+  int64_t most = options.most          ? options.most
+                 : options.axis == 'M' ? 2048
+                                       : 11008;
+  std::set<int64_t> sizes;
+  auto add = [&](int64_t base) {
+    for (int64_t size : {base - 1, base, base + 1, base + tile})
+      if (size <= most)
+        sizes.insert(size);
+  };
+  for (int64_t size = 1; size <= std::min<int64_t>(2 * tile + 1, most); ++size)
+    sizes.insert(size);
+  for (int64_t base = 2 * tile; base <= most;
+       base += std::max(base / 4 / tile, int64_t(1)) * tile)
+    add(base);
+  for (int64_t base = 64; base <= most; base *= 2)
+    add(base);
+  std::map<std::string, CompiledLayer> modules;
+  for (int64_t size : sizes) {
+    ProductLayer layer = layerOf(size);
+    auto [module, isNew] = modules.try_emplace(layer.text);
+    if (isNew)
+      module->second = compiled(layer);
+    Point &point = points.emplace_back();
+    point.size = size;
+    point.running.emplace(module->second.module, layer, executor);
+    point.layer = std::move(layer);
+  }
+}
+
+/// A sample of each. Of short runs the best of three, after one that brings
+/// their data back into the caches.
+void Sweep::turn(std::vector<Point *> ofThese) {
+  constexpr double isShort = 20e3;
+  for (Point *point : ofThese) {
+    const ProductLayer &layer = point->layer;
+    double best = 1e30, peak = 0;
+    if (point->microseconds.empty() || point->microseconds[0] < isShort)
+      point->running->run();
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      peak = std::max(peak, dotPeak(*executor, dot));
+      if (attempt == 0 || best < isShort)
+        best = std::min(best, point->running->sample());
+    }
+    double share = layer.operations / (best * 1e-6) / peak;
+    point->operationShares.push_back(share);
+    if (layer.m <= 16) {
+      auto data = memory.first(size_t(layer.weightBytes));
+      double reading = readRate(*executor, data);
+      share = std::max(share, layer.weightBytes / (best * 1e-6) / reading);
+    }
+    point->microseconds.push_back(best);
+    point->shares.push_back(share);
+  }
+}
+
+Point *Sweep::at(int64_t size) {
+  auto found = std::find_if(points.begin(), points.end(),
+                            [&](const Point &p) { return p.size == size; });
+  return found == points.end() ? nullptr : &*found;
+}
+
+/// Of its class, the one before and the one behind, or nothing; then the next
+/// multiple of the tile, or null.
+std::vector<Point *> Sweep::neighboursOf(const Point &point) {
+  Point *before = nullptr, *behind = nullptr;
+  for (Point &other : points) {
+    if (other.size % tile != point.size % tile)
+      continue;
+    if (other.size < point.size)
+      before = &other;
+    if (other.size > point.size && !behind)
+      behind = &other;
+  }
+  int64_t whole = (point.size + tile - 1) / tile * tile;
+  return {before, behind, point.size % tile ? at(whole) : nullptr};
+}
+
+void Sweep::conclude(Point &point) {
+  std::vector<Point *> others = neighboursOf(point);
+  auto [before, behind, whole] = std::tie(others[0], others[1], others[2]);
+  // The last turns are those that all of them took part in.
+  auto ratio = [&](auto expected, std::initializer_list<Point *> used) {
+    size_t count = point.shares.size();
+    for (Point *other : used)
+      count = std::min(count, other->shares.size());
+    std::vector<double> ratios;
+    for (size_t back = 1; back <= count; ++back)
+      ratios.push_back(point.shares.end()[-int64_t(back)] / expected(back));
+    return Spread(ratios).median;
+  };
+  if (before && behind) {
+    double weight = std::log(double(point.size) / before->size) /
+                    std::log(double(behind->size) / before->size);
+    point.classRatio = ratio(
+        [&](size_t back) {
+          return (1 - weight) * before->shares.end()[-int64_t(back)] +
+                 weight * behind->shares.end()[-int64_t(back)];
+        },
+        {before, behind});
+  }
+  if (whole)
+    point.wholeRatio =
+        ratio([&](size_t back) { return whole->shares.end()[-int64_t(back)]; },
+              {whole});
+}
+
+void Sweep::measure() {
+  list();
+  std::vector<Point *> all;
+  for (Point &point : points)
+    all.push_back(&point);
+  for (unsigned number = 0; number < options.turns; ++number) {
+    turn(all);
+    std::reverse(all.begin(), all.end());
+  }
+  std::set<Point *> again;
+  for (Point &point : points) {
+    conclude(point);
+    if (point.classRatio.value_or(1) >= options.classLimit &&
+        point.wholeRatio.value_or(1) >= options.wholeLimit)
+      continue;
+    point.isSecond = true;
+    again.insert(&point);
+    for (Point *other : neighboursOf(point))
+      if (other)
+        again.insert(other);
+  }
+  // In pieces that take their turns within moments: a point and its neighbours.
+  for (Point &point : points) {
+    if (!point.isSecond)
+      continue;
+    std::vector<Point *> few = {&point};
+    for (Point *other : neighboursOf(point))
+      if (other)
+        few.push_back(other);
+    for (Point *one : few)
+      one->shares.clear(), one->operationShares.clear(),
+          one->microseconds.clear();
+    for (unsigned number = 0; number < 2 * options.turns; ++number) {
+      turn(few);
+      std::reverse(few.begin(), few.end());
+    }
+    conclude(point);
+  }
+}
+
+void Sweep::print() const {
+  fmt::print("# {}; {}\n# tile of {} along {}; {} turns, {} thread{}\n",
+             measure::processorName(), schedule, tile, options.axis,
+             options.turns, options.threads, options.threads == 1 ? "" : "s");
+  fmt::print("| {} | us | % of {} | share | class | whole | |\n"
+             "| --- | --- | --- | --- | --- | --- | --- |\n",
+             options.axis, dot.name());
+  auto text = [](std::optional<double> ratio) {
+    return ratio ? fmt::format("{:.2f}", *ratio) : "";
+  };
+  unsigned below = 0, classes = 0, wholes = 0;
+  double leastClass = 1e30, leastWhole = 1e30;
+  for (const Point &point : points) {
+    bool low = point.classRatio.value_or(1) < options.classLimit ||
+               point.wholeRatio.value_or(1) < options.wholeLimit;
+    below += low;
+    classes += point.classRatio.has_value();
+    wholes += point.wholeRatio.has_value();
+    leastClass = std::min(leastClass, point.classRatio.value_or(1e30));
+    leastWhole = std::min(leastWhole, point.wholeRatio.value_or(1e30));
+    fmt::print("| {} | {:.1f} | {:.1f} | {:.2f} | {} | {} | {} |\n", point.size,
+               Spread(point.microseconds).median,
+               100 * Spread(point.operationShares).median,
+               Spread(point.shares).median, text(point.classRatio),
+               text(point.wholeRatio),
+               low              ? "below"
+               : point.isSecond ? "again"
+                                : "");
+  }
+  fmt::print("# {} sizes; {} of {} are below: least class ratio {:.2f}, least "
+             "whole ratio {:.2f}\n",
+             points.size(), below, classes + wholes, leastClass, leastWhole);
+}
+
+nlohmann::json Sweep::json() const {
+  nlohmann::json result = {{"processor", measure::processorName()},
+                           {"schedule", schedule},
+                           {"peak", dot.name()},
+                           {"axis", std::string(1, options.axis)},
+                           {"layer", options.kind},
+                           {"m", options.m},
+                           {"n", options.n},
+                           {"k", options.k},
+                           {"tile", tile},
+                           {"threads", options.threads},
+                           {"turns", options.turns},
+                           {"points", nlohmann::json::array()}};
+  for (const Point &point : points) {
+    nlohmann::json one = {{"size", point.size},
+                          {"microseconds", Spread(point.microseconds).median},
+                          {"of_peak", Spread(point.operationShares).median},
+                          {"share", Spread(point.shares).median},
+                          {"again", point.isSecond}};
+    if (point.classRatio)
+      one["class"] = *point.classRatio;
+    if (point.wholeRatio)
+      one["whole"] = *point.wholeRatio;
+    result["points"].push_back(one);
+  }
+  return result;
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("Whether the cost of a product grows as its sizes do");
+  Options options;
+  std::vector<std::string> axes = {"M", "N", "K"};
+  std::string file;
+  app.add_option("axes", axes, "what takes many values, one after the other")
+      ->check(CLI::IsMember({"M", "N", "K"}));
+  app.add_option("--layer", options.kind, "int8, int4 (groups of 128) or bf16")
+      ->check(CLI::IsMember({"int8", "int4", "bf16"}));
+  app.add_option("-m", options.m, "rows, unless they are the axis")
+      ->check(CLI::PositiveNumber);
+  app.add_option("-n", options.n, "columns")->check(CLI::PositiveNumber);
+  app.add_option("-k", options.k, "elements of a sum")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--most", options.most,
+                 "the largest size (M: 2048, else 11008)")
+      ->check(CLI::Range(64, 1 << 16));
+  app.add_option("--threads", options.threads)->check(CLI::Range(1, 256));
+  app.add_option("--turns", options.turns, "samples of each size")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--class", options.classLimit, "least ratio within a class");
+  app.add_option("--whole", options.wholeLimit, "least ratio to whole tiles");
+  app.add_option("--json", file, "what was measured, for plot_sweep.py");
+  CLI11_PARSE(app, argc, argv);
+  if (options.kind == "int4" && std::count(axes.begin(), axes.end(), "K")) {
+    fmt::print(stderr, "cpu_sweep_bench: int4 has groups of 128 along K: sweep "
+                       "M or N, or another layer\n");
+    return 2;
+  }
+  std::ofstream out;
+  if (!file.empty()) {
+    out.open(file);
+    if (!out) {
+      fmt::print(stderr, "cpu_sweep_bench: cannot write {}\n", file);
+      return 2;
+    }
+  }
+  nlohmann::json sweeps = nlohmann::json::array();
+  for (const std::string &axis : axes) {
+    options.axis = axis[0];
+    Sweep sweep(options);
+    sweep.measure();
+    sweep.print();
+    std::fflush(stdout);
+    sweeps.push_back(sweep.json());
+  }
+  if (out.is_open())
+    out << sweeps.dump(1) << "\n";
+  return 0;
+}
