@@ -17,6 +17,9 @@
 //     whole    for a size with a rest: against the next multiple of the tile,
 //              where that is listed
 //
+// N and K are judged from three tiles on: a panel and its steps take their time
+// whatever of them is used, and of one or two that can be half.
+//
 // The tile is the register tile's rows for M, its columns for N, and two steps
 // of a panel for K. All points are sampled in every turn, up and down by turns,
 // and a ratio is the median over turns of that turn's ratios: what the machine
@@ -200,6 +203,8 @@ std::vector<Point *> Sweep::neighboursOf(const Point &point) {
 }
 
 void Sweep::conclude(Point &point) {
+  if (options.axis != 'M' && point.size < 3 * tile)
+    return;
   std::vector<Point *> others = neighboursOf(point);
   auto [before, behind, whole] = std::tie(others[0], others[1], others[2]);
   // The last turns are those that all of them took part in.

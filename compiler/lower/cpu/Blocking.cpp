@@ -52,7 +52,7 @@ std::string Blocking::problem(const CpuTarget &target,
   // Twice the rows that are chosen here: what else scratch has for each row
   // stays small beside the copy.
   constexpr unsigned mostBlockRows = 512;
-  // A chunk of two panels, widened, is 256 KiB then.
+  // A chunk of a panel, widened, is 128 KiB then.
   constexpr int64_t mostApart = 1024;
   if (columns != 2 * target.lanes())
     return fmt::format("a panel has {} columns, two vectors of {}",
@@ -88,8 +88,8 @@ std::string Blocking::problem(const CpuTarget &target,
                        "ahead, up to 65536",
                        aheadBytes);
   if (fewAhead && sizes.decoded())
-    return fmt::format("few-ahead={}: few rows read what was decoded, which "
-                       "needs no fetching; accepted is no",
+    return fmt::format("few-ahead={}: what is decoded takes longer than "
+                       "reading it and is not fetched; accepted is no",
                        *fewAhead);
   if (fewAhead && (*fewAhead < 64 || *fewAhead % 64 || *fewAhead > 1 << 16))
     return fmt::format("few-ahead={}: what is fetched lies a multiple of 64 "

@@ -313,6 +313,11 @@ void emitLeftCopy(KernelScope &scope, const ContractPlan &plan, unsigned index,
 /// interleaves MR copied rows.
 llvm::Function *emitInterleaving(Emitter &e, const ContractPlan &plan);
 
+/// acc + left * right for one step, whose elements are lanes of 32 bits. With
+/// stepsOfTwos `acc` is lanes of 16 bits.
+llvm::Value *multiplyAdd(Emitter &e, const ContractPlan &plan, llvm::Value *acc,
+                         llvm::Value *left, llvm::Value *right);
+
 /// What a register tile works on. Addresses are those of the first row, panel
 /// and step.
 struct TileData {

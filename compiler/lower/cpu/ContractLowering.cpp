@@ -137,13 +137,9 @@ void ContractLowering::forPackedPanels(
     const PanelPair &pair,
     llvm::function_ref<void(unsigned, Value *, Value *)> fn) {
   for (unsigned right = 0; right < op.getNumRhs(); ++right)
-    e.loop(e.i64(0), pair.count, e.i64(1), [&](Value *number) {
-      Value *panel = e.add(pair.first[right], e.mul(number, pair.apart));
-      Value *from = e.offset(function.extra[right], e.mul(panel, panelBytes));
-      Value *to = e.offset(widePanel(right),
-                           e.mul(number, e.i64(plan.wideChunkBytes())));
-      fn(right, from, to);
-    });
+    fn(right,
+       e.offset(function.extra[right], e.mul(pair.first[right], panelBytes)),
+       widePanel(right));
 }
 
 /// All tiles of the patch's rows and these panels. Where the rows are few, a
@@ -208,6 +204,18 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
         asPacked = false;
         return multiplyByChunks();
       });
+    } else if (plan.storedPanels && plan.blocking.fewRows) {
+      // Two panels are those of few rows.
+      e.branch(
+          b.CreateICmpEQ(pair.count, e.i64(2)),
+          [&] {
+            forTiles([&](const TilePosition &at) {
+              multiplyDecoding(at);
+              epilogues(at);
+            });
+            return Emitter::Values();
+          },
+          multiplyByChunks);
     } else if (plan.blocking.chunkSteps) {
       multiplyByChunks();
     } else {
@@ -267,17 +275,21 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
   };
   if (!factors.usable || factors.isPlain()) {
     for (TileShape shape :
-         plan.takesApart() ? plan.shapesOfMany() : plan.shapes())
+         plan.widensPanels() ? plan.shapesOfMany() : plan.shapes())
       tiles.push_back(emitTile(shape, /*asPacked=*/false));
     if (plan.takesApart())
       for (TileShape shape : plan.shapes())
         packedTiles.push_back(emitTile(shape, /*asPacked=*/true));
   }
 
-  llvm::SmallVector<llvm::Function *> decoding;
-  for (unsigned i = 0; plan.storedPanels && i < op.getNumRhs(); ++i)
+  llvm::SmallVector<llvm::Function *> decoding, decodingFew;
+  for (unsigned i = 0; plan.storedPanels && i < op.getNumRhs(); ++i) {
     decoding.push_back(plan.storedPanels->emitDecoding(
         e, plan, i, fmt::format("{}.decode{}", name, i)));
+    for (unsigned rows = 1; rows <= plan.blocking.fewRows; ++rows)
+      decodingFew.push_back(plan.storedPanels->emitFewRows(
+          e, plan, i, rows, fmt::format("{}.rows{}x{}", name, i, rows)));
+  }
 
   llvm::Function *interleaving =
       plan.interleaves(plan.rows) ? emitInterleaving(e, plan) : nullptr;
@@ -287,7 +299,7 @@ LoweredContract quern::cpugen::lowerContract(Emitter &e, tile::KernelOp kernel,
     arguments.push_back(i);
   KernelFunction function(e, name, kernel, arguments, lowered.packed.size());
   ContractLowering(function, plan, *stages, factors, lowered.packed, tiles,
-                   packedTiles, decoding, interleaving)
+                   packedTiles, decoding, decodingFew, interleaving)
       .lower();
 
   LoweredKernel &out = lowered.kernel;

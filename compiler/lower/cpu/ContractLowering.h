@@ -27,10 +27,11 @@ public:
                    llvm::ArrayRef<llvm::Function *> tiles,
                    llvm::ArrayRef<llvm::Function *> packedTiles,
                    llvm::ArrayRef<llvm::Function *> decoding,
+                   llvm::ArrayRef<llvm::Function *> decodingFew,
                    llvm::Function *interleaving)
       : function(function), plan(plan), stages(stages), factors(factors),
         packed(packed), op(plan.op), e(function.scope.e), b(e.b), tiles(tiles),
-        packedTiles(packedTiles), decoding(decoding),
+        packedTiles(packedTiles), decoding(decoding), decodingFew(decodingFew),
         interleaving(interleaving), reductions(plan),
         sizes(function.scope, 1, nullptr) {}
 
@@ -44,9 +45,8 @@ public:
   }
   /// Scratch before the copied left rows.
   static unsigned fixedScratch(const ContractPlan &plan) {
-    unsigned wide = plan.widensPanels()
-                        ? 2 * plan.op.getNumRhs() * plan.wideChunkBytes()
-                        : 0;
+    unsigned wide =
+        plan.widensPanels() ? plan.op.getNumRhs() * plan.wideChunkBytes() : 0;
     return allSums(plan) + wide;
   }
   static unsigned allSums(const ContractPlan &plan) {
@@ -145,7 +145,7 @@ private:
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
-  /// For each right operand's panels, what is packed and where it is widened.
+  /// For each right operand's panel, what is packed and where it is widened.
   void forPackedPanels(
       const PanelPair &pair,
       llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
@@ -154,15 +154,16 @@ private:
   //===--- Panels that are taken apart (SharedRows.cpp) -------------------===//
 
   void takePanelsApart(const PanelPair &pair, llvm::Value *chunk);
-  /// A right operand's chunk of the first panel, widened.
+  /// A right operand's chunk of a panel, widened.
   llvm::Value *widePanel(unsigned right) {
     return e.offset(
         function.scratch,
-        e.i64(allSums(plan) + int64_t(right) * 2 * plan.wideChunkBytes()));
+        e.i64(allSums(plan) + int64_t(right) * plan.wideChunkBytes()));
   }
   //===--- Panels of stored elements (StoredPanels.cpp) -------------------===//
 
   void decodePanels(const PanelPair &pair, llvm::Value *chunk);
+  void multiplyDecoding(const TilePosition &at);
   void readDecoded(TileData &data, const TilePosition &at, unsigned term,
                    llvm::Value *firstStep);
 
@@ -270,6 +271,7 @@ private:
       tiles; ///< Of `shapes()`; of wide panels `shapesOfMany()`.
   llvm::ArrayRef<llvm::Function *> packedTiles; ///< As packed.
   llvm::ArrayRef<llvm::Function *> decoding;    ///< Of each right operand.
+  llvm::ArrayRef<llvm::Function *> decodingFew; ///< [operand][rows - 1]
   llvm::Function *interleaving;
   RowReductions reductions;
   llvm::Value *gathered = nullptr; ///< Their scratch.

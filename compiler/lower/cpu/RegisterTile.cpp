@@ -21,10 +21,8 @@ using namespace quern;
 using namespace quern::cpugen;
 using llvm::Value;
 
-/// acc + left * right for one step; `left` and `right` are <lanes x i32> bits.
-/// With stepsOfTwos `acc` is lanes of 16 bits.
-static Value *multiplyAdd(Emitter &e, const ContractPlan &plan, Value *acc,
-                          Value *left, Value *right) {
+Value *quern::cpugen::multiplyAdd(Emitter &e, const ContractPlan &plan,
+                                  Value *acc, Value *left, Value *right) {
   llvm::IRBuilder<> &b = e.b;
   switch (plan.kind) {
   case StepKind::Quads:

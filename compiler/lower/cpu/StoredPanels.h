@@ -10,7 +10,9 @@
 // where reading is all that takes time, eight times its time. So the panels
 // hold elements as they are stored, and whoever multiplies decodes a chunk of
 // 128 steps into scratch (L1) and passes over that with all row tiles of a
-// block: an element is decoded once for each block of rows.
+// block: an element is decoded once for each block of rows. Few rows decode two
+// panels in registers instead and use what they have at once: stores and loads
+// would take longer than the multiplications.
 //
 //     [batch][ceil(N / NR)][group]{ [factors][NR], [rows][NR] stored elements }
 //
@@ -113,7 +115,25 @@ struct StoredPanels {
   llvm::Function *emitDecoding(Emitter &e, const ContractPlan &plan,
                                unsigned operand, llvm::StringRef name) const;
 
+  /// The function void(left, stride, panel, bytes to the second panel, bytes of
+  /// a group, K, sums) that decodes two panels in registers and stores the
+  /// products of so many left rows, rows of NR x f32 a tile's bytes apart.
+  llvm::Function *emitFewRows(Emitter &e, const ContractPlan &plan,
+                              unsigned operand, unsigned rows,
+                              llvm::StringRef name) const;
+
 private:
+  /// An operand's factors of the group at `start`, for a vector of columns.
+  llvm::SmallVector<llvm::Value *>
+  loadFactors(Emitter &e, const ContractPlan &plan, unsigned operand,
+              llvm::Value *start, unsigned half) const;
+  /// The first `elements` of the row at `line`, as f32.
+  Emitter::Values decodeRow(KernelScope &scope, const ContractPlan &plan,
+                            unsigned operand, llvm::Value *line, unsigned half,
+                            llvm::ArrayRef<llvm::Value *> factors,
+                            unsigned elements) const;
+  /// A row of the group at `start`.
+  llvm::Value *lineOf(Emitter &e, llvm::Value *start, llvm::Value *row) const;
   /// Where a vector of columns begins in the first row of the group at `start`.
   llvm::Value *rowAddress(Emitter &e, llvm::Value *column,
                           llvm::Value *start) const;

@@ -43,9 +43,9 @@ void ContractLowering::forShape(const TilePosition &at,
   llvm::Function *current = b.GetInsertBlock()->getParent();
   auto *join = llvm::BasicBlock::Create(e.context, "tiled", current);
   auto *full = llvm::BasicBlock::Create(e.context, "tile", current);
-  // Panels that were taken apart are those of blocks of many rows.
+  // Panels that were widened are those of blocks of many rows.
   llvm::SmallVector<TileShape> shapes =
-      plan.takesApart() && !asPacked ? plan.shapesOfMany() : plan.shapes();
+      plan.widensPanels() && !asPacked ? plan.shapesOfMany() : plan.shapes();
   int64_t few = plan.blocking.fewRows;
   Value *many = e.max(at.rows, e.i64(few + 1));
   Value *number =

@@ -28,8 +28,9 @@ for sweep in sweeps:
     for point in points:
         size = point["size"]
         hold(point["microseconds"] > 0 and 0 < point["of_peak"] <= point["share"], f"{axis} = {size}: {point}")
+        judged = axis == "M" or size >= 3 * tile
         alike = [other for other in sizes if other % tile == size % tile]
-        hold(("class" in point) == (min(alike) < size < max(alike)), f"{axis} = {size}: the ratio within its class")
+        hold(("class" in point) == (judged and min(alike) < size < max(alike)), f"{axis} = {size}: the ratio within its class")
         whole = -(-size // tile) * tile
-        hold(("whole" in point) == (whole != size and whole in sizes), f"{axis} = {size}: the ratio to whole tiles")
+        hold(("whole" in point) == (judged and whole != size and whole in sizes), f"{axis} = {size}: the ratio to whole tiles")
         hold(all(point[ratio] > 0 for ratio in ("class", "whole") if ratio in point), f"{axis} = {size}: {point}")
