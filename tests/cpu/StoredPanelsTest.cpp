@@ -236,9 +236,10 @@ void check(const std::vector<Weight> &weights, bool stored = true) {
       EXPECT_EQ(program.variant.kernels.front().schedule.find("as stored") !=
                     std::string::npos,
                 stored);
-    for (int round = 0; round < 14; ++round) {
-      // One row, two panels of few rows, a tile, blocks; chunks and none.
-      int64_t m = round < 2 ? 1 : random() % (round < 10 ? 20 : 150);
+    for (int round = 0; round < 18; ++round) {
+      // Few rows of two panels and of one, a tile, blocks; chunks and none.
+      int64_t m =
+          round < 6 ? round / 2 + 1 : random() % (round < 14 ? 20 : 150);
       int64_t n = random() % 100, k = random() % (round % 2 ? 500 : 70);
       SCOPED_TRACE(fmt::format("{} {} m {} n {} k {}", target.name(),
                                weights[0].storage, m, n, k));
