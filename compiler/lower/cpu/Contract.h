@@ -82,14 +82,15 @@
 //
 // An *item* is (batch, block of MC rows, panel of NR columns), panels fastest:
 // neighbouring items share the copied rows. A tile is MR rows by one panel of
-// accumulators in registers, or few rows by two panels; it is stored to scratch
-// (L1) for the epilogue, which runs once per tile and panel, row by row, on
+// accumulators in registers, or few rows by two panels, one of either half of
+// the range that is computed (Blocking.h); it is stored to scratch (L1) for the
+// epilogue, which runs once per tile and panel, row by row, on
 // vectors along N. Several terms use the same copied rows one after the other.
 // Where K is cut into chunks, the accumulators of all of a block's rows stay in
 // scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
 //
 // *Elements of floats* that are narrower than f32 stay as they are stored, and
-// are decoded by chunks: StoredPanels.h.
+// are decoded by chunks, or in registers where rows are few: StoredPanels.h.
 //
 // The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed;
 // what bits are in a row is known to packing, to that load, and to what takes
