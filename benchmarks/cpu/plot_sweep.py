@@ -6,6 +6,7 @@ import sys
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["svg.fonttype"] = "none"
 import matplotlib.pyplot as plt
 
 if len(sys.argv) < 3:
@@ -37,5 +38,5 @@ for one, axis in zip(sweeps, axes[:, 0]):
     axis.grid(alpha=0.4)
     axis.legend(fontsize=8)
 figure.suptitle(f"{sweeps[0]['processor']}, medians of {sweeps[0]['turns']} turns", fontsize=9)
-figure.tight_layout()
+figure.tight_layout(rect=(0, 0, 1, 0.99))
 figure.savefig(sys.argv[1], metadata={"Date": None})
