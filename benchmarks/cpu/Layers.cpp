@@ -52,43 +52,60 @@ static void fill(std::vector<std::byte> &data, DType dtype,
   }
 }
 
+std::vector<TensorView>
+RunningLayer::tensors(Operand::Role role, int64_t m,
+                      std::vector<std::vector<std::byte>> &data) {
+  std::minstd_rand random(7);
+  std::vector<TensorView> views;
+  for (const Operand &operand : layer->operands()) {
+    if (operand.role != role)
+      continue;
+    std::vector<int64_t> extents;
+    for (const std::string &extent : operand.shape)
+      extents.push_back(extent == "M" ? m : std::stoll(extent));
+    TensorView view;
+    view.name = operand.name;
+    view.dtype = operand.dtype;
+    view.shape = Shape(extents);
+    auto &bytes =
+        data.emplace_back(*view.shape.elements() * byteWidth(operand.dtype));
+    if (role != Operand::Role::Output)
+      fill(bytes, operand.dtype, random);
+    view.data = bytes.data();
+    views.push_back(view);
+  }
+  return views;
+}
+
 RunningLayer::RunningLayer(std::span<const std::byte> module,
                            const ProductLayer &of,
                            std::shared_ptr<Executor> with)
     : executor(std::move(with)) {
   LoadOptions options;
   options.executor = executor;
-  layer = orExit(load(module, options));
-  std::minstd_rand random(7);
-  std::vector<TensorView> constant;
-  for (const Operand &operand : layer->operands()) {
-    std::vector<int64_t> extents;
-    for (const std::string &extent : operand.shape)
-      extents.push_back(extent == "M" ? of.m : std::stoll(extent));
-    TensorView view;
-    view.name = operand.name;
-    view.dtype = operand.dtype;
-    view.shape = Shape(extents);
-    std::vector<std::byte> data(*view.shape.elements() *
-                                byteWidth(operand.dtype));
-    if (operand.role != Operand::Role::Output)
-      fill(data, operand.dtype, random);
-    view.data = data.data();
-    storage.push_back(std::move(data));
-    (operand.role == Operand::Role::Weight  ? constant
-     : operand.role == Operand::Role::Input ? inputs
-                                            : outputs)
-        .push_back(view);
-  }
+  layer = std::make_shared<const Layer>(orExit(load(module, options)));
+  std::vector<std::vector<std::byte>> data; // Weights are packed copies.
+  std::vector<TensorView> constant = tensors(Operand::Role::Weight, of.m, data);
   size_t copies = of.cold ? size_t(std::ceil(3e8 / of.weightBytes)) : 1;
   for (size_t i = 0; i < copies; ++i)
     weights.push_back(orExit(layer->bindWeights(constant)));
+  prepare(of);
+}
+
+RunningLayer::RunningLayer(const RunningLayer &other, const ProductLayer &of)
+    : executor(other.executor), layer(other.layer), weights(other.weights) {
+  prepare(of);
+}
+
+void RunningLayer::prepare(const ProductLayer &of) {
+  inputs = tensors(Operand::Role::Input, of.m, storage);
+  outputs = tensors(Operand::Role::Output, of.m, storage);
   context = orExit(layer->makeContext(weights[0], {{"M", of.m, of.m}}));
   run();
   double start = now(*executor);
-  for (size_t i = 0; i < copies; ++i)
+  for (size_t i = 0; i < weights.size(); ++i)
     run();
-  double once = (now(*executor) - start) / copies;
+  double once = (now(*executor) - start) / weights.size();
   repeats = std::clamp<double>(1e-3 / once, 1, 1000);
 }
 

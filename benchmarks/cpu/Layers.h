@@ -58,14 +58,21 @@ class RunningLayer {
 public:
   RunningLayer(std::span<const std::byte> module, const ProductLayer &of,
                std::shared_ptr<Executor> executor);
+  /// The same layer with other rows, on the same weights.
+  RunningLayer(const RunningLayer &other, const ProductLayer &of);
   void run();
   /// Microseconds of a run: the mean over runs that take a millisecond or two
   /// together, or more where that is one.
   double sample();
 
 private:
+  /// Tensors of a role; random ones, but for outputs.
+  std::vector<TensorView> tensors(Operand::Role role, int64_t m,
+                                  std::vector<std::vector<std::byte>> &data);
+  void prepare(const ProductLayer &of);
+
   std::shared_ptr<Executor> executor;
-  std::optional<Layer> layer;
+  std::shared_ptr<const Layer> layer;
   std::vector<Weights> weights;
   std::optional<Context> context;
   std::vector<std::vector<std::byte>> storage;

@@ -20,12 +20,13 @@
 // N and K are judged from three tiles on: a panel and its steps take their time
 // whatever of them is used, and of one or two that can be half.
 //
-// The tile is the register tile's rows for M, its columns for N, and two steps
-// of a panel for K. All points are sampled in every turn, up and down by turns,
-// and a ratio is the median over turns of that turn's ratios: what the machine
-// does over minutes falls out. Points whose ratio is below --class or --whole
-// are measured once more with their neighbours, in twice as many turns, and
-// that counts; the table marks them.
+// The tile is the register tile's rows for M, a panel's columns for N, and
+// eight elements for K, which are whole rows of a panel of every kind. All
+// points are sampled in every turn, up and down by turns, and a ratio is the
+// median over turns of that turn's ratios: what the machine does over minutes
+// falls out. Points whose ratio is below --class or --whole are measured once
+// more beside their neighbours, in twice as many turns, and that counts; the
+// table marks them, and its other lines stay as they were.
 //
 //     cpu_sweep_bench [M N K] [--layer int8] [--turns 11] [--json FILE]
 //
@@ -53,14 +54,32 @@ using namespace quern::bench;
 
 namespace {
 
+/// Of each turn, in order.
+struct Samples {
+  std::vector<double> microseconds, shares, operationShares;
+};
+
 struct Point {
   int64_t size;
   ProductLayer layer;
   std::optional<RunningLayer> running;
-  // Of each turn, in order:
-  std::vector<double> microseconds, shares, operationShares;
+  Samples samples;
   std::optional<double> classRatio, wholeRatio;
   bool isSecond = false; ///< Measured once more.
+};
+
+/// A point's on either side within its class, and the next whole tile; null:
+/// there is none.
+struct Neighbours {
+  Point *before = nullptr, *behind = nullptr, *whole = nullptr;
+
+  std::vector<Point *> all() const {
+    std::vector<Point *> there;
+    for (Point *one : {before, behind, whole})
+      if (one)
+        there.push_back(one);
+    return there;
+  }
 };
 
 struct Options {
@@ -84,10 +103,12 @@ public:
 private:
   ProductLayer layerOf(int64_t size) const;
   void list();
-  void turn(std::vector<Point *> points);
-  void conclude(Point &point);
-  std::vector<Point *> neighboursOf(const Point &point);
-  Point *at(int64_t size);
+  std::map<const Point *, Samples> sample(std::vector<Point *> points,
+                                          unsigned turns);
+  void turn(const std::vector<Point *> &points,
+            std::map<const Point *, Samples> &samples);
+  void conclude(Point &point, const std::map<const Point *, Samples> &samples);
+  Neighbours neighboursOf(const Point &point);
 
   Options options;
   std::shared_ptr<Executor> executor;
@@ -149,19 +170,24 @@ void Sweep::list() {
       module->second = compiled(layer);
     Point &point = points.emplace_back();
     point.size = size;
-    point.running.emplace(module->second.module, layer, executor);
+    if (isNew || points.size() == 1)
+      point.running.emplace(module->second.module, layer, executor);
+    else
+      point.running.emplace(*points.front().running, layer);
     point.layer = std::move(layer);
   }
 }
 
 /// A sample of each. Of short runs the best of three, after one that brings
 /// their data back into the caches.
-void Sweep::turn(std::vector<Point *> ofThese) {
+void Sweep::turn(const std::vector<Point *> &ofThese,
+                 std::map<const Point *, Samples> &samples) {
   constexpr double isShort = 20e3;
   for (Point *point : ofThese) {
     const ProductLayer &layer = point->layer;
+    Samples &mine = samples[point];
     double best = 1e30, peak = 0;
-    if (point->microseconds.empty() || point->microseconds[0] < isShort)
+    if (mine.microseconds.empty() || mine.microseconds[0] < isShort)
       point->running->run();
     for (int attempt = 0; attempt < 3; ++attempt) {
       peak = std::max(peak, dotPeak(*executor, dot));
@@ -169,68 +195,69 @@ void Sweep::turn(std::vector<Point *> ofThese) {
         best = std::min(best, point->running->sample());
     }
     double share = layer.operations / (best * 1e-6) / peak;
-    point->operationShares.push_back(share);
+    mine.operationShares.push_back(share);
     if (layer.m <= 16) {
       auto data = memory.first(size_t(layer.weightBytes));
       double reading = readRate(*executor, data);
       share = std::max(share, layer.weightBytes / (best * 1e-6) / reading);
     }
-    point->microseconds.push_back(best);
-    point->shares.push_back(share);
+    mine.microseconds.push_back(best);
+    mine.shares.push_back(share);
   }
 }
 
-Point *Sweep::at(int64_t size) {
-  auto found = std::find_if(points.begin(), points.end(),
-                            [&](const Point &p) { return p.size == size; });
-  return found == points.end() ? nullptr : &*found;
+/// Of each as many samples as there are turns, up and down by turns.
+std::map<const Point *, Samples> Sweep::sample(std::vector<Point *> ofThese,
+                                               unsigned turns) {
+  std::map<const Point *, Samples> samples;
+  for (unsigned number = 0; number < turns; ++number) {
+    turn(ofThese, samples);
+    std::reverse(ofThese.begin(), ofThese.end());
+  }
+  return samples;
 }
 
-/// Of its class, the one before and the one behind, or nothing; then the next
-/// multiple of the tile, or null.
-std::vector<Point *> Sweep::neighboursOf(const Point &point) {
-  Point *before = nullptr, *behind = nullptr;
+Neighbours Sweep::neighboursOf(const Point &point) {
+  Neighbours found;
+  int64_t whole = (point.size + tile - 1) / tile * tile;
   for (Point &other : points) {
+    if (other.size == whole && whole != point.size)
+      found.whole = &other;
     if (other.size % tile != point.size % tile)
       continue;
     if (other.size < point.size)
-      before = &other;
-    if (other.size > point.size && !behind)
-      behind = &other;
+      found.before = &other;
+    if (other.size > point.size && !found.behind)
+      found.behind = &other;
   }
-  int64_t whole = (point.size + tile - 1) / tile * tile;
-  return {before, behind, point.size % tile ? at(whole) : nullptr};
+  return found;
 }
 
-void Sweep::conclude(Point &point) {
+void Sweep::conclude(Point &point,
+                     const std::map<const Point *, Samples> &samples) {
   if (options.axis != 'M' && point.size < 3 * tile)
     return;
-  std::vector<Point *> others = neighboursOf(point);
-  auto [before, behind, whole] = std::tie(others[0], others[1], others[2]);
-  // The last turns are those that all of them took part in.
-  auto ratio = [&](auto expected, std::initializer_list<Point *> used) {
-    size_t count = point.shares.size();
-    for (Point *other : used)
-      count = std::min(count, other->shares.size());
+  auto [before, behind, whole] = neighboursOf(point);
+  const std::vector<double> &mine = samples.at(&point).shares;
+  auto ratio = [&](auto expected) {
     std::vector<double> ratios;
-    for (size_t back = 1; back <= count; ++back)
-      ratios.push_back(point.shares.end()[-int64_t(back)] / expected(back));
+    for (size_t turn = 0; turn < mine.size(); ++turn)
+      ratios.push_back(mine[turn] / expected(turn));
     return Spread(ratios).median;
   };
   if (before && behind) {
     double weight = std::log(double(point.size) / before->size) /
                     std::log(double(behind->size) / before->size);
-    point.classRatio = ratio(
-        [&](size_t back) {
-          return (1 - weight) * before->shares.end()[-int64_t(back)] +
-                 weight * behind->shares.end()[-int64_t(back)];
-        },
-        {before, behind});
+    const auto &low = samples.at(before).shares,
+               &high = samples.at(behind).shares;
+    point.classRatio = ratio([&](size_t turn) {
+      return (1 - weight) * low[turn] + weight * high[turn];
+    });
   }
-  if (whole)
-    point.wholeRatio =
-        ratio([&](size_t back) { return whole->shares.end()[-int64_t(back)]; },
-              {whole});
+  if (whole) {
+    const auto &full = samples.at(whole).shares;
+    point.wholeRatio = ratio([&](size_t turn) { return full[turn]; });
+  }
 }
 
 void Sweep::measure() {
@@ -238,38 +265,21 @@ void Sweep::measure() {
   std::vector<Point *> all;
   for (Point &point : points)
     all.push_back(&point);
-  for (unsigned number = 0; number < options.turns; ++number) {
-    turn(all);
-    std::reverse(all.begin(), all.end());
-  }
-  std::set<Point *> again;
+  auto samples = sample(all, options.turns);
   for (Point &point : points) {
-    conclude(point);
-    if (point.classRatio.value_or(1) >= options.classLimit &&
-        point.wholeRatio.value_or(1) >= options.wholeLimit)
+    conclude(point, samples);
+    point.samples = samples.at(&point);
+  }
+  for (Point &point : points) {
+    if (point.classRatio.value_or(1e30) >= options.classLimit &&
+        point.wholeRatio.value_or(1e30) >= options.wholeLimit)
       continue;
+    std::vector<Point *> few = neighboursOf(point).all();
+    few.push_back(&point);
+    auto again = sample(few, 2 * options.turns);
+    conclude(point, again);
+    point.samples = again.at(&point);
     point.isSecond = true;
-    again.insert(&point);
-    for (Point *other : neighboursOf(point))
-      if (other)
-        again.insert(other);
-  }
-  // In pieces that take their turns within moments: a point and its neighbours.
-  for (Point &point : points) {
-    if (!point.isSecond)
-      continue;
-    std::vector<Point *> few = {&point};
-    for (Point *other : neighboursOf(point))
-      if (other)
-        few.push_back(other);
-    for (Point *one : few)
-      one->shares.clear(), one->operationShares.clear(),
-          one->microseconds.clear();
-    for (unsigned number = 0; number < 2 * options.turns; ++number) {
-      turn(few);
-      std::reverse(few.begin(), few.end());
-    }
-    conclude(point);
   }
 }
 
@@ -283,28 +293,39 @@ void Sweep::print() const {
   auto text = [](std::optional<double> ratio) {
     return ratio ? fmt::format("{:.2f}", *ratio) : "";
   };
-  unsigned below = 0, classes = 0, wholes = 0;
-  double leastClass = 1e30, leastWhole = 1e30;
+  // Ratios that there are, those below their limit, and the least.
+  struct Tally {
+    unsigned count = 0, below = 0;
+    double least = 1e30;
+    bool add(std::optional<double> ratio, double limit) {
+      if (!ratio)
+        return false;
+      ++count;
+      least = std::min(least, *ratio);
+      below += *ratio < limit;
+      return *ratio < limit;
+    }
+    std::string text(std::string_view name) const {
+      if (!count)
+        return fmt::format("no {} ratio", name);
+      return fmt::format("{} of {} {} ratios are below, the least is {:.2f}",
+                         below, count, name, least);
+    }
+  } classes, wholes;
   for (const Point &point : points) {
-    bool low = point.classRatio.value_or(1) < options.classLimit ||
-               point.wholeRatio.value_or(1) < options.wholeLimit;
-    below += low;
-    classes += point.classRatio.has_value();
-    wholes += point.wholeRatio.has_value();
-    leastClass = std::min(leastClass, point.classRatio.value_or(1e30));
-    leastWhole = std::min(leastWhole, point.wholeRatio.value_or(1e30));
+    bool low = classes.add(point.classRatio, options.classLimit);
+    low |= wholes.add(point.wholeRatio, options.wholeLimit);
     fmt::print("| {} | {:.1f} | {:.1f} | {:.2f} | {} | {} | {} |\n", point.size,
-               Spread(point.microseconds).median,
-               100 * Spread(point.operationShares).median,
-               Spread(point.shares).median, text(point.classRatio),
+               Spread(point.samples.microseconds).median,
+               100 * Spread(point.samples.operationShares).median,
+               Spread(point.samples.shares).median, text(point.classRatio),
                text(point.wholeRatio),
                low              ? "below"
                : point.isSecond ? "again"
                                 : "");
   }
-  fmt::print("# {} sizes; {} of {} are below: least class ratio {:.2f}, least "
-             "whole ratio {:.2f}\n",
-             points.size(), below, classes + wholes, leastClass, leastWhole);
+  fmt::print("# {} sizes; {}; {}\n", points.size(), classes.text("class"),
+             wholes.text("whole"));
 }
 
 nlohmann::json Sweep::json() const {
@@ -321,11 +342,12 @@ nlohmann::json Sweep::json() const {
                            {"turns", options.turns},
                            {"points", nlohmann::json::array()}};
   for (const Point &point : points) {
-    nlohmann::json one = {{"size", point.size},
-                          {"microseconds", Spread(point.microseconds).median},
-                          {"of_peak", Spread(point.operationShares).median},
-                          {"share", Spread(point.shares).median},
-                          {"again", point.isSecond}};
+    nlohmann::json one = {
+        {"size", point.size},
+        {"microseconds", Spread(point.samples.microseconds).median},
+        {"of_peak", Spread(point.samples.operationShares).median},
+        {"share", Spread(point.samples.shares).median},
+        {"again", point.isSecond}};
     if (point.classRatio)
       one["class"] = *point.classRatio;
     if (point.wholeRatio)
@@ -344,19 +366,37 @@ int main(int argc, char **argv) {
       ->check(CLI::IsMember({"M", "N", "K"}));
   app.add_option("--layer", options.kind, "int8, int4 (groups of 128) or bf16")
       ->check(CLI::IsMember({"int8", "int4", "bf16"}));
+  auto size = CLI::Range(1, 1 << 20);
   app.add_option("-m", options.m, "rows, unless they are the axis")
-      ->check(CLI::PositiveNumber);
-  app.add_option("-n", options.n, "columns")->check(CLI::PositiveNumber);
+      ->check(size)
+      ->capture_default_str();
+  app.add_option("-n", options.n, "columns")
+      ->check(size)
+      ->capture_default_str();
   app.add_option("-k", options.k, "elements of a sum")
-      ->check(CLI::PositiveNumber);
+      ->check(size)
+      ->capture_default_str();
   app.add_option("--most", options.most,
-                 "the largest size (M: 2048, else 11008)")
+                 "the largest size; without it 2048 of M, else 11008")
       ->check(CLI::Range(64, 1 << 16));
-  app.add_option("--threads", options.threads)->check(CLI::Range(1, 256));
+  app.add_option("--threads", options.threads, "CPU threads")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   app.add_option("--turns", options.turns, "samples of each size")
-      ->check(CLI::Range(1, 1000));
-  app.add_option("--class", options.classLimit, "least ratio within a class");
-  app.add_option("--whole", options.wholeLimit, "least ratio to whole tiles");
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  auto limit = CLI::Validator(
+      [](std::string &text) {
+        double value = std::strtod(text.c_str(), nullptr);
+        return value >= 0 && value <= 1000 ? "" : "needed is 0 to 1000";
+      },
+      "RATIO");
+  app.add_option("--class", options.classLimit, "least ratio within a class")
+      ->check(limit)
+      ->capture_default_str();
+  app.add_option("--whole", options.wholeLimit, "least ratio to whole tiles")
+      ->check(limit)
+      ->capture_default_str();
   app.add_option("--json", file, "what was measured, for plot_sweep.py");
   CLI11_PARSE(app, argc, argv);
   if (options.kind == "int4" && std::count(axes.begin(), axes.end(), "K")) {
@@ -364,13 +404,10 @@ int main(int argc, char **argv) {
                        "M or N, or another layer\n");
     return 2;
   }
-  std::ofstream out;
-  if (!file.empty()) {
-    out.open(file);
-    if (!out) {
-      fmt::print(stderr, "cpu_sweep_bench: cannot write {}\n", file);
-      return 2;
-    }
+  // What the file holds stays until there is something better.
+  if (!file.empty() && !std::ofstream(file, std::ios::app)) {
+    fmt::print(stderr, "cpu_sweep_bench: cannot write {}\n", file);
+    return 2;
   }
   nlohmann::json sweeps = nlohmann::json::array();
   for (const std::string &axis : axes) {
@@ -380,8 +417,8 @@ int main(int argc, char **argv) {
     sweep.print();
     std::fflush(stdout);
     sweeps.push_back(sweep.json());
+    if (!file.empty())
+      std::ofstream(file) << sweeps.dump(1) << "\n";
   }
-  if (out.is_open())
-    out << sweeps.dump(1) << "\n";
   return 0;
 }

@@ -263,6 +263,7 @@ TEST(Schedules, WrongOnesAreRefusedByLine) {
       {with("few-ahead=2048", "few-ahead=100"), 4, "not possible", "of 64"},
       {with("few-ahead=2048", "few-ahead=131072"), 4, "not possible",
        "up to 65536"},
+      {with("few-rows=1", "few-rows=0"), 4, "not possible", "no rows are few"},
       {with("few-ahead=2048", ""), 4, "few-ahead is missing", "ahead"},
       {header + product + product + "end\n", 5, "line 4 is about", "leave"},
       {with("end", "product"), 5, "\":\" is missing", "how it is cut"},

@@ -87,6 +87,10 @@ std::string Blocking::problem(const CpuTarget &target,
     return fmt::format("ahead={}: what is fetched lies a multiple of 64 bytes "
                        "ahead, up to 65536",
                        aheadBytes);
+  if (fewAhead && !fewRows)
+    return fmt::format("few-ahead={}: with few-rows=0 no rows are few; "
+                       "accepted is no",
+                       *fewAhead);
   if (fewAhead && sizes.decoded())
     return fmt::format("few-ahead={}: what is decoded takes longer than "
                        "reading it and is not fetched; accepted is no",

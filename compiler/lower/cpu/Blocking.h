@@ -51,7 +51,8 @@
 // them: of scaled accumulators too, whose sums are in scratch anyway. The tiles
 // fetch the next chunk meanwhile: asked for all at once when it is taken apart,
 // its lines would wait for each other. Panels of stored elements are decoded by
-// chunks of 128 steps, but for few rows, which decode in registers.
+// chunks of 128 steps, but for few rows of two panels, which decode in
+// registers.
 //
 // *Blocks* of MC rows. The copied left rows of a block are read once per
 // panel, at 4 bytes per cycle: best from L2, where they fit beside the two

@@ -74,6 +74,8 @@ quern::cpugen::candidatesFor(const CpuTarget &target, const ProductSizes &sizes,
   for (unsigned few = 0; few <= Blocking::mostFewRows(target); ++few) {
     Blocking blocking = model;
     blocking.fewRows = few;
+    if (!few)
+      blocking.fewAhead.reset();
     if (measures(std::min(few, model.fewRows), std::max(few, model.fewRows)))
       add(Respect::Few, blocking);
   }
@@ -142,6 +144,8 @@ quern::cpugen::combine(const CpuTarget &target, const ProductSizes &sizes,
     }
   }
   setRows(combined, combined.rows);
+  if (!combined.fewRows)
+    combined.fewAhead.reset();
   if (!combined.problem(target, sizes).empty())
     return std::nullopt;
   return combined;

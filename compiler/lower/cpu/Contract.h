@@ -90,7 +90,8 @@
 // scratch from chunk to chunk. Blocking.h says how the sizes are chosen.
 //
 // *Elements of floats* that are narrower than f32 stay as they are stored, and
-// are decoded by chunks, or in registers where rows are few: StoredPanels.h.
+// are decoded by chunks, or in registers where few rows have two panels:
+// StoredPanels.h.
 //
 // The inner loop (RegisterTile.cpp) loads a step of the panel as it was packed;
 // what bits are in a row is known to packing, to that load, and to what takes
@@ -160,7 +161,7 @@ struct ContractPlan {
   unsigned numBatch;
   std::optional<int64_t> split;
   unsigned factorBytes = 0; ///< In front of each group of a panel.
-  /// Panels hold elements that are decoded by chunks.
+  /// Panels hold elements that are decoded when they are read.
   std::optional<StoredPanels> storedPanels;
 
   unsigned elementsPerStep() const {
@@ -325,7 +326,7 @@ struct TileData {
   llvm::Value *left = nullptr;
   llvm::Value *stride = nullptr;     ///< Bytes from a left row to the next.
   llvm::Value *panel = nullptr;      ///< The header, where there is one.
-  llvm::Value *panelBytes = nullptr; ///< From a panel to the next.
+  llvm::Value *panelBytes = nullptr; ///< From the first panel to the second.
   llvm::Value *steps = nullptr;
   bool sharesRows = false; ///< Two steps share a row of the panels.
   /// Accumulators to continue from, laid out as they are stored; null: they

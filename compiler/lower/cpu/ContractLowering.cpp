@@ -133,12 +133,12 @@ void ContractLowering::lower() {
   b.CreateRetVoid();
 }
 
-void ContractLowering::forPackedPanels(
-    const PanelPair &pair,
+void ContractLowering::forWidenedPanels(
+    llvm::ArrayRef<Value *> packedPanels,
     llvm::function_ref<void(unsigned, Value *, Value *)> fn) {
   for (unsigned right = 0; right < op.getNumRhs(); ++right)
     fn(right,
-       e.offset(function.extra[right], e.mul(pair.first[right], panelBytes)),
+       e.offset(function.extra[right], e.mul(packedPanels[right], panelBytes)),
        widePanel(right));
 }
 
@@ -190,9 +190,9 @@ void ContractLowering::lowerPanels(const Patch &patch, Value *first, Value *end,
                      : e.ceilDiv(groupSteps, e.i64(*plan.blocking.chunkSteps));
       e.loop(e.i64(0), chunks, e.i64(1), [&](Value *chunk) {
         if (plan.takesApart())
-          takePanelsApart(pair, chunk);
+          takePanelsApart(pair.first, chunk);
         else if (plan.storedPanels)
-          decodePanels(pair, chunk);
+          decodePanels(pair.first, chunk);
         forTiles([&](const TilePosition &at) { multiplyChunk(at, chunk); });
       });
       forTiles([&](const TilePosition &at) { epilogues(at); });

@@ -145,24 +145,28 @@ private:
   void splitTileInMemory(const TilePosition &at, llvm::Value *first,
                          llvm::Value *end);
 
-  /// For each right operand's panel, what is packed and where it is widened.
-  void forPackedPanels(
-      const PanelPair &pair,
-      llvm::function_ref<void(unsigned right, llvm::Value *, llvm::Value *)>
-          fn);
+  /// What is done by chunks is done for one panel of each right operand:
+  /// `from` is that panel, `to` the scratch for a chunk of it.
+  void
+  forWidenedPanels(llvm::ArrayRef<llvm::Value *> packedPanels,
+                   llvm::function_ref<void(unsigned right, llvm::Value *from,
+                                           llvm::Value *to)>
+                       fn);
 
   //===--- Panels that are taken apart (SharedRows.cpp) -------------------===//
 
-  void takePanelsApart(const PanelPair &pair, llvm::Value *chunk);
+  void takePanelsApart(llvm::ArrayRef<llvm::Value *> packedPanels,
+                       llvm::Value *chunk);
   /// A right operand's chunk of a panel, widened.
   llvm::Value *widePanel(unsigned right) {
     return e.offset(
         function.scratch,
         e.i64(allSums(plan) + int64_t(right) * plan.wideChunkBytes()));
   }
-  //===--- Panels of stored elements (StoredPanels.cpp) -------------------===//
+  //===--- Panels of stored elements (StoredDecoding.cpp) -----------------===//
 
-  void decodePanels(const PanelPair &pair, llvm::Value *chunk);
+  void decodePanels(llvm::ArrayRef<llvm::Value *> packedPanels,
+                    llvm::Value *chunk);
   void multiplyDecoding(const TilePosition &at);
   void readDecoded(TileData &data, const TilePosition &at, unsigned term,
                    llvm::Value *firstStep);

@@ -72,11 +72,26 @@ ContractPlan::ContractPlan(tile::ContractOp op, const CpuTarget &target)
 }
 
 std::optional<int64_t> ContractPlan::rightBytes() const {
-  auto columns = constantOf(n()), elements = constantOf(k());
-  if (!columns || !elements)
-    return std::nullopt;
-  int64_t steps = (*elements + elementsPerStep() - 1) / elementsPerStep();
-  return op.getNumRhs() * *columns * steps * 4 / stepsPerRow();
+  // In floating point: sizes of an operand may be any numbers.
+  double all = 0;
+  for (unsigned right = 0; right < op.getNumRhs(); ++right) {
+    auto columns = constantOf(n()), elements = constantOf(k());
+    if (!columns || !elements)
+      return std::nullopt;
+    double bytes = double(*columns) * double(*elements) * 4 /
+                   (elementsPerStep() * stepsPerRow());
+    llvm::SmallVector<bool> varies =
+        usesBatch(*this, op.getRhsRegion(right).front(),
+                  [](mlir::Operation *) { return true; });
+    for (unsigned i = 0; i < numBatch; ++i) {
+      auto copies = varies[i] ? constantOf(extent(i)) : 1;
+      if (!copies)
+        return std::nullopt;
+      bytes *= double(*copies);
+    }
+    all += bytes;
+  }
+  return int64_t(std::min(all, 0x1p62));
 }
 
 std::optional<int64_t> quern::cpugen::constantOf(mlir::AffineExpr expr) {

@@ -237,11 +237,12 @@ void ContractLowering::sumRows(unsigned operand, Value *rows) {
 }
 
 /// A chunk of each right operand's panels.
-void ContractLowering::takePanelsApart(const PanelPair &pair, Value *chunk) {
+void ContractLowering::takePanelsApart(llvm::ArrayRef<Value *> packedPanels,
+                                       Value *chunk) {
   llvm::Function *apart = emitTakingApart(e, plan);
   if (plan.split)
     firstGroup = e.mul(chunk, e.i64(plan.chunkGroups()));
-  forPackedPanels(pair, [&](unsigned, Value *from, Value *to) {
+  forWidenedPanels(packedPanels, [&](unsigned, Value *from, Value *to) {
     if (!plan.split) {
       int64_t chunkRows = *plan.blocking.chunkSteps / 2;
       Value *first = e.mul(chunk, e.i64(chunkRows));

@@ -64,15 +64,15 @@ Emitter::Values StoredPanels::decodeRow(
   if (elementsPerRow() == 2) {
     Value *wide = b.CreateZExt(row, e.vectorType(b.getInt32Ty(), lanes));
     bool isSigned = operand.dtype == DType::I4;
-    auto half = [&](unsigned up) {
+    auto nibble = [&](unsigned up) {
       Value *moved = b.CreateShl(wide, e.i32(up, wide));
       moved = isSigned ? b.CreateAShr(moved, e.i32(28, wide))
                        : b.CreateLShr(moved, e.i32(28, wide));
       return b.CreateTrunc(moved, vector);
     };
-    loaded = {half(28)};
+    loaded = {nibble(28)};
     if (elements == 2)
-      loaded.push_back(half(24));
+      loaded.push_back(nibble(24));
   }
   Emitter::Values decoded;
   for (Value *value : loaded) {
@@ -91,8 +91,8 @@ Emitter::Values StoredPanels::decodeRow(
 }
 
 Value *StoredPanels::lineOf(Emitter &e, Value *start, Value *row) const {
-  return e.offset(start,
-                  e.add(e.i64(factorBytes), e.mul(row, e.i64(rowBytes()))));
+  return e.offset(rowAddress(e, e.i64(0), start),
+                  e.mul(row, e.i64(rowBytes())));
 }
 
 llvm::Function *StoredPanels::emitDecoding(Emitter &e, const ContractPlan &plan,
@@ -177,12 +177,12 @@ llvm::Function *StoredPanels::emitFewRows(Emitter &e, const ContractPlan &plan,
                       llvm::ArrayRef<Value *> carried) {
       Emitter::Values next(carried);
       Value *first = e.add(base, e.mul(row, e.i64(elementsPerRow())));
-      llvm::SmallVector<Value *> factorsOfLeft;
+      llvm::SmallVector<Value *> elementsOfLeft;
       for (unsigned i = 0; i < elements; ++i)
         for (unsigned each = 0; each < rows; ++each) {
           Value *place = e.add(e.mul(stride, e.i64(each)),
                                e.mul(e.add(first, e.i64(i)), e.i64(4)));
-          factorsOfLeft.push_back(e.splat(
+          elementsOfLeft.push_back(e.splat(
               e.load(b.getFloatTy(), e.offset(left, place), Memory::Scratch, 4),
               lanes));
         }
@@ -194,8 +194,8 @@ llvm::Function *StoredPanels::emitFewRows(Emitter &e, const ContractPlan &plan,
           for (auto [step, element] : llvm::enumerate(decoded))
             for (unsigned each = 0; each < rows; ++each) {
               Value *&sum = next[2 * (i * rows + each) + half];
-              sum = multiplyAdd(e, plan, sum, factorsOfLeft[step * rows + each],
-                                element);
+              sum = multiplyAdd(e, plan, sum,
+                                elementsOfLeft[step * rows + each], element);
             }
         }
       }
@@ -208,9 +208,8 @@ llvm::Function *StoredPanels::emitFewRows(Emitter &e, const ContractPlan &plan,
                [&](Value *row, llvm::ArrayRef<Value *> carried) {
                  return addRow(row, perRow, carried);
                });
-    int64_t length = group.value_or(plan.constantK().value_or(1));
-    bool isEven =
-        length % perRow == 0 && plan.constantK().value_or(1) % perRow == 0;
+    // Groups are even; K may not be.
+    bool isEven = plan.constantK().value_or(1) % perRow == 0;
     if (isEven)
       return after;
     // The second element of the last row may be none.
@@ -248,11 +247,12 @@ llvm::Function *StoredPanels::emitFewRows(Emitter &e, const ContractPlan &plan,
 //===----------------------------------------------------------------------===//
 
 /// A chunk of each right operand's panels.
-void ContractLowering::decodePanels(const PanelPair &pair, Value *chunk) {
+void ContractLowering::decodePanels(llvm::ArrayRef<Value *> packedPanels,
+                                    Value *chunk) {
   Value *length = e.i64(*plan.blocking.chunkSteps);
   Value *first = e.mul(chunk, length);
   Value *last = e.min(e.add(first, length), k);
-  forPackedPanels(pair, [&](unsigned right, Value *from, Value *to) {
+  forWidenedPanels(packedPanels, [&](unsigned right, Value *from, Value *to) {
     b.CreateCall(decoding[right], {from, groupBytes, first, last, to});
   });
 }

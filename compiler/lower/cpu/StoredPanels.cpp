@@ -7,7 +7,7 @@
 #include "compiler/lower/cpu/StoredPanels.h"
 
 #include "compiler/lower/cpu/ColumnFactors.h"
-#include "compiler/lower/cpu/ContractLowering.h"
+#include "compiler/lower/cpu/Contract.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/ADT/DenseSet.h"

@@ -12,7 +12,9 @@
 // 128 steps into scratch (L1) and passes over that with all row tiles of a
 // block: an element is decoded once for each block of rows. Few rows decode two
 // panels in registers instead and use what they have at once: stores and loads
-// would take longer than the multiplications.
+// would take longer than the multiplications. A panel that has no other beside
+// it (the only one of a range, or the last of an odd number) is decoded by
+// chunks whatever the rows.
 //
 //     [batch][ceil(N / NR)][group]{ [factors][NR], [rows][NR] stored elements }
 //
@@ -21,7 +23,7 @@
 // without such there is one group, which is K. Factors are what the operand's
 // region computes from column and group alone (scales, zero points), evaluated
 // while packing and kept as f16 or bf16 where that is what was widened; all
-// else of the region is done by the decoding function. Bits are those of the
+// else of the region is done in decoding. Bits are those of the
 // region: the same operations on the same values.
 //
 // This takes a region with one load of an element of 16 bits or fewer, in which
