@@ -8,7 +8,7 @@
 // (Limits.h), and what is printed is the median of the ratios:
 //
 //     GOPS, % of peak     of two operations per multiply-add of the products,
-//                         and of vpdpbusd, or of vdpbf16ps where they are bf16
+//                         against the peak of the instruction they are made of
 //     GB/s, % of reads    of the bytes of the weights, where rows are few
 //
 // Each turn takes every figure three times and keeps the best, so that a moment
@@ -20,7 +20,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "benchmarks/OrExit.h"
 #include "benchmarks/Spread.h"
 #include "benchmarks/cpu/Layers.h"
 

@@ -34,7 +34,6 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "benchmarks/OrExit.h"
 #include "benchmarks/Spread.h"
 #include "benchmarks/cpu/Layers.h"
 #include "runtime/measure/Machine.h"
@@ -45,6 +44,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <set>
